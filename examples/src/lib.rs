@@ -1,0 +1,1 @@
+//! Worked examples of the libraries, one file each beside this folder.
