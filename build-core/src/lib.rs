@@ -1,1 +1,20 @@
-//! Contents page.
+//! Types, protocols and state machines of a build farm.
+//!
+//! Nothing here does IO, reads a clock or starts a task: the scheduler and the
+//! build engine are state machines, the protocols are codecs over bytes, and the
+//! seams ([`clock::Clock`], [`buildlet::Buildlet`], [`pool::Pool`],
+//! [`schedule::Policy`], [`recipe::Recipe`], [`work::WorkSource`]) are traits
+//! that the crates above implement.
+
+pub mod buildlet;
+pub mod clock;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod plan;
+pub mod pool;
+pub mod recipe;
+pub mod schedule;
+pub mod work;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,178 @@
+//! A machine that runs commands: the seam between whoever builds and whatever machine.
+
+mod exec;
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+
+pub use exec::{Exec, ExecEvent, ExecOutcome, ExecOutput, ExecStream, Program};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::ExecId;
+
+/// Bytes on their way, in pieces. The stream ends after the first error.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// What a buildlet says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Version of the protocol; 25 in December 2020.
+    #[serde(rename = "Version")]
+    pub version: u32,
+    /// Whether [`Buildlet::start`] and [`Buildlet::attach`] are known.
+    #[serde(
+        rename = "Detached",
+        default,
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub detached: bool,
+    /// The system, in Go's words: `linux`.
+    #[serde(rename = "OS", default, skip_serializing_if = "String::is_empty")]
+    pub os: String,
+    /// The processor, in Go's words: `amd64`.
+    #[serde(rename = "Arch", default, skip_serializing_if = "String::is_empty")]
+    pub arch: String,
+    /// Process id of the buildlet.
+    #[serde(rename = "Pid", default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Free bytes on the disk of the work directory.
+    #[serde(rename = "DiskFree", default, skip_serializing_if = "Option::is_none")]
+    pub disk_free_bytes: Option<u64>,
+}
+
+/// What to list, for [`Buildlet::list_dir`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListDir {
+    /// The directory, below the work directory; empty for it.
+    pub dir: String,
+    /// Lists directories below it too.
+    pub recursive: bool,
+    /// Adds the SHA-1 of each regular file.
+    pub digest: bool,
+    /// Directories to leave out, relative to `dir`.
+    pub skip: Vec<String>,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirEntry {
+    /// Mode as text, such as `-rw-r--r--`; more than ten characters for odd files.
+    pub mode: String,
+    /// Path relative to the listed directory; directories end in `/`.
+    pub name: String,
+    /// Size in bytes, of regular files.
+    pub size: Option<u64>,
+    /// Time of the last change, RFC 3339 to the second, of regular files.
+    pub modified: Option<String>,
+    /// SHA-1 in lower-case hex, when it was asked for.
+    pub digest: Option<String>,
+}
+
+impl DirEntry {
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.mode.starts_with('d')
+    }
+}
+
+/// What is known of a command that was started detached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExecStatus {
+    /// Which one.
+    pub id: ExecId,
+    /// Process id of its first process.
+    pub pid: Option<u32>,
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<ExecOutcome>,
+    /// Bytes of output so far.
+    pub output_bytes: u64,
+}
+
+/// A machine that takes files, runs commands and gives files back.
+///
+/// Paths are relative to the machine's work directory, use `/`, and cannot leave it.
+/// An error is always the machine's or the connection's; what a command did is an
+/// [`ExecOutcome`]. Facts of the protocol: `docs/protocol/buildlet.md`.
+#[async_trait]
+pub trait Buildlet: Send + Sync {
+    /// A name for people.
+    fn name(&self) -> String;
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] or [`ErrorKind::TimedOut`] when there is none.
+    async fn status(&self) -> Result<Status>;
+
+    /// The absolute path of the work directory on the machine.
+    async fn work_dir(&self) -> Result<String>;
+
+    /// Writes one file, with its permission bits, replacing what was there.
+    async fn put(&self, path: &str, mode: u32, contents: ByteStream) -> Result<()>;
+
+    /// Unpacks a gzip-compressed tar stream into `dir`, which is made when missing.
+    async fn put_tar(&self, tgz: ByteStream, dir: &str) -> Result<()>;
+
+    /// Packs `dir` as a gzip-compressed tar stream (several gzip members).
+    async fn get_tar(&self, dir: &str) -> Result<ByteStream>;
+
+    /// Lists a directory.
+    async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>>;
+
+    /// Removes files and directories with everything in them; missing ones are fine.
+    async fn remove_all(&self, paths: &[String]) -> Result<()>;
+
+    /// Runs a command and streams its output. The command is ended when the stream is dropped.
+    async fn stream(&self, exec: Exec) -> Result<ExecStream>;
+
+    /// Starts a command that goes on when the connection ends. The id in `exec` makes it
+    /// idempotent: a second start with the same id starts nothing and tells the status.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the machine cannot; [`ErrorKind::Invalid`] without an id.
+    async fn start(&self, exec: Exec) -> Result<ExecStatus>;
+
+    /// The output of a started command from byte `offset` on, until it has ended.
+    /// Dropping the stream does not end the command.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the machine knows no such command.
+    async fn attach(&self, id: &ExecId, offset: u64) -> Result<ExecStream>;
+
+    /// What is known of a started command.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the machine knows no such command.
+    async fn exec_status(&self, id: &ExecId) -> Result<ExecStatus>;
+
+    /// Ends a started command with everything it started. Fine when it has ended.
+    async fn kill(&self, id: &ExecId) -> Result<()>;
+
+    /// Ends the buildlet; the machine goes back to where it came from.
+    async fn close(&self) -> Result<()>;
+
+    /// Runs a command to its end and keeps the end of its output, [`ExecOutput::KEPT_BYTES`] at most.
+    ///
+    /// # Errors
+    /// The stream's errors; a command that fails is not one.
+    async fn exec(&self, exec: Exec) -> Result<ExecOutput> {
+        let mut stream = self.stream(exec).await?;
+        let mut kept = ExecOutput::default();
+        while let Some(event) = stream.next().await {
+            match event? {
+                ExecEvent::Output(bytes) => kept.push(&bytes),
+                ExecEvent::Ended(outcome) => return Ok(kept.ended(outcome)),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("{}: output ended before the command did", self.name()),
+        ))
+    }
+}

@@ -1,0 +1,305 @@
+//! The plan of a build: named steps, what they need, and their limits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::StepName;
+
+/// Longest run of a step when nothing is said.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
+/// Longest silence of a step when nothing is said.
+pub const QUIET_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// Free disk below which a build is stopped when nothing is said.
+pub const DISK_FLOOR_BYTES: u64 = 1 << 30;
+/// How often a unit is tried when the machine fails.
+pub const INFRASTRUCTURE_ATTEMPTS: u32 = 2;
+/// History given to a step when nothing is said, in commits.
+pub const HISTORY_DEPTH: u32 = 50;
+
+/// What is run to build one commit on one builder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The steps, each after everything it needs.
+    pub steps: Vec<Step>,
+    /// Why these steps: the file they were read from, or what was detected.
+    pub reason: String,
+    /// Bounds on what the build may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Commits of history in the checkout that steps see.
+    #[serde(default = "default_depth")]
+    pub depth: u32,
+}
+
+fn default_depth() -> u32 {
+    HISTORY_DEPTH
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Unique in its plan.
+    pub name: StepName,
+    /// What runs, given to `/bin/sh -c`. `{tests}` stands for the names of a shard.
+    pub run: String,
+    /// Where, below the checkout; empty for its root.
+    #[serde(default)]
+    pub dir: String,
+    /// Added to the environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Steps that must have passed. The step runs in the work directory of the first of them.
+    #[serde(default)]
+    pub needs: Vec<StepName>,
+    /// Longest run.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// Longest silence.
+    #[serde(default = "default_quiet")]
+    pub quiet: Duration,
+    /// Prints the names of the tests, separated by white space, when there are shards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<String>,
+    /// On how many machines the tests are run at once; at least 1.
+    #[serde(default = "one")]
+    pub shards: u32,
+    /// Files kept when the step has passed: globs below the checkout.
+    #[serde(default)]
+    pub artifacts: Vec<String>,
+    /// Directories kept for the next build: paths below the checkout.
+    #[serde(default)]
+    pub cache: Vec<String>,
+    /// Builders that run this step: globs over their names. Empty: all.
+    #[serde(default)]
+    pub builders: Vec<String>,
+    /// Programs that must be on `PATH`; a missing one is a configuration error, not a failure.
+    #[serde(default)]
+    pub tools: Vec<String>,
+}
+
+fn default_timeout() -> Duration {
+    STEP_TIMEOUT
+}
+
+fn default_quiet() -> Duration {
+    QUIET_TIMEOUT
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Step {
+    /// A step with the default limits.
+    pub fn new(name: StepName, run: impl Into<String>) -> Self {
+        Self {
+            name,
+            run: run.into(),
+            dir: String::new(),
+            env: BTreeMap::new(),
+            needs: Vec::new(),
+            timeout: STEP_TIMEOUT,
+            quiet: QUIET_TIMEOUT,
+            tests: None,
+            shards: 1,
+            artifacts: Vec::new(),
+            cache: Vec::new(),
+            builders: Vec::new(),
+            tools: Vec::new(),
+        }
+    }
+
+    /// Runs only after `step` has passed.
+    #[must_use]
+    pub fn needing(mut self, step: &StepName) -> Self {
+        self.needs.push(step.clone());
+        self
+    }
+}
+
+/// Bounds on what a build may use. `None` is no bound.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes of log kept for each step: the head and the last 64 KiB.
+    pub log_bytes: Option<u64>,
+    /// Bytes that must stay free on the disk of the work directory.
+    pub disk_floor_bytes: u64,
+    /// Bytes of memory of each step's process tree.
+    pub memory_bytes: Option<u64>,
+    /// Processes of each step's tree.
+    pub processes: Option<u32>,
+    /// How often a unit is tried when the machine, not the code, fails.
+    pub attempts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            log_bytes: None,
+            disk_floor_bytes: DISK_FLOOR_BYTES,
+            memory_bytes: None,
+            processes: None,
+            attempts: INFRASTRUCTURE_ATTEMPTS,
+        }
+    }
+}
+
+impl Plan {
+    /// Checks that names are unique, needs exist, and nothing needs itself; sorts the
+    /// steps so that each comes after what it needs, otherwise in the order given.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] naming the step.
+    pub fn new(steps: Vec<Step>, reason: impl Into<String>) -> Result<Self> {
+        let steps = in_order_of_need(steps)?;
+        Ok(Self {
+            steps,
+            reason: reason.into(),
+            limits: Limits::default(),
+            depth: HISTORY_DEPTH,
+        })
+    }
+
+    /// The step called `name`.
+    pub fn step(&self, name: &StepName) -> Option<&Step> {
+        self.steps.iter().find(|s| s.name == *name)
+    }
+}
+
+fn in_order_of_need(mut waiting: Vec<Step>) -> Result<Vec<Step>> {
+    let names: BTreeSet<StepName> = waiting.iter().map(|s| s.name.clone()).collect();
+    check_names(&waiting, &names)?;
+    let mut done = BTreeSet::new();
+    let mut sorted = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let Some(at) = waiting
+            .iter()
+            .position(|s| s.needs.iter().all(|n| done.contains(n)))
+        else {
+            let circle: Vec<_> = waiting.iter().map(|s| s.name.as_str()).collect();
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("steps need each other: {}", circle.join(", ")),
+            ));
+        };
+        let step = waiting.remove(at);
+        done.insert(step.name.clone());
+        sorted.push(step);
+    }
+    Ok(sorted)
+}
+
+fn check_names(steps: &[Step], names: &BTreeSet<StepName>) -> Result<()> {
+    if names.len() != steps.len() {
+        let twice = steps
+            .iter()
+            .find(|s| steps.iter().filter(|o| o.name == s.name).count() > 1);
+        let name = twice.map_or("", |s| s.name.as_str());
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("two steps are called {name:?}"),
+        ));
+    }
+    for step in steps {
+        if let Some(missing) = step.needs.iter().find(|n| !names.contains(n)) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "step {:?} needs {:?}, which is not a step",
+                    step.name.as_str(),
+                    missing.as_str()
+                ),
+            ));
+        }
+        if step.shards == 0 || (step.shards > 1 && step.tests.is_none()) {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "step {:?} has shards but no command that lists its tests",
+                    step.name.as_str()
+                ),
+            )
+            .with_hint("add `tests = \"command that prints test names\"`"));
+        }
+    }
+    Ok(())
+}
+
+/// What runs on one machine at one time: a step, the listing of its tests, or one of its shards.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Unit {
+    /// The step.
+    pub step: StepName,
+    /// Which part of it.
+    #[serde(default)]
+    pub part: Part,
+}
+
+/// Which part of a step a unit is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The command that lists the tests.
+    List,
+    /// One share of the tests, counted from 0.
+    Shard(u32),
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part {
+            Part::Whole => write!(f, "{}", self.step),
+            Part::List => write!(f, "{} (list)", self.step),
+            Part::Shard(n) => write!(f, "{} (shard {})", self.step, n + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(name: &str, needs: &[&str]) -> Step {
+        let mut step = Step::new(StepName::new(name).unwrap(), "true");
+        step.needs = needs.iter().map(|n| StepName::new(n).unwrap()).collect();
+        step
+    }
+
+    #[test]
+    fn steps_come_after_what_they_need() {
+        let plan = Plan::new(
+            vec![
+                step("test", &["build"]),
+                step("lint", &[]),
+                step("build", &[]),
+            ],
+            "test",
+        )
+        .unwrap();
+        let order: Vec<_> = plan.steps.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(order, ["lint", "build", "test"]);
+    }
+
+    #[test]
+    fn impossible_plans_are_refused_by_name() {
+        let circle = Plan::new(vec![step("a", &["b"]), step("b", &["a"])], "").unwrap_err();
+        assert_eq!(circle.to_string(), "steps need each other: a, b");
+        let missing = Plan::new(vec![step("a", &["x"])], "").unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "step \"a\" needs \"x\", which is not a step"
+        );
+        let twice = Plan::new(vec![step("a", &[]), step("a", &[])], "").unwrap_err();
+        assert_eq!(twice.to_string(), "two steps are called \"a\"");
+    }
+}

@@ -1,0 +1,136 @@
+//! Where machines come from.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::buildlet::Buildlet;
+use crate::error::Result;
+use crate::ids::{BuilderName, HostType, LeaseId, MachineId, Nonce};
+use crate::schedule::Machine;
+
+/// How long a lease lasts without being renewed.
+pub const LEASE_TTL: Duration = Duration::from_secs(60);
+
+/// The wish for a machine, made of what the scheduler has granted.
+///
+/// The ids are chosen, and recorded, before anything is started: whoever finds the machine
+/// later knows whose it is.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    /// The lease to come.
+    pub lease: LeaseId,
+    /// The proof that its holder shows.
+    pub nonce: Nonce,
+    /// The machine that was granted.
+    pub machine: MachineId,
+    /// Its kind.
+    pub host_type: HostType,
+    /// The builder it is for.
+    pub builder: BuilderName,
+    /// How long it lasts without being renewed.
+    pub ttl: Duration,
+}
+
+/// What is written down of a lease, enough to find its machine again.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The proof that its holder shows.
+    pub nonce: Nonce,
+    /// The machine.
+    pub machine: MachineId,
+    /// Where it answers, in the words of its pool; empty when it was never ready.
+    pub place: String,
+}
+
+impl fmt::Debug for LeaseRecord {
+    /// Leaves out the nonce, which is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {} at {:?}", self.lease, self.machine, self.place)
+    }
+}
+
+/// What became of a lease of an earlier process.
+pub enum Adoption {
+    /// The machine is there and is ours again.
+    Adopted(Arc<dyn Lease>),
+    /// It is gone, and everything that ran on it has ended.
+    Gone,
+}
+
+/// A machine held for some time.
+///
+/// Give it back with [`Lease::release`]. A lease that is merely dropped ends on its own once
+/// nobody renews it.
+#[async_trait]
+pub trait Lease: Send + Sync {
+    /// What is written down of it.
+    fn record(&self) -> &LeaseRecord;
+
+    /// The machine.
+    fn buildlet(&self) -> &dyn Buildlet;
+
+    /// Extends it by `ttl` from now.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unavailable`] when the machine does not answer,
+    /// [`crate::ErrorKind::Denied`] when it is somebody else's by now.
+    async fn renew(&self, ttl: Duration) -> Result<()>;
+
+    /// Ends everything that runs on the machine and gives it back. Calling it again does nothing.
+    ///
+    /// Not cancel safe: when the future is dropped the lease ends by expiry.
+    ///
+    /// # Errors
+    /// When the end could not be confirmed; expiry is then the backstop.
+    async fn release(&self) -> Result<()>;
+}
+
+/// One machine of a pool, for the status of the farm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// The machine.
+    pub machine: MachineId,
+    /// Its kind.
+    pub host_type: HostType,
+    /// What it has.
+    pub labels: BTreeSet<String>,
+    /// The lease that holds it.
+    pub lease: Option<LeaseId>,
+    /// Why it cannot be used, when it cannot.
+    pub trouble: Option<String>,
+}
+
+/// A supply of machines.
+#[async_trait]
+pub trait Pool: Send + Sync {
+    /// A name for people and for metrics, such as `local`.
+    fn name(&self) -> &str;
+
+    /// The machines that may be leased now: what the scheduler plans with.
+    fn machines(&self) -> Vec<Machine>;
+
+    /// Makes the granted machine ready to use.
+    ///
+    /// Idempotent by lease id. Not cancel safe: a machine that was being started when the
+    /// future was dropped ends by expiry.
+    ///
+    /// # Errors
+    /// When the machine could not be made ready; nothing of it is left running.
+    async fn acquire(&self, request: &LeaseRequest) -> Result<Arc<dyn Lease>>;
+
+    /// Finds the machine of a lease that an earlier process held.
+    ///
+    /// # Errors
+    /// When neither the machine nor its end could be confirmed; ask again.
+    async fn adopt(&self, record: &LeaseRecord) -> Result<Adoption>;
+
+    /// Every machine, with what it does.
+    fn status(&self) -> Vec<MachineStatus>;
+}

@@ -1,0 +1,111 @@
+//! What there is to build: one commit of one repository, and why it is wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::{BuilderName, ChangeRef, CommitHash, HostType, RepoName};
+
+/// Why a build is wanted; orders everything that waits, most urgent first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Class {
+    /// Before everything else: a release, a security fix.
+    Urgent,
+    /// A person waits at a terminal.
+    Interactive,
+    /// A change under review; served in turn by author.
+    Try,
+    /// The newest commit of a release branch.
+    ReleaseTip,
+    /// The newest commit of the default branch.
+    #[default]
+    DefaultTip,
+    /// The newest commit of another branch.
+    BranchTip,
+    /// An older commit, built when machines are idle.
+    Backfill,
+}
+
+/// One commit to build, found by a [`WorkSource`] or given by a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkItem {
+    /// The repository as users name it.
+    pub repo: RepoName,
+    /// Where the commit can be fetched from: a path or a URL.
+    pub origin: String,
+    /// The commit.
+    pub commit: CommitHash,
+    /// When the commit was made (committer time).
+    pub commit_time: Timestamp,
+    /// First line of the commit message.
+    #[serde(default)]
+    pub subject: String,
+    /// The branch it was found on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The change it belongs to, for [`Class::Try`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeRef>,
+    /// Who wrote it; fairness between authors goes by this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Why it is wanted.
+    #[serde(default)]
+    pub class: Class,
+    /// Words that policies look at, such as `hotfix`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub labels: BTreeSet<String>,
+    /// Builds the uncommitted work tree at `origin` on top of the commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub worktree: bool,
+}
+
+/// A builder: a named configuration that turns commits into results.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Builder {
+    /// Its name, such as `local` or `linux-amd64-race`.
+    pub name: BuilderName,
+    /// The kind of machine it needs.
+    pub host_type: HostType,
+    /// What the machine must have; see [`crate::schedule::Labels`].
+    #[serde(default)]
+    pub labels: BTreeSet<String>,
+    /// Added to the environment of each step.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// Finds commits to build.
+///
+/// Level-triggered: an answer is everything that is wanted at present, the same item again
+/// until it is built; whoever asks compares with what it knows. A lost wake-up therefore
+/// repairs itself at the next call.
+#[async_trait]
+pub trait WorkSource: Send + Sync {
+    /// A name for people: `git /home/me/project`.
+    fn name(&self) -> String;
+
+    /// Everything wanted now, most wanted first.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When the source cannot be read; the caller tries again after a pause.
+    async fn wanted(&self) -> Result<Vec<WorkItem>>;
+
+    /// Returns when [`WorkSource::wanted`] may have a new answer. The default never does:
+    /// callers also ask at intervals.
+    ///
+    /// Cancel safe.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+}
