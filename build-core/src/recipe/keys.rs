@@ -1,0 +1,285 @@
+//! The keys of `.farmer.toml`: one table that the reader, the errors and the schema share.
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a key holds.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Duration,
+    Size,
+    Texts,
+    TextMap,
+    Table(&'static [Key]),
+    Tables(&'static [Key]),
+}
+
+/// One key: its name, what it holds, what it is for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    kind: Kind,
+    required: bool,
+    about: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        required: false,
+        about,
+    }
+}
+
+const fn required(name: &'static str, kind: Kind, about: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        required: true,
+        about,
+    }
+}
+
+const STEP: &[Key] = &[
+    required("name", Kind::Text, "Name of the step, unique in the file."),
+    required(
+        "run",
+        Kind::Text,
+        "Shell command; {tests} stands for the names of a shard.",
+    ),
+    key(
+        "dir",
+        Kind::Text,
+        "Directory below the checkout where it runs.",
+    ),
+    key("env", Kind::TextMap, "Variables added to the environment."),
+    key(
+        "needs",
+        Kind::Texts,
+        "Steps that must have passed; it runs in the work directory of the first.",
+    ),
+    key(
+        "timeout",
+        Kind::Duration,
+        "Longest run, such as \"30m\"; 2h when not given.",
+    ),
+    key(
+        "quiet",
+        Kind::Duration,
+        "Longest time without output; 20m when not given.",
+    ),
+    key(
+        "tests",
+        Kind::Text,
+        "Shell command that prints the names of the tests.",
+    ),
+    key(
+        "shards",
+        Kind::Number,
+        "On how many machines the tests run at once.",
+    ),
+    key(
+        "artifacts",
+        Kind::Texts,
+        "Globs of files that are kept when the step has passed.",
+    ),
+    key(
+        "cache",
+        Kind::Texts,
+        "Directories that are kept for the next build.",
+    ),
+    key(
+        "builders",
+        Kind::Texts,
+        "Globs of the builders that run the step; all when not given.",
+    ),
+    key("tools", Kind::Texts, "Programs that must be on PATH."),
+];
+
+const LIMITS: &[Key] = &[
+    key(
+        "log",
+        Kind::Size,
+        "Bytes of log kept for each step: the head and the last 64 KiB.",
+    ),
+    key(
+        "disk",
+        Kind::Size,
+        "Bytes that must stay free on the disk; 1 GiB when not given.",
+    ),
+    key(
+        "memory",
+        Kind::Size,
+        "Bytes of memory of each step's processes.",
+    ),
+    key("processes", Kind::Number, "Processes of each step."),
+    key(
+        "attempts",
+        Kind::Number,
+        "How often a step is tried when the machine fails; 2 when not given.",
+    ),
+];
+
+const BUILDER: &[Key] = &[
+    required("name", Kind::Text, "Name of the builder."),
+    key(
+        "host",
+        Kind::Text,
+        "Host type it needs; \"local\" when not given.",
+    ),
+    key("labels", Kind::Texts, "What its machine must have."),
+    key(
+        "env",
+        Kind::TextMap,
+        "Variables added to the environment of each step.",
+    ),
+];
+
+const HOST: &[Key] = &[
+    required("name", Kind::Text, "Name of the host type."),
+    key(
+        "pool",
+        Kind::Text,
+        "Pool that supplies it; \"local\" when not given.",
+    ),
+    key(
+        "count",
+        Kind::Number,
+        "How many machines; as many as cores when not given.",
+    ),
+    key("labels", Kind::Texts, "What the machines have."),
+    key(
+        "image",
+        Kind::Text,
+        "Image the machines are started from, for pools that use one.",
+    ),
+];
+
+/// The keys of the whole file.
+pub(super) const FILE: &[Key] = &[
+    key(
+        "depth",
+        Kind::Number,
+        "Commits of history in the checkout; 50 when not given.",
+    ),
+    key("step", Kind::Tables(STEP), "The steps, in any order."),
+    key(
+        "limits",
+        Kind::Table(LIMITS),
+        "Bounds on what a build may use.",
+    ),
+    key(
+        "builder",
+        Kind::Tables(BUILDER),
+        "The builders; one called \"local\" when not given.",
+    ),
+    key("host", Kind::Tables(HOST), "The host types."),
+];
+
+/// Checks that every key of `table` is known, all the way down.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] naming the path of the key and the nearest known one.
+pub(super) fn check(table: &toml::Table, known: &[Key], path: &str) -> Result<()> {
+    for (name, value) in table {
+        let Some(key) = known.iter().find(|k| k.name == name) else {
+            return Err(unknown(name, known, path));
+        };
+        let here = format!("{path}{name}");
+        match (key.kind, value) {
+            (Kind::Table(keys), toml::Value::Table(inner)) => {
+                check(inner, keys, &format!("{here}."))?
+            }
+            (Kind::Tables(keys), toml::Value::Array(items)) => {
+                for (n, item) in items.iter().enumerate() {
+                    if let toml::Value::Table(inner) = item {
+                        check(inner, keys, &format!("{here}[{n}]."))?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn unknown(name: &str, known: &[Key], path: &str) -> Error {
+    let nearest = known.iter().map(|k| (distance(name, k.name), k.name)).min();
+    let hint = match nearest {
+        Some((far, near)) if far <= 1 + near.len() / 3 => format!("did you mean \"{near}\"?"),
+        _ => format!(
+            "known keys here: {}",
+            known.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    Error::new(ErrorKind::Invalid, format!("unknown key \"{path}{name}\"")).with_hint(hint)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let differs = usize::from(a[i - 1] != b[j - 1]);
+            let mut least = (rows[i - 1][j] + 1)
+                .min(row[j - 1] + 1)
+                .min(rows[i - 1][j - 1] + differs);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// The JSON schema of `.farmer.toml`, as committed in `docs/farmer.schema.json`.
+pub fn schema() -> Value {
+    let mut schema = object(FILE);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!(".farmer.toml");
+    schema
+}
+
+fn object(keys: &[Key]) -> Value {
+    let properties: serde_json::Map<_, _> = keys
+        .iter()
+        .map(|k| (k.name.to_owned(), property(k)))
+        .collect();
+    let required: Vec<_> = keys.iter().filter(|k| k.required).map(|k| k.name).collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": properties, "required": required })
+}
+
+fn property(key: &Key) -> Value {
+    let mut property = match key.kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Number => json!({ "type": "integer", "minimum": 1 }),
+        Kind::Duration => json!({ "type": "string", "examples": ["90s", "30m", "1h30m"] }),
+        Kind::Size => json!({ "type": ["string", "integer"], "examples": ["64 MiB", "10GB"] }),
+        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::TextMap => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::Table(keys) => object(keys),
+        Kind::Tables(keys) => json!({ "type": "array", "items": object(keys) }),
+    };
+    property["description"] = json!(key.about);
+    property
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_count_edits() {
+        assert_eq!(distance("shard", "shards"), 1);
+        assert_eq!(distance("tiemout", "timeout"), 1);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

@@ -1,0 +1,92 @@
+//! From a commit to the steps that build it.
+//!
+//! [`Detect`] is the recipe of every repository: the steps of its `.farmer.toml` when the
+//! commit has one, otherwise what its files say ([`Detected`]).
+
+mod detect;
+mod farmer_toml;
+mod keys;
+mod quantity;
+
+pub use detect::{Detect, Detected};
+pub use farmer_toml::{FILE_NAME, FarmerToml, Host, fuzz_farmer_toml};
+pub use keys::schema;
+pub use quantity::{parse_duration, parse_size, show_duration, show_size};
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::plan::Plan;
+use crate::work::{Builder, WorkItem};
+
+/// Reads files of one commit, without a work tree.
+#[async_trait]
+pub trait Tree: Send + Sync {
+    /// The names in a directory, `""` for the root; empty when there is none. Directories end in `/`.
+    ///
+    /// # Errors
+    /// When the commit cannot be read.
+    async fn list(&self, dir: &str) -> Result<Vec<String>>;
+
+    /// A file's contents, `None` when there is no such file.
+    ///
+    /// # Errors
+    /// When the commit cannot be read, or the file is larger than `max_bytes`.
+    async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>>;
+}
+
+/// Decides what to run for a commit on a builder.
+#[async_trait]
+pub trait Recipe: Send + Sync {
+    /// The plan for `item` on `builder`, made from the files of the commit.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] with a hint when the configuration is wrong or nothing to run
+    /// is found: the build ends as misconfigured. Other kinds are tried again.
+    async fn plan(&self, item: &WorkItem, builder: &Builder, tree: &dyn Tree) -> Result<Plan>;
+}
+
+/// The files of a commit held in memory, for tests and tools.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryTree(std::collections::BTreeMap<String, Vec<u8>>);
+
+impl MemoryTree {
+    /// Adds a file.
+    #[must_use]
+    pub fn with(mut self, path: &str, contents: impl Into<Vec<u8>>) -> Self {
+        self.0.insert(path.to_owned(), contents.into());
+        self
+    }
+}
+
+#[async_trait]
+impl Tree for MemoryTree {
+    async fn list(&self, dir: &str) -> Result<Vec<String>> {
+        let prefix = if dir.is_empty() {
+            String::new()
+        } else {
+            format!("{dir}/")
+        };
+        let names = self.0.keys().filter_map(|path| path.strip_prefix(&prefix));
+        let mut entries: Vec<String> = names
+            .map(|rest| match rest.split_once('/') {
+                Some((sub, _)) => format!("{sub}/"),
+                None => rest.to_owned(),
+            })
+            .collect();
+        entries.dedup();
+        Ok(entries)
+    }
+
+    async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>> {
+        match self.0.get(path) {
+            Some(bytes) if bytes.len() as u64 > max_bytes => Err(crate::Error::new(
+                crate::ErrorKind::Limit,
+                format!("{path} is larger than {max_bytes} bytes"),
+            )),
+            found => Ok(found.cloned()),
+        }
+    }
+}
