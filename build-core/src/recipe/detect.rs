@@ -261,7 +261,7 @@ fn has_target(makefile: &str, target: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures::executor::block_on;
+    use futures_executor::block_on;
 
     use super::super::MemoryTree;
     use super::*;

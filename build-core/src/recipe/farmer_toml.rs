@@ -375,7 +375,7 @@ pub(super) fn write(plan: &Plan) -> String {
 }
 
 fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
-    let quoted = |s: &str| toml::Value::from(s).to_string();
+    let quoted = |s: &str| quote(s);
     let list = |names: &[String]| {
         names
             .iter()
@@ -419,6 +419,13 @@ fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
         writeln!(text, "{key} = [{}]", list(names))?;
     }
     Ok(())
+}
+
+/// A TOML basic string: JSON's escapes, and DEL, which JSON leaves as it is.
+fn quote(text: &str) -> String {
+    serde_json::Value::from(text)
+        .to_string()
+        .replace('\u{7f}', "\\u007f")
 }
 
 /// Reads `data` as a configuration, for fuzzing; what is accepted must be written back equal.

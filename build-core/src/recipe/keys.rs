@@ -192,7 +192,7 @@ pub(super) fn check(table: &toml::Table, known: &[Key], path: &str) -> Result<()
         let here = format!("{path}{name}");
         match (key.kind, value) {
             (Kind::Table(keys), toml::Value::Table(inner)) => {
-                check(inner, keys, &format!("{here}."))?
+                check(inner, keys, &format!("{here}."))?;
             }
             (Kind::Tables(keys), toml::Value::Array(items)) => {
                 for (n, item) in items.iter().enumerate() {

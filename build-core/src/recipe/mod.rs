@@ -1,15 +1,21 @@
 //! From a commit to the steps that build it.
 //!
-//! [`Detect`] is the recipe of every repository: the steps of its `.farmer.toml` when the
-//! commit has one, otherwise what its files say ([`Detected`]).
+//! `Detect` (feature `config`) is the recipe of every repository: the steps of its
+//! `.farmer.toml` when the commit has one, otherwise what its files say.
 
+#[cfg(feature = "config")]
 mod detect;
+#[cfg(feature = "config")]
 mod farmer_toml;
+#[cfg(feature = "config")]
 mod keys;
 mod quantity;
 
+#[cfg(feature = "config")]
 pub use detect::{Detect, Detected};
+#[cfg(feature = "config")]
 pub use farmer_toml::{FILE_NAME, FarmerToml, Host, fuzz_farmer_toml};
+#[cfg(feature = "config")]
 pub use keys::schema;
 pub use quantity::{parse_duration, parse_size, show_duration, show_size};
 
