@@ -125,8 +125,12 @@ pub enum ExecOutcome {
     Silent,
     /// Ended because the disk was nearly full.
     DiskQuota,
+    /// Ended because its processes took more than they were given; names the limit.
+    Limit(String),
     /// Ended because it was asked to be.
     Killed,
+    /// Nobody knows: the buildlet ended while the command ran. It may be run again.
+    Lost,
 }
 
 impl ExecOutcome {
@@ -147,6 +151,8 @@ impl fmt::Display for ExecOutcome {
             Self::TimedOut => f.write_str("timed out"),
             Self::Silent => f.write_str("no output for too long"),
             Self::DiskQuota => f.write_str("disk quota"),
+            Self::Limit(text) => write!(f, "limit: {text}"),
+            Self::Lost => f.write_str("lost"),
             Self::Killed => f.write_str("signal: killed"),
         }
     }
