@@ -1,10 +1,11 @@
 //! The history of a project (git, GitHub, Gerrit) as a log of mutations and as
 //! a corpus in memory.
 //!
-//! [`log`] reads and writes the log, [`pb`] are its messages, [`source`] is
+//! [`dump`] prints a corpus for comparison, [`log`] reads and writes the log, [`pb`] are its messages, [`source`] is
 //! where a log comes from and goes to. The format is the one of the Go
 //! project's maintner, byte for byte: `docs/protocol/reclog.md`.
 
+pub mod dump;
 mod error;
 pub mod log;
 pub mod pb;
