@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+"""Checks docs/rows.toml: every system of the mission, what carries it, and the test that proves it.
+
+usage: rows.py TEST_OUTPUT     (what `cargo test --workspace` printed)
+A row with a test is claimed as done: the test must have run and passed.
+"""
+import re
+import sys
+import tomllib
+
+rows = tomllib.load(open("docs/rows.toml", "rb"))["row"]
+passed = set(re.findall(r"^test (\S+)(?: - [^.]*)? \.\.\. ok$", open(sys.argv[1], errors="replace").read(), re.M))
+problems = []
+seen = set()
+done = 0
+for row in rows:
+    path, test = row["path"], row.get("test")
+    if path in seen:
+        problems.append(f"{path} is there twice")
+    seen.add(path)
+    if not test:
+        continue
+    if not row.get("item"):
+        problems.append(f"{path} names a test but not what carries it")
+    if any(name == test or name.endswith("::" + test) for name in passed):
+        done += 1
+    else:
+        problems.append(f"{path}: the test {test} did not run and pass")
+print(f"rows: {done}/{len(rows)}")
+for problem in problems:
+    print("rows:", problem, file=sys.stderr)
+sys.exit(bool(problems))
