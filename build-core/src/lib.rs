@@ -10,6 +10,7 @@ pub mod buildlet;
 pub mod clock;
 pub mod error;
 pub mod event;
+pub mod h1;
 pub mod ids;
 pub mod plan;
 pub mod pool;
