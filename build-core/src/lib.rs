@@ -12,10 +12,13 @@ pub mod error;
 pub mod event;
 pub mod h1;
 pub mod ids;
+pub mod livelog;
 pub mod plan;
 pub mod pool;
+pub mod read_at;
 pub mod recipe;
 pub mod schedule;
+pub mod tarutil;
 pub mod work;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,220 @@
+//! A directory handle below which everything happens: no path, link or race leads out of it.
+//!
+//! Parents are opened with `openat2(RESOLVE_BENEATH)`, so that links inside the tree work and links
+//! out of it fail in the kernel. Where that call is missing (old kernels, some sandboxes, other Unix
+//! systems) parents are walked component by component and no link is followed at all.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::header::Modified;
+
+const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The root handle, and the parent used last: archives list a directory's files together.
+#[derive(Debug)]
+pub(crate) struct Beneath {
+    root: OwnedFd,
+    last: Option<(Vec<u8>, OwnedFd)>,
+    kernel_resolves: bool,
+}
+
+impl Beneath {
+    /// Everything below the directory at `path`, which may itself be reached by links.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self::new(rustix::fs::open(path, DIR, Mode::empty())?))
+    }
+
+    pub(crate) fn new(root: OwnedFd) -> Self {
+        let kernel_resolves = open_beneath(root.as_fd(), b".").is_ok();
+        Self { root, last: None, kernel_resolves }
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Whether the kernel resolves links for us; else none is followed.
+    pub(crate) fn kernel_resolves(&self) -> bool {
+        self.kernel_resolves
+    }
+
+    /// Creates the directory `path` (cleaned) and its parents, mode 0755 minus umask.
+    pub(crate) fn create_dir_all(&mut self, path: &[u8]) -> io::Result<()> {
+        self.dir(path).map(drop)
+    }
+
+    /// A new, empty file at `path`. What was there is replaced, never written through: neither a
+    /// link's target nor another name of the same file changes.
+    pub(crate) fn create_file(&mut self, path: &[u8], mode: u32) -> io::Result<File> {
+        let (parent, name) = split(path);
+        let dir = self.dir(parent)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode & 0o777);
+        let created = rustix::fs::openat(dir, name, flags, mode).or_else(|error| {
+            if error != Errno::EXIST {
+                return Err(error);
+            }
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            rustix::fs::openat(dir, name, flags, mode)
+        })?;
+        Ok(created.into())
+    }
+
+    /// A symbolic link at `path`; replaces what is there unless that is a directory.
+    pub(crate) fn symlink(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
+        let (parent, name) = split(path);
+        let dir = self.dir(parent)?;
+        replacing(dir, name, || rustix::fs::symlinkat(target, dir, name))
+    }
+
+    /// A second name `path` for the file `target` (both cleaned, both below the root).
+    pub(crate) fn hard_link(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
+        let (target_parent, target_name) = split(target);
+        let from = self.existing_dir(target_parent)?;
+        if rustix::fs::statat(&from, target_name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o170_000 == 0o040_000 {
+            return Err(Errno::ISDIR.into());
+        }
+        let (parent, name) = split(path);
+        let dir = self.dir(parent)?;
+        if path == target {
+            return Ok(());
+        }
+        // Without AT_SYMLINK_FOLLOW a link is linked as itself.
+        replacing(dir, name, || rustix::fs::linkat(&from, target_name, dir, name, AtFlags::empty()))
+    }
+
+    /// Whether what is at `path` leads out of the root when it is followed.
+    pub(crate) fn leads_out(&self, path: &[u8]) -> bool {
+        self.kernel_resolves && matches!(open_beneath_any(self.root.as_fd(), path), Err(Errno::XDEV))
+    }
+
+    pub(crate) fn remove(&mut self, path: &[u8]) -> io::Result<()> {
+        let (parent, name) = split(path);
+        let dir = self.dir(parent)?;
+        Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
+    }
+
+    /// The directory `path`, created with its parents if need be.
+    fn dir(&mut self, path: &[u8]) -> io::Result<BorrowedFd<'_>> {
+        if path.is_empty() {
+            return Ok(self.root.as_fd());
+        }
+        let known = self.last.as_ref().is_some_and(|(last, _)| last == path);
+        if !known {
+            let fd = match self.existing_dir(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_dirs(path)?,
+                found => found?,
+            };
+            self.last = Some((path.to_vec(), fd));
+        }
+        Ok(self.last.as_ref().map_or(self.root.as_fd(), |(_, fd)| fd.as_fd()))
+    }
+
+    fn existing_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        if path.is_empty() {
+            return self.root.try_clone();
+        }
+        if self.kernel_resolves {
+            return Ok(open_beneath(self.root.as_fd(), path)?);
+        }
+        let mut dir = self.root.try_clone()?;
+        for component in path.split(|&b| b == b'/') {
+            dir = rustix::fs::openat(&dir, component, DIR | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        Ok(dir)
+    }
+
+    fn make_dirs(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let mut existing = path;
+        let mut dir = loop {
+            existing = split(existing).0;
+            match self.existing_dir(existing) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !existing.is_empty() => {}
+                found => break found?,
+            }
+        };
+        let missing = path[existing.len()..].split(|&b| b == b'/').filter(|part| !part.is_empty());
+        for component in missing {
+            match rustix::fs::mkdirat(&dir, component, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            dir = rustix::fs::openat(&dir, component, DIR | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        Ok(dir)
+    }
+}
+
+/// Sets access and modification time.
+pub(crate) fn set_modified(file: &File, modified: Modified) -> io::Result<()> {
+    let time = Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanos.into() };
+    Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+}
+
+/// Bytes an unprivileged user may still write on the file system of `dir`.
+pub(crate) fn free_bytes(dir: BorrowedFd<'_>) -> io::Result<u64> {
+    let stat = rustix::fs::fstatvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn replacing(dir: BorrowedFd<'_>, name: &[u8], create: impl Fn() -> Result<(), Errno>) -> io::Result<()> {
+    match create() {
+        Err(Errno::EXIST) => {
+            let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+                return Err(Errno::ISDIR.into());
+            }
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            Ok(create()?)
+        }
+        done => Ok(done?),
+    }
+}
+
+/// Parent and last component of a cleaned path.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    openat2(root, path, DIR)
+}
+
+#[cfg(target_os = "linux")]
+fn open_beneath_any(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    openat2(root, path, OFlags::PATH | OFlags::CLOEXEC)
+}
+
+#[cfg(target_os = "linux")]
+fn openat2(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    // EAGAIN: a rename elsewhere in the tree raced with the resolution of `..`.
+    for _ in 0..16 {
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            done => return done,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_beneath(_: BorrowedFd<'_>, _: &[u8]) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_beneath_any(_: BorrowedFd<'_>, _: &[u8]) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}

@@ -1,0 +1,149 @@
+//! Path patterns: `*` and `?` within a component, `[a-z]` and `[!a-z]`, `**` for any number of components.
+
+/// A pattern for `/`-separated relative paths, matched against the whole path: `*.log` matches at the
+/// top only, `**/*.log` anywhere, `out/**` everything below `out`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob {
+    components: Vec<Vec<u8>>,
+}
+
+impl Glob {
+    /// Reads a pattern; every text is one. `./` in front and `/` at the end mean nothing.
+    pub fn new(pattern: &str) -> Self {
+        let components = pattern.as_bytes().split(|&b| b == b'/');
+        let components = components.filter(|part| !part.is_empty() && *part != b".");
+        Self { components: components.map(<[u8]>::to_vec).collect() }
+    }
+
+    /// Whether the whole `path` matches.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        let path: Vec<&[u8]> = path.split(|&b| b == b'/').filter(|part| !part.is_empty()).collect();
+        let pattern: Vec<&[u8]> = self.components.iter().map(Vec::as_slice).collect();
+        wild(&pattern, &path, |part| *part == b"**".as_slice(), |pattern, part| component(pattern, part))
+    }
+}
+
+fn component(pattern: &[u8], text: &[u8]) -> bool {
+    let tokens = tokens(pattern);
+    wild(&tokens, text, |token| *token == Token::Star, |token, byte| token.matches(*byte))
+}
+
+/// Matches with stars that take any number of items. On a mismatch only the last star is tried
+/// again, so the cost is the product of both lengths at most, never exponential.
+fn wild<P, T>(pattern: &[P], text: &[T], star: impl Fn(&P) -> bool, one: impl Fn(&P, &T) -> bool) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(item) if star(item) => {
+                retry = Some((p + 1, t));
+                p += 1;
+            }
+            Some(item) if one(item, &text[t]) => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((after, from)) = retry else { return false };
+                retry = Some((after, from + 1));
+                (p, t) = (after, from + 1);
+            }
+        }
+    }
+    pattern[p..].iter().all(star)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Token {
+    Star,
+    Any,
+    Byte(u8),
+    /// Ranges of bytes, and whether a byte must be outside of them.
+    Set(Vec<(u8, u8)>, bool),
+}
+
+impl Token {
+    fn matches(&self, byte: u8) -> bool {
+        match self {
+            Self::Star => false,
+            Self::Any => true,
+            Self::Byte(wanted) => *wanted == byte,
+            Self::Set(ranges, inverted) => ranges.iter().any(|(low, high)| (*low..=*high).contains(&byte)) != *inverted,
+        }
+    }
+}
+
+fn tokens(pattern: &[u8]) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut rest = pattern;
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        tokens.push(match first {
+            b'*' => Token::Star,
+            b'?' => Token::Any,
+            b'[' => match set(after) {
+                Some((token, after)) => {
+                    rest = after;
+                    token
+                }
+                None => Token::Byte(b'['),
+            },
+            byte => Token::Byte(byte),
+        });
+    }
+    tokens
+}
+
+/// What follows a `[`, up to its `]`; `None` when it is not closed.
+fn set(text: &[u8]) -> Option<(Token, &[u8])> {
+    let inverted = matches!(text.first(), Some(b'!' | b'^'));
+    let body = &text[usize::from(inverted)..];
+    // A closing bracket in the first place is meant itself.
+    let end = 1 + body.iter().skip(1).position(|&b| b == b']')?;
+    let mut ranges = Vec::new();
+    let mut members = &body[..end];
+    while let Some((&low, after)) = members.split_first() {
+        let high = if let [b'-', high, ..] = after { Some(*high) } else { None };
+        ranges.push((low, high.unwrap_or(low)));
+        members = &after[if high.is_some() { 2 } else { 0 }..];
+    }
+    Some((Token::Set(ranges, inverted), &body[end + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let table = [
+            ("out/**", "out/a", true),
+            ("out/**", "out/a/b.o", true),
+            ("out/**", "output", false),
+            ("*.log", "a.log", true),
+            ("*.log", "d/a.log", false),
+            ("**/*.log", "a.log", true),
+            ("**/*.log", "d/e/a.log", true),
+            ("a/**/b", "a/b", true),
+            ("a/**/b", "a/x/y/b", true),
+            ("a/**/b", "a/x/y/c", false),
+            ("[a-c]?", "bz", true),
+            ("[!a-c]?", "bz", false),
+            ("[]x]", "]", true),
+            ("[ab", "[ab", true),
+            ("./src/", "src", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("", "", true),
+            ("", "a", false),
+        ];
+        for (pattern, path, expected) in table {
+            assert_eq!(Glob::new(pattern).matches(path.as_bytes()), expected, "{pattern} on {path}");
+        }
+    }
+
+    #[test]
+    fn many_stars_stay_cheap() {
+        let pattern = "*a".repeat(200);
+        assert!(!Glob::new(&pattern).matches("b".repeat(20_000).as_bytes()));
+    }
+}

@@ -1,0 +1,195 @@
+//! Multi-member gunzip: as a plain reader, and on a thread of its own beside the one that consumes.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use flate2::bufread::GzDecoder;
+
+/// Bytes inflated at a time, and how many such buffers are under way between the two threads.
+const CHUNK: usize = 256 << 10;
+const CHUNKS: usize = 4;
+const INPUT: usize = 128 << 10;
+
+/// First byte of each gzip member.
+const MAGIC: u8 = 0x1f;
+
+/// Decompresses a gzip stream of any number of members, to its very end, checksums verified.
+///
+/// As gzip itself does, bytes after the last member that do not begin another one are left alone.
+/// An error of kind [`io::ErrorKind::UnexpectedEof`] means that the stream was cut.
+#[derive(Debug)]
+pub struct Gunzip<R: Read> {
+    /// The member being read; `None` only while one is replaced by the next, and at the end.
+    member: Option<GzDecoder<BufReader<Counted<R>>>>,
+}
+
+impl<R: Read> Gunzip<R> {
+    /// Decompresses `input`, which is read in larger pieces.
+    pub fn new(input: R) -> Self {
+        Self::counting(input, Arc::default())
+    }
+
+    fn counting(input: R, taken: Arc<AtomicU64>) -> Self {
+        let input = BufReader::with_capacity(INPUT, Counted { input, taken });
+        Self { member: Some(GzDecoder::new(input)) }
+    }
+
+    /// Goes on with the next member, if there is one.
+    fn next_member(&mut self) -> io::Result<()> {
+        let Some(mut finished) = self.member.take() else { return Ok(()) };
+        if finished.get_mut().fill_buf()?.first() == Some(&MAGIC) {
+            self.member = Some(GzDecoder::new(finished.into_inner()));
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Gunzip<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let n = member.read(buf)?;
+            if n > 0 || buf.is_empty() {
+                return Ok(n);
+            }
+            self.next_member()?;
+        }
+        Ok(0)
+    }
+}
+
+#[derive(Debug)]
+struct Counted<R> {
+    input: R,
+    taken: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.input.read(buf)?;
+        self.taken.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// Inflates `input` on this thread while `consume` runs on another one, at most 1 MiB behind.
+///
+/// Returns what `consume` returned; what it left unread is not inflated. The input's thread stays
+/// this one, so `input` need not be `Send`.
+///
+/// # Errors
+/// When the thread cannot be started. Errors of the stream reach `consume` as read errors.
+pub(crate) fn inflate_beside<R, T>(input: R, consume: impl FnOnce(&mut Inflated) -> T + Send) -> io::Result<T>
+where
+    R: Read,
+    T: Send,
+{
+    let taken = Arc::new(AtomicU64::new(0));
+    let (full, filled) = sync_channel(CHUNKS);
+    let (empty, emptied) = channel();
+    let mut inflated = Inflated { filled, empty, chunk: Vec::new(), at: 0, failed: None, taken: Arc::clone(&taken) };
+    std::thread::scope(|scope| {
+        let name = std::thread::Builder::new().name("unpack".into());
+        let consumer = name.spawn_scoped(scope, move || consume(&mut inflated))?;
+        feed(Gunzip::counting(input, taken), &full, &emptied);
+        drop(full);
+        Ok(consumer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+fn feed(mut gunzip: Gunzip<impl Read>, full: &SyncSender<io::Result<Vec<u8>>>, emptied: &Receiver<Vec<u8>>) {
+    loop {
+        let mut chunk = emptied.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK, 0);
+        let (filled, outcome) = read_full(&mut gunzip, &mut chunk);
+        let last = filled < CHUNK;
+        chunk.truncate(filled);
+        // A send fails when the consumer is done: then nobody wants the rest.
+        if full.send(Ok(chunk)).is_err() {
+            return;
+        }
+        match outcome {
+            Err(error) => return drop(full.send(Err(error))),
+            Ok(()) if last => return,
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Reads until `buf` is full, the stream ends or fails: what came before a failure still counts.
+fn read_full(input: &mut impl Read, buf: &mut [u8]) -> (usize, io::Result<()>) {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match input.read(&mut buf[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (filled, Err(error)),
+        }
+    }
+    (filled, Ok(()))
+}
+
+/// The consuming end of [`inflate_beside`].
+#[derive(Debug)]
+pub(crate) struct Inflated {
+    filled: Receiver<io::Result<Vec<u8>>>,
+    empty: Sender<Vec<u8>>,
+    chunk: Vec<u8>,
+    at: usize,
+    failed: Option<io::ErrorKind>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Inflated {
+    /// Compressed bytes taken from the input so far.
+    pub(crate) fn compressed(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Read for Inflated {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let n = available.len().min(buf.len());
+        buf[..n].copy_from_slice(&available[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Inflated {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.chunk.len() {
+            if let Some(kind) = self.failed {
+                return Err(kind.into());
+            }
+            match self.filled.recv() {
+                // The sender is gone: the stream has ended.
+                Err(_) => return Ok(&[]),
+                Ok(Err(error)) => {
+                    self.failed = Some(error.kind());
+                    return Err(error);
+                }
+                Ok(Ok(chunk)) => {
+                    self.at = 0;
+                    // The feeder may have ended: then the buffer is simply freed.
+                    drop(self.empty.send(std::mem::replace(&mut self.chunk, chunk)));
+                }
+            }
+        }
+        Ok(&self.chunk[self.at..])
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at = (self.at + n).min(self.chunk.len());
+    }
+}
+
+/// Fuzz target: any bytes as a gzip stream; ends without panic and within a bounded output.
+pub fn fuzz_gunzip(data: &[u8]) {
+    let mut out = Gunzip::new(data).take(1 << 20);
+    // Whether it decodes is not the question here.
+    drop(io::copy(&mut out, &mut io::sink()));
+}
