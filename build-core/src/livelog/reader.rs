@@ -2,22 +2,24 @@
 
 use std::future::poll_fn;
 use std::io;
+#[cfg(feature = "io")]
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Poll, Wake, Waker};
+#[cfg(feature = "io")]
+use std::task::{Context, ready};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
-
-use futures::io::AsyncRead;
 
 use super::log::LiveLog;
 
 /// Reads a log from one place on; made by [`LiveLog::reader`].
 ///
 /// A read returns what is there, waits when nothing is, and returns 0 bytes once the log is finished
-/// and read to its end, or the reader is closed. As [`AsyncRead`] it does short file reads on the
-/// calling task; hand a cold log of gigabytes to a blocking thread instead.
+/// and read to its end, or the reader is closed. With feature `io` it is also a `tokio::io::AsyncRead`.
+/// File reads happen on the calling task or thread; they are short, but hand a cold log of gigabytes
+/// to a thread that may block ([`LogReader::ready`], then [`LogReader::try_read`] there).
 #[derive(Debug)]
 pub struct LogReader {
     log: LiveLog,
@@ -155,10 +157,17 @@ impl LogReader {
     }
 }
 
-impl AsyncRead for LogReader {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+#[cfg(feature = "io")]
+impl tokio::io::AsyncRead for LogReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         ready!(self.poll_ready(context.waker()));
-        Poll::Ready(self.try_read(buf).map(Option::unwrap_or_default))
+        let n = self.try_read(buf.initialize_unfilled())?.unwrap_or_default();
+        buf.advance(n);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -196,8 +205,7 @@ impl Wake for Unpark {
 mod tests {
     use super::super::{LogWriter, Options, Position};
     use super::*;
-    use futures::executor::block_on;
-    use futures::io::AsyncReadExt as _;
+    use futures_executor::block_on;
 
     const SOON: Duration = Duration::from_secs(60);
 
@@ -249,15 +257,20 @@ mod tests {
         let mut reader = writer.log().reader(Position::Start).unwrap();
         let text = std::thread::spawn(move || {
             block_on(async {
-                let mut text = String::new();
-                reader.read_to_string(&mut text).await.map(|_| text)
+                let (mut text, mut buf) = (Vec::new(), [0; 5]);
+                loop {
+                    match reader.read(&mut buf).await.unwrap() {
+                        0 => return text,
+                        n => text.extend_from_slice(&buf[..n]),
+                    }
+                }
             })
         });
         for word in ["one ", "two ", "three"] {
             writer.append(word.as_bytes()).unwrap();
         }
         drop(writer);
-        assert_eq!(text.join().unwrap().unwrap(), "one two three");
+        assert_eq!(text.join().unwrap(), b"one two three");
     }
 
     #[test]
