@@ -42,7 +42,7 @@
 //! }
 //!
 //! let (near, far) = tokio::io::duplex(64);
-//! let (served, asked) = futures::executor::block_on(futures::future::join(serve(near), ask(far)));
+//! let (served, asked) = futures_executor::block_on(futures::future::join(serve(near), ask(far)));
 //! served?;
 //! asked?;
 //! # Ok::<(), Error>(())

@@ -1,13 +1,15 @@
 //! Server and client shells against each other and against raw bytes, over an in-memory
 //! stream. Nothing waits for time: an exchange that stalls fails at once.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::executor::LocalPool;
 use futures::future::join;
 use futures::task::LocalSpawnExt;
+use futures_executor::LocalPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
@@ -19,9 +21,13 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 /// Runs a future whose wakers are all inside it.
 fn run<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
     let mut pool = LocalPool::new();
-    let handle = pool.spawner().spawn_local_with_handle(future).unwrap();
+    let result = Rc::new(Cell::new(None));
+    let slot = result.clone();
+    pool.spawner()
+        .spawn_local(async move { slot.set(Some(future.await)) })
+        .unwrap();
     pool.run_until_stalled();
-    handle.now_or_never().expect("the exchange stalls")
+    result.take().expect("the exchange stalls")
 }
 
 fn server(io: DuplexStream) -> Server<DuplexStream> {
