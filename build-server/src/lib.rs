@@ -3,4 +3,8 @@
 //! Each server is a feature; nothing here touches the environment, flags or signals of the
 //! process: that is left to the programs.
 
+#[cfg(feature = "coordinator")]
+pub mod record;
+#[cfg(feature = "coordinator")]
+pub mod store;
 pub mod supervise;

@@ -1,0 +1,265 @@
+//! What pages and questions read: rows folded from the event log.
+//!
+//! A row is a pure function of a build's events, so every store folds with the same code and
+//! can rebuild its rows from the log at any time.
+
+use std::time::Duration;
+
+use build_core::clock::Timestamp;
+use build_core::event::{Artifact, BuildEvent, Outcome, Recorded, Seq, UnitEnd};
+use build_core::ids::{BuildId, BuilderName, StepName};
+use build_core::plan::{Part, Unit};
+use build_core::work::WorkItem;
+use serde::{Deserialize, Serialize};
+
+/// Where a build stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BuildState {
+    /// It waits for its plan or its first machine.
+    Queued,
+    /// It holds a machine, or held one and waits for the next.
+    Running,
+    /// Every step passed.
+    Passed,
+    /// A step failed.
+    Failed,
+    /// It could not be run as configured.
+    Misconfigured,
+    /// The machines failed more often than allowed.
+    Infrastructure,
+    /// Somebody stopped it.
+    Canceled,
+}
+
+impl BuildState {
+    /// Whether nothing more happens.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// The word for it in JSON, pages and the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Misconfigured => "misconfigured",
+            Self::Infrastructure => "infrastructure",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+impl From<&Outcome> for BuildState {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Passed => Self::Passed,
+            Outcome::Failed { .. } => Self::Failed,
+            Outcome::Misconfigured { .. } => Self::Misconfigured,
+            Outcome::Canceled { .. } => Self::Canceled,
+            // A kind this version does not know is nobody's success.
+            _ => Self::Infrastructure,
+        }
+    }
+}
+
+/// One run of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// What of the build it ran.
+    pub unit: Unit,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// When it was started.
+    pub started: Timestamp,
+    /// How many tests it was given, for a shard.
+    #[serde(default)]
+    pub tests: u64,
+    /// How it ended; `None` while it runs.
+    pub end: Option<UnitEnd>,
+    /// How long it ran.
+    pub took: Option<Duration>,
+    /// Bytes of output recorded, once it has ended.
+    pub output_bytes: u64,
+}
+
+/// Files that a step has kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFiles {
+    /// The step.
+    pub step: StepName,
+    /// The files.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// One build as pages and questions see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildRow {
+    /// Which build.
+    pub id: BuildId,
+    /// Position of its first event: builds in order of being asked for.
+    pub number: Seq,
+    /// The commit.
+    pub item: WorkItem,
+    /// What it is built on.
+    pub builder: BuilderName,
+    /// Where it stands.
+    pub state: BuildState,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// When it was asked for.
+    pub queued: Timestamp,
+    /// When its first machine was granted.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// Names of the steps of its plan, in order.
+    pub steps: Vec<StepName>,
+    /// Why these steps: the file they were read from, or what was detected.
+    pub reason: String,
+    /// Every run of every unit, in order of being started.
+    pub runs: Vec<Run>,
+    /// Cached directories that were put back.
+    pub cache_hits: Vec<String>,
+    /// Files kept.
+    pub kept: Vec<KeptFiles>,
+}
+
+impl BuildRow {
+    /// The row that begins with `first`, if that event begins a build.
+    pub fn begin(first: &Recorded) -> Option<Self> {
+        let BuildEvent::Queued { item, builder } = &first.event else {
+            return None;
+        };
+        Some(Self {
+            id: first.build.clone(),
+            number: first.seq,
+            item: item.clone(),
+            builder: builder.clone(),
+            state: BuildState::Queued,
+            outcome: None,
+            queued: first.at,
+            started: None,
+            finished: None,
+            steps: Vec::new(),
+            reason: String::new(),
+            runs: Vec::new(),
+            cache_hits: Vec::new(),
+            kept: Vec::new(),
+        })
+    }
+
+    /// Whether something may still happen to it.
+    pub fn is_open(&self) -> bool {
+        !self.state.is_final()
+    }
+
+    /// Applies the next event of the build. Events that no page shows change nothing.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        match &recorded.event {
+            BuildEvent::Planned { plan } => {
+                self.steps = plan.steps.iter().map(|s| s.name.clone()).collect();
+                self.reason.clone_from(&plan.reason);
+            }
+            BuildEvent::Leased { .. } => {
+                self.started.get_or_insert(recorded.at);
+                self.state = BuildState::Running;
+            }
+            BuildEvent::Prepared { cache_hits, .. } => self.add_cache_hits(cache_hits),
+            BuildEvent::Started {
+                unit,
+                attempt,
+                tests,
+                ..
+            } => self.runs.push(Run {
+                unit: unit.clone(),
+                attempt: *attempt,
+                started: recorded.at,
+                tests: tests.len() as u64,
+                end: None,
+                took: None,
+                output_bytes: 0,
+            }),
+            BuildEvent::Ended {
+                unit,
+                attempt,
+                end,
+                output_bytes,
+                took,
+            } => {
+                if let Some(run) = self.run_mut(unit, *attempt) {
+                    run.end = Some(end.clone());
+                    run.output_bytes = *output_bytes;
+                    run.took = Some(*took);
+                }
+            }
+            BuildEvent::Kept { step, artifacts } => self.kept.push(KeptFiles {
+                step: step.clone(),
+                artifacts: artifacts.clone(),
+            }),
+            BuildEvent::Finished { outcome } => {
+                self.state = outcome.into();
+                self.outcome = Some(outcome.clone());
+                self.finished = Some(recorded.at);
+            }
+            _ => {}
+        }
+    }
+
+    fn add_cache_hits(&mut self, hits: &[String]) {
+        let new = hits.iter().filter(|hit| !self.cache_hits.contains(hit));
+        let new: Vec<_> = new.cloned().collect();
+        self.cache_hits.extend(new);
+    }
+
+    fn run_mut(&mut self, unit: &Unit, attempt: u32) -> Option<&mut Run> {
+        let mut latest = self.runs.iter_mut().rev();
+        latest.find(|run| run.unit == *unit && run.attempt == attempt)
+    }
+
+    /// How long the run that `recorded` ends took, when it passed: what estimates are made of.
+    pub fn timing(&self, recorded: &Recorded) -> Option<Timing> {
+        let BuildEvent::Ended {
+            unit,
+            end: UnitEnd::Exited(outcome),
+            took,
+            attempt,
+            ..
+        } = &recorded.event
+        else {
+            return None;
+        };
+        let run = self
+            .runs
+            .iter()
+            .find(|r| r.unit == *unit && r.attempt == *attempt);
+        outcome.is_ok().then(|| Timing {
+            build: self.id.clone(),
+            at: recorded.at,
+            step: unit.step.clone(),
+            part: unit.part,
+            tests: run.map_or(0, |run| run.tests),
+            took: *took,
+        })
+    }
+}
+
+/// How long a unit took when it passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// In which build.
+    pub build: BuildId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// The step.
+    pub step: StepName,
+    /// Which part of it.
+    pub part: Part,
+    /// How many tests it ran, for a shard.
+    pub tests: u64,
+    /// How long.
+    pub took: Duration,
+}

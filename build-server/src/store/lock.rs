@@ -1,0 +1,164 @@
+//! Who owns a data directory.
+
+use std::fs::{File, OpenOptions, create_dir_all};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use build_core::{Error, ErrorKind, Result};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+/// The process that owns a data directory, as it wrote itself into the lock file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its process id.
+    pub pid: u32,
+    /// Its command line, arguments separated by spaces.
+    pub command: String,
+    /// Where it answers, such as `http://localhost:8119`; `None` when it does not.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// What its callers show. The file is readable by its owner alone.
+    #[serde(default)]
+    pub token: Option<String>,
+}
+
+impl Owner {
+    fn of_this_process() -> Self {
+        let args = std::env::args_os();
+        let words: Vec<_> = args.map(|a| a.to_string_lossy().into_owned()).collect();
+        Self {
+            pid: std::process::id(),
+            command: words.join(" "),
+            address: None,
+            token: None,
+        }
+    }
+}
+
+/// The lock of a data directory; ends with the process, however it ends.
+#[derive(Debug)]
+pub struct DataLock {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl DataLock {
+    /// Makes `dir` when it is missing, and locks it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] naming the owner when another process has it; otherwise when
+    /// the lock file cannot be made.
+    pub fn acquire(dir: &Path) -> Result<Self> {
+        let failed = |error: std::io::Error| {
+            Error::from(error).while_doing(format!("lock data directory {}", dir.display()))
+        };
+        create_dir_all(dir).map_err(failed)?;
+        let path = dir.join("lock");
+        let mut file = open_private(&path).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(dir, &read_owner(&mut file))),
+            Err(error) => return Err(failed(error.into())),
+        }
+        let lock = Self {
+            path,
+            file: Mutex::new(file),
+        };
+        lock.publish(None, None)?;
+        Ok(lock)
+    }
+
+    /// Tells other processes where this one answers, and with which token.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub fn publish(&self, address: Option<String>, token: Option<String>) -> Result<()> {
+        let owner = Owner {
+            address,
+            token,
+            ..Owner::of_this_process()
+        };
+        let text = serde_json::to_vec(&owner).expect("strings and a number always serialise");
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(&text));
+        written.map_err(|e| Error::from(e).while_doing(format!("write {}", self.path.display())))
+    }
+
+    /// The process that owns `dir` now, if any.
+    ///
+    /// # Errors
+    /// When the lock file cannot be read.
+    pub fn owner(dir: &Path) -> Result<Option<Owner>> {
+        let path = dir.join("lock");
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(Error::from(error).while_doing(format!("read {}", path.display())));
+            }
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            // Nobody has it; the shared lock ends with the file.
+            Ok(()) => Ok(None),
+            Err(_) => Ok(Some(read_owner(&mut file).unwrap_or_default())),
+        }
+    }
+}
+
+fn open_private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+/// `None` while the owner is about to write itself.
+fn read_owner(file: &mut File) -> Option<Owner> {
+    let mut text = String::new();
+    file.take(64 << 10).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn taken(dir: &Path, owner: &Option<Owner>) -> Error {
+    let by = match owner {
+        Some(owner) => format!("process {} ({})", owner.pid, owner.command),
+        None => "another process".to_owned(),
+    };
+    Error::new(
+        ErrorKind::Conflict,
+        format!("data directory {} is in use by {by}", dir.display()),
+    )
+    .with_hint("stop that process, or use another directory with --data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_owner_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(DataLock::owner(dir.path()).unwrap(), None);
+        let lock = DataLock::acquire(dir.path()).unwrap();
+        lock.publish(Some("http://localhost:1".into()), None)
+            .unwrap();
+        let error = DataLock::acquire(dir.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        let pid = format!("process {}", std::process::id());
+        assert!(error.to_string().contains(&pid), "{error}");
+        let owner = DataLock::owner(dir.path()).unwrap().unwrap();
+        assert_eq!(owner.address.as_deref(), Some("http://localhost:1"));
+        drop(lock);
+        assert_eq!(DataLock::owner(dir.path()).unwrap(), None);
+        DataLock::acquire(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,123 @@
+//! Rows of builds, folded and saved in the transaction that appends their events.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use build_core::Result;
+use build_core::event::{Recorded, Seq};
+use build_core::ids::{BuildId, BuilderName, RepoName};
+use sqlx::sqlite::SqliteConnection;
+
+use super::{from_json, to_i64, to_json};
+use crate::record::{BuildRow, Timing};
+
+/// The rows that a batch of events touches.
+#[derive(Default)]
+pub(super) struct Rows {
+    builds: HashMap<BuildId, Option<BuildRow>>,
+    timings: Vec<PassedRun>,
+}
+
+struct PassedRun {
+    seq: Seq,
+    repo: RepoName,
+    builder: BuilderName,
+    timing: Timing,
+}
+
+/// What can go wrong here; the caller names the file.
+pub(super) enum Trouble {
+    Sql(sqlx::Error),
+    Record(build_core::Error),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<build_core::Error> for Trouble {
+    fn from(error: build_core::Error) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl Rows {
+    pub(super) async fn fold(
+        &mut self,
+        db: &mut SqliteConnection,
+        events: &[Recorded],
+    ) -> Result<(), Trouble> {
+        for event in events {
+            let row = match self.builds.entry(event.build.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(load(db, &event.build).await?),
+            };
+            match row {
+                None => *row = BuildRow::begin(event),
+                Some(row) => {
+                    row.apply(event);
+                    let passed = row.timing(event).map(|timing| PassedRun {
+                        seq: event.seq,
+                        repo: row.item.repo.clone(),
+                        builder: row.builder.clone(),
+                        timing,
+                    });
+                    self.timings.extend(passed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn save(self, db: &mut SqliteConnection) -> Result<(), Trouble> {
+        for row in self.builds.into_values().flatten() {
+            save_build(db, &row).await?;
+        }
+        for run in self.timings {
+            save_timing(db, &run).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn load(db: &mut SqliteConnection, id: &BuildId) -> Result<Option<BuildRow>, Trouble> {
+    let body: Option<String> = sqlx::query_scalar("SELECT body FROM build WHERE id = ?")
+        .bind(id.as_str())
+        .fetch_optional(db)
+        .await?;
+    Ok(body.as_deref().map(from_json).transpose()?)
+}
+
+async fn save_build(db: &mut SqliteConnection, row: &BuildRow) -> Result<(), Trouble> {
+    let save = sqlx::query(
+        "INSERT INTO build (number, id, open, state, repo, branch, builder, commit_hash, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (number) DO UPDATE SET open = ?3, state = ?4, body = ?9",
+    );
+    save.bind(to_i64(row.number))
+        .bind(row.id.as_str())
+        .bind(row.is_open())
+        .bind(row.state.as_str())
+        .bind(row.item.repo.as_str())
+        .bind(row.item.branch.as_deref())
+        .bind(row.builder.as_str())
+        .bind(row.item.commit.as_str())
+        .bind(to_json(row)?)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+async fn save_timing(db: &mut SqliteConnection, run: &PassedRun) -> Result<(), Trouble> {
+    sqlx::query("INSERT INTO timing (seq, repo, builder, step, body) VALUES (?, ?, ?, ?, ?)")
+        .bind(to_i64(run.seq))
+        .bind(run.repo.as_str())
+        .bind(run.builder.as_str())
+        .bind(run.timing.step.as_str())
+        .bind(to_json(&run.timing)?)
+        .execute(db)
+        .await?;
+    Ok(())
+}

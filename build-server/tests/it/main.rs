@@ -1,0 +1,6 @@
+//! Integration tests of the servers: one binary, one module for each story.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+#[cfg(feature = "sqlite")]
+mod store;

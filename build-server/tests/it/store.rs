@@ -1,0 +1,358 @@
+//! What every store promises, and what the one on disk promises beyond.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use build_core::ErrorKind;
+use build_core::buildlet::ExecOutcome;
+use build_core::clock::Timestamp;
+use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
+use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, RepoName, StepName};
+use build_core::plan::{Part, Unit};
+use build_core::work::{Class, WorkItem};
+use build_server::record::BuildState;
+use build_server::store::{
+    BuildFilter, EventLog, MemoryStore, Records, SqliteOptions, SqliteStore, Store,
+};
+
+trait Both: EventLog + Records {}
+impl<T: EventLog + Records> Both for T {}
+
+struct World {
+    dir: tempfile::TempDir,
+    stores: Vec<Arc<dyn Both>>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("farmer.db");
+        let disk = SqliteStore::open(&path, SqliteOptions::default())
+            .await
+            .unwrap();
+        let stores: Vec<Arc<dyn Both>> = vec![Arc::new(MemoryStore::default()), Arc::new(disk)];
+        Self { dir, stores }
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_seconds(second)
+}
+
+fn build(n: u64) -> BuildId {
+    BuildId::from_bits(n)
+}
+
+fn item(n: u64) -> WorkItem {
+    WorkItem {
+        repo: RepoName::new(if n % 2 == 0 { "even" } else { "odd" }).unwrap(),
+        origin: "/somewhere".into(),
+        commit: CommitHash::new(format!("{n:040x}")).unwrap(),
+        commit_time: at(1),
+        subject: "a change".into(),
+        branch: Some("main".into()),
+        change: None,
+        author: None,
+        class: Class::DefaultTip,
+        labels: BTreeSet::new(),
+        worktree: false,
+    }
+}
+
+fn new(n: u64, event: BuildEvent) -> NewEvent {
+    NewEvent {
+        build: build(n),
+        event,
+    }
+}
+
+fn queued(n: u64) -> NewEvent {
+    let event = BuildEvent::Queued {
+        item: item(n),
+        builder: BuilderName::new("local").unwrap(),
+    };
+    new(n, event)
+}
+
+fn unit() -> Unit {
+    Unit {
+        step: StepName::new("test").unwrap(),
+        part: Part::Whole,
+    }
+}
+
+/// A build that ran one step.
+fn story(n: u64) -> Vec<NewEvent> {
+    vec![
+        queued(n),
+        new(
+            n,
+            BuildEvent::Started {
+                unit: unit(),
+                attempt: 1,
+                lease: LeaseId::from_bits(n),
+                exec: ExecId::new("e1").unwrap(),
+                tests: vec![],
+            },
+        ),
+        new(
+            n,
+            BuildEvent::Ended {
+                unit: unit(),
+                attempt: 1,
+                end: UnitEnd::Exited(ExecOutcome::Ok),
+                output_bytes: 5,
+                took: Duration::from_millis(n),
+            },
+        ),
+        new(
+            n,
+            BuildEvent::Finished {
+                outcome: Outcome::Passed,
+            },
+        ),
+    ]
+}
+
+async fn append_all(store: &dyn Both, batches: Vec<Vec<NewEvent>>) -> Seq {
+    let mut head = store.head().await.unwrap();
+    for batch in batches {
+        head = store.append(head, at(2), batch).await.unwrap();
+    }
+    head
+}
+
+async fn everything(store: &dyn Both) -> Vec<Recorded> {
+    store.read(Seq(0), usize::MAX).await.unwrap()
+}
+
+#[tokio::test]
+async fn events_come_back_in_order_by_position_and_by_build() {
+    let world = World::new().await;
+    for store in &world.stores {
+        append_all(&**store, vec![story(1), vec![queued(2)]]).await;
+        let all = everything(&**store).await;
+        let positions: Vec<_> = all.iter().map(|e| e.seq.0).collect();
+        assert_eq!(positions, [1, 2, 3, 4, 5]);
+        assert_eq!(store.read(Seq(1), 2).await.unwrap(), all[1..3]);
+        let of_two = store.read_build(&build(2), Seq(0), 9).await.unwrap();
+        assert_eq!(of_two, all[4..]);
+        assert_eq!(store.read_open().await.unwrap(), all[4..]);
+    }
+}
+
+#[tokio::test]
+async fn a_writer_with_an_old_picture_is_fenced_off() {
+    let world = World::new().await;
+    for store in &world.stores {
+        let head = append_all(&**store, vec![vec![queued(1)]]).await;
+        let late = store.append(Seq(0), at(3), vec![queued(2)]).await;
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(store.head().await.unwrap(), head);
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_is_fenced_by_the_file() {
+    let world = World::new().await;
+    let path = world.dir.path().join("farmer.db");
+    let first = &world.stores[1];
+    let second = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap();
+    append_all(&**first, vec![vec![queued(1)]]).await;
+    let late = second.append(Seq(0), at(3), vec![queued(2)]).await;
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
+    second.append(Seq(1), at(3), vec![queued(2)]).await.unwrap();
+    let old = first.append(Seq(1), at(3), vec![queued(3)]).await;
+    assert_eq!(old.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn appends_that_wait_together_are_committed_in_order() {
+    let world = World::new().await;
+    for store in &world.stores {
+        let appends = (0..200u64).map(|n| store.append(Seq(n), at(2), vec![queued(n)]));
+        let done = futures::future::join_all(appends).await;
+        let heads: Vec<_> = done.into_iter().map(|seq| seq.unwrap().0).collect();
+        assert_eq!(heads, (1..=200).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn rows_say_what_happened_and_can_be_listed() {
+    let world = World::new().await;
+    let mut answers = Vec::new();
+    for store in &world.stores {
+        append_all(&**store, (1..=9).map(story).collect()).await;
+        append_all(&**store, vec![vec![queued(10)]]).await;
+        let row = store.build(&build(3)).await.unwrap().unwrap();
+        assert_eq!(row.state, BuildState::Passed);
+        assert_eq!(row.runs[0].output_bytes, 5);
+        assert_eq!(store.build(&build(99)).await.unwrap(), None);
+        let open = store.open().await.unwrap();
+        assert_eq!(open.iter().map(|r| &r.id).collect::<Vec<_>>(), [&build(10)]);
+
+        let odd = BuildFilter {
+            repo: Some(RepoName::new("odd").unwrap()),
+            state: Some(BuildState::Passed),
+            ..BuildFilter::default()
+        };
+        let first = store.builds(&odd, None, 3).await.unwrap();
+        let second = store.builds(&odd, first.next, 3).await.unwrap();
+        let listed = first.builds.iter().chain(&second.builds);
+        let ids: Vec<_> = listed.map(|row| row.id.clone()).collect();
+        assert_eq!(ids, [9, 7, 5, 3, 1].map(build));
+        assert_eq!(second.next, None);
+
+        let by_commit = BuildFilter {
+            commit: Some(format!("{:040x}", 7)[..39].to_owned()),
+            ..BuildFilter::default()
+        };
+        assert_eq!(
+            store
+                .builds(&by_commit, None, 99)
+                .await
+                .unwrap()
+                .builds
+                .len(),
+            10
+        );
+
+        let repo = RepoName::new("even").unwrap();
+        let local = BuilderName::new("local").unwrap();
+        let took = store.timings(&repo, &local, &unit().step, 2).await.unwrap();
+        let took: Vec<_> = took.iter().map(|t| t.took.as_millis()).collect();
+        assert_eq!(took, [8, 6]);
+        answers.push((first, second, open));
+    }
+    assert_eq!(answers[0], answers[1], "both stores answer the same");
+}
+
+#[tokio::test]
+async fn rows_rebuilt_from_the_log_are_the_same_rows() {
+    let world = World::new().await;
+    for store in &world.stores {
+        append_all(&**store, (1..=5).map(story).collect()).await;
+        append_all(&**store, vec![vec![queued(6)]]).await;
+        let all = BuildFilter::default();
+        let before = store.builds(&all, None, 99).await.unwrap();
+        let step = unit().step;
+        let local = BuilderName::new("local").unwrap();
+        let repo = RepoName::new("odd").unwrap();
+        let timings = store.timings(&repo, &local, &step, 99).await.unwrap();
+        store.rebuild().await.unwrap();
+        assert_eq!(store.builds(&all, None, 99).await.unwrap(), before);
+        assert_eq!(
+            store.timings(&repo, &local, &step, 99).await.unwrap(),
+            timings
+        );
+        assert_eq!(timings.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn kinds_of_a_newer_version_are_kept_as_they_are() {
+    let world = World::new().await;
+    let newer = serde_json::json!({"kind": "promoted", "to": {"level": 7}});
+    for store in &world.stores {
+        let event = BuildEvent::Unknown(newer.clone());
+        append_all(&**store, vec![vec![queued(1), new(1, event.clone())]]).await;
+        assert_eq!(everything(&**store).await[1].event, event);
+        assert!(store.build(&build(1)).await.unwrap().unwrap().is_open());
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("farmer.db");
+    let small = SqliteOptions::default().max_bytes(200_000);
+    let store = SqliteStore::open(&path, small).await.unwrap();
+    let mut head = Seq(0);
+    let error = loop {
+        match store.append(head, at(2), story(head.0)).await {
+            Ok(seq) => head = seq,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(error.hint().unwrap().contains("disk space"), "{error:?}");
+    assert!(head > Seq(0));
+    assert_eq!(store.head().await.unwrap(), head);
+    drop(store);
+    let store = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(everything(&store).await.len() as u64, head.0);
+    store.append(head, at(3), story(head.0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn appends_go_on_when_there_is_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("farmer.db");
+    let small = SqliteOptions::default().max_bytes(200_000);
+    let store = SqliteStore::open(&path, small).await.unwrap();
+    let large: Vec<_> = (0..5_000).map(queued).collect();
+    let error = store.append(Seq(0), at(2), large).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert_eq!(store.append(Seq(0), at(2), story(1)).await.unwrap(), Seq(4));
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("farmer.db");
+    std::fs::write(&path, vec![b'x'; 8192]).unwrap();
+    let error = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    assert!(error.chain().contains("farmer.db"), "{}", error.chain());
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert_eq!(size, 8192, "it is left as it was found");
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("farmer.db");
+    drop(
+        SqliteStore::open(&path, SqliteOptions::default())
+            .await
+            .unwrap(),
+    );
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The schema's version stands at byte 60 of the header, big-endian.
+    bytes[60..64].copy_from_slice(&99u32.to_be_bytes());
+    for rest in ["farmer.db-wal", "farmer.db-shm"] {
+        std::fs::remove_file(dir.path().join(rest)).ok();
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let error = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_data_directory_has_one_owner_and_any_number_of_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = Store::open_to_read(dir.path()).await.err().unwrap();
+    assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing:?}");
+    let store = Store::open(dir.path()).await.unwrap();
+    let second = Store::open(dir.path()).await.err().unwrap();
+    assert_eq!(second.kind(), ErrorKind::Conflict);
+    store
+        .events()
+        .append(Seq(0), at(1), story(1))
+        .await
+        .unwrap();
+    let reader = Store::open_to_read(dir.path()).await.unwrap();
+    assert!(reader.build(&build(1)).await.unwrap().is_some());
+    assert!(reader.rebuild().await.is_err());
+}
