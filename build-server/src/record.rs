@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use build_core::clock::Timestamp;
 use build_core::event::{Artifact, BuildEvent, Outcome, Recorded, Seq, UnitEnd};
-use build_core::ids::{BuildId, BuilderName, StepName};
+use build_core::ids::{BuildId, BuilderName, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
@@ -126,6 +126,8 @@ pub struct BuildRow {
     pub cache_hits: Vec<String>,
     /// Files kept.
     pub kept: Vec<KeptFiles>,
+    /// Machines it holds; after the result they are still given back.
+    pub held: Vec<LeaseId>,
 }
 
 impl BuildRow {
@@ -149,12 +151,13 @@ impl BuildRow {
             runs: Vec::new(),
             cache_hits: Vec::new(),
             kept: Vec::new(),
+            held: Vec::new(),
         })
     }
 
-    /// Whether something may still happen to it.
+    /// Whether something may still happen to it: it has no result, or holds a machine.
     pub fn is_open(&self) -> bool {
-        !self.state.is_final()
+        !self.state.is_final() || !self.held.is_empty()
     }
 
     /// Applies the next event of the build. Events that no page shows change nothing.
@@ -164,10 +167,12 @@ impl BuildRow {
                 self.steps = plan.steps.iter().map(|s| s.name.clone()).collect();
                 self.reason.clone_from(&plan.reason);
             }
-            BuildEvent::Leased { .. } => {
+            BuildEvent::Leased { lease, .. } => {
                 self.started.get_or_insert(recorded.at);
                 self.state = BuildState::Running;
+                self.held.push(lease.clone());
             }
+            BuildEvent::LeaseEnded { lease, .. } => self.held.retain(|held| held != lease),
             BuildEvent::Prepared { cache_hits, .. } => self.add_cache_hits(cache_hits),
             BuildEvent::Started {
                 unit,

@@ -63,7 +63,7 @@ pub trait EventLog: Send + Sync {
     /// When the log cannot be read.
     async fn read_build(&self, build: &BuildId, after: Seq, limit: usize) -> Result<Vec<Recorded>>;
 
-    /// The events of all builds that have not finished, in order: what a start folds.
+    /// The events of all builds that are open, in order: what a start folds.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -126,7 +126,7 @@ pub trait Records: Send + Sync {
         limit: usize,
     ) -> Result<BuildPage>;
 
-    /// Every build that has not finished, oldest first.
+    /// Every build that is open, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -46,7 +46,7 @@ fn build(n: u64) -> BuildId {
 
 fn item(n: u64) -> WorkItem {
     WorkItem {
-        repo: RepoName::new(if n % 2 == 0 { "even" } else { "odd" }).unwrap(),
+        repo: RepoName::new(if n.is_multiple_of(2) { "even" } else { "odd" }).unwrap(),
         origin: "/somewhere".into(),
         commit: CommitHash::new(format!("{n:040x}")).unwrap(),
         commit_time: at(1),
