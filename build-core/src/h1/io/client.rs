@@ -299,8 +299,9 @@ impl<'c, I: Duplex> RequestWriter<'c, I> {
     }
 }
 
-/// The head of a response, and its body through [`Body`]. Dropping it before the end of
-/// the body leaves the connection unusable.
+/// The head of a response, and its body through [`Body`]. When it is dropped before the end
+/// of the body, the rest is read through the [`Client`]; until then the connection takes no
+/// other request.
 #[derive(Debug)]
 pub struct Response<'c, I> {
     client: &'c mut Client<I>,
@@ -332,6 +333,18 @@ impl<'c, I: Duplex> Response<'c, I> {
             self.client.conn.take_leftover(),
             &mut self.client.io,
         ))
+    }
+}
+
+/// The body of the response whose head was given last, for those who own the connection
+/// while the body arrives.
+impl<I: Duplex> Body for Client<I> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        self.poll_body(cx)
+    }
+
+    fn trailers(&self) -> &Headers {
+        &self.trailers
     }
 }
 
