@@ -22,6 +22,7 @@ mod conn;
 mod encode;
 mod error;
 mod framing;
+#[cfg(any(test, feature = "testing"))]
 mod fuzz;
 mod head;
 mod headers;
@@ -38,6 +39,7 @@ pub use conn::Event;
 pub use encode::{BodyEncoder, BodySize};
 pub use error::Error;
 pub use framing::Framing;
+#[cfg(any(test, feature = "testing"))]
 pub use fuzz::{fuzz_body, fuzz_chunks, fuzz_head};
 pub use head::{RequestHead, ResponseHead, Version};
 pub use headers::Headers;
