@@ -1,10 +1,12 @@
 //! Who owns a data directory.
 
+use std::fmt;
 use std::fs::{File, OpenOptions, create_dir_all};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use build_core::{Error, ErrorKind, Result};
 use rustix::fs::{FlockOperation, flock};
@@ -38,6 +40,17 @@ impl Owner {
     }
 }
 
+impl fmt::Display for Owner {
+    /// `farmer build . (pid 4711)`, the program without its directory.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (program, args) = self.command.split_once(' ').unwrap_or((&self.command, ""));
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let words = [name, args].into_iter().filter(|w| !w.is_empty());
+        let command = words.collect::<Vec<_>>().join(" ");
+        write!(f, "{command} (pid {})", self.pid)
+    }
+}
+
 /// The lock of a data directory; ends with the process, however it ends.
 #[derive(Debug)]
 pub struct DataLock {
@@ -58,7 +71,7 @@ impl DataLock {
         create_dir_all(dir).map_err(failed)?;
         let path = dir.join("lock");
         let mut file = open_private(&path).map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match lock_exclusively(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(dir, &read_owner(&mut file))),
             Err(error) => return Err(failed(error.into())),
@@ -107,6 +120,22 @@ impl DataLock {
             // Nobody has it; the shared lock ends with the file.
             Ok(()) => Ok(None),
             Err(_) => Ok(Some(read_owner(&mut file).unwrap_or_default())),
+        }
+    }
+}
+
+/// How long a lock may be held by somebody who only asks for the owner.
+const ASKING: Duration = Duration::from_millis(250);
+
+fn lock_exclusively(file: &File) -> rustix::io::Result<()> {
+    let begin = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            // [`DataLock::owner`] holds it for an instant; an owner holds it for long.
+            Err(rustix::io::Errno::WOULDBLOCK) if begin.elapsed() < ASKING => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
         }
     }
 }

@@ -252,10 +252,8 @@ impl Store {
     /// # Errors
     /// [`build_core::ErrorKind::NotFound`] when there is no database.
     #[cfg(feature = "sqlite")]
-    pub async fn open_to_read(dir: &Path) -> Result<Arc<dyn Records>> {
-        Ok(Arc::new(
-            SqliteStore::open_to_read(&dir.join("farmer.db")).await?,
-        ))
+    pub async fn open_to_read(dir: &Path) -> Result<SqliteStore> {
+        SqliteStore::open_to_read(&dir.join("farmer.db")).await
     }
 
     /// A store that appends through `events`, for wrappers.
