@@ -7,6 +7,8 @@
 
 pub mod dump;
 mod error;
+#[cfg(feature = "generate")]
+pub mod generate;
 pub mod log;
 pub mod pb;
 pub mod source;
