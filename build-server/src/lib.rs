@@ -4,7 +4,13 @@
 //! process: that is left to the programs.
 
 #[cfg(feature = "coordinator")]
+pub mod coordinator;
+#[cfg(feature = "coordinator")]
 pub mod record;
+#[cfg(feature = "coordinator")]
+pub mod run;
+#[cfg(feature = "coordinator")]
+pub mod source;
 #[cfg(feature = "coordinator")]
 pub mod store;
 pub mod supervise;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use build_core::clock::Timestamp;
 use build_core::event::{Artifact, BuildEvent, Outcome, Recorded, Seq, UnitEnd};
-use build_core::ids::{BuildId, BuilderName, LeaseId, StepName};
+use build_core::ids::{BuildId, BuilderName, ExecId, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,10 @@ pub struct Run {
     pub unit: Unit,
     /// Counted from 1.
     pub attempt: u32,
+    /// Its command's id, after which its log is called.
+    pub exec: ExecId,
+    /// On which machine it runs.
+    pub lease: LeaseId,
     /// When it was started.
     pub started: Timestamp,
     /// How many tests it was given, for a shard.
@@ -178,10 +182,13 @@ impl BuildRow {
                 unit,
                 attempt,
                 tests,
-                ..
+                exec,
+                lease,
             } => self.runs.push(Run {
                 unit: unit.clone(),
                 attempt: *attempt,
+                exec: exec.clone(),
+                lease: lease.clone(),
                 started: recorded.at,
                 tests: tests.len() as u64,
                 end: None,

@@ -1,0 +1,148 @@
+//! Putting a coordinator together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use build_core::clock::{Clock, SystemClock};
+use build_core::ids::{BuilderName, HostType};
+use build_core::pool::Pool;
+use build_core::recipe::Recipe;
+use build_core::schedule::{DefaultPolicy, Policy};
+use build_core::work::{Builder, WorkSource};
+use build_core::{Error, ErrorKind, Result};
+use tokio::sync::mpsc;
+
+use super::handle::{Handle, REQUESTS};
+use super::{Coordinator, Parts};
+use crate::source::{Checkouts, GitCheckouts};
+use crate::store::Store;
+
+/// The parts of a coordinator; a recipe and a pool are needed, everything else has a default.
+#[derive(Default)]
+#[must_use]
+pub struct CoordinatorBuilder {
+    policy: Option<Box<dyn Policy>>,
+    pools: Vec<Arc<dyn Pool>>,
+    sources: Vec<Arc<dyn WorkSource>>,
+    recipe: Option<Arc<dyn Recipe>>,
+    checkouts: Option<Arc<dyn Checkouts>>,
+    builders: Vec<Builder>,
+    store: Option<Store>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl CoordinatorBuilder {
+    /// Who gets the next machine. Default: [`DefaultPolicy`].
+    pub fn policy(mut self, policy: impl Policy + 'static) -> Self {
+        self.policy = Some(Box::new(policy));
+        self
+    }
+
+    /// Adds a supply of machines. Their ids are unique among all pools.
+    pub fn pool(mut self, pool: impl Pool + 'static) -> Self {
+        self.pools.push(Arc::new(pool));
+        self
+    }
+
+    /// Adds a supply of work, looked at on its own accord and at intervals.
+    pub fn source(mut self, source: impl WorkSource + 'static) -> Self {
+        self.sources.push(Arc::new(source));
+        self
+    }
+
+    /// What to run for a commit.
+    pub fn recipe(mut self, recipe: impl Recipe + 'static) -> Self {
+        self.recipe = Some(Arc::new(recipe));
+        self
+    }
+
+    /// How commits are read and packed. Default: the `git` program, with copies of remote
+    /// repositories below the data directory.
+    pub fn checkouts(mut self, checkouts: impl Checkouts + 'static) -> Self {
+        self.checkouts = Some(Arc::new(checkouts));
+        self
+    }
+
+    /// Adds a builder. Default: one for each kind of machine in the pools, of the same name.
+    pub fn build_on(mut self, builder: Builder) -> Self {
+        self.builders.push(builder);
+        self
+    }
+
+    /// What is remembered. Default: [`Store::memory`].
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Where the time comes from. Default: the machine's clock.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// The coordinator.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when there is no recipe or no pool, or two builders have one name.
+    pub fn build(self) -> Result<Coordinator> {
+        let missing = |what: &str| {
+            let text = format!("the coordinator has no {what}");
+            Error::new(ErrorKind::Invalid, text)
+        };
+        let recipe = self.recipe.ok_or_else(|| missing("recipe"))?;
+        if self.pools.is_empty() {
+            return Err(missing("pool"));
+        }
+        let builders = match self.builders.is_empty() {
+            true => one_for_each_kind(&self.pools)?,
+            false => self.builders,
+        };
+        check_names(&builders)?;
+        let store = self.store.unwrap_or_else(Store::memory);
+        let checkouts = match self.checkouts {
+            Some(checkouts) => checkouts,
+            None => Arc::new(GitCheckouts::new(store.dir()?.join("git"))),
+        };
+        let (sender, requests) = mpsc::channel(REQUESTS);
+        Ok(Coordinator {
+            handle: Handle::new(sender, &store)?,
+            requests,
+            parts: Parts {
+                policy: self.policy.unwrap_or_else(|| Box::new(DefaultPolicy)),
+                pools: self.pools,
+                sources: self.sources,
+                recipe,
+                checkouts,
+                builders,
+                store,
+                clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            },
+        })
+    }
+}
+
+fn one_for_each_kind(pools: &[Arc<dyn Pool>]) -> Result<Vec<Builder>> {
+    let machines = pools.iter().flat_map(|pool| pool.status());
+    let kinds: BTreeSet<HostType> = machines.map(|machine| machine.host_type).collect();
+    let builder = |host_type: HostType| {
+        Ok(Builder {
+            name: BuilderName::new(host_type.as_str())?,
+            host_type,
+            labels: BTreeSet::new(),
+            env: BTreeMap::new(),
+        })
+    };
+    kinds.into_iter().map(builder).collect()
+}
+
+fn check_names(builders: &[Builder]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    match builders.iter().find(|builder| !names.insert(&builder.name)) {
+        None => Ok(()),
+        Some(twice) => {
+            let text = format!("two builders are called {}", twice.name);
+            Err(Error::new(ErrorKind::Invalid, text))
+        }
+    }
+}

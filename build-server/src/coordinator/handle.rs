@@ -1,0 +1,231 @@
+//! What may be asked of a coordinator that runs.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use build_core::buildlet::ByteStream;
+use build_core::event::{Recorded, Seq};
+use build_core::ids::{BuildId, BuilderName};
+use build_core::plan::Unit;
+use build_core::pool::MachineStatus;
+use build_core::work::WorkItem;
+use build_core::{Error, ErrorKind, Result};
+use futures::{Stream, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::record::BuildRow;
+use crate::run::Logs;
+use crate::store::{EventLog, Records, Store};
+
+/// Requests that wait for the coordinator; more wait at their senders.
+pub(super) const REQUESTS: usize = 256;
+/// Events read at a time for somebody who follows.
+const READ_EVENTS: usize = 1000;
+
+/// Recorded events, in order, live.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<Recorded>> + Send>>;
+
+/// Through which builds are asked for and followed. Clones are the same.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    events: Arc<dyn EventLog>,
+    records: Arc<dyn Records>,
+    logs: Logs,
+    head: watch::Receiver<Seq>,
+    news: Arc<watch::Sender<Seq>>,
+}
+
+/// A question to the task that owns the dispatcher.
+pub(super) enum Request {
+    Submit {
+        item: Box<WorkItem>,
+        builder: BuilderName,
+        answer: oneshot::Sender<Result<BuildId>>,
+    },
+    Cancel {
+        build: BuildId,
+        by: String,
+        answer: oneshot::Sender<Result<()>>,
+    },
+    Status {
+        answer: oneshot::Sender<FarmStatus>,
+    },
+}
+
+/// What the farm does at present.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct FarmStatus {
+    /// Every machine of every pool.
+    pub machines: Vec<MachineStatus>,
+    /// Builds that are open, oldest first.
+    pub builds: Vec<BuildRow>,
+    /// Why nothing new begins, if so: the event log cannot be written.
+    pub stalled: Option<String>,
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Unavailable, "the coordinator does not run")
+}
+
+impl Handle {
+    pub(super) fn new(requests: mpsc::Sender<Request>, store: &Store) -> Result<Self> {
+        let (news, head) = watch::channel(Seq(0));
+        Ok(Self {
+            requests,
+            events: store.events().clone(),
+            records: store.records().clone(),
+            logs: Logs::new(store.dir()?.join("logs")),
+            head,
+            news: Arc::new(news),
+        })
+    }
+
+    /// Asks for a build of a commit on a builder. It is recorded when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such builder, [`ErrorKind::Unavailable`] when the
+    /// coordinator does not run.
+    pub async fn submit(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Submit {
+            item: Box::new(item),
+            builder: builder.clone(),
+            answer,
+        };
+        self.send(request).await?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Asks for the end of a build.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when no such build is open.
+    pub async fn cancel(&self, build: &BuildId, by: &str) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Cancel {
+            build: build.clone(),
+            by: by.to_owned(),
+            answer,
+        };
+        self.send(request).await?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// What the farm does at present.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the coordinator does not run.
+    pub async fn status(&self) -> Result<FarmStatus> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Status { answer }).await?;
+        answered.await.map_err(|_| stopped())
+    }
+
+    /// The rows of all builds, also while the coordinator does not run.
+    pub fn records(&self) -> &Arc<dyn Records> {
+        &self.records
+    }
+
+    /// The events of a build from the first after `after`, then live, until nothing more
+    /// happens to the build or the coordinator ends.
+    pub fn events(&self, build: &BuildId, after: Seq) -> EventStream {
+        self.follow(Some(build.clone()), after)
+    }
+
+    /// The events of all builds from the first after `after`, then live, until the
+    /// coordinator ends.
+    pub fn all_events(&self, after: Seq) -> EventStream {
+        self.follow(None, after)
+    }
+
+    fn follow(&self, build: Option<BuildId>, after: Seq) -> EventStream {
+        let follower = Follower {
+            events: self.events.clone(),
+            records: self.records.clone(),
+            head: self.head.clone(),
+            build,
+            after,
+            read: VecDeque::new(),
+        };
+        futures::stream::try_unfold(follower, Follower::step).boxed()
+    }
+
+    /// The output of one attempt (default: the latest there is) of a unit from byte `offset` on;
+    /// with `follow` until it ends, else as far as it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the unit has not been started.
+    pub async fn log(
+        &self,
+        build: &BuildId,
+        unit: &Unit,
+        attempt: Option<u32>,
+        offset: u64,
+        follow: bool,
+    ) -> Result<ByteStream> {
+        let row = self.records.build(build).await?;
+        let runs = row.as_ref().map_or(&[][..], |row| &row.runs);
+        let mut wanted = runs.iter().rev().filter(|run| run.unit == *unit);
+        let run = wanted.find(|run| attempt.is_none_or(|n| n == run.attempt));
+        match run {
+            Some(run) => self
+                .logs
+                .read(build, &run.exec, offset, follow && run.end.is_none()),
+            None => Err(Error::new(
+                ErrorKind::NotFound,
+                format!("build {build} has no log of {unit}"),
+            )),
+        }
+    }
+
+    async fn send(&self, request: Request) -> Result<()> {
+        self.requests.send(request).await.map_err(|_| stopped())
+    }
+}
+
+/// Somebody who reads the log of events and then waits for more.
+struct Follower {
+    events: Arc<dyn EventLog>,
+    records: Arc<dyn Records>,
+    head: watch::Receiver<Seq>,
+    build: Option<BuildId>,
+    after: Seq,
+    read: VecDeque<Recorded>,
+}
+
+impl Follower {
+    async fn step(mut self) -> Result<Option<(Recorded, Self)>> {
+        loop {
+            if let Some(event) = self.read.pop_front() {
+                self.after = event.seq;
+                return Ok(Some((event, self)));
+            }
+            // Marked first: what is recorded while we read wakes us.
+            self.head.mark_unchanged();
+            let is_over = self.is_over().await?;
+            self.read = self.more().await?.into();
+            if self.read.is_empty() && (is_over || self.head.changed().await.is_err()) {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn more(&self) -> Result<Vec<Recorded>> {
+        match &self.build {
+            Some(build) => self.events.read_build(build, self.after, READ_EVENTS).await,
+            None => self.events.read(self.after, READ_EVENTS).await,
+        }
+    }
+
+    /// Asked before reading, so that nothing is missed when it says yes.
+    async fn is_over(&self) -> Result<bool> {
+        let Some(build) = &self.build else {
+            return Ok(false);
+        };
+        let row = self.records.build(build).await?;
+        Ok(row.is_none_or(|row| !row.is_open()))
+    }
+}

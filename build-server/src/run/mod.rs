@@ -1,0 +1,5 @@
+//! Carries out the engine's commands on leases, through `trait Buildlet` alone.
+
+mod logs;
+
+pub use logs::Logs;

@@ -1,0 +1,156 @@
+//! A checkout of a commit in a directory, as a step sees it.
+
+use std::path::{Path, PathBuf};
+
+use build_core::clock::Timestamp;
+use build_core::ids::CommitHash;
+use build_core::{Error, ErrorKind, Result};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::git::without_passwords;
+use super::history::{History, append};
+use super::origin::{Origin, Repos};
+use super::repo::Repo;
+use super::submodules::{self, Submodule};
+
+/// Submodules in submodules, at most.
+const MAX_NESTING: u32 = 8;
+
+/// What to check out.
+pub(super) struct Checkout<'a> {
+    pub(super) repos: &'a Repos,
+    pub(super) repo: Repo,
+    pub(super) commit: CommitHash,
+    pub(super) depth: u32,
+    /// Whether the outermost repository is the user's own, whose submodules may name directories.
+    pub(super) is_local: bool,
+    pub(super) nesting: u32,
+}
+
+impl Checkout<'_> {
+    /// Fills `target`, an empty directory: the files, `.git`, and submodules with theirs.
+    /// Every file gets the time of the outermost commit.
+    pub(super) async fn make(&self, target: &Path) -> Result<()> {
+        let history = History {
+            from: &self.repo,
+            target,
+            commit: &self.commit,
+        };
+        history.make(self.depth).await?;
+        self.configure(target).await?;
+        self.files(target).await?;
+        self.large_files(target).await?;
+        for submodule in submodules::of_checkout(&self.repo, target, self.is_local).await? {
+            let named = format!("check out submodule {}", submodule.path);
+            let made = self.nested(target, submodule).await;
+            made.map_err(|e| e.while_doing(named))?;
+        }
+        Ok(())
+    }
+
+    /// The index goes by size and second, which survive packing; the origin is named without password.
+    async fn configure(&self, target: &Path) -> Result<()> {
+        let mut lines = "[core]\n\ttrustctime = false\n\tcheckStat = minimal\n".to_owned();
+        let origin = self
+            .repo
+            .ask(&["config", "--get", "remote.origin.url"])
+            .await?;
+        if let Some(url) = origin {
+            let url = without_passwords(&url)
+                .replace('\\', r"\\")
+                .replace('"', "\\\"");
+            lines.push_str(&format!(
+                "[remote \"origin\"]\n\turl = \"{url}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
+            ));
+        }
+        append(&target.join(".git/config"), &lines).await
+    }
+
+    async fn files(&self, target: &Path) -> Result<()> {
+        let args = ["checkout", "--quiet", "--detach", self.commit.as_str()];
+        self.repo.git.run(target, &args).await?;
+        Ok(())
+    }
+
+    /// Git LFS is asked only when the repository uses it.
+    async fn large_files(&self, target: &Path) -> Result<()> {
+        let git = &self.repo.git;
+        let listed = git
+            .run(target, &["ls-files", "-z", ":(attr:filter=lfs)"])
+            .await?;
+        if listed.is_empty() {
+            return Ok(());
+        }
+        if git.ask(target, &["lfs", "version"]).await?.is_none() {
+            let text = "the repository keeps files in Git LFS, and git has no lfs command here";
+            return Err(Error::new(ErrorKind::Invalid, text).with_hint("install git-lfs"));
+        }
+        let storage = format!("lfs.storage={}", self.repo.git_dir.join("lfs").display());
+        let args = ["-c", &storage, "lfs", "pull"];
+        git.run_remote(target, &args).await?;
+        Ok(())
+    }
+
+    /// Boxed, for a checkout holds checkouts.
+    fn nested<'b>(&'b self, target: &'b Path, submodule: Submodule) -> BoxFuture<'b, Result<()>> {
+        async move {
+            if self.nesting >= MAX_NESTING {
+                let text = format!("submodules are nested deeper than {MAX_NESTING}");
+                return Err(Error::new(ErrorKind::Limit, text));
+            }
+            let is_local = self.is_local && matches!(submodule.origin, Origin::Local(_));
+            let repo = self
+                .repos
+                .open_with(&submodule.origin, &submodule.commit)
+                .await?;
+            let inner = Checkout {
+                repos: self.repos,
+                repo,
+                commit: submodule.commit,
+                depth: self.depth,
+                is_local,
+                nesting: self.nesting + 1,
+            };
+            let dir = target.join(&submodule.path);
+            tokio::fs::create_dir_all(&dir).await?;
+            inner.make(&dir).await
+        }
+        .boxed()
+    }
+}
+
+/// Gives every file below `dir` the same time, except what is below a `.git`, then lets each
+/// index know. Blocking.
+pub(super) fn set_times(dir: &Path, time: Timestamp) -> std::io::Result<Vec<PathBuf>> {
+    let mut checkouts = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in dir.read_dir()? {
+            let entry = entry?;
+            if entry.file_name() == ".git" {
+                checkouts.push(dir.clone());
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                dirs.push(entry.path());
+            }
+            set_time(&entry.path(), time)?;
+        }
+    }
+    Ok(checkouts)
+}
+
+fn set_time(path: &Path, time: Timestamp) -> std::io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    let at = Timespec {
+        tv_sec: time.as_seconds(),
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: at,
+        last_modification: at,
+    };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(())
+}

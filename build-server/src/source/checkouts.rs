@@ -1,0 +1,247 @@
+//! Reads and packs commits with the `git` program.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use build_core::buildlet::ByteStream;
+use build_core::clock::Timestamp;
+use build_core::ids::{CommitHash, RepoName};
+use build_core::recipe::Tree;
+use build_core::tarutil::{GzipOptions, Pack};
+use build_core::work::{Class, WorkItem};
+use build_core::{Error, ErrorKind, Result};
+use tempfile::TempDir;
+
+use super::Checkouts;
+use super::checkout::{Checkout, set_times};
+use super::git::without_passwords;
+use super::origin::{Origin, Repos};
+use super::pack::stream_of;
+use super::repo::Repo;
+use super::tree::{CommitTree, WorkTree};
+use super::worktree::overlay;
+
+/// Fast rather than small: it goes to a machine nearby and is thrown away.
+const GZIP_LEVEL: u32 = 1;
+
+/// Repositories on this machine and elsewhere, through the `git` program.
+#[derive(Clone)]
+pub struct GitCheckouts {
+    repos: Repos,
+    dir: PathBuf,
+}
+
+impl GitCheckouts {
+    /// Copies of remote repositories, and checkouts while they are packed, lie below `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        Self {
+            repos: Repos::new(dir.clone()),
+            dir,
+        }
+    }
+
+    /// The commit that `rev` (default: what is checked out, or the remote's default branch)
+    /// names in the repository around a path, or at a URL, as work to do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such repository or revision,
+    /// [`ErrorKind::Invalid`] when nothing was committed yet.
+    pub async fn resolve(&self, origin: &str, rev: Option<&str>) -> Result<WorkItem> {
+        let parsed = Origin::parse(origin)?;
+        let repo = self.repos.refresh(&parsed).await?;
+        let commit = repo.resolve(rev.unwrap_or("HEAD")).await?;
+        let branch = match rev {
+            None => repo.head_branch().await?,
+            Some(rev) => repo.branch_called(rev).await?,
+        };
+        self.item(&parsed, &repo, &commit, branch).await
+    }
+
+    /// How many files of the work tree at a path differ from its `HEAD`, new ones included;
+    /// 0 for a URL.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub async fn uncommitted(&self, origin: &str) -> Result<usize> {
+        match Origin::parse(origin)? {
+            Origin::Remote(_) => Ok(0),
+            local => self.repos.open(&local).await?.uncommitted().await,
+        }
+    }
+
+    /// The newest commit of every branch that one of `globs` matches, most recent first; the
+    /// default branch when there are none.
+    pub(super) async fn tips(&self, origin: &str, globs: &[String]) -> Result<Vec<WorkItem>> {
+        let parsed = Origin::parse(origin)?;
+        let repo = self.repos.refresh(&parsed).await?;
+        if repo.is_empty().await? {
+            return Ok(Vec::new());
+        }
+        let head = repo.head_branch().await?;
+        let mut items = Vec::new();
+        for branch in repo.branches(globs).await? {
+            let commit = repo.resolve(&format!("refs/heads/{branch}")).await?;
+            let is_default = head.as_ref() == Some(&branch);
+            let mut item = self.item(&parsed, &repo, &commit, Some(branch)).await?;
+            item.class = if is_default {
+                Class::DefaultTip
+            } else {
+                Class::BranchTip
+            };
+            items.push(item);
+        }
+        items.sort_by_key(|item| std::cmp::Reverse(item.commit_time));
+        Ok(items)
+    }
+
+    async fn item(
+        &self,
+        origin: &Origin,
+        repo: &Repo,
+        commit: &CommitHash,
+        branch: Option<String>,
+    ) -> Result<WorkItem> {
+        let info = repo.info(commit).await?;
+        let place = match origin {
+            Origin::Local(_) => repo.place().to_string_lossy().into_owned(),
+            Origin::Remote(url) => url.clone(),
+        };
+        let remote = repo.ask(&["config", "--get", "remote.origin.url"]).await?;
+        let name = name_of(remote.as_deref().unwrap_or(&place));
+        Ok(WorkItem {
+            repo: RepoName::new(&name)?,
+            origin: place,
+            commit: info.hash,
+            commit_time: info.time,
+            subject: info.subject,
+            branch,
+            change: None,
+            author: Some(info.author),
+            class: Class::DefaultTip,
+            labels: Default::default(),
+            worktree: false,
+        })
+    }
+
+    async fn check_out(&self, item: &WorkItem, depth: u32) -> Result<TempDir> {
+        let origin = Origin::parse(&item.origin)?;
+        let repo = self.repos.open_with(&origin, &item.commit).await?;
+        let place = self.dir.join("checkouts");
+        let dir = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&place)?;
+            tempfile::Builder::new().prefix("src-").tempdir_in(&place)
+        });
+        let dir = dir
+            .await
+            .map_err(|e| Error::caused_by(ErrorKind::Bug, "make a directory", e))??;
+        let checkout = Checkout {
+            repos: &self.repos,
+            repo,
+            commit: item.commit.clone(),
+            depth,
+            is_local: matches!(origin, Origin::Local(_)),
+            nesting: 0,
+        };
+        checkout.make(dir.path()).await?;
+        let dir = self.settle(dir, item.commit_time).await?;
+        if item.worktree {
+            overlay(&checkout.repo, dir.path()).await?;
+        }
+        Ok(dir)
+    }
+
+    /// Times of the commit on every file, known to every index.
+    async fn settle(&self, dir: TempDir, time: Timestamp) -> Result<TempDir> {
+        let path = dir.path().to_owned();
+        let set = tokio::task::spawn_blocking(move || set_times(&path, time)).await;
+        let checkouts = set.map_err(|e| Error::caused_by(ErrorKind::Bug, "set times", e))??;
+        for checkout in checkouts {
+            let args = ["update-index", "-q", "--refresh"];
+            // Says by its exit status that a submodule differs, which is no matter here.
+            self.repos.git.ask(&checkout, &args).await?;
+        }
+        Ok(dir)
+    }
+}
+
+#[async_trait]
+impl Checkouts for GitCheckouts {
+    async fn tree(&self, item: &WorkItem) -> Result<Box<dyn Tree>> {
+        let origin = Origin::parse(&item.origin)?;
+        let repo = self.repos.open_with(&origin, &item.commit).await?;
+        match repo.top.clone().filter(|_| item.worktree) {
+            Some(top) => Ok(Box::new(WorkTree { top })),
+            None => Ok(Box::new(CommitTree {
+                repo,
+                commit: item.commit.clone(),
+            })),
+        }
+    }
+
+    async fn pack(&self, item: &WorkItem, depth: u32) -> Result<ByteStream> {
+        let named = |e: Error| {
+            let origin = without_passwords(&item.origin);
+            e.while_doing(format!("check out {} of {origin}", item.commit.short()))
+        };
+        let dir = self.check_out(item, depth).await.map_err(named)?;
+        Ok(stream_of(move |out| {
+            let options = GzipOptions::default().level(GZIP_LEVEL);
+            let packed = Pack::open(dir.path())
+                .map_err(Error::from)?
+                .write_gz(out, &options);
+            packed.map_err(|e| Error::caused_by(ErrorKind::Unavailable, "pack a checkout", e))?;
+            Ok(())
+        }))
+    }
+
+    async fn changed_since(
+        &self,
+        item: &WorkItem,
+        base: &CommitHash,
+    ) -> Result<Option<Vec<String>>> {
+        let origin = Origin::parse(&item.origin)?;
+        let repo = self.repos.open_with(&origin, &item.commit).await?;
+        if !repo.has(base).await? || !repo.is_ancestor(base, &item.commit).await? {
+            return Ok(None);
+        }
+        let mut changed = repo.changed(base, &item.commit).await?;
+        if item.worktree {
+            changed.extend(repo.uncommitted_paths().await?);
+        }
+        Ok(Some(changed))
+    }
+}
+
+/// `owner/name` of a URL, the directory's name of a path.
+fn name_of(place: &str) -> String {
+    let is_url = matches!(Origin::parse(place), Ok(Origin::Remote(_)));
+    let plain = without_passwords(place);
+    let plain = plain.trim_end_matches('/').trim_end_matches(".git");
+    let mut parts = plain.rsplit(['/', ':']).filter(|part| !part.is_empty());
+    let name = parts.next().unwrap_or("repository").to_owned();
+    match parts
+        .next()
+        .filter(|_| is_url && plain.matches('/').count() != 2)
+    {
+        Some(owner) => format!("{owner}/{name}"),
+        None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_are_called_as_people_do() {
+        assert_eq!(
+            name_of("https://u:p@example.org/golang/go.git"),
+            "golang/go"
+        );
+        assert_eq!(name_of("git@example.org:golang/go.git"), "golang/go");
+        assert_eq!(name_of("https://example.org/go"), "go");
+        assert_eq!(name_of("/home/me/project"), "project");
+        assert_eq!(name_of("/"), "repository");
+    }
+}

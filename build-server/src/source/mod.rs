@@ -1,0 +1,51 @@
+//! Where commits come from: repositories on this machine and others, through the `git` program.
+
+mod checkout;
+mod checkouts;
+mod git;
+mod history;
+mod origin;
+mod pack;
+mod repo;
+mod submodules;
+mod tree;
+mod watch;
+mod worktree;
+
+use async_trait::async_trait;
+use build_core::Result;
+use build_core::buildlet::ByteStream;
+use build_core::ids::CommitHash;
+use build_core::recipe::Tree;
+use build_core::work::WorkItem;
+
+pub use checkouts::GitCheckouts;
+pub use watch::GitSource;
+
+/// Reads and packs commits.
+#[async_trait]
+pub trait Checkouts: Send + Sync {
+    /// The files of a commit, or of the work tree when the item asks for that.
+    ///
+    /// # Errors
+    /// [`build_core::ErrorKind::NotFound`] when there is no such repository or commit.
+    async fn tree(&self, item: &WorkItem) -> Result<Box<dyn Tree>>;
+
+    /// Packs a checkout with at least `depth` commits of history, and as many as `git describe`
+    /// needs, as a gzip-compressed tar stream. Every file has the time of the commit.
+    ///
+    /// # Errors
+    /// When the commit cannot be checked out. The stream ends with an error when it cannot be packed.
+    async fn pack(&self, item: &WorkItem, depth: u32) -> Result<ByteStream>;
+
+    /// What changed from an earlier commit to that of `item`: paths below the checkout, or
+    /// `None` when `base` does not come before it, or is not known any more.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    async fn changed_since(
+        &self,
+        item: &WorkItem,
+        base: &CommitHash,
+    ) -> Result<Option<Vec<String>>>;
+}

@@ -1,0 +1,183 @@
+//! From a path or URL to a repository on this machine.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use build_core::ids::CommitHash;
+use build_core::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
+
+use super::git::{Git, without_passwords};
+use super::repo::Repo;
+
+/// What users and `.gitmodules` write to name a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A directory of this machine.
+    Local(PathBuf),
+    /// Something that git fetches from.
+    Remote(String),
+}
+
+impl Origin {
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() || text.starts_with('-') {
+            let text = format!("{text:?} names no repository");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        if let Some(path) = text.strip_prefix("file://") {
+            return Ok(Self::Local(path.into()));
+        }
+        Ok(match is_remote(text) {
+            true => Self::Remote(text.to_owned()),
+            false => Self::Local(text.into()),
+        })
+    }
+}
+
+/// As git decides: a scheme, or `host:path` without a slash before the colon.
+fn is_remote(text: &str) -> bool {
+    let colon = text.find(':');
+    text.contains("://") || colon.is_some_and(|at| !text[..at].contains('/'))
+}
+
+/// Repositories, the remote ones as copies below one directory.
+#[derive(Clone)]
+pub(super) struct Repos {
+    pub(super) git: Git,
+    dir: Arc<Path>,
+    /// One fetch into each copy at a time.
+    fetching: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+impl Repos {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self {
+            git: Git::default(),
+            dir: dir.into(),
+            fetching: Arc::default(),
+        }
+    }
+
+    /// The repository at an origin; a remote one as it was copied last, or now for the first time.
+    pub(super) async fn open(&self, origin: &Origin) -> Result<Repo> {
+        match origin {
+            Origin::Local(path) => Repo::open(&self.git, path).await,
+            Origin::Remote(url) => {
+                let dir = self.copy_dir(url);
+                if !dir.join("HEAD").exists() {
+                    self.fetch(url, &[]).await?;
+                }
+                Repo::open(&self.git, &dir).await
+            }
+        }
+    }
+
+    /// The repository at an origin, fetched anew when it has no such commit.
+    pub(super) async fn open_with(&self, origin: &Origin, commit: &CommitHash) -> Result<Repo> {
+        let repo = self.open(origin).await?;
+        if repo.has(commit).await? {
+            return Ok(repo);
+        }
+        if let Origin::Remote(url) = origin {
+            self.fetch(url, &[]).await?;
+            if !repo.has(commit).await? {
+                self.fetch(url, &[commit.as_str()]).await?;
+            }
+            return Ok(repo);
+        }
+        let place = repo.place().display();
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!("repository {place} has no commit {commit}"),
+        ))
+    }
+
+    /// Brings the copy of a remote repository up to date.
+    pub(super) async fn refresh(&self, origin: &Origin) -> Result<Repo> {
+        if let Origin::Remote(url) = origin {
+            self.fetch(url, &[]).await?;
+        }
+        self.open(origin).await
+    }
+
+    fn copy_dir(&self, url: &str) -> PathBuf {
+        let digest = hex::encode(&Sha256::digest(url)[..10]);
+        self.dir.join(format!("{digest}.git"))
+    }
+
+    /// Fetches all branches and tags, or just `wanted`.
+    async fn fetch(&self, url: &str, wanted: &[&str]) -> Result<()> {
+        let dir = self.copy_dir(url);
+        let gate = self.gate(&dir);
+        let _one_at_a_time = gate.lock().await;
+        let named = |e: Error| e.while_doing(format!("fetch {}", without_passwords(url)));
+        tokio::fs::create_dir_all(&dir)
+            .await
+            .map_err(|e| named(e.into()))?;
+        if !dir.join("HEAD").exists() {
+            let init = ["init", "--quiet", "--bare", "--template="];
+            self.git.run(&dir, &init).await.map_err(named)?;
+        }
+        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        let what = if wanted.is_empty() { &all[..] } else { wanted };
+        let args = [
+            &["fetch", "--quiet", "--no-write-fetch-head", "--", url],
+            what,
+        ]
+        .concat();
+        self.git.run_remote(&dir, &args).await.map_err(named)?;
+        if wanted.is_empty() {
+            self.follow_head(url, &dir).await.map_err(named)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the copy's `HEAD` name the branch that the remote one names.
+    async fn follow_head(&self, url: &str, dir: &Path) -> Result<()> {
+        let shown = self
+            .git
+            .run_remote(dir, &["ls-remote", "--symref", "--", url, "HEAD"])
+            .await?;
+        let shown = String::from_utf8_lossy(&shown);
+        let target = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("ref: ")?.split('\t').next());
+        if let Some(branch) = target.filter(|name| name.starts_with("refs/heads/")) {
+            self.git.run(dir, &["symbolic-ref", "HEAD", branch]).await?;
+        }
+        Ok(())
+    }
+
+    fn gate(&self, dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        // Nothing panics while it holds this lock.
+        let mut gates = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.entry(dir.to_owned()).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_told_apart_as_git_does() {
+        let remote = |text: &str| matches!(Origin::parse(text), Ok(Origin::Remote(_)));
+        for url in [
+            "https://h/x",
+            "ssh://h/x",
+            "git@github.com:a/b",
+            "host:path",
+        ] {
+            assert!(remote(url), "{url}");
+        }
+        for path in [".", "/a/b", "a/b:c", "./h:x"] {
+            assert!(!remote(path), "{path}");
+        }
+        let local = Origin::parse("file:///a").unwrap();
+        assert_eq!(local, Origin::Local("/a".into()));
+        assert!(Origin::parse("--upload-pack=x").is_err());
+        assert!(Origin::parse("").is_err());
+    }
+}

@@ -1,0 +1,234 @@
+//! Questions to one repository on this machine.
+
+use std::path::{Path, PathBuf};
+
+use build_core::clock::Timestamp;
+use build_core::ids::CommitHash;
+use build_core::tarutil::Glob;
+use build_core::{Error, ErrorKind, Result};
+
+use super::git::{Git, text};
+
+/// A repository on this machine: the user's, or our mirror of a remote one.
+#[derive(Clone, Debug)]
+pub(super) struct Repo {
+    pub(super) git: Git,
+    /// The directory that holds objects and refs.
+    pub(super) git_dir: PathBuf,
+    /// Top of the work tree, if there is one.
+    pub(super) top: Option<PathBuf>,
+}
+
+/// What the log says of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CommitInfo {
+    pub(super) hash: CommitHash,
+    pub(super) time: Timestamp,
+    pub(super) author: String,
+    pub(super) subject: String,
+}
+
+impl Repo {
+    /// The repository around `path`.
+    pub(super) async fn open(git: &Git, path: &Path) -> Result<Self> {
+        let args = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
+        let git_dir = match git.run(path, &args).await {
+            Ok(line) => PathBuf::from(text(&line)),
+            Err(error) if error.to_string().contains("not a git repository") => {
+                let text = format!("{} is not in a git repository", path.display());
+                return Err(Error::new(ErrorKind::NotFound, text)
+                    .with_hint("run `git init` there, or name another directory"));
+            }
+            Err(error) => return Err(error),
+        };
+        let top = git.ask(path, &["rev-parse", "--show-toplevel"]).await?;
+        Ok(Self {
+            git: git.clone(),
+            git_dir,
+            top: top.filter(|t| !t.is_empty()).map(PathBuf::from),
+        })
+    }
+
+    /// Where commands run: the work tree if there is one, for `HEAD` is the work tree's.
+    fn dir(&self) -> &Path {
+        self.top.as_deref().unwrap_or(&self.git_dir)
+    }
+
+    /// What users call it: its directory.
+    pub(super) fn place(&self) -> &Path {
+        self.dir()
+    }
+
+    pub(super) async fn run(&self, args: &[&str]) -> Result<Vec<u8>> {
+        let named = |e: Error| e.while_doing(format!("ask repository {}", self.dir().display()));
+        self.git.run(self.dir(), args).await.map_err(named)
+    }
+
+    pub(super) async fn ask(&self, args: &[&str]) -> Result<Option<String>> {
+        self.git.ask(self.dir(), args).await
+    }
+
+    /// The commit that `rev` names.
+    pub(super) async fn resolve(&self, rev: &str) -> Result<CommitHash> {
+        if rev.starts_with('-') {
+            return Err(self.no_such_revision(rev));
+        }
+        let wanted = format!("{rev}^{{commit}}");
+        let found = self
+            .ask(&["rev-parse", "--verify", "--quiet", &wanted])
+            .await?;
+        match found {
+            Some(hash) => CommitHash::new(hash),
+            None if self.is_empty().await? => Err(self.no_commits()),
+            None => Err(self.no_such_revision(rev)),
+        }
+    }
+
+    fn no_such_revision(&self, rev: &str) -> Error {
+        let text = format!(
+            "repository {} has no revision {rev:?}",
+            self.dir().display()
+        );
+        Error::new(ErrorKind::NotFound, text)
+    }
+
+    fn no_commits(&self) -> Error {
+        let text = format!("repository {} has no commits yet", self.dir().display());
+        Error::new(ErrorKind::Invalid, text)
+            .with_hint("commit something, or build with --worktree after a first commit")
+    }
+
+    /// Whether nothing was ever committed to any branch.
+    pub(super) async fn is_empty(&self) -> Result<bool> {
+        let refs = self.run(&["for-each-ref", "--count=1"]).await?;
+        let head = self
+            .ask(&["rev-parse", "--verify", "--quiet", "HEAD"])
+            .await?;
+        Ok(refs.is_empty() && head.is_none())
+    }
+
+    /// Whether the commit is here.
+    pub(super) async fn has(&self, commit: &CommitHash) -> Result<bool> {
+        let object = format!("{commit}^{{commit}}");
+        Ok(self.ask(&["cat-file", "-e", &object]).await?.is_some())
+    }
+
+    /// The branch that is checked out, or the one a mirror's `HEAD` names.
+    pub(super) async fn head_branch(&self) -> Result<Option<String>> {
+        self.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"])
+            .await
+    }
+
+    /// The branch that `rev` names, if it names one.
+    pub(super) async fn branch_called(&self, rev: &str) -> Result<Option<String>> {
+        let name = format!("refs/heads/{rev}");
+        let found = self
+            .ask(&["show-ref", "--verify", "--quiet", &name])
+            .await?;
+        Ok(found.map(|_| rev.to_owned()))
+    }
+
+    /// The default branch, and those that one of `globs` matches.
+    pub(super) async fn branches(&self, globs: &[String]) -> Result<Vec<String>> {
+        let listed = self
+            .run(&["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads"])
+            .await?;
+        let listed = String::from_utf8_lossy(&listed);
+        let head = self.head_branch().await?;
+        let globs: Vec<_> = globs.iter().map(|glob| Glob::new(glob)).collect();
+        let is_wanted = |name: &&str| {
+            head.as_deref() == Some(*name) || globs.iter().any(|g| g.matches(name.as_bytes()))
+        };
+        Ok(listed
+            .lines()
+            .filter(is_wanted)
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// What the log says of a commit.
+    pub(super) async fn info(&self, commit: &CommitHash) -> Result<CommitInfo> {
+        let format = "--format=%ct%n%ae%n%s";
+        let shown = self
+            .run(&["log", "-1", "--no-show-signature", format, commit.as_str()])
+            .await?;
+        let shown = String::from_utf8_lossy(&shown);
+        let mut lines = shown.lines();
+        let seconds = lines.next().and_then(|line| line.parse().ok());
+        let seconds = seconds.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("commit {commit} has no time"))
+        })?;
+        Ok(CommitInfo {
+            hash: commit.clone(),
+            time: Timestamp::from_seconds(seconds),
+            author: lines.next().unwrap_or_default().to_owned(),
+            subject: lines.next().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Whether `base` is `commit` or before it.
+    pub(super) async fn is_ancestor(&self, base: &CommitHash, commit: &CommitHash) -> Result<bool> {
+        let args = [
+            "merge-base",
+            "--is-ancestor",
+            base.as_str(),
+            commit.as_str(),
+        ];
+        Ok(self.ask(&args).await?.is_some())
+    }
+
+    /// Paths that differ between two commits.
+    pub(super) async fn changed(
+        &self,
+        base: &CommitHash,
+        commit: &CommitHash,
+    ) -> Result<Vec<String>> {
+        let args = [
+            "diff-tree",
+            "-r",
+            "-z",
+            "--name-only",
+            "--no-renames",
+            "--ignore-submodules=none",
+        ];
+        let args = [&args[..], &[base.as_str(), commit.as_str()]].concat();
+        paths(&self.run(&args).await?)
+    }
+
+    /// How many files of the work tree differ from `HEAD`, new ones included.
+    pub(super) async fn uncommitted(&self) -> Result<usize> {
+        Ok(self.uncommitted_paths().await?.len())
+    }
+
+    /// Those files.
+    pub(super) async fn uncommitted_paths(&self) -> Result<Vec<String>> {
+        if self.top.is_none() {
+            return Ok(Vec::new());
+        }
+        let args = [
+            "status",
+            "--porcelain",
+            "-z",
+            "--untracked-files=all",
+            "--no-renames",
+        ];
+        let lines = paths(&self.run(&args).await?)?;
+        // Two letters and a space stand before each path.
+        let files = lines.iter().filter_map(|line| line.get(3..));
+        Ok(files.map(str::to_owned).collect())
+    }
+}
+
+/// Paths separated by zero bytes.
+///
+/// # Errors
+/// A path that is not UTF-8: plans, globs and pages could not name it.
+pub(super) fn paths(listed: &[u8]) -> Result<Vec<String>> {
+    let pieces = listed.split(|&b| b == 0).filter(|p| !p.is_empty());
+    let texts = pieces.map(|p| String::from_utf8(p.to_vec()));
+    texts
+        .map(|t| {
+            t.map_err(|e| Error::caused_by(ErrorKind::Invalid, "read a path of the repository", e))
+        })
+        .collect()
+}
