@@ -1,0 +1,291 @@
+//! A buildlet over HTTP.
+
+mod attach;
+mod connections;
+mod exchange;
+mod heart;
+mod link;
+mod output;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use build_core::buildlet::{
+    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, ListDir, Status,
+};
+use build_core::ids::{ExecId, Nonce};
+use bytes::Bytes;
+use futures::TryStreamExt;
+
+use self::link::Link;
+use self::output::{Download, Output};
+use crate::transport::{Dial, TcpDial};
+use crate::{Error, ErrorKind, Result, Timeouts};
+
+/// Longest answer of the calls that give a text or a listing. A recursive listing of a
+/// million files fits.
+const LONGEST_ANSWER: usize = 256 << 20;
+
+/// A buildlet that is spoken to over HTTP/1.1, in the dialect of `docs/protocol/buildlet.md`.
+///
+/// Clones share the few connections and the buildlet's life. While a call is under way the
+/// buildlet is asked for a sign of life every ten seconds; after three misses in a row it is
+/// dead: all calls under way end with [`ErrorKind::Unavailable`], and so does every later one.
+/// There is no task of its own: a call that is not polled asks for nothing.
+///
+/// The commands of [`Buildlet::stream`] belong to their connection: when it breaks, nobody
+/// knows how the command ended, and the buildlet counts as dead. Those of
+/// [`Buildlet::start`] go on, and [`Buildlet::attach`] connects again by itself at the byte
+/// where the output was cut.
+///
+/// Cancel safety: a dropped future ends the call and closes its connection; what the buildlet
+/// has done by then stays done.
+#[derive(Clone)]
+pub struct HttpBuildlet {
+    link: Arc<Link>,
+}
+
+/// How to speak to a buildlet; made by [`HttpBuildlet::builder`].
+pub struct HttpBuildletBuilder {
+    dial: Arc<dyn Dial>,
+    name: Option<String>,
+    password: Option<String>,
+    timeouts: Timeouts,
+}
+
+impl HttpBuildletBuilder {
+    /// A name for people; else the place.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The password the buildlet asks for.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// How long to wait for what.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// The client; nothing is sent yet.
+    #[must_use]
+    pub fn build(self) -> HttpBuildlet {
+        let name = self
+            .name
+            .unwrap_or_else(|| self.dial.authority().to_owned());
+        HttpBuildlet {
+            link: Arc::new(Link::new(
+                self.dial,
+                name,
+                self.password.as_deref(),
+                self.timeouts,
+            )),
+        }
+    }
+}
+
+impl HttpBuildlet {
+    /// A client over the connections of `dial`.
+    pub fn builder(dial: impl Dial + 'static) -> HttpBuildletBuilder {
+        HttpBuildletBuilder {
+            dial: Arc::new(dial),
+            name: None,
+            password: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// A client for a buildlet without password at `address` (name or number, and port), over
+    /// plain TCP.
+    pub fn direct(address: impl Into<String>) -> Self {
+        Self::builder(TcpDial::new(address)).build()
+    }
+
+    /// A client for a buildlet that was started with `pair`: TLS, with its password.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when the certificate cannot be parsed.
+    #[cfg(feature = "tls")]
+    pub fn with_key_pair(address: impl Into<String>, pair: &crate::KeyPair) -> Result<Self> {
+        let dial = crate::transport::TlsDial::new(TcpDial::new(address), pair.pinned_key()?);
+        Ok(Self::builder(dial).password(pair.password()).build())
+    }
+
+    /// Whether the buildlet counts as dead: every call fails from now on.
+    pub fn is_broken(&self) -> bool {
+        self.link.heart().is_dead()
+    }
+
+    /// Gives the buildlet up: ends every call under way, and all that come fail.
+    pub fn mark_broken(&self, cause: Error) {
+        self.link.give_up(cause);
+    }
+
+    /// Completes when the buildlet is dead, with the reason, and asks for signs of life
+    /// meanwhile. For those who watch a buildlet on which no call is under way.
+    pub async fn until_broken(&self) -> Error {
+        self.link.until_dead().await
+    }
+
+    /// Extends the lease under which the buildlet runs: without it, the buildlet ends
+    /// everything and itself after `ttl`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] when `nonce` is not that of the lease.
+    pub async fn renew_lease(&self, nonce: &Nonce, ttl: Duration) -> Result<()> {
+        self.link
+            .ask(requests::renew_lease(nonce, ttl))
+            .await?
+            .finish()
+            .await
+    }
+
+    /// Makes the buildlet download a gzip-compressed tar from `url` and unpack it into `dir`.
+    ///
+    /// # Errors
+    /// The download's, in the buildlet's words.
+    pub async fn put_tar_from_url(&self, url: &str, dir: &str) -> Result<()> {
+        self.link
+            .ask(requests::put_tar_from_url(url, dir))
+            .await?
+            .finish()
+            .await
+    }
+
+    async fn text(&self, request: exchange::Request) -> Result<String> {
+        let bytes = self.link.ask_for_bytes(request, LONGEST_ANSWER).await?;
+        String::from_utf8(bytes)
+            .map_err(|e| Error::caused_by(ErrorKind::Corrupt, "answer is not UTF-8", e))
+    }
+
+    async fn exec_status_of(&self, request: exchange::Request) -> Result<ExecStatus> {
+        parse_json(&self.link.ask_for_bytes(request, LONGEST_ANSWER).await?)
+    }
+}
+
+#[async_trait]
+impl Buildlet for HttpBuildlet {
+    fn name(&self) -> String {
+        self.link.name().to_owned()
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.link.status().await
+    }
+
+    async fn work_dir(&self) -> Result<String> {
+        self.text(self.link.limited(requests::get("/workdir")))
+            .await
+    }
+
+    async fn put(&self, path: &str, mode: u32, contents: ByteStream) -> Result<()> {
+        self.link
+            .ask(requests::put(path, mode, contents))
+            .await?
+            .finish()
+            .await
+    }
+
+    async fn put_tar(&self, tgz: ByteStream, dir: &str) -> Result<()> {
+        self.link
+            .ask(requests::put_tar(tgz, dir))
+            .await?
+            .finish()
+            .await
+    }
+
+    async fn get_tar(&self, dir: &str) -> Result<ByteStream> {
+        let reply = self.link.ask(requests::get_tar(dir)).await?;
+        Ok(Box::pin(Download::new(reply, Arc::clone(&self.link))))
+    }
+
+    async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>> {
+        let text = self.text(requests::list_dir(what)).await?;
+        text.lines().map(requests::parse_entry).collect()
+    }
+
+    async fn remove_all(&self, paths: &[String]) -> Result<()> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        self.link
+            .ask(requests::remove_all(paths))
+            .await?
+            .finish()
+            .await
+    }
+
+    async fn stream(&self, exec: Exec) -> Result<ExecStream> {
+        let request = self.link.limited(requests::exec(&exec));
+        let reply = self.link.ask(request).await.inspect_err(|error| {
+            if error.kind().is_retryable() {
+                self.mark_broken(Error::new(ErrorKind::Unavailable, error.chain()));
+            }
+        })?;
+        Ok(Box::pin(Output::new(reply, Arc::clone(&self.link))))
+    }
+
+    async fn start(&self, exec: Exec) -> Result<ExecStatus> {
+        if exec.id.is_none() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "detached command without an id",
+            ));
+        }
+        self.exec_status_of(self.link.limited(requests::start(&exec)))
+            .await
+    }
+
+    async fn attach(&self, id: &ExecId, offset: u64) -> Result<ExecStream> {
+        attach::attach(Arc::clone(&self.link), id.clone(), offset).await
+    }
+
+    async fn exec_status(&self, id: &ExecId) -> Result<ExecStatus> {
+        self.exec_status_of(self.link.limited(requests::exec_status(id)))
+            .await
+    }
+
+    async fn kill(&self, id: &ExecId) -> Result<()> {
+        self.link.ask(requests::kill(id)).await?.finish().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.link.close().await
+    }
+}
+
+fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| Error::caused_by(ErrorKind::Corrupt, "parse answer", e))
+}
+
+/// One piece as a stream, for [`Buildlet::put`] and [`Buildlet::put_tar`].
+pub fn once(bytes: impl Into<Bytes>) -> ByteStream {
+    let bytes = bytes.into();
+    Box::pin(futures::stream::once(async move { Ok(bytes) }))
+}
+
+/// A whole stream in memory.
+///
+/// # Errors
+/// The stream's.
+pub async fn collect(stream: ByteStream) -> Result<Vec<u8>> {
+    stream
+        .try_fold(Vec::new(), |mut all, piece| async move {
+            all.extend_from_slice(&piece);
+            Ok(all)
+        })
+        .await
+}
