@@ -94,6 +94,23 @@ pub struct ExecStatus {
     pub output_bytes: u64,
 }
 
+impl ExecStatus {
+    /// What is known of command `id`.
+    pub fn new(
+        id: ExecId,
+        pid: Option<u32>,
+        outcome: Option<ExecOutcome>,
+        output_bytes: u64,
+    ) -> Self {
+        Self {
+            id,
+            pid,
+            outcome,
+            output_bytes,
+        }
+    }
+}
+
 /// A machine that takes files, runs commands and gives files back.
 ///
 /// Paths are relative to the machine's work directory, use `/`, and cannot leave it.
