@@ -1,0 +1,204 @@
+//! The Go project's own programs as judges: its buildlet program is driven by our client, its
+//! client library drives our server.
+//!
+//! Without a Go toolchain the tests say that they were skipped; with `CI=true` that is a
+//! failure.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use build_client::testing::contract;
+use build_client::{HttpBuildlet, KeyPair, collect};
+use build_core::buildlet::{Buildlet, Exec, ExecOutcome};
+use build_core::{ErrorKind, Result};
+
+/// How long a program may take to answer for the first time.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// The directory of the Go programs, built once; `None` without Go.
+fn go_programs() -> Option<&'static Path> {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BUILT.get_or_init(build_go_programs).as_deref()
+}
+
+fn build_go_programs() -> Option<PathBuf> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-interop");
+    let built = Command::new("go")
+        .arg("build")
+        .arg("-o")
+        .arg(format!("{}/", dir.display()))
+        .args(["./drivebuildlet", "golang.org/x/build/cmd/buildlet"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/go"))
+        .env("GOFLAGS", "-mod=readonly")
+        .stdin(Stdio::null())
+        .output();
+    let trouble = match built {
+        Ok(output) if output.status.success() => return Some(dir),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => format!("go: {error}"),
+    };
+    let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!in_ci, "the Go peers cannot be built: {trouble}");
+    eprintln!("SKIPPED: no test against the Go peers, they cannot be built: {trouble}");
+    None
+}
+
+/// A Go buildlet, ended when dropped.
+struct GoBuildlet {
+    child: Child,
+    address: String,
+    dir: tempfile::TempDir,
+}
+
+impl GoBuildlet {
+    fn start(programs: &Path, pair: Option<&Path>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let address = free_address();
+        let mut command = Command::new(programs.join("buildlet"));
+        command
+            .arg(format!("--workdir={}", dir.path().display()))
+            .arg(format!("--listen={address}"))
+            .arg("--halt=false")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(pair) = pair {
+            for (key, file) in [
+                ("password", "password"),
+                ("tls_cert", "cert.pem"),
+                ("tls_key", "key.pem"),
+            ] {
+                command.env(
+                    format!("META_{key}"),
+                    format!("@{}", pair.join(file).display()),
+                );
+            }
+        }
+        let child = command.spawn().unwrap();
+        Self {
+            child,
+            address,
+            dir,
+        }
+    }
+
+    /// Waits until it answers.
+    async fn ready(&self, client: &HttpBuildlet) {
+        let begin = Instant::now();
+        while let Err(error) = client.status().await {
+            assert!(
+                begin.elapsed() < START_LIMIT,
+                "no answer: {}",
+                error.chain()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for GoBuildlet {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that nobody listens on. The Go program cannot tell which port it was given.
+fn free_address() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// A key pair made by the Go library.
+fn go_key_pair(programs: &Path) -> (tempfile::TempDir, KeyPair) {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Command::new(programs.join("drivebuildlet"))
+        .arg("-new-key-pair")
+        .arg(dir.path())
+        .status();
+    assert!(made.unwrap().success());
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let pair = KeyPair::from_pem(read("cert.pem"), read("key.pem")).unwrap();
+    assert_eq!(
+        pair.password(),
+        read("password"),
+        "both sides make the same password"
+    );
+    (dir, pair)
+}
+
+#[tokio::test]
+async fn our_client_drives_the_go_buildlet() {
+    let Some(programs) = go_programs() else {
+        return;
+    };
+    let peer = GoBuildlet::start(programs, None);
+    let client = HttpBuildlet::direct(&peer.address);
+    peer.ready(&client).await;
+    contract(&client).await;
+    assert_eq!(
+        client.work_dir().await.unwrap(),
+        peer.dir.path().to_str().unwrap()
+    );
+    what_old_servers_cannot_do(&client).await.unwrap();
+    client.close().await.unwrap();
+}
+
+/// A missing directory cuts the connection; commands cannot be detached.
+async fn what_old_servers_cannot_do(client: &HttpBuildlet) -> Result<()> {
+    let missing = match client.get_tar("missing").await {
+        Ok(stream) => collect(stream).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(
+        missing.kind(),
+        ErrorKind::Unavailable,
+        "{}",
+        missing.chain()
+    );
+    let detached = Exec::shell("true").id(build_core::ids::ExecId::new("e1")?);
+    assert_eq!(
+        client.start(detached).await.unwrap_err().kind(),
+        ErrorKind::Unsupported
+    );
+    let done = client.exec(Exec::shell("exit 3")).await?;
+    assert_eq!(
+        done.outcome(),
+        &ExecOutcome::Exit(3),
+        "the client still works"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn our_client_drives_the_go_buildlet_over_tls() {
+    let Some(programs) = go_programs() else {
+        return;
+    };
+    let (dir, pair) = go_key_pair(programs);
+    let peer = GoBuildlet::start(programs, Some(dir.path()));
+    let client = HttpBuildlet::with_key_pair(&peer.address, &pair).unwrap();
+    peer.ready(&client).await;
+    contract(&client).await;
+
+    // The right certificate with another password, and the right password for another key.
+    let (_, other) = go_key_pair(programs);
+    let dial = build_client::transport::TlsDial::new(
+        build_client::transport::TcpDial::new(&peer.address),
+        pair.pinned_key().unwrap(),
+    );
+    let stranger = HttpBuildlet::builder(dial)
+        .password(other.password())
+        .build();
+    assert_eq!(
+        stranger.status().await.unwrap_err().kind(),
+        ErrorKind::Denied
+    );
+    let deceived = HttpBuildlet::with_key_pair(&peer.address, &other).unwrap();
+    let error = deceived.status().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
+}
