@@ -15,6 +15,7 @@ use build_server::record::BuildState;
 use build_server::store::{
     BuildFilter, EventLog, MemoryStore, Records, SqliteOptions, SqliteStore, Store,
 };
+use sqlx::{ConnectOptions as _, Connection as _};
 
 trait Both: EventLog + Records {}
 impl<T: EventLog + Records> Both for T {}
@@ -320,18 +321,17 @@ async fn a_damaged_file_is_told_as_such() {
 async fn a_file_of_a_newer_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("farmer.db");
-    drop(
-        SqliteStore::open(&path, SqliteOptions::default())
-            .await
-            .unwrap(),
-    );
-    let mut bytes = std::fs::read(&path).unwrap();
-    // The schema's version stands at byte 60 of the header, big-endian.
-    bytes[60..64].copy_from_slice(&99u32.to_be_bytes());
-    for rest in ["farmer.db-wal", "farmer.db-shm"] {
-        std::fs::remove_file(dir.path().join(rest)).ok();
-    }
-    std::fs::write(&path, bytes).unwrap();
+    let store = SqliteStore::open(&path, SqliteOptions::default()).await;
+    drop(store.unwrap());
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let mut newer = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .unwrap();
+    sqlx::query("PRAGMA user_version = 99")
+        .execute(&mut newer)
+        .await
+        .unwrap();
+    newer.close().await.unwrap();
     let error = SqliteStore::open(&path, SqliteOptions::default())
         .await
         .err()
