@@ -25,7 +25,7 @@ pub struct Seq(pub u64);
 pub struct Recorded {
     /// Where it stands.
     pub seq: Seq,
-    /// When it was recorded.
+    /// When it happened.
     pub at: Timestamp,
     /// The build it belongs to.
     pub build: BuildId,
@@ -36,6 +36,8 @@ pub struct Recorded {
 /// An event that is not in the log yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewEvent {
+    /// When it happened; recorded as it is, so that a fold of the log sees what its author saw.
+    pub at: Timestamp,
     /// The build it belongs to.
     pub build: BuildId,
     /// What happened.
@@ -118,6 +120,8 @@ pub enum BuildEvent {
         step: StepName,
         /// Their names, in the order printed.
         tests: Vec<String>,
+        /// For each shard the positions of its tests in `tests`.
+        shards: Vec<Vec<u32>>,
     },
     /// Files of a passed step were kept.
     Kept {
@@ -138,7 +142,7 @@ pub enum BuildEvent {
         /// Who, for people.
         by: String,
     },
-    /// Nothing more happens to this build.
+    /// Its result is known; only ends of leases follow.
     Finished {
         /// How it ended.
         outcome: Outcome,
@@ -287,7 +291,7 @@ stored_kinds! {
     Prepared { lease: LeaseId, base: Base, cache_hits: Vec<String> },
     Started { unit: Unit, attempt: u32, lease: LeaseId, exec: ExecId, tests: Vec<String> },
     Ended { unit: Unit, attempt: u32, end: UnitEnd, output_bytes: u64, took: Duration },
-    Listed { step: StepName, tests: Vec<String> },
+    Listed { step: StepName, tests: Vec<String>, shards: Vec<Vec<u32>> },
     Kept { step: StepName, artifacts: Vec<Artifact> },
     LeaseEnded { lease: LeaseId, reason: LeaseEnd },
     CancelRequested { by: String },
