@@ -8,6 +8,9 @@
 
 pub mod buildlet;
 pub mod clock;
+
+pub mod dispatch;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod h1;
@@ -17,7 +20,9 @@ pub mod plan;
 pub mod pool;
 pub mod read_at;
 pub mod recipe;
+pub mod retry;
 pub mod schedule;
+pub mod shard;
 pub mod tarutil;
 pub mod work;
 

@@ -19,7 +19,9 @@ pub trait ReadAt: Send + Sync {
 
 impl ReadAt for [u8] {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let rest = usize::try_from(offset).ok().and_then(|start| self.get(start..));
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..));
         let rest = rest.unwrap_or_default();
         let n = rest.len().min(buf.len());
         buf[..n].copy_from_slice(&rest[..n]);
@@ -83,7 +85,11 @@ fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
 }
 
 /// Reads until `buf` is full or the content ends; returns the bytes read.
-pub(crate) fn read_full_at(content: &(impl ReadAt + ?Sized), buf: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(crate) fn read_full_at(
+    content: &(impl ReadAt + ?Sized),
+    buf: &mut [u8],
+    offset: u64,
+) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buf.len() {
         match content.read_at(&mut buf[filled..], offset + filled as u64)? {

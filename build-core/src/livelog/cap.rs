@@ -19,7 +19,11 @@ impl Cap {
     /// At most `bytes` in all; less than 128 KiB counts as that.
     pub(super) fn new(bytes: u64) -> Self {
         let bytes = bytes.max(2 * TAIL as u64);
-        Self { head: bytes - TAIL as u64 - MARK, tail: VecDeque::new(), dropped: 0 }
+        Self {
+            head: bytes - TAIL as u64 - MARK,
+            tail: VecDeque::new(),
+            dropped: 0,
+        }
     }
 
     /// The part of `bytes` that belongs to the head of a text that is `length` long.
@@ -44,7 +48,9 @@ impl Cap {
     pub(super) fn rest(self) -> Vec<u8> {
         let mut rest = Vec::with_capacity(self.tail.len() + MARK as usize);
         if self.dropped > 0 {
-            rest.extend_from_slice(format!("\n\n... {} bytes left out ...\n\n", self.dropped).as_bytes());
+            rest.extend_from_slice(
+                format!("\n\n... {} bytes left out ...\n\n", self.dropped).as_bytes(),
+            );
         }
         rest.extend(self.tail);
         rest

@@ -42,7 +42,9 @@ impl Slots {
         match self {
             Self::Memory(counts) => {
                 let count = usize::try_from(k - 1).ok().and_then(|i| counts.get(i));
-                count.copied().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+                count
+                    .copied()
+                    .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
             }
             Self::File(file) => {
                 let mut slot = [0; 8];
@@ -64,7 +66,10 @@ impl Slots {
             }
             Self::File(_) if counts.is_empty() => Ok(()),
             Self::File(file) => {
-                let bytes: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+                let bytes: Vec<u8> = counts
+                    .iter()
+                    .flat_map(|count| count.to_le_bytes())
+                    .collect();
                 write_all_at(file, &bytes, first * SLOT)
             }
         }
@@ -77,14 +82,19 @@ impl Slots {
         while good > 0 && !self.agrees(text, good)? {
             good -= 1;
         }
-        let mut tally = Tally { newlines: self.before(good)?, length: good * BLOCK };
+        let mut tally = Tally {
+            newlines: self.before(good)?,
+            length: good * BLOCK,
+        };
         let mut buffer = vec![0; BLOCK as usize];
         if let Self::File(file) = self {
             write_all_at(file, &MAGIC, 0)?;
             file.set_len((good + 1) * SLOT)?;
         }
         while tally.length < length {
-            let most = usize::try_from(length - tally.length).unwrap_or(usize::MAX).min(buffer.len());
+            let most = usize::try_from(length - tally.length)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
             let n = text.read_at(&mut buffer[..most], tally.length)?;
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -158,6 +168,10 @@ impl Tally {
 /// Newlines in `bytes`, 255 at most per lane so that bytes are added as bytes: this runs over every
 /// byte that is logged.
 pub(super) fn newlines(bytes: &[u8]) -> u64 {
-    let count = |piece: &[u8]| piece.iter().fold(0_u8, |sum, &b| sum + u8::from(b == b'\n'));
+    let count = |piece: &[u8]| {
+        piece
+            .iter()
+            .fold(0_u8, |sum, &b| sum + u8::from(b == b'\n'))
+    };
     bytes.chunks(255).map(|piece| u64::from(count(piece))).sum()
 }

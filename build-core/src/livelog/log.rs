@@ -85,11 +85,16 @@ impl LiveLog {
         let shared = Shared::new(text, index);
         shared.publish(length, newlines);
         shared.finish();
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Bytes written so far.
-    #[expect(clippy::len_without_is_empty, reason = "a log is asked how long it is, not whether it is a container")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a log is asked how long it is, not whether it is a container"
+    )]
     pub fn len(&self) -> u64 {
         self.shared.length.load(Ordering::Acquire)
     }
@@ -135,7 +140,9 @@ impl LiveLog {
         }
         let block = self.last_block_before(line, length / BLOCK)?;
         let missing = line - self.newlines_before(block)?;
-        let Some(at) = self.nth_newline(block, missing)? else { return Ok(None) };
+        let Some(at) = self.nth_newline(block, missing)? else {
+            return Ok(None);
+        };
         Ok(Some(at + 1).filter(|&start| start <= length))
     }
 
@@ -154,9 +161,12 @@ impl LiveLog {
     fn offset_of_last(&self, lines: u64) -> io::Result<u64> {
         let length = self.len();
         let mut last = [0];
-        let complete = length == 0 || self.shared.text.read_full_at(&mut last, length - 1)? == 1 && last[0] == b'\n';
+        let complete = length == 0
+            || self.shared.text.read_full_at(&mut last, length - 1)? == 1 && last[0] == b'\n';
         let all = self.line_of_offset(length)? + u64::from(!complete);
-        Ok(self.offset_of_line(all.saturating_sub(lines))?.unwrap_or(length))
+        Ok(self
+            .offset_of_line(all.saturating_sub(lines))?
+            .unwrap_or(length))
     }
 
     /// The last of the blocks `0..=last` that has fewer than `line` newlines before it.
@@ -176,13 +186,22 @@ impl LiveLog {
     fn nth_newline(&self, block: u64, n: u64) -> io::Result<Option<u64>> {
         let mut buffer = vec![0; BLOCK as usize];
         let filled = self.shared.text.read_full_at(&mut buffer, block * BLOCK)?;
-        let newlines = buffer[..filled].iter().enumerate().filter(|(_, b)| **b == b'\n');
-        let nth = usize::try_from(n - 1).ok().and_then(|n| newlines.map(|(at, _)| at).nth(n));
+        let newlines = buffer[..filled]
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'\n');
+        let nth = usize::try_from(n - 1)
+            .ok()
+            .and_then(|n| newlines.map(|(at, _)| at).nth(n));
         Ok(nth.map(|at| block * BLOCK + at as u64))
     }
 
     fn newlines_before(&self, block: u64) -> io::Result<u64> {
-        self.shared.index.read().unwrap_or_else(PoisonError::into_inner).before(block)
+        self.shared
+            .index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .before(block)
     }
 }
 
@@ -196,7 +215,12 @@ pub(super) fn index_path(text: &Path) -> PathBuf {
 /// The index of `text` from its file if that can be opened and repaired, else in memory; and the
 /// newlines in all.
 fn recovered(path: &Path, text: &Text, length: u64) -> io::Result<(Slots, u64)> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
     if let Ok(file) = file {
         let mut slots = Slots::File(file);
         if let Ok(newlines) = slots.recover(text, length) {
@@ -217,7 +241,11 @@ mod tests {
     fn uneven_text() -> Vec<u8> {
         let mut text = Vec::new();
         for i in 0..3000_usize {
-            let length = if i % 500 == 0 { 3 * BLOCK as usize } else { i * 7 % 90 };
+            let length = if i % 500 == 0 {
+                3 * BLOCK as usize
+            } else {
+                i * 7 % 90
+            };
             text.resize(text.len() + length, b'x');
             text.push(b'\n');
         }
@@ -227,15 +255,24 @@ mod tests {
 
     fn starts(text: &[u8]) -> Vec<u64> {
         let newlines = text.iter().enumerate().filter(|(_, b)| **b == b'\n');
-        std::iter::once(0).chain(newlines.map(|(at, _)| at as u64 + 1)).collect()
+        std::iter::once(0)
+            .chain(newlines.map(|(at, _)| at as u64 + 1))
+            .collect()
     }
 
     fn check_lines(log: &LiveLog, text: &[u8]) {
         let starts = starts(text);
         assert_eq!(log.lines(), starts.len() as u64 - 1);
-        assert_eq!(log.offset_of_line(log.lines()).unwrap(), starts.last().copied());
+        assert_eq!(
+            log.offset_of_line(log.lines()).unwrap(),
+            starts.last().copied()
+        );
         for (line, start) in starts.iter().enumerate().step_by(41) {
-            assert_eq!(log.offset_of_line(line as u64).unwrap(), Some(*start), "line {line}");
+            assert_eq!(
+                log.offset_of_line(line as u64).unwrap(),
+                Some(*start),
+                "line {line}"
+            );
             assert_eq!(log.line_of_offset(*start).unwrap(), line as u64);
         }
         assert_eq!(log.offset_of_line(starts.len() as u64).unwrap(), None);

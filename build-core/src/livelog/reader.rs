@@ -6,9 +6,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Wake, Waker};
 #[cfg(feature = "io")]
 use std::task::{Context, ready};
+use std::task::{Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,13 @@ pub struct LogReader {
 impl LogReader {
     pub(super) fn new(log: LiveLog, offset: u64) -> Self {
         let id = log.shared.next_reader.fetch_add(1, Ordering::Relaxed);
-        Self { log, offset, limit: u64::MAX, id, closed: Arc::default() }
+        Self {
+            log,
+            offset,
+            limit: u64::MAX,
+            id,
+            closed: Arc::default(),
+        }
     }
 
     /// Does not follow: ends where the log ends now.
@@ -57,7 +63,11 @@ impl LogReader {
 
     /// What ends this reader, and no other, from elsewhere.
     pub fn closer(&self) -> Closer {
-        Closer { log: self.log.clone(), id: self.id, closed: Arc::clone(&self.closed) }
+        Closer {
+            log: self.log.clone(),
+            id: self.id,
+            closed: Arc::clone(&self.closed),
+        }
     }
 
     /// Reads what is there without waiting: `None` when more may come later.
@@ -65,14 +75,23 @@ impl LogReader {
     /// # Errors
     /// Those of the storage.
     pub fn try_read(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(available) = self.available() else { return Ok(None) };
+        let Some(available) = self.available() else {
+            return Ok(None);
+        };
         let most = buf.len().min(available);
         if most == 0 {
             return Ok(Some(0));
         }
-        let n = self.log.shared.text.read_at(&mut buf[..most], self.offset)?;
+        let n = self
+            .log
+            .shared
+            .text
+            .read_at(&mut buf[..most], self.offset)?;
         if n == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the log's text is shorter than it was"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the log's text is shorter than it was",
+            ));
         }
         self.offset += n as u64;
         Ok(Some(n))
@@ -165,7 +184,9 @@ impl tokio::io::AsyncRead for LogReader {
         buf: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_ready(context.waker()));
-        let n = self.try_read(buf.initialize_unfilled())?.unwrap_or_default();
+        let n = self
+            .try_read(buf.initialize_unfilled())?
+            .unwrap_or_default();
         buf.advance(n);
         Poll::Ready(Ok(()))
     }

@@ -16,19 +16,31 @@ pub(super) struct Text {
 
 #[derive(Debug)]
 enum Place {
-    Memory { bytes: Vec<u8>, most: usize, spill: Option<PathBuf> },
+    Memory {
+        bytes: Vec<u8>,
+        most: usize,
+        spill: Option<PathBuf>,
+    },
     File(Arc<File>),
 }
 
 impl Text {
     pub(super) fn file(file: File) -> Self {
-        Self { place: RwLock::new(Place::File(Arc::new(file))) }
+        Self {
+            place: RwLock::new(Place::File(Arc::new(file))),
+        }
     }
 
     /// In memory up to `most` bytes, then in a nameless file in `spill` (default: the system's
     /// directory for temporary files).
     pub(super) fn memory(most: usize, spill: Option<PathBuf>) -> Self {
-        Self { place: RwLock::new(Place::Memory { bytes: Vec::new(), most, spill }) }
+        Self {
+            place: RwLock::new(Place::Memory {
+                bytes: Vec::new(),
+                most,
+                spill,
+            }),
+        }
     }
 
     /// Writes `bytes` at `length`, the end of the text. After an error the text is unchanged for
@@ -38,7 +50,12 @@ impl Text {
             return write_all_at(&file, bytes, length);
         }
         let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
-        if let Place::Memory { bytes: held, most, spill } = &mut *place {
+        if let Place::Memory {
+            bytes: held,
+            most,
+            spill,
+        } = &mut *place
+        {
             if held.len() + bytes.len() <= *most {
                 held.extend_from_slice(bytes);
                 return Ok(());
@@ -86,7 +103,12 @@ fn nameless_file(dir: &Path) -> io::Result<File> {
     loop {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!(".livelog-{}-{number}", std::process::id()));
-        match File::options().read(true).write(true).create_new(true).open(&path) {
+        match File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+        {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
             Ok(file) => {

@@ -21,7 +21,11 @@ pub struct Options {
 impl Default for Options {
     /// No cap; a log without a path stays in memory up to 256 KiB.
     fn default() -> Self {
-        Self { cap: None, memory: 256 << 10, spill: None }
+        Self {
+            cap: None,
+            memory: 256 << 10,
+            spill: None,
+        }
     }
 }
 
@@ -30,19 +34,28 @@ impl Options {
     /// between them. The last part appears when the log is finished.
     #[must_use]
     pub fn cap(self, bytes: u64) -> Self {
-        Self { cap: Some(bytes), ..self }
+        Self {
+            cap: Some(bytes),
+            ..self
+        }
     }
 
     /// How many bytes a log without a path holds in memory before it moves to a nameless file.
     #[must_use]
     pub fn memory(self, bytes: usize) -> Self {
-        Self { memory: bytes, ..self }
+        Self {
+            memory: bytes,
+            ..self
+        }
     }
 
     /// The directory of that file; default: the system's for temporary files.
     #[must_use]
     pub fn spill_to(self, dir: impl Into<PathBuf>) -> Self {
-        Self { spill: Some(dir.into()), ..self }
+        Self {
+            spill: Some(dir.into()),
+            ..self
+        }
     }
 }
 
@@ -59,7 +72,11 @@ impl LogWriter {
     /// A new log in memory, and in a nameless file once it is larger than [`Options::memory`].
     pub fn in_memory(options: Options) -> Self {
         let text = Text::memory(options.memory, options.spill);
-        Self::new(Shared::new(text, Slots::Memory(Vec::new())), Tally::default(), options.cap)
+        Self::new(
+            Shared::new(text, Slots::Memory(Vec::new())),
+            Tally::default(),
+            options.cap,
+        )
     }
 
     /// A new log at `path`, its line index beside it (`.idx`). What was there is overwritten.
@@ -71,7 +88,11 @@ impl LogWriter {
         let text = open(path)?;
         text.set_len(0)?;
         let index = Slots::create(open(&index_path(path))?)?;
-        Ok(Self::new(Shared::new(Text::file(text), index), Tally::default(), options.cap))
+        Ok(Self::new(
+            Shared::new(Text::file(text), index),
+            Tally::default(),
+            options.cap,
+        ))
     }
 
     /// Goes on with the log at `path` after a crash: all text in the file counts, the index is checked
@@ -92,7 +113,13 @@ impl LogWriter {
     }
 
     fn new(shared: Shared, tally: Tally, cap: Option<u64>) -> Self {
-        Self { log: LiveLog { shared: Arc::new(shared) }, tally, cap: cap.map(Cap::new) }
+        Self {
+            log: LiveLog {
+                shared: Arc::new(shared),
+            },
+            tally,
+            cap: cap.map(Cap::new),
+        }
     }
 
     /// The log, for readers.
@@ -105,7 +132,10 @@ impl LogWriter {
     /// # Errors
     /// Those of the storage; then nothing of `bytes` is in the log and the append may be tried again.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let head = self.cap.as_ref().map_or(bytes, |cap| cap.head(self.tally.length, bytes));
+        let head = self
+            .cap
+            .as_ref()
+            .map_or(bytes, |cap| cap.head(self.tally.length, bytes));
         self.store(head)?;
         if let Some(cap) = &mut self.cap {
             cap.hold(&bytes[head.len()..]);
@@ -149,7 +179,11 @@ impl LogWriter {
         let counts = tally.add(bytes);
         shared.text.write(self.tally.length, bytes)?;
         if !counts.is_empty() {
-            shared.index.write().unwrap_or_else(PoisonError::into_inner).store(first, &counts)?;
+            shared
+                .index
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .store(first, &counts)?;
         }
         self.tally = tally;
         shared.publish(tally.length, tally.newlines);
@@ -166,5 +200,10 @@ impl Drop for LogWriter {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
 }

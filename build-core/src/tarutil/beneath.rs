@@ -14,7 +14,9 @@ use rustix::io::Errno;
 
 use super::header::Modified;
 
-const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 
 /// The root handle, and the parent used last: archives list a directory's files together.
 #[derive(Debug)]
@@ -32,7 +34,11 @@ impl Beneath {
 
     pub(crate) fn new(root: OwnedFd) -> Self {
         let kernel_resolves = open_beneath(root.as_fd(), b".").is_ok();
-        Self { root, last: None, kernel_resolves }
+        Self {
+            root,
+            last: None,
+            kernel_resolves,
+        }
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
@@ -54,7 +60,8 @@ impl Beneath {
     pub(crate) fn create_file(&mut self, path: &[u8], mode: u32) -> io::Result<File> {
         let (parent, name) = split(path);
         let dir = self.dir(parent)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode & 0o777);
         let created = rustix::fs::openat(dir, name, flags, mode).or_else(|error| {
             if error != Errno::EXIST {
@@ -77,7 +84,9 @@ impl Beneath {
     pub(crate) fn hard_link(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
         let (target_parent, target_name) = split(target);
         let from = self.existing_dir(target_parent)?;
-        if rustix::fs::statat(&from, target_name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o170_000 == 0o040_000 {
+        if rustix::fs::statat(&from, target_name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o170_000
+            == 0o040_000
+        {
             return Err(Errno::ISDIR.into());
         }
         let (parent, name) = split(path);
@@ -86,12 +95,15 @@ impl Beneath {
             return Ok(());
         }
         // Without AT_SYMLINK_FOLLOW a link is linked as itself.
-        replacing(dir, name, || rustix::fs::linkat(&from, target_name, dir, name, AtFlags::empty()))
+        replacing(dir, name, || {
+            rustix::fs::linkat(&from, target_name, dir, name, AtFlags::empty())
+        })
     }
 
     /// Whether what is at `path` leads out of the root when it is followed.
     pub(crate) fn leads_out(&self, path: &[u8]) -> bool {
-        self.kernel_resolves && matches!(open_beneath_any(self.root.as_fd(), path), Err(Errno::XDEV))
+        self.kernel_resolves
+            && matches!(open_beneath_any(self.root.as_fd(), path), Err(Errno::XDEV))
     }
 
     pub(crate) fn remove(&mut self, path: &[u8]) -> io::Result<()> {
@@ -113,7 +125,10 @@ impl Beneath {
             };
             self.last = Some((path.to_vec(), fd));
         }
-        Ok(self.last.as_ref().map_or(self.root.as_fd(), |(_, fd)| fd.as_fd()))
+        Ok(self
+            .last
+            .as_ref()
+            .map_or(self.root.as_fd(), |(_, fd)| fd.as_fd()))
     }
 
     fn existing_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
@@ -139,7 +154,9 @@ impl Beneath {
                 found => break found?,
             }
         };
-        let missing = path[existing.len()..].split(|&b| b == b'/').filter(|part| !part.is_empty());
+        let missing = path[existing.len()..]
+            .split(|&b| b == b'/')
+            .filter(|part| !part.is_empty());
         for component in missing {
             match rustix::fs::mkdirat(&dir, component, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -153,8 +170,17 @@ impl Beneath {
 
 /// Sets access and modification time.
 pub(crate) fn set_modified(file: &File, modified: Modified) -> io::Result<()> {
-    let time = Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanos.into() };
-    Ok(rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+    let time = Timespec {
+        tv_sec: modified.seconds,
+        tv_nsec: modified.nanos.into(),
+    };
+    Ok(rustix::fs::futimens(
+        file,
+        &Timestamps {
+            last_access: time,
+            last_modification: time,
+        },
+    )?)
 }
 
 /// Bytes an unprivileged user may still write on the file system of `dir`.
@@ -163,7 +189,11 @@ pub(crate) fn free_bytes(dir: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn replacing(dir: BorrowedFd<'_>, name: &[u8], create: impl Fn() -> Result<(), Errno>) -> io::Result<()> {
+fn replacing(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    create: impl Fn() -> Result<(), Errno>,
+) -> io::Result<()> {
     match create() {
         Err(Errno::EXIST) => {
             let found = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -30,7 +30,9 @@ pub struct FileList {
 
 impl std::fmt::Debug for FileList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.entries.iter().map(|entry| &entry.header)).finish()
+        f.debug_list()
+            .entries(self.entries.iter().map(|entry| &entry.header))
+            .finish()
     }
 }
 
@@ -42,20 +44,39 @@ impl FileList {
 
     /// Adds an entry without content: a directory, a link, an empty file.
     pub fn add(&mut self, header: EntryHeader) -> &mut Self {
-        self.entries.push(Entry { header: EntryHeader { size: 0, ..header }, content: None });
+        self.entries.push(Entry {
+            header: EntryHeader { size: 0, ..header },
+            content: None,
+        });
         self
     }
 
     /// Adds a file of `size` bytes whose content is read from `content`, from offset 0, by each reader
     /// when it gets there. Content that turns out shorter is a read error, longer is cut.
-    pub fn add_file(&mut self, header: EntryHeader, size: u64, content: Arc<dyn ReadAt>) -> &mut Self {
-        let header = EntryHeader { size, kind: EntryKind::File, ..header };
-        self.entries.push(Entry { header, content: Some(content) });
+    pub fn add_file(
+        &mut self,
+        header: EntryHeader,
+        size: u64,
+        content: Arc<dyn ReadAt>,
+    ) -> &mut Self {
+        let header = EntryHeader {
+            size,
+            kind: EntryKind::File,
+            ..header
+        };
+        self.entries.push(Entry {
+            header,
+            content: Some(content),
+        });
         self
     }
 
     /// Adds a file with this content.
-    pub fn add_bytes(&mut self, header: EntryHeader, content: impl Into<bytes::Bytes>) -> &mut Self {
+    pub fn add_bytes(
+        &mut self,
+        header: EntryHeader,
+        content: impl Into<bytes::Bytes>,
+    ) -> &mut Self {
         let content = content.into();
         self.add_file(header, content.len() as u64, Arc::new(content))
     }
@@ -65,9 +86,19 @@ impl FileList {
     #[must_use]
     pub fn deterministic(self) -> Self {
         let by_name: BTreeMap<Vec<u8>, Entry> = (self.entries.into_iter())
-            .map(|entry| (entry.header.path.clone(), Entry { header: entry.header.anonymous(), ..entry }))
+            .map(|entry| {
+                (
+                    entry.header.path.clone(),
+                    Entry {
+                        header: entry.header.anonymous(),
+                        ..entry
+                    },
+                )
+            })
             .collect();
-        Self { entries: by_name.into_values().collect() }
+        Self {
+            entries: by_name.into_values().collect(),
+        }
     }
 
     /// The number of entries.
@@ -82,7 +113,14 @@ impl FileList {
 
     /// A new reader of the archive, uncompressed.
     pub fn open(&self) -> FileListReader {
-        FileListReader { entries: self.entries.clone().into(), next: 0, head: Vec::new(), at: 0, content: None, end: 0 }
+        FileListReader {
+            entries: self.entries.clone().into(),
+            next: 0,
+            head: Vec::new(),
+            at: 0,
+            content: None,
+            end: 0,
+        }
     }
 
     /// A new reader of the archive, gzip-compressed (one member, level 6).
@@ -111,7 +149,10 @@ pub struct FileListReader {
 
 impl std::fmt::Debug for FileListReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FileListReader").field("entry", &self.next).field("of", &self.entries.len()).finish()
+        f.debug_struct("FileListReader")
+            .field("entry", &self.next)
+            .field("of", &self.entries.len())
+            .finish()
     }
 }
 
@@ -139,7 +180,11 @@ impl Read for FileListReader {
             };
             self.head = entry.header.encode();
             self.at = 0;
-            self.content = entry.content.clone().map(|source| Content { source, offset: 0, size: entry.header.size });
+            self.content = entry.content.clone().map(|source| Content {
+                source,
+                offset: 0,
+                size: entry.header.size,
+            });
             self.next += 1;
         }
     }
@@ -151,7 +196,10 @@ impl Content {
         let most = buf.len().min(left);
         let n = self.source.read_at(&mut buf[..most], self.offset)?;
         if n == 0 && most > 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "content is shorter than its entry says"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "content is shorter than its entry says",
+            ));
         }
         self.offset += n as u64;
         Ok(n)

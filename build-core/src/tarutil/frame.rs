@@ -61,7 +61,13 @@ pub(crate) struct Entries<R> {
 
 impl<R: BufRead> Entries<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input, offset: 0, left: 0, pad: 0, ended: false }
+        Self {
+            input,
+            offset: 0,
+            left: 0,
+            pad: 0,
+            ended: false,
+        }
     }
 
     /// Bytes of the archive taken so far.
@@ -106,7 +112,11 @@ impl<R: BufRead> Entries<R> {
             self.skip_content()?;
             let at = self.offset;
             let Some(block) = self.header_block()? else {
-                return if overrides.is_empty() { Ok(None) } else { Err(FrameError::Truncated) };
+                return if overrides.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(FrameError::Truncated)
+                };
             };
             let header = Header::from_byte_slice(&block);
             check(header, at)?;
@@ -117,12 +127,21 @@ impl<R: BufRead> Entries<R> {
                 return self.entry(header, overrides, at).map(Some);
             }
             let data = self.extension(at)?;
-            overrides.add(kind, &data).ok_or(FrameError::Pax { offset: at })?;
+            overrides
+                .add(kind, &data)
+                .ok_or(FrameError::Pax { offset: at })?;
         }
-        Err(FrameError::Extension { offset: self.offset })
+        Err(FrameError::Extension {
+            offset: self.offset,
+        })
     }
 
-    fn entry(&mut self, header: &Header, overrides: Overrides, at: u64) -> Result<EntryHeader, FrameError> {
+    fn entry(
+        &mut self,
+        header: &Header,
+        overrides: Overrides,
+        at: u64,
+    ) -> Result<EntryHeader, FrameError> {
         let size = overrides.size.unwrap_or(self.left);
         let entry = describe(header, overrides, size, at)?;
         // Links, directories and devices have no content, whatever their size field says.
@@ -131,7 +150,10 @@ impl<R: BufRead> Entries<R> {
             _ => 0,
         };
         self.pad = padding(self.left) as u64;
-        Ok(EntryHeader { size: self.left, ..entry })
+        Ok(EntryHeader {
+            size: self.left,
+            ..entry
+        })
     }
 
     fn extension(&mut self, at: u64) -> Result<Vec<u8>, FrameError> {
@@ -169,9 +191,10 @@ impl<R: BufRead> Entries<R> {
         self.ended = true;
         let at = self.offset;
         match self.block()? {
-            Some(second) if second.iter().any(|&b| b != 0) => {
-                Err(FrameError::Header { offset: at, what: "data after a single zero block" })
-            }
+            Some(second) if second.iter().any(|&b| b != 0) => Err(FrameError::Header {
+                offset: at,
+                what: "data after a single zero block",
+            }),
             _ => Ok(None),
         }
     }
@@ -183,7 +206,11 @@ impl<R: BufRead> Entries<R> {
         while filled < BLOCK {
             let available = fill(&mut self.input)?;
             if available.is_empty() {
-                return if filled == 0 { Ok(None) } else { Err(FrameError::Truncated) };
+                return if filled == 0 {
+                    Ok(None)
+                } else {
+                    Err(FrameError::Truncated)
+                };
             }
             let n = available.len().min(BLOCK - filled);
             block[filled..filled + n].copy_from_slice(&available[..n]);
@@ -201,7 +228,9 @@ fn fill<R: BufRead>(input: &mut R) -> Result<&[u8], FrameError> {
         match input.fill_buf() {
             Ok(_) => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(FrameError::Truncated),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(FrameError::Truncated);
+            }
             Err(error) => return Err(FrameError::Read(error)),
         }
     }
@@ -209,32 +238,51 @@ fn fill<R: BufRead>(input: &mut R) -> Result<&[u8], FrameError> {
 }
 
 fn is_extension(kind: EntryType) -> bool {
-    matches!(kind, EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink)
+    matches!(
+        kind,
+        EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink
+    )
 }
 
 /// The checksum, counted over unsigned or (old writers) signed bytes.
 fn check(header: &Header, offset: u64) -> Result<(), FrameError> {
-    let wrong = FrameError::Header { offset, what: "checksum" };
-    let Ok(wanted) = header.cksum() else { return Err(wrong) };
+    let wrong = FrameError::Header {
+        offset,
+        what: "checksum",
+    };
+    let Ok(wanted) = header.cksum() else {
+        return Err(wrong);
+    };
     let bytes = header.as_bytes();
     let (mut unsigned, mut signed) = (8 * 32_i64, 8 * 32_i64);
     for &byte in bytes[..148].iter().chain(&bytes[156..]) {
         unsigned += i64::from(byte);
         signed += i64::from(byte.cast_signed());
     }
-    if i64::from(wanted) == unsigned || i64::from(wanted) == signed { Ok(()) } else { Err(wrong) }
+    if i64::from(wanted) == unsigned || i64::from(wanted) == signed {
+        Ok(())
+    } else {
+        Err(wrong)
+    }
 }
 
 fn size_of(header: &Header, offset: u64) -> Result<u64, FrameError> {
     number(&header.as_old().size, header.entry_size())
         .filter(|&size| i64::try_from(size).is_ok())
-        .ok_or(FrameError::Header { offset, what: "size" })
+        .ok_or(FrameError::Header {
+            offset,
+            what: "size",
+        })
 }
 
 /// A parsed number field; an empty field is 0.
 fn number<T: Default>(field: &[u8], parsed: io::Result<T>) -> Option<T> {
     let empty = field.iter().all(|&b| b == 0 || b == b' ');
-    if empty { Some(T::default()) } else { parsed.ok() }
+    if empty {
+        Some(T::default())
+    } else {
+        parsed.ok()
+    }
 }
 
 /// What extension records say about the entry that follows them.
@@ -315,20 +363,38 @@ fn pax_time(value: &[u8]) -> Option<Modified> {
         nanos = nanos * 10 + u32::from(digit - b'0');
     }
     if nanos > 0 && whole.starts_with('-') {
-        return Some(Modified { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos });
+        return Some(Modified {
+            seconds: seconds.checked_sub(1)?,
+            nanos: 1_000_000_000 - nanos,
+        });
     }
     Some(Modified { seconds, nanos })
 }
 
-fn describe(header: &Header, overrides: Overrides, size: u64, offset: u64) -> Result<EntryHeader, FrameError> {
+fn describe(
+    header: &Header,
+    overrides: Overrides,
+    size: u64,
+    offset: u64,
+) -> Result<EntryHeader, FrameError> {
     let wrong = |what| FrameError::Header { offset, what };
     let old = header.as_old();
-    let path = overrides.path.unwrap_or_else(|| header.path_bytes().into_owned());
-    let link = overrides.link.unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned());
+    let path = overrides
+        .path
+        .unwrap_or_else(|| header.path_bytes().into_owned());
+    let link = overrides
+        .link
+        .unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned());
     // Negative times are two's complement in the binary form of the field.
-    let seconds = number(&old.mtime, header.mtime()).ok_or(wrong("mtime"))?.cast_signed();
+    let seconds = number(&old.mtime, header.mtime())
+        .ok_or(wrong("mtime"))?
+        .cast_signed();
     let mode = number(&old.mode, header.mode()).ok_or(wrong("mode"))?;
-    let kind = if overrides.sparse { EntryKind::Sparse } else { kind_of(header, &path, link) };
+    let kind = if overrides.sparse {
+        EntryKind::Sparse
+    } else {
+        kind_of(header, &path, link)
+    };
     Ok(EntryHeader {
         path,
         kind,
@@ -345,7 +411,10 @@ fn describe(header: &Header, overrides: Overrides, size: u64, offset: u64) -> Re
 fn kind_of(header: &Header, path: &[u8], link: Vec<u8>) -> EntryKind {
     let device = || {
         let major = header.device_major().ok().flatten().unwrap_or_default();
-        (major, header.device_minor().ok().flatten().unwrap_or_default())
+        (
+            major,
+            header.device_minor().ok().flatten().unwrap_or_default(),
+        )
     };
     match header.entry_type() {
         // Before ustar a directory was a file whose name ends in a slash.
@@ -369,5 +438,8 @@ pub fn fuzz_tar(data: &[u8]) {
     while let Ok(Some(entry)) = entries.next_entry() {
         assert!(entry.path.len() <= data.len(), "a name came from nowhere");
     }
-    assert!(entries.offset() <= data.len() as u64, "took more than there is");
+    assert!(
+        entries.offset() <= data.len() as u64,
+        "took more than there is"
+    );
 }

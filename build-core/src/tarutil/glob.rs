@@ -12,25 +12,45 @@ impl Glob {
     pub fn new(pattern: &str) -> Self {
         let components = pattern.as_bytes().split(|&b| b == b'/');
         let components = components.filter(|part| !part.is_empty() && *part != b".");
-        Self { components: components.map(<[u8]>::to_vec).collect() }
+        Self {
+            components: components.map(<[u8]>::to_vec).collect(),
+        }
     }
 
     /// Whether the whole `path` matches.
     pub fn matches(&self, path: &[u8]) -> bool {
-        let path: Vec<&[u8]> = path.split(|&b| b == b'/').filter(|part| !part.is_empty()).collect();
+        let path: Vec<&[u8]> = path
+            .split(|&b| b == b'/')
+            .filter(|part| !part.is_empty())
+            .collect();
         let pattern: Vec<&[u8]> = self.components.iter().map(Vec::as_slice).collect();
-        wild(&pattern, &path, |part| *part == b"**".as_slice(), |pattern, part| component(pattern, part))
+        wild(
+            &pattern,
+            &path,
+            |part| *part == b"**".as_slice(),
+            |pattern, part| component(pattern, part),
+        )
     }
 }
 
 fn component(pattern: &[u8], text: &[u8]) -> bool {
     let tokens = tokens(pattern);
-    wild(&tokens, text, |token| *token == Token::Star, |token, byte| token.matches(*byte))
+    wild(
+        &tokens,
+        text,
+        |token| *token == Token::Star,
+        |token, byte| token.matches(*byte),
+    )
 }
 
 /// Matches with stars that take any number of items. On a mismatch only the last star is tried
 /// again, so the cost is the product of both lengths at most, never exponential.
-fn wild<P, T>(pattern: &[P], text: &[T], star: impl Fn(&P) -> bool, one: impl Fn(&P, &T) -> bool) -> bool {
+fn wild<P, T>(
+    pattern: &[P],
+    text: &[T],
+    star: impl Fn(&P) -> bool,
+    one: impl Fn(&P, &T) -> bool,
+) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -44,7 +64,9 @@ fn wild<P, T>(pattern: &[P], text: &[T], star: impl Fn(&P) -> bool, one: impl Fn
                 t += 1;
             }
             _ => {
-                let Some((after, from)) = retry else { return false };
+                let Some((after, from)) = retry else {
+                    return false;
+                };
                 retry = Some((after, from + 1));
                 (p, t) = (after, from + 1);
             }
@@ -68,7 +90,12 @@ impl Token {
             Self::Star => false,
             Self::Any => true,
             Self::Byte(wanted) => *wanted == byte,
-            Self::Set(ranges, inverted) => ranges.iter().any(|(low, high)| (*low..=*high).contains(&byte)) != *inverted,
+            Self::Set(ranges, inverted) => {
+                ranges
+                    .iter()
+                    .any(|(low, high)| (*low..=*high).contains(&byte))
+                    != *inverted
+            }
         }
     }
 }
@@ -103,7 +130,11 @@ fn set(text: &[u8]) -> Option<(Token, &[u8])> {
     let mut ranges = Vec::new();
     let mut members = &body[..end];
     while let Some((&low, after)) = members.split_first() {
-        let high = if let [b'-', high, ..] = after { Some(*high) } else { None };
+        let high = if let [b'-', high, ..] = after {
+            Some(*high)
+        } else {
+            None
+        };
         ranges.push((low, high.unwrap_or(low)));
         members = &after[if high.is_some() { 2 } else { 0 }..];
     }
@@ -137,7 +168,11 @@ mod tests {
             ("", "a", false),
         ];
         for (pattern, path, expected) in table {
-            assert_eq!(Glob::new(pattern).matches(path.as_bytes()), expected, "{pattern} on {path}");
+            assert_eq!(
+                Glob::new(pattern).matches(path.as_bytes()),
+                expected,
+                "{pattern} on {path}"
+            );
         }
     }
 

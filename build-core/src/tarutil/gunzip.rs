@@ -33,12 +33,16 @@ impl<R: Read> Gunzip<R> {
 
     fn counting(input: R, taken: Arc<AtomicU64>) -> Self {
         let input = BufReader::with_capacity(INPUT, Counted { input, taken });
-        Self { member: Some(GzDecoder::new(input)) }
+        Self {
+            member: Some(GzDecoder::new(input)),
+        }
     }
 
     /// Goes on with the next member, if there is one.
     fn next_member(&mut self) -> io::Result<()> {
-        let Some(mut finished) = self.member.take() else { return Ok(()) };
+        let Some(mut finished) = self.member.take() else {
+            return Ok(());
+        };
         if finished.get_mut().fill_buf()?.first() == Some(&MAGIC) {
             self.member = Some(GzDecoder::new(finished.into_inner()));
         }
@@ -80,7 +84,10 @@ impl<R: Read> Read for Counted<R> {
 ///
 /// # Errors
 /// When the thread cannot be started. Errors of the stream reach `consume` as read errors.
-pub(crate) fn inflate_beside<R, T>(input: R, consume: impl FnOnce(&mut Inflated) -> T + Send) -> io::Result<T>
+pub(crate) fn inflate_beside<R, T>(
+    input: R,
+    consume: impl FnOnce(&mut Inflated) -> T + Send,
+) -> io::Result<T>
 where
     R: Read,
     T: Send,
@@ -88,17 +95,30 @@ where
     let taken = Arc::new(AtomicU64::new(0));
     let (full, filled) = sync_channel(CHUNKS);
     let (empty, emptied) = channel();
-    let mut inflated = Inflated { filled, empty, chunk: Vec::new(), at: 0, failed: None, taken: Arc::clone(&taken) };
+    let mut inflated = Inflated {
+        filled,
+        empty,
+        chunk: Vec::new(),
+        at: 0,
+        failed: None,
+        taken: Arc::clone(&taken),
+    };
     std::thread::scope(|scope| {
         let name = std::thread::Builder::new().name("unpack".into());
         let consumer = name.spawn_scoped(scope, move || consume(&mut inflated))?;
         feed(Gunzip::counting(input, taken), &full, &emptied);
         drop(full);
-        Ok(consumer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        Ok(consumer
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
-fn feed(mut gunzip: Gunzip<impl Read>, full: &SyncSender<io::Result<Vec<u8>>>, emptied: &Receiver<Vec<u8>>) {
+fn feed(
+    mut gunzip: Gunzip<impl Read>,
+    full: &SyncSender<io::Result<Vec<u8>>>,
+    emptied: &Receiver<Vec<u8>>,
+) {
     loop {
         let mut chunk = emptied.try_recv().unwrap_or_default();
         chunk.resize(CHUNK, 0);

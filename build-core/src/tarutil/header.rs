@@ -47,7 +47,8 @@ pub struct Modified {
 impl Modified {
     /// Rounded to the nearest second, as archives without sub-second records hold it.
     pub(crate) fn rounded(self) -> i64 {
-        self.seconds.saturating_add(i64::from(self.nanos >= 500_000_000))
+        self.seconds
+            .saturating_add(i64::from(self.nanos >= 500_000_000))
     }
 }
 
@@ -83,7 +84,10 @@ impl EntryHeader {
 
     /// A regular file of `size` bytes.
     pub fn file(path: impl Into<Vec<u8>>, size: u64) -> Self {
-        Self { size, ..Self::new(path, EntryKind::File) }
+        Self {
+            size,
+            ..Self::new(path, EntryKind::File)
+        }
     }
 
     /// A directory with mode 0755; a missing final `/` is added to its name.
@@ -92,18 +96,27 @@ impl EntryHeader {
         if path.last() != Some(&b'/') {
             path.push(b'/');
         }
-        Self { mode: 0o755, ..Self::new(path, EntryKind::Dir) }
+        Self {
+            mode: 0o755,
+            ..Self::new(path, EntryKind::Dir)
+        }
     }
 
     /// A symbolic link.
     pub fn symlink(path: impl Into<Vec<u8>>, target: impl Into<Vec<u8>>) -> Self {
-        Self { mode: 0o777, ..Self::new(path, EntryKind::Symlink(target.into())) }
+        Self {
+            mode: 0o777,
+            ..Self::new(path, EntryKind::Symlink(target.into()))
+        }
     }
 
     /// With these permission bits (the low twelve).
     #[must_use]
     pub fn mode(self, mode: u32) -> Self {
-        Self { mode: mode & 0o7777, ..self }
+        Self {
+            mode: mode & 0o7777,
+            ..self
+        }
     }
 
     /// With this modification time.
@@ -136,7 +149,14 @@ impl EntryHeader {
     /// Without anything that differs between machines: time and owner become 0.
     pub(crate) fn anonymous(self) -> Self {
         let modified = Modified::default();
-        Self { modified, uid: 0, gid: 0, user: Vec::new(), group: Vec::new(), ..self }
+        Self {
+            modified,
+            uid: 0,
+            gid: 0,
+            user: Vec::new(),
+            group: Vec::new(),
+            ..self
+        }
     }
 
     /// The header blocks: one ustar block, before it pax records for what ustar cannot hold.
@@ -180,14 +200,18 @@ impl EntryHeader {
         {
             record(records, "linkpath", target);
         }
-        let Some(ustar) = header.as_ustar_mut() else { return };
+        let Some(ustar) = header.as_ustar_mut() else {
+            return;
+        };
         if !place(&mut ustar.uname, &self.user) {
             record(records, "uname", &self.user);
         }
         if !place(&mut ustar.gname, &self.group) {
             record(records, "gname", &self.group);
         }
-        if let EntryKind::CharDevice(major, minor) | EntryKind::BlockDevice(major, minor) = self.kind {
+        if let EntryKind::CharDevice(major, minor) | EntryKind::BlockDevice(major, minor) =
+            self.kind
+        {
             ustar.set_device_major(major);
             ustar.set_device_minor(minor);
         }
@@ -229,23 +253,40 @@ fn set_name(header: &mut Header, path: &[u8], records: &mut Vec<u8>) {
     if place(&mut header.as_old_mut().name, path) {
         return;
     }
-    let Some(ustar) = header.as_ustar_mut() else { return };
+    let Some(ustar) = header.as_ustar_mut() else {
+        return;
+    };
     if let Some(slash) = split_point(path).filter(|_| path.is_ascii() && !path.contains(&0)) {
         ustar.prefix[..slash].copy_from_slice(&path[..slash]);
         place(&mut ustar.name, &path[slash + 1..]);
         return;
     }
     record(records, "path", path);
-    let fallback: Vec<u8> = path.iter().copied().filter(u8::is_ascii).take(ustar.name.len()).collect();
+    let fallback: Vec<u8> = path
+        .iter()
+        .copied()
+        .filter(u8::is_ascii)
+        .take(ustar.name.len())
+        .collect();
     place(&mut ustar.name, &fallback);
 }
 
 /// Where a long name can be cut: at a slash, at most 155 bytes before and 1 to 100 after it.
 fn split_point(path: &[u8]) -> Option<usize> {
     let end = path.len().min(156);
-    let slash = path[..end].iter().rposition(|&b| b == b'/').filter(|&i| i > 0)?;
+    let slash = path[..end]
+        .iter()
+        .rposition(|&b| b == b'/')
+        .filter(|&i| i > 0)?;
     // A directory's final slash is part of its name.
-    let slash = if slash + 1 == path.len() { path[..slash].iter().rposition(|&b| b == b'/').filter(|&i| i > 0)? } else { slash };
+    let slash = if slash + 1 == path.len() {
+        path[..slash]
+            .iter()
+            .rposition(|&b| b == b'/')
+            .filter(|&i| i > 0)?
+    } else {
+        slash
+    };
     (path.len() - slash - 1 <= 100).then_some(slash)
 }
 
@@ -272,9 +313,17 @@ fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
 fn pax_block(path: &[u8], size: usize) -> [u8; BLOCK] {
     let mut header = Header::new_ustar();
     let mut name = Vec::with_capacity(100);
-    let base = path.split(|&b| b == b'/').rfind(|part| !part.is_empty()).unwrap_or_default();
+    let base = path
+        .split(|&b| b == b'/')
+        .rfind(|part| !part.is_empty())
+        .unwrap_or_default();
     name.extend_from_slice(b"PaxHeaders.0/");
-    name.extend(base.iter().copied().filter(|b| b.is_ascii() && *b != 0).take(80));
+    name.extend(
+        base.iter()
+            .copied()
+            .filter(|b| b.is_ascii() && *b != 0)
+            .take(80),
+    );
     place(&mut header.as_old_mut().name, &name);
     header.set_entry_type(EntryType::XHeader);
     header.set_mode(0o644);

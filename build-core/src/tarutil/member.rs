@@ -21,7 +21,9 @@ mod portable {
 
     impl Member {
         pub(in super::super) fn new(level: u32) -> io::Result<Self> {
-            Ok(Self { deflate: Compress::new(Compression::new(level), false) })
+            Ok(Self {
+                deflate: Compress::new(Compression::new(level), false),
+            })
         }
 
         pub(in super::super) fn compress(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
@@ -30,7 +32,10 @@ mod portable {
             self.deflate.reset();
             loop {
                 let taken = usize::try_from(self.deflate.total_in()).map_err(io::Error::other)?;
-                match self.deflate.compress_vec(&chunk[taken..], &mut out, FlushCompress::Finish)? {
+                match self
+                    .deflate
+                    .compress_vec(&chunk[taken..], &mut out, FlushCompress::Finish)?
+                {
                     Status::StreamEnd => break,
                     Status::Ok | Status::BufError => out.reserve(out.len()),
                 }
@@ -58,14 +63,23 @@ mod with_libdeflate {
     impl Member {
         pub(in super::super) fn new(level: u32) -> io::Result<Self> {
             let level = i32::try_from(level).map_err(io::Error::other)?;
-            let level = CompressionLvl::new(level)
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("no compression level {level}")))?;
-            Ok(Self { compressor: Compressor::new(level) })
+            let level = CompressionLvl::new(level).map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("no compression level {level}"),
+                )
+            })?;
+            Ok(Self {
+                compressor: Compressor::new(level),
+            })
         }
 
         pub(in super::super) fn compress(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
             let mut out = vec![0; self.compressor.gzip_compress_bound(chunk.len())];
-            let n = self.compressor.gzip_compress(chunk, &mut out).map_err(io::Error::other)?;
+            let n = self
+                .compressor
+                .gzip_compress(chunk, &mut out)
+                .map_err(io::Error::other)?;
             out.truncate(n);
             Ok(out)
         }

@@ -53,19 +53,28 @@ pub(crate) fn target_stays_inside(path: &[u8], target: &[u8]) -> bool {
 
 /// Whether a target goes up only at its start, so that text alone decides where it points.
 pub(crate) fn climbs_only_first(target: &[u8]) -> bool {
-    let mut parts = target.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let mut parts = target
+        .split(|&b| b == b'/')
+        .filter(|part| !part.is_empty() && *part != b".");
     parts.by_ref().find(|part| *part != b"..");
     parts.all(|part| part != b"..")
 }
 
 /// Names that Windows keeps for devices, or that it changes silently.
 pub(crate) fn reserved_on_windows(component: &[u8]) -> bool {
-    let stem = component.split(|&b| b == b'.').next().unwrap_or_default().trim_ascii_end();
+    let stem = component
+        .split(|&b| b == b'.')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii_end();
     let device = match stem.len() {
-        3 => [b"con", b"prn", b"aux", b"nul"].iter().any(|name| stem.eq_ignore_ascii_case(*name)),
+        3 => [b"con", b"prn", b"aux", b"nul"]
+            .iter()
+            .any(|name| stem.eq_ignore_ascii_case(*name)),
         4 => {
             let (name, digit) = stem.split_at(3);
-            (name.eq_ignore_ascii_case(b"com") || name.eq_ignore_ascii_case(b"lpt")) && matches!(digit[0], b'1'..=b'9')
+            (name.eq_ignore_ascii_case(b"com") || name.eq_ignore_ascii_case(b"lpt"))
+                && matches!(digit[0], b'1'..=b'9')
         }
         _ => false,
     };
@@ -74,7 +83,9 @@ pub(crate) fn reserved_on_windows(component: &[u8]) -> bool {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -119,7 +130,11 @@ mod tests {
             ("l", "/etc", false),
             ("l", "", false),
         ] {
-            assert_eq!(target_stays_inside(path.as_bytes(), target.as_bytes()), inside, "{path} -> {target}");
+            assert_eq!(
+                target_stays_inside(path.as_bytes(), target.as_bytes()),
+                inside,
+                "{path} -> {target}"
+            );
         }
         assert!(climbs_only_first(b"../../a/b"));
         assert!(!climbs_only_first(b"a/../b"));
@@ -127,7 +142,9 @@ mod tests {
 
     #[test]
     fn names_windows_keeps() {
-        for name in ["con", "NUL.txt", "com1", "LPT9.log", "a:b", "x.", "x ", "a?", "aux .c"] {
+        for name in [
+            "con", "NUL.txt", "com1", "LPT9.log", "a:b", "x.", "x ", "a?", "aux .c",
+        ] {
             assert!(reserved_on_windows(name.as_bytes()), "{name}");
         }
         for name in ["console", "com0", "comx", "a.b", "lpt10"] {

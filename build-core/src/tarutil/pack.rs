@@ -84,7 +84,10 @@ pub struct Pack<'a> {
 
 impl std::fmt::Debug for Pack<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pack").field("include", &self.include).field("exclude", &self.exclude).finish_non_exhaustive()
+        f.debug_struct("Pack")
+            .field("include", &self.include)
+            .field("exclude", &self.exclude)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,8 +101,10 @@ impl<'a> Pack<'a> {
         // Not blocking: opening a pipe must not wait for its other end.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
-        let single = (file_type(&rustix::fs::fstat(&root)?) != FileType::Directory)
-            .then(|| path.file_name().map_or(b"file".to_vec(), |name| name.as_bytes().to_vec()));
+        let single = (file_type(&rustix::fs::fstat(&root)?) != FileType::Directory).then(|| {
+            path.file_name()
+                .map_or(b"file".to_vec(), |name| name.as_bytes().to_vec())
+        });
         Ok(Self::new(root, single))
     }
 
@@ -110,7 +115,14 @@ impl<'a> Pack<'a> {
 
     fn new(root: OwnedFd, single: Option<Vec<u8>>) -> Self {
         let filter = Box::new(|_: &[u8]| true);
-        Self { root, single, include: Vec::new(), exclude: Vec::new(), filter, deterministic: false }
+        Self {
+            root,
+            single,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            filter,
+            deterministic: false,
+        }
     }
 
     /// Packs only what matches this [`Glob`] or another one given; directories on the way are kept.
@@ -130,13 +142,19 @@ impl<'a> Pack<'a> {
     /// Leaves out paths, and everything below them, for which `keep` says no.
     #[must_use]
     pub fn filter(self, keep: impl FnMut(&[u8]) -> bool + 'a) -> Self {
-        Self { filter: Box::new(keep), ..self }
+        Self {
+            filter: Box::new(keep),
+            ..self
+        }
     }
 
     /// Writes time and owner 0, so that equal trees make equal archives.
     #[must_use]
     pub fn deterministic(self) -> Self {
-        Self { deterministic: true, ..self }
+        Self {
+            deterministic: true,
+            ..self
+        }
     }
 
     /// Writes the archive, uncompressed, in many small writes: hand in a buffer.
@@ -144,12 +162,25 @@ impl<'a> Pack<'a> {
     /// # Errors
     /// See [`PackError`]; the archive is then incomplete and must be thrown away.
     pub fn write_tar(self, out: impl Write) -> Result<Packed, PackError> {
-        let owners = if self.deterministic { Owners::default() } else { Owners::of_this_machine() };
+        let owners = if self.deterministic {
+            Owners::default()
+        } else {
+            Owners::of_this_machine()
+        };
         let single = self.single.clone();
-        let mut walk = Walk { job: self, out, owners, packed: Packed::default(), pending: Vec::new(), buffer: Vec::new() };
+        let mut walk = Walk {
+            job: self,
+            out,
+            owners,
+            packed: Packed::default(),
+            pending: Vec::new(),
+            buffer: Vec::new(),
+        };
         walk.buffer.resize(128 << 10, 0);
         walk.run(single)?;
-        walk.out.write_all(&[0; 2 * BLOCK]).map_err(PackError::Write)?;
+        walk.out
+            .write_all(&[0; 2 * BLOCK])
+            .map_err(PackError::Write)?;
         walk.out.flush().map_err(PackError::Write)?;
         Ok(walk.packed)
     }
@@ -192,7 +223,11 @@ struct Walk<'a, W> {
 
 impl<W: Write> Walk<'_, W> {
     fn run(&mut self, single: Option<Vec<u8>>) -> Result<(), PackError> {
-        let root = self.job.root.try_clone().map_err(|error| unreadable(b"", error))?;
+        let root = self
+            .job
+            .root
+            .try_clone()
+            .map_err(|error| unreadable(b"", error))?;
         match single {
             None => self.dir(root.as_fd(), b""),
             Some(name) => {
@@ -206,7 +241,8 @@ impl<W: Write> Walk<'_, W> {
     fn dir(&mut self, dir: BorrowedFd<'_>, path: &[u8]) -> Result<(), PackError> {
         for name in sorted_names(dir).map_err(|error| unreadable(path, error))? {
             let path = joined(path, &name);
-            if self.job.exclude.iter().any(|glob| glob.matches(&path)) || !(self.job.filter)(&path) {
+            if self.job.exclude.iter().any(|glob| glob.matches(&path)) || !(self.job.filter)(&path)
+            {
                 continue;
             }
             self.entry(dir, &name, path)?;
@@ -217,10 +253,13 @@ impl<W: Write> Walk<'_, W> {
     fn entry(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: Vec<u8>) -> Result<(), PackError> {
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
         let stat = stat.map_err(|error| unreadable(&path, error))?;
-        let wanted = self.job.include.is_empty() || self.job.include.iter().any(|glob| glob.matches(&path));
+        let wanted =
+            self.job.include.is_empty() || self.job.include.iter().any(|glob| glob.matches(&path));
         let open = |flags| {
-            let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|error| unreadable(&path, error))
+            let flags =
+                flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, name, flags, Mode::empty())
+                .map_err(|error| unreadable(&path, error))
         };
         match file_type(&stat) {
             FileType::Directory => {
@@ -244,7 +283,13 @@ impl<W: Write> Walk<'_, W> {
         }
     }
 
-    fn subdir(&mut self, header: EntryHeader, wanted: bool, dir: BorrowedFd<'_>, path: &[u8]) -> Result<(), PackError> {
+    fn subdir(
+        &mut self,
+        header: EntryHeader,
+        wanted: bool,
+        dir: BorrowedFd<'_>,
+        path: &[u8],
+    ) -> Result<(), PackError> {
         let depth = self.pending.len();
         if wanted {
             self.write_header(&header)?;
@@ -261,24 +306,36 @@ impl<W: Write> Walk<'_, W> {
         self.write_header(&header)?;
         let mut left = header.size;
         while left > 0 {
-            let n = content.read(&mut self.buffer).map_err(|error| unreadable(&header.path, error))?;
+            let n = content
+                .read(&mut self.buffer)
+                .map_err(|error| unreadable(&header.path, error))?;
             if n == 0 {
-                return Err(PackError::Shrank { path: shown(&header.path) });
+                return Err(PackError::Shrank {
+                    path: shown(&header.path),
+                });
             }
-            self.out.write_all(&self.buffer[..n]).map_err(PackError::Write)?;
+            self.out
+                .write_all(&self.buffer[..n])
+                .map_err(PackError::Write)?;
             left -= n as u64;
         }
         self.packed.bytes += header.size;
-        self.out.write_all(&[0; BLOCK][..padding(header.size)]).map_err(PackError::Write)
+        self.out
+            .write_all(&[0; BLOCK][..padding(header.size)])
+            .map_err(PackError::Write)
     }
 
     fn write_header(&mut self, header: &EntryHeader) -> Result<(), PackError> {
         for dir in std::mem::take(&mut self.pending) {
-            self.out.write_all(&dir.encode()).map_err(PackError::Write)?;
+            self.out
+                .write_all(&dir.encode())
+                .map_err(PackError::Write)?;
             self.packed.entries += 1;
         }
         self.packed.entries += 1;
-        self.out.write_all(&header.encode()).map_err(PackError::Write)
+        self.out
+            .write_all(&header.encode())
+            .map_err(PackError::Write)
     }
 
     fn link_or_device(
@@ -290,28 +347,56 @@ impl<W: Write> Walk<'_, W> {
     ) -> Result<EntryHeader, PackError> {
         let kind = match file_type(stat) {
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(|error| unreadable(&path, error))?;
+                let target = rustix::fs::readlinkat(dir, name, Vec::new())
+                    .map_err(|error| unreadable(&path, error))?;
                 EntryKind::Symlink(target.into_bytes())
             }
-            FileType::CharacterDevice => {
-                EntryKind::CharDevice(rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))
-            }
-            FileType::BlockDevice => {
-                EntryKind::BlockDevice(rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))
-            }
+            FileType::CharacterDevice => EntryKind::CharDevice(
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            ),
+            FileType::BlockDevice => EntryKind::BlockDevice(
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            ),
             _ => EntryKind::Fifo,
         };
-        Ok(EntryHeader { kind, size: 0, ..self.header(path, stat) })
+        Ok(EntryHeader {
+            kind,
+            size: 0,
+            ..self.header(path, stat)
+        })
     }
 
     fn header(&self, path: Vec<u8>, stat: &Stat) -> EntryHeader {
         let is_dir = file_type(stat) == FileType::Directory;
-        let header = if is_dir { EntryHeader::dir(path) } else { EntryHeader::file(path, stat.st_size.unsigned_abs()) };
-        let modified = Modified { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or_default() };
-        let header = header.mode(stat.st_mode).modified(modified).owner(stat.st_uid.into(), stat.st_gid.into());
-        let (user, group) = (self.owners.user(stat.st_uid), self.owners.group(stat.st_gid));
-        let header = EntryHeader { user: user.to_vec(), group: group.to_vec(), ..header };
-        if self.job.deterministic { header.anonymous() } else { header }
+        let header = if is_dir {
+            EntryHeader::dir(path)
+        } else {
+            EntryHeader::file(path, stat.st_size.unsigned_abs())
+        };
+        let modified = Modified {
+            seconds: stat.st_mtime,
+            nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
+        };
+        let header = header
+            .mode(stat.st_mode)
+            .modified(modified)
+            .owner(stat.st_uid.into(), stat.st_gid.into());
+        let (user, group) = (
+            self.owners.user(stat.st_uid),
+            self.owners.group(stat.st_gid),
+        );
+        let header = EntryHeader {
+            user: user.to_vec(),
+            group: group.to_vec(),
+            ..header
+        };
+        if self.job.deterministic {
+            header.anonymous()
+        } else {
+            header
+        }
     }
 }
 
@@ -329,7 +414,11 @@ fn sorted_names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, rustix::io::Errno> 
 }
 
 fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+    if dir.is_empty() {
+        name.to_vec()
+    } else {
+        [dir, b"/", name].concat()
+    }
 }
 
 fn file_type(stat: &Stat) -> FileType {
@@ -341,5 +430,8 @@ fn shown(path: &[u8]) -> PathBuf {
 }
 
 fn unreadable(path: &[u8], source: impl Into<io::Error>) -> PackError {
-    PackError::Read { path: shown(path), source: source.into() }
+    PackError::Read {
+        path: shown(path),
+        source: source.into(),
+    }
 }

@@ -27,7 +27,11 @@ impl Default for GzipOptions {
     /// Level 6, members of 1 MiB, one thread per core.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { level: 6, chunk: CHUNK, threads }
+        Self {
+            level: 6,
+            chunk: CHUNK,
+            threads,
+        }
     }
 }
 
@@ -35,19 +39,28 @@ impl GzipOptions {
     /// With this level, 1 (fast) to 9 (small).
     #[must_use]
     pub fn level(self, level: u32) -> Self {
-        Self { level: level.clamp(1, 9), ..self }
+        Self {
+            level: level.clamp(1, 9),
+            ..self
+        }
     }
 
     /// With this many bytes of input per member, at least one.
     #[must_use]
     pub fn chunk(self, bytes: usize) -> Self {
-        Self { chunk: bytes.max(1), ..self }
+        Self {
+            chunk: bytes.max(1),
+            ..self
+        }
     }
 
     /// With this many compressing threads, at least one; as many chunks are under way at most.
     #[must_use]
     pub fn threads(self, threads: usize) -> Self {
-        Self { threads: threads.max(1), ..self }
+        Self {
+            threads: threads.max(1),
+            ..self
+        }
     }
 }
 
@@ -93,13 +106,19 @@ impl<W: Write> PargzipWriter<W> {
     ///
     /// # Errors
     /// When a thread cannot be started or the level is not supported.
-    pub fn new<'scope>(scope: &'scope Scope<'scope, '_>, out: W, options: &GzipOptions) -> io::Result<Self> {
+    pub fn new<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        out: W,
+        options: &GzipOptions,
+    ) -> io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(options.threads);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..options.threads {
             let queue = Arc::clone(&queue);
             let mut member = Member::new(options.level)?;
-            Builder::new().name("pargzip".into()).spawn_scoped(scope, move || work(&queue, &mut member))?;
+            Builder::new()
+                .name("pargzip".into())
+                .spawn_scoped(scope, move || work(&queue, &mut member))?;
         }
         Ok(Self {
             out,
@@ -150,7 +169,9 @@ impl<W: Write> PargzipWriter<W> {
     /// Writes finished members until at most `most` are under way.
     fn drain(&mut self, most: usize) -> io::Result<()> {
         while self.flying.len() > most {
-            let Some(oldest) = self.flying.pop_front() else { break };
+            let Some(oldest) = self.flying.pop_front() else {
+                break;
+            };
             let gone = |_| Err(io::Error::other("a compressing thread has ended"));
             let member = oldest.recv().unwrap_or_else(gone);
             let written = member.and_then(|member| self.out.write_all(&member));
@@ -226,11 +247,20 @@ mod tests {
 
     #[test]
     fn members_come_in_order_at_any_size() {
-        let data: Vec<u8> = (0..300_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let data: Vec<u8> = (0..300_000_u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
         for (chunk, threads) in [(1, 3), (4, 1), (1000, 2), (65_536, 4), (1 << 20, 2)] {
             let data = if chunk < 100 { &data[..999] } else { &data[..] };
-            let options = GzipOptions::default().level(1).chunk(chunk).threads(threads);
-            assert_eq!(inflate(&compress(data, &options)), data, "chunks of {chunk}");
+            let options = GzipOptions::default()
+                .level(1)
+                .chunk(chunk)
+                .threads(threads);
+            assert_eq!(
+                inflate(&compress(data, &options)),
+                data,
+                "chunks of {chunk}"
+            );
         }
     }
 
@@ -238,7 +268,10 @@ mod tests {
     fn the_vector_of_the_go_program_decodes() {
         let go = "1f8b08000000000000ff4a4c4a4e01040000ffff11cd82ed040000001f8b08000000000000ff4a4d4bcf00040000ffffb57b330804000000";
         assert_eq!(inflate(&hex::decode(go).unwrap()), b"abcdefgh");
-        assert_eq!(inflate(&compress(b"abcdefgh", &GzipOptions::default().chunk(4))), b"abcdefgh");
+        assert_eq!(
+            inflate(&compress(b"abcdefgh", &GzipOptions::default().chunk(4))),
+            b"abcdefgh"
+        );
     }
 
     #[test]
@@ -263,7 +296,10 @@ mod tests {
 
     impl Write for Failing {
         fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.checked_sub(1).ok_or_else(|| io::Error::new(io::ErrorKind::StorageFull, "full"))?;
+            self.0 = self
+                .0
+                .checked_sub(1)
+                .ok_or_else(|| io::Error::new(io::ErrorKind::StorageFull, "full"))?;
             Ok(buf.len())
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -276,14 +312,23 @@ mod tests {
         std::thread::scope(|scope| {
             let options = GzipOptions::default().chunk(10).threads(2);
             let mut gzip = PargzipWriter::new(scope, Failing(1), &options).unwrap();
-            assert_eq!(gzip.write_all(&[0; 100]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+            assert_eq!(
+                gzip.write_all(&[0; 100]).unwrap_err().kind(),
+                io::ErrorKind::StorageFull
+            );
             for _ in 0..3 {
-                assert_eq!(gzip.write(b"more").unwrap_err().kind(), io::ErrorKind::StorageFull);
+                assert_eq!(
+                    gzip.write(b"more").unwrap_err().kind(),
+                    io::ErrorKind::StorageFull
+                );
             }
             assert!(gzip.finish().is_err());
             let mut late = PargzipWriter::new(scope, Failing(0), &options).unwrap();
             late.write_all(b"short").unwrap();
-            assert_eq!(late.finish().err().map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
+            assert_eq!(
+                late.finish().err().map(|error| error.kind()),
+                Some(io::ErrorKind::StorageFull)
+            );
         });
     }
 }

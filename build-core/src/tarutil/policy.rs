@@ -84,12 +84,21 @@ impl Default for Policy {
 impl Policy {
     /// The Go buildlet's `/writetgz` of 2020: links are not made, names by its rule.
     pub fn go2020() -> Self {
-        Self { links: Links::Skip, names: Names::Go2020, ..Self::default() }
+        Self {
+            links: Links::Skip,
+            names: Names::Go2020,
+            ..Self::default()
+        }
     }
 
     /// The Go `internal/untar` of 2020: links and global headers are errors.
     pub fn plain_files() -> Self {
-        Self { links: Links::Refuse, names: Names::Go2020, global_headers: false, ..Self::default() }
+        Self {
+            links: Links::Refuse,
+            names: Names::Go2020,
+            global_headers: false,
+            ..Self::default()
+        }
     }
 
     /// With this treatment of links.
@@ -108,12 +117,18 @@ impl Policy {
     /// same archive would mean another path on Windows.
     #[must_use]
     pub fn backslash(self, allowed: bool) -> Self {
-        Self { backslash: allowed, ..self }
+        Self {
+            backslash: allowed,
+            ..self
+        }
     }
 
     /// Whether names are refused that Windows reserves or changes. Default only on Windows.
     #[must_use]
     pub fn windows_names(self, refused: bool) -> Self {
-        Self { windows_names: refused, ..self }
+        Self {
+            windows_names: refused,
+            ..self
+        }
     }
 }

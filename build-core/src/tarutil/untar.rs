@@ -66,7 +66,10 @@ pub struct Untar<'a> {
 
 impl std::fmt::Debug for Untar<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Untar").field("base", &self.base).field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("Untar")
+            .field("base", &self.base)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,19 +116,28 @@ impl<'a> Untar<'a> {
     /// Ends with an error once this moment has passed. A reader that blocks must end by itself.
     #[must_use]
     pub fn deadline(self, deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..self }
+        Self {
+            deadline: Some(deadline),
+            ..self
+        }
     }
 
     /// Ends with an error when fewer bytes than these are free on the directory's file system.
     #[must_use]
     pub fn disk_floor(self, bytes: u64) -> Self {
-        Self { floor: bytes, ..self }
+        Self {
+            floor: bytes,
+            ..self
+        }
     }
 
     /// Ends with an error soon after `cancelled` says so; it is asked often and must be cheap.
     #[must_use]
     pub fn cancel_when(self, cancelled: impl Fn() -> bool + Send + 'a) -> Self {
-        Self { cancelled: Box::new(cancelled), ..self }
+        Self {
+            cancelled: Box::new(cancelled),
+            ..self
+        }
     }
 
     /// Unpacks a gzip-compressed archive of any number of members. Decompression runs on this thread,
@@ -201,7 +213,10 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(job: Untar<'a>) -> Self {
         let since = job.start.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let clamp = Modified { seconds: since.as_secs().cast_signed(), nanos: since.subsec_nanos() };
+        let clamp = Modified {
+            seconds: since.as_secs().cast_signed(),
+            nanos: since.subsec_nanos(),
+        };
         Self {
             job,
             done: Unpacked::default(),
@@ -217,7 +232,9 @@ impl<'a> Run<'a> {
         let mut entries = Entries::new(source);
         loop {
             self.check(&mut entries)?;
-            let Some(header) = entries.next_entry().map_err(bad_archive)? else { break };
+            let Some(header) = entries.next_entry().map_err(bad_archive)? else {
+                break;
+            };
             self.entry(&header, &mut entries)?;
             self.discard(&mut entries)?;
         }
@@ -226,13 +243,23 @@ impl<'a> Run<'a> {
         Ok(self.done)
     }
 
-    fn entry<S: Source>(&mut self, header: &EntryHeader, entries: &mut Entries<S>) -> Result<(), UntarError> {
+    fn entry<S: Source>(
+        &mut self,
+        header: &EntryHeader,
+        entries: &mut Entries<S>,
+    ) -> Result<(), UntarError> {
         self.count()?;
         if header.kind == EntryKind::Global {
             let allowed = self.job.policy.global_headers;
-            return if allowed { Ok(()) } else { Err(self.unsupported(header)) };
+            return if allowed {
+                Ok(())
+            } else {
+                Err(self.unsupported(header))
+            };
         }
-        let name_error = || UntarError::Name { name: shown(&header.path) };
+        let name_error = || UntarError::Name {
+            name: shown(&header.path),
+        };
         let path = cleaned(&header.path, &self.job.policy).ok_or_else(name_error)?;
         match &header.kind {
             EntryKind::Dir => self.dir(&path),
@@ -246,7 +273,10 @@ impl<'a> Run<'a> {
 
     fn dir(&mut self, path: &[u8]) -> Result<(), UntarError> {
         self.links.forget(path);
-        self.job.dir.create_dir_all(path).map_err(|error| self.failed(path, error))?;
+        self.job
+            .dir
+            .create_dir_all(path)
+            .map_err(|error| self.failed(path, error))?;
         self.done.dirs += 1;
         Ok(())
     }
@@ -259,7 +289,11 @@ impl<'a> Run<'a> {
     ) -> Result<(), UntarError> {
         if header.size > self.job.policy.limits.file_bytes {
             let max = self.job.policy.limits.file_bytes;
-            return Err(UntarError::Bound { name: shown(path), bound: Bound::FileBytes, max });
+            return Err(UntarError::Bound {
+                name: shown(path),
+                bound: Bound::FileBytes,
+                max,
+            });
         }
         self.links.forget(path);
         let created = self.job.dir.create_file(path, header.mode);
@@ -268,7 +302,8 @@ impl<'a> Run<'a> {
             self.check(entries)?;
             let content = entries.content().map_err(|error| self.short(path, error))?;
             let n = content.len();
-            file.write_all(content).map_err(|error| self.failed(path, error))?;
+            file.write_all(content)
+                .map_err(|error| self.failed(path, error))?;
             entries.consume(n);
         }
         if set_modified(&file, header.modified.min(self.clamp)).is_err() {
@@ -279,10 +314,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn hard_link(&mut self, path: Vec<u8>, header: &EntryHeader, target: &[u8]) -> Result<(), UntarError> {
+    fn hard_link(
+        &mut self,
+        path: Vec<u8>,
+        header: &EntryHeader,
+        target: &[u8],
+    ) -> Result<(), UntarError> {
         if self.job.policy.links == Links::Skip {
             self.links.forget(&path);
-            self.job.dir.create_file(&path, header.mode).map_err(|error| self.failed(&path, error))?;
+            self.job
+                .dir
+                .create_file(&path, header.mode)
+                .map_err(|error| self.failed(&path, error))?;
             self.done.files += 1;
             return Ok(());
         }
@@ -309,7 +352,11 @@ impl<'a> Run<'a> {
         let max = self.job.policy.limits.link_bytes;
         let name = shown(&path);
         if self.links.add(path, link) > max {
-            return Err(UntarError::Bound { name, bound: Bound::LinkBytes, max: max as u64 });
+            return Err(UntarError::Bound {
+                name,
+                bound: Bound::LinkBytes,
+                max: max as u64,
+            });
         }
         Ok(())
     }
@@ -328,8 +375,14 @@ impl<'a> Run<'a> {
         }
         for (path, link) in &links {
             if matches!(link, Link::Symbolic(_)) && self.job.dir.leads_out(path) {
-                self.job.dir.remove(path).map_err(|error| self.failed(path, error))?;
-                return Err(UntarError::Outside { name: shown(path), target: shown(link.target()) });
+                self.job
+                    .dir
+                    .remove(path)
+                    .map_err(|error| self.failed(path, error))?;
+                return Err(UntarError::Outside {
+                    name: shown(path),
+                    target: shown(link.target()),
+                });
             }
         }
         Ok(())
@@ -339,7 +392,11 @@ impl<'a> Run<'a> {
         self.entries += 1;
         let max = self.job.policy.limits.entries;
         if self.entries > max {
-            return Err(UntarError::Bound { name: String::new(), bound: Bound::Entries, max });
+            return Err(UntarError::Bound {
+                name: String::new(),
+                bound: Bound::Entries,
+                max,
+            });
         }
         Ok(())
     }
@@ -349,12 +406,20 @@ impl<'a> Run<'a> {
         self.stop()?;
         let limits = &self.job.policy.limits;
         let out = entries.offset();
-        let bound = |bound, max| Err(UntarError::Bound { name: String::new(), bound, max });
+        let bound = |bound, max| {
+            Err(UntarError::Bound {
+                name: String::new(),
+                bound,
+                max,
+            })
+        };
         if out.saturating_add(entries.left()) > limits.total_bytes {
             return bound(Bound::TotalBytes, limits.total_bytes);
         }
         let compressed = entries.input_mut().compressed();
-        if out > limits.ratio_from && compressed.is_some_and(|taken| out / taken.max(1) > limits.ratio) {
+        if out > limits.ratio_from
+            && compressed.is_some_and(|taken| out / taken.max(1) > limits.ratio)
+        {
             return bound(Bound::Ratio, limits.ratio);
         }
         self.check_floor(out)
@@ -364,7 +429,11 @@ impl<'a> Run<'a> {
         if (self.job.cancelled)() {
             return Err(UntarError::Cancelled);
         }
-        if self.job.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self
+            .job
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             return Err(UntarError::Deadline);
         }
         Ok(())
@@ -379,7 +448,10 @@ impl<'a> Run<'a> {
         self.floor_bytes = out + FLOOR_BYTES;
         let free = free_bytes(self.job.dir.root()).map_err(|error| self.failed(b"", error))?;
         if free < self.job.floor {
-            return Err(UntarError::DiskFloor { free, floor: self.job.floor });
+            return Err(UntarError::DiskFloor {
+                free,
+                floor: self.job.floor,
+            });
         }
         Ok(())
     }
@@ -398,13 +470,18 @@ impl<'a> Run<'a> {
     fn verify_rest(&mut self, source: &mut impl Source) -> Result<(), UntarError> {
         match io::copy(&mut source.take(TRAILER), &mut io::sink()) {
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(bad_archive(FrameError::Truncated)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(bad_archive(FrameError::Truncated))
+            }
             Err(error) => Err(bad_archive(FrameError::Read(error))),
         }
     }
 
     fn unsupported(&self, header: &EntryHeader) -> UntarError {
-        UntarError::Kind { name: shown(&header.path), mode: mode_text(header) }
+        UntarError::Kind {
+            name: shown(&header.path),
+            mode: mode_text(header),
+        }
     }
 
     fn outside(&self, header: &EntryHeader) -> UntarError {
@@ -412,19 +489,27 @@ impl<'a> Run<'a> {
             EntryKind::Symlink(target) | EntryKind::HardLink(target) => target.as_slice(),
             _ => b"",
         };
-        UntarError::Outside { name: shown(&header.path), target: shown(target) }
+        UntarError::Outside {
+            name: shown(&header.path),
+            target: shown(target),
+        }
     }
 
     fn failed(&self, path: &[u8], source: io::Error) -> UntarError {
         if source.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) {
             return UntarError::Through { name: shown(path) };
         }
-        UntarError::Write { path: self.absolute(path), source }
+        UntarError::Write {
+            path: self.absolute(path),
+            source,
+        }
     }
 
     fn short(&self, path: &[u8], error: FrameError) -> UntarError {
         match error {
-            FrameError::Truncated => UntarError::Short { path: self.absolute(path) },
+            FrameError::Truncated => UntarError::Short {
+                path: self.absolute(path),
+            },
             other => bad_archive(other),
         }
     }
@@ -455,8 +540,16 @@ fn mode_text(header: &EntryHeader) -> String {
         EntryKind::Global => return "global header".into(),
         EntryKind::Other(flag) => return format!("{:?}", char::from(flag)),
     };
-    let bit = |shift: u32, letter: char| if header.mode >> shift & 1 == 1 { letter } else { '-' };
-    let letters = (0..9).rev().map(|shift| bit(shift, ['x', 'w', 'r'][shift as usize % 3]));
+    let bit = |shift: u32, letter: char| {
+        if header.mode >> shift & 1 == 1 {
+            letter
+        } else {
+            '-'
+        }
+    };
+    let letters = (0..9)
+        .rev()
+        .map(|shift| bit(shift, ['x', 'w', 'r'][shift as usize % 3]));
     std::iter::once(kind).chain(letters).collect()
 }
 
@@ -501,7 +594,10 @@ impl Deferred {
     fn into_ordered(self) -> Vec<(Vec<u8>, Link)> {
         let mut links: Vec<_> = self.links.into_iter().collect();
         links.sort_unstable_by_key(|(_, (order, _))| *order);
-        links.into_iter().map(|(path, (_, link))| (path, link)).collect()
+        links
+            .into_iter()
+            .map(|(path, (_, link))| (path, link))
+            .collect()
     }
 }
 
@@ -519,9 +615,18 @@ mod tests {
     /// The archive of the protocol's vector.
     fn vector() -> FileList {
         let mut list = FileList::new();
-        let future = Modified { seconds: 4_000_000_000, nanos: 0 };
+        let future = Modified {
+            seconds: 4_000_000_000,
+            nanos: 0,
+        };
         list.add(EntryHeader::new("pax", EntryKind::Global))
-            .add_bytes(EntryHeader::file("./a/b", 0).modified(Modified { seconds: 1_000_000_000, nanos: 0 }), "bee")
+            .add_bytes(
+                EntryHeader::file("./a/b", 0).modified(Modified {
+                    seconds: 1_000_000_000,
+                    nanos: 0,
+                }),
+                "bee",
+            )
             .add_bytes(EntryHeader::file("c", 0).mode(0o4755), "cee")
             .add(EntryHeader::symlink("sym", "a/b"))
             .add(hard_link("hard", "c"))
@@ -533,27 +638,45 @@ mod tests {
     #[test]
     fn links_are_made_inside() {
         let dir = tempfile::tempdir().unwrap();
-        let done = Untar::open(dir.path()).unwrap().unpack(vector().open_gz()).unwrap();
+        let done = Untar::open(dir.path())
+            .unwrap()
+            .unpack(vector().open_gz())
+            .unwrap();
         assert_eq!((done.files, done.dirs, done.links), (3, 1, 2));
         let path = |name: &str| dir.path().join(name);
         assert_eq!(std::fs::read_link(path("sym")).unwrap(), Path::new("a/b"));
-        assert_eq!(std::fs::metadata(path("hard")).unwrap().ino(), std::fs::metadata(path("c")).unwrap().ino());
-        assert_eq!(std::fs::metadata(path("c")).unwrap().permissions().mode() & 0o7777, 0o755);
-        assert_eq!(std::fs::metadata(path("a/b")).unwrap().mtime(), 1_000_000_000);
+        assert_eq!(
+            std::fs::metadata(path("hard")).unwrap().ino(),
+            std::fs::metadata(path("c")).unwrap().ino()
+        );
+        assert_eq!(
+            std::fs::metadata(path("c")).unwrap().permissions().mode() & 0o7777,
+            0o755
+        );
+        assert_eq!(
+            std::fs::metadata(path("a/b")).unwrap().mtime(),
+            1_000_000_000
+        );
     }
 
     #[test]
     fn as_in_2020_links_are_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let start = UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
-        let untar = Untar::open(dir.path()).unwrap().policy(Policy::go2020()).start(start);
+        let untar = Untar::open(dir.path())
+            .unwrap()
+            .policy(Policy::go2020())
+            .start(start);
         let done = untar.unpack(vector().open_gz()).unwrap();
         assert_eq!((done.files, done.links, done.skipped_links), (4, 0, 1));
         let path = |name: &str| dir.path().join(name);
         assert!(path("sym").symlink_metadata().is_err());
         assert_eq!(path("hard").metadata().unwrap().len(), 0);
         assert_eq!(path("fut").metadata().unwrap().mtime(), 1_600_000_000);
-        assert_eq!(path("d").metadata().unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(
+            path("d").metadata().unwrap().permissions().mode() & 0o777,
+            0o755
+        );
     }
 
     #[test]
@@ -564,31 +687,58 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).unwrap();
         std::fs::hard_link(outside.path(), dir.path().join("hard")).unwrap();
         let mut list = FileList::new();
-        list.add_bytes(EntryHeader::file("link", 0), "new").add_bytes(EntryHeader::file("hard", 0), "new");
-        Untar::open(dir.path()).unwrap().unpack(list.open_gz()).unwrap();
+        list.add_bytes(EntryHeader::file("link", 0), "new")
+            .add_bytes(EntryHeader::file("hard", 0), "new");
+        Untar::open(dir.path())
+            .unwrap()
+            .unpack(list.open_gz())
+            .unwrap();
         assert_eq!(std::fs::read(outside.path()).unwrap(), b"secret");
         assert_eq!(std::fs::read(dir.path().join("link")).unwrap(), b"new");
     }
 
     #[test]
     fn a_packed_tree_comes_back() {
-        let (from, to, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        Untar::open(from.path()).unwrap().unpack(vector().open_gz()).unwrap();
+        let (from, to, again) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
+        Untar::open(from.path())
+            .unwrap()
+            .unpack(vector().open_gz())
+            .unwrap();
         let long = "directory/".repeat(20) + "wörld";
         std::fs::create_dir_all(from.path().join(&long).parent().unwrap()).unwrap();
         std::fs::write(from.path().join(&long), vec![7; 100_000]).unwrap();
         let pack = |dir: &Path| {
             let mut archive = Vec::new();
-            Pack::open(dir).unwrap().write_gz(&mut archive, &GzipOptions::default().chunk(5000)).unwrap();
+            Pack::open(dir)
+                .unwrap()
+                .write_gz(&mut archive, &GzipOptions::default().chunk(5000))
+                .unwrap();
             archive
         };
         let archive = pack(from.path());
-        Untar::open(to.path()).unwrap().unpack(archive.as_slice()).unwrap();
-        assert_eq!(std::fs::read(to.path().join(&long)).unwrap(), vec![7; 100_000]);
-        Untar::open(again.path()).unwrap().unpack(pack(to.path()).as_slice()).unwrap();
+        Untar::open(to.path())
+            .unwrap()
+            .unpack(archive.as_slice())
+            .unwrap();
+        assert_eq!(
+            std::fs::read(to.path().join(&long)).unwrap(),
+            vec![7; 100_000]
+        );
+        Untar::open(again.path())
+            .unwrap()
+            .unpack(pack(to.path()).as_slice())
+            .unwrap();
         let times_aside = |dir: &Path| {
             let mut archive = Vec::new();
-            Pack::open(dir).unwrap().deterministic().write_tar(&mut archive).unwrap();
+            Pack::open(dir)
+                .unwrap()
+                .deterministic()
+                .write_tar(&mut archive)
+                .unwrap();
             archive
         };
         assert_eq!(times_aside(to.path()), times_aside(again.path()));
@@ -599,8 +749,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let untar = || Untar::open(dir.path()).unwrap();
         let run = |untar: Untar<'_>| untar.unpack(vector().open_gz()).unwrap_err();
-        assert!(matches!(run(untar().cancel_when(|| true)), UntarError::Cancelled));
-        assert!(matches!(run(untar().deadline(Instant::now())), UntarError::Deadline));
-        assert!(matches!(run(untar().disk_floor(u64::MAX)), UntarError::DiskFloor { .. }));
+        assert!(matches!(
+            run(untar().cancel_when(|| true)),
+            UntarError::Cancelled
+        ));
+        assert!(matches!(
+            run(untar().deadline(Instant::now())),
+            UntarError::Deadline
+        ));
+        assert!(matches!(
+            run(untar().disk_floor(u64::MAX)),
+            UntarError::DiskFloor { .. }
+        ));
     }
 }

@@ -1,0 +1,172 @@
+//! What goes into the dispatcher and what comes out.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::engine::{Command, CommandKey};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Artifact, Base, NewEvent, UnitEnd};
+use crate::ids::{BuildId, BuilderName, LeaseId};
+use crate::plan::Plan;
+use crate::schedule::Machine;
+use crate::shard::Durations;
+use crate::work::WorkItem;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A build is wanted. A second one with the same id changes nothing.
+    Submit {
+        /// Its id, never used before.
+        build: BuildId,
+        /// The commit.
+        item: WorkItem,
+        /// What it is built on.
+        builder: BuilderName,
+    },
+    /// A build is not wanted any more.
+    Cancel {
+        /// Which.
+        build: BuildId,
+        /// Who says so, for people.
+        by: String,
+    },
+    /// All machines that work, whether they are held or not; ones that were there before and
+    /// are not named have gone.
+    Machines(Vec<Machine>),
+    /// A machine that is held does not answer any more, or is somebody else's.
+    LeaseLost {
+        /// The lease.
+        lease: LeaseId,
+        /// What is known, for people.
+        text: String,
+        /// Bytes in the log of what ran there.
+        output_bytes: u64,
+    },
+    /// A command was carried out.
+    Done(CommandKey, Reply),
+    /// A command could not be carried out.
+    Failed(CommandKey, Failure),
+    /// The events of [`Effect::Append`] are durable.
+    Recorded {
+        /// Which ones.
+        batch: u64,
+    },
+    /// The events of [`Effect::Append`] are not in the log, for certain: they are given again
+    /// later. When nobody knows, begin anew with [`super::Dispatcher::restore`].
+    AppendFailed {
+        /// Which ones.
+        batch: u64,
+        /// Why, for people.
+        text: String,
+    },
+    /// The time of [`Effect::WakeAt`] has come.
+    Tick,
+    /// The program is about to stop: what runs is interrupted, machines are given back. Done
+    /// when [`super::Dispatcher::is_idle`].
+    Stop,
+}
+
+/// How a command was carried out, one kind for each.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Reply {
+    /// [`Command::Plan`].
+    Planned(Plan),
+    /// [`Command::Acquire`], or [`Command::Adopt`]: the machine answers and is ours.
+    Ready {
+        /// Where, in the words of its pool.
+        place: String,
+    },
+    /// [`Command::Adopt`]: the machine is gone, and what ran on it has ended.
+    Gone {
+        /// Bytes in the log of what ran there.
+        output_bytes: u64,
+    },
+    /// [`Command::Prepare`].
+    Prepared {
+        /// Where the contents came from, as it was ordered.
+        base: Base,
+        /// Directories that were put back.
+        cache_hits: Vec<String>,
+    },
+    /// [`Command::Run`].
+    Ran {
+        /// How it ended.
+        end: UnitEnd,
+        /// Bytes in its log.
+        output_bytes: u64,
+        /// For a listing that passed.
+        listing: Option<Listing>,
+    },
+    /// [`Command::Kill`]; what matters is the answer of [`Command::Run`].
+    Killed,
+    /// [`Command::Keep`].
+    Kept(Vec<Artifact>),
+    /// [`Command::Release`]: nothing of it is left.
+    Released,
+}
+
+/// What a listing command printed.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Its output.
+    pub text: String,
+    /// How long the tests took before, as far as known.
+    pub past: Durations,
+}
+
+/// Why a command could not be carried out.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Whether trying again may help.
+    pub kind: ErrorKind,
+    /// One sentence with its causes.
+    pub text: String,
+    /// What a person can do.
+    pub hint: Option<String>,
+    /// Bytes in the log of the unit, for [`Command::Run`] and [`Command::Kill`].
+    pub output_bytes: u64,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            kind: error.kind(),
+            text: error.chain(),
+            hint: error.hint().map(str::to_owned),
+            output_bytes: 0,
+        }
+    }
+}
+
+/// Something to do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Write these events, all or none, in order, after all earlier ones; then say
+    /// [`Input::Recorded`] or [`Input::AppendFailed`]. There is one at a time.
+    Append {
+        /// Names the append.
+        batch: u64,
+        /// The events.
+        events: Vec<NewEvent>,
+    },
+    /// Carry this out; answer with [`Input::Done`] or [`Input::Failed`].
+    Do(Box<Command>),
+    /// Say [`Input::Tick`] at this time or soon after. The last one counts.
+    WakeAt(Timestamp),
+}
+
+/// How long an answer may take before the command is given again: longer than any of them
+/// takes, as whoever carries them out has deadlines of its own.
+pub(super) fn patience(command: &Command) -> Duration {
+    const MINUTE: Duration = Duration::from_secs(60);
+    match command {
+        Command::Run { exec, .. } => exec.timeout.unwrap_or_default() + 10 * MINUTE,
+        Command::Prepare { .. } | Command::Keep { .. } => 60 * MINUTE,
+        Command::Acquire { .. } => 10 * MINUTE,
+        _ => 5 * MINUTE,
+    }
+}

@@ -1,0 +1,264 @@
+//! Scheduler and engine put together: inputs in, effects out.
+//!
+//! The [`Dispatcher`] owns the queue, the machines' ledger and the state of every open build.
+//! It has no clock, no randomness and does nothing itself. Whoever drives it calls
+//! [`Dispatcher::handle`] with what happened and carries out the [`Effect`]s in any order; an
+//! effect appears only after the events that justify it were reported as durable.
+//!
+//! ```text
+//! Submit, Machines, Cancel ──┐                        ┌──> Append(events) ──> log ──> Recorded ──┐
+//! Done, Failed, LeaseLost ───┼──> Dispatcher::handle ─┼──> Do(command)  ──> pool, buildlets ─────┤
+//! Tick ──────────────────────┘            ^           └──> WakeAt(time) ──> clock ──> Tick ──────┤
+//!                                         └──────────────────────────────────────────────────────┘
+//! ```
+//!
+//! After a crash at any point, [`Dispatcher::restore`] with the events of the open builds goes
+//! on: machines are adopted, and commands whose answers are missing are given again.
+
+mod grants;
+mod input;
+mod open;
+mod outbox;
+mod replies;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use input::{Effect, Failure, Input, Listing, Reply};
+pub use restore::Restored;
+
+use crate::clock::Timestamp;
+use crate::engine::{BuildState, CommandKey, Mode, next};
+use crate::event::{BuildEvent, NewEvent};
+use crate::ids::{BuildId, BuilderName, LeaseId, MachineId};
+use crate::schedule::{Event, Policy, Scheduler};
+use crate::work::Builder;
+use grants::Orphan;
+use open::Open;
+use outbox::Outbox;
+
+/// Every open build, the queue, and who holds which machine.
+pub struct Dispatcher {
+    scheduler: Scheduler,
+    builders: BTreeMap<BuilderName, Builder>,
+    builds: BTreeMap<BuildId, Open>,
+    /// Which build holds a lease.
+    leases: BTreeMap<LeaseId, BuildId>,
+    /// Machines of leases that were written off, until their end is known or certain.
+    orphans: BTreeMap<LeaseId, Orphan>,
+    /// Machines that are up, as last told.
+    machines: BTreeSet<MachineId>,
+    /// Builds to look at before the present call returns.
+    dirty: BTreeSet<BuildId>,
+    timers: BTreeSet<(Timestamp, CommandKey)>,
+    outbox: Outbox,
+    mode: Mode,
+    /// Lease ids and nonces are drawn from it; see [`Dispatcher::new`].
+    key: [u8; 32],
+    drawn: u64,
+    woken_for: Option<Timestamp>,
+}
+
+impl Dispatcher {
+    /// A dispatcher without builds and machines.
+    ///
+    /// Lease ids and nonces are derived from `key`: it must be secret and never used before,
+    /// so draw it from the system's random source at each start.
+    pub fn new(
+        policy: impl Policy + 'static,
+        builders: impl IntoIterator<Item = Builder>,
+        key: [u8; 32],
+    ) -> Self {
+        Self {
+            scheduler: Scheduler::new(policy),
+            builders: builders.into_iter().map(|b| (b.name.clone(), b)).collect(),
+            builds: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            machines: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            outbox: Outbox::default(),
+            mode: Mode::Run,
+            key,
+            drawn: 0,
+            woken_for: None,
+        }
+    }
+
+    /// Takes what happened into account and says what is to be done.
+    ///
+    /// Answers that come twice, late, or to commands of an earlier process change nothing.
+    pub fn handle(&mut self, input: Input, now: Timestamp) -> Vec<Effect> {
+        self.take(input, now);
+        self.settle(now);
+        self.flush(now)
+    }
+
+    /// One open build.
+    pub fn build(&self, build: &BuildId) -> Option<&BuildState> {
+        self.builds.get(build).map(|open| &open.state)
+    }
+
+    /// All builds that are queued, run, or still hold machines.
+    pub fn builds(&self) -> impl Iterator<Item = &BuildState> {
+        self.builds.values().map(|open| &open.state)
+    }
+
+    /// The queue and the machines.
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
+    /// Whether nothing is left to do or to write: a program that stops may end.
+    pub fn is_idle(&self) -> bool {
+        let done = |open: &Open| match self.mode {
+            Mode::Run => false,
+            Mode::Stop => open.state.leases().next().is_none(),
+        };
+        self.builds.values().all(done) && self.orphans.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Why events cannot be recorded at present, if so: then nothing new begins.
+    pub fn stalled(&self) -> Option<&str> {
+        self.outbox.trouble()
+    }
+
+    fn take(&mut self, input: Input, now: Timestamp) {
+        match input {
+            Input::Submit {
+                build,
+                item,
+                builder,
+            } => self.submit(build, BuildEvent::Queued { item, builder }, now),
+            Input::Cancel { build, by } => {
+                self.record(&build, BuildEvent::CancelRequested { by }, now);
+            }
+            Input::Machines(machines) => self.set_machines(machines, now),
+            Input::LeaseLost {
+                lease,
+                text,
+                output_bytes,
+            } => self.lease_lost(&lease, &text, output_bytes, now),
+            Input::Done(key, reply) => self.done(&key, reply, now),
+            Input::Failed(key, failure) => self.failed(&key, failure, now),
+            Input::Recorded { batch } => self.outbox.recorded(batch),
+            Input::AppendFailed { batch, text } => self.outbox.failed(batch, text, now),
+            Input::Tick => self.tick(now),
+            Input::Stop => {
+                self.mode = Mode::Stop;
+                self.dirty.extend(self.builds.keys().cloned());
+            }
+        }
+    }
+
+    fn submit(&mut self, build: BuildId, queued: BuildEvent, now: Timestamp) {
+        if self.builds.contains_key(&build) {
+            return;
+        }
+        let Ok(state) = BuildState::begin(&build, now, &queued) else {
+            return;
+        };
+        let mark = self.outbox.push(NewEvent {
+            at: now,
+            build: build.clone(),
+            event: queued,
+        });
+        self.dirty.insert(build.clone());
+        self.builds.insert(build, Open::new(state, mark));
+    }
+
+    /// Applies an event and puts it on its way into the log; `false` when it contradicts what
+    /// happened before, as the second of two equal answers does.
+    fn record(&mut self, build: &BuildId, event: BuildEvent, now: Timestamp) -> bool {
+        let Some(open) = self.builds.get_mut(build) else {
+            return false;
+        };
+        if open.state.advance(now, &event).is_err() {
+            return false;
+        }
+        match &event {
+            BuildEvent::Leased { lease, .. } => {
+                self.leases.insert(lease.clone(), build.clone());
+            }
+            BuildEvent::LeaseEnded { lease, .. } => {
+                self.leases.remove(lease);
+                open.attached.remove(lease);
+            }
+            _ => {}
+        }
+        open.mark = self.outbox.push(NewEvent {
+            at: now,
+            build: build.clone(),
+            event,
+        });
+        self.dirty.insert(build.clone());
+        true
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        while let Some((due, key)) = self.timers.first().cloned().filter(|(due, _)| *due <= now) {
+            self.timers.remove(&(due, key.clone()));
+            self.dirty.insert(key.build().clone());
+            if let Some(open) = self.builds.get_mut(key.build()) {
+                open.overdue(&key, now);
+            }
+        }
+        self.expire_orphans(now);
+        let actions = self.scheduler.step(Event::Tick, now);
+        self.carry_out(actions, now);
+    }
+
+    /// Brings every build that changed to rest.
+    fn settle(&mut self, now: Timestamp) {
+        while let Some(build) = self.dirty.pop_first() {
+            self.settle_one(&build, now);
+        }
+    }
+
+    fn settle_one(&mut self, build: &BuildId, now: Timestamp) {
+        loop {
+            let Some(open) = self.builds.get(build) else {
+                return;
+            };
+            let builder = self.builders.get(open.state.builder());
+            let next = next(&open.state, builder, self.mode);
+            if self.sync_wants(build, &next.wants, now) {
+                continue;
+            }
+            if next.events.is_empty() {
+                self.sync_commands(build, next.commands, now);
+                break;
+            }
+            for event in next.events {
+                self.record(build, event, now);
+            }
+        }
+        if self
+            .builds
+            .get(build)
+            .is_some_and(|open| open.state.is_closed())
+        {
+            self.builds.remove(build);
+        }
+    }
+
+    fn flush(&mut self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = self.outbox.take(now);
+        let timers = [
+            self.timers.first().map(|(due, _)| *due),
+            self.scheduler.wake_at(),
+            self.outbox.retry_at(),
+            self.orphans.values().map(|orphan| orphan.due).min(),
+        ];
+        let wake = timers.into_iter().flatten().min();
+        // A time in the past is asked for again: its tick may have come before the clock got there.
+        if wake != self.woken_for || wake.is_some_and(|at| at <= now) {
+            self.woken_for = wake;
+            effects.extend(wake.map(Effect::WakeAt));
+        }
+        effects
+    }
+}

@@ -1,0 +1,134 @@
+//! One open build: its state, what it waits for, and what is being carried out for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Dispatcher;
+use super::input::{Effect, patience};
+use crate::clock::Timestamp;
+use crate::engine::{BuildState, Command, CommandKey};
+use crate::ids::{BuildId, LeaseId};
+use crate::plan::Unit;
+use crate::retry::pause_after;
+
+pub(super) struct Open {
+    pub(super) state: BuildState,
+    /// Number of its last event: effects wait until that one is durable.
+    pub(super) mark: u64,
+    /// Units in the queue.
+    pub(super) wants: BTreeSet<Unit>,
+    /// Leases whose machines this process has started or found again.
+    pub(super) attached: BTreeSet<LeaseId>,
+    /// Commands being carried out, and when their answers are overdue.
+    commands: BTreeMap<CommandKey, Timestamp>,
+    /// Commands that failed and may be tried again: how often, since when, and not before when.
+    failures: BTreeMap<CommandKey, Failures>,
+}
+
+#[derive(Clone, Copy)]
+struct Failures {
+    count: u32,
+    since: Timestamp,
+    again_at: Timestamp,
+}
+
+impl Open {
+    pub(super) fn new(state: BuildState, mark: u64) -> Self {
+        Self {
+            state,
+            mark,
+            wants: BTreeSet::new(),
+            attached: BTreeSet::new(),
+            commands: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// A command was answered.
+    pub(super) fn answered(&mut self, key: &CommandKey) {
+        self.commands.remove(key);
+        self.failures.remove(key);
+    }
+
+    /// A command failed and is to be tried again after a pause: how often by now, since when,
+    /// and when next.
+    pub(super) fn failed(
+        &mut self,
+        key: &CommandKey,
+        now: Timestamp,
+    ) -> (u32, Timestamp, Timestamp) {
+        self.commands.remove(key);
+        let first = Failures {
+            count: 0,
+            since: now,
+            again_at: now,
+        };
+        let failures = self.failures.entry(key.clone()).or_insert(first);
+        failures.count += 1;
+        failures.again_at = now + pause_after(failures.count);
+        (failures.count, failures.since, failures.again_at)
+    }
+
+    /// The timer of a command has run out: its answer, or its pause, is over.
+    pub(super) fn overdue(&mut self, key: &CommandKey, now: Timestamp) {
+        if self.commands.get(key).is_some_and(|due| *due <= now) {
+            self.commands.remove(key);
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Gives out the commands that are not being carried out, and forgets the ones that are
+    /// not wanted any more.
+    pub(super) fn sync_commands(
+        &mut self,
+        build: &BuildId,
+        commands: Vec<Command>,
+        now: Timestamp,
+    ) {
+        let Some(open) = self.builds.get_mut(build) else {
+            return;
+        };
+        let mut wanted = BTreeSet::new();
+        for command in commands {
+            let command = adopted_first(open, command);
+            let key = command.key();
+            let resting = open.failures.get(&key).is_some_and(|f| f.again_at > now);
+            if !wanted.insert(key.clone()) || resting || open.commands.contains_key(&key) {
+                continue;
+            }
+            let due = now + patience(&command);
+            open.commands.insert(key.clone(), due);
+            self.timers.insert((due, key));
+            self.outbox.hold(open.mark, Effect::Do(Box::new(command)));
+        }
+        let timers = &mut self.timers;
+        open.commands.retain(|key, due| {
+            wanted.contains(key) || {
+                timers.remove(&(*due, key.clone()));
+                false
+            }
+        });
+        open.failures.retain(|key, _| wanted.contains(key));
+    }
+}
+
+/// A machine of an earlier process is found again before anything is done with it.
+fn adopted_first(open: &Open, command: Command) -> Command {
+    let lease = match &command {
+        Command::Plan { .. } => return command,
+        Command::Acquire { request, .. } => &request.lease,
+        Command::Adopt { record, .. } => &record.lease,
+        Command::Prepare { lease, .. }
+        | Command::Run { lease, .. }
+        | Command::Kill { lease, .. }
+        | Command::Keep { lease, .. }
+        | Command::Release { lease, .. } => lease,
+    };
+    match open.state.lease(lease) {
+        Some(known) if !open.attached.contains(lease) => Command::Adopt {
+            build: open.state.id().clone(),
+            record: known.record().clone(),
+        },
+        _ => command,
+    }
+}

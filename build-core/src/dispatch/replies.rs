@@ -1,0 +1,274 @@
+//! Answers to commands become events.
+
+use super::Dispatcher;
+use super::grants::EXPIRY;
+use super::input::{Failure, Listing, Reply};
+use crate::buildlet::ExecOutcome;
+use crate::clock::Timestamp;
+use crate::engine::{CommandKey, Mode, Phase, UnitState, UnitStatus};
+use crate::error::ErrorKind;
+use crate::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
+use crate::ids::{BuildId, LeaseId, StepName};
+use crate::plan::{Part, Unit};
+use crate::retry::{PLAN_ATTEMPTS, classify};
+use crate::shard::{parse_listing, spread};
+
+/// What is said of a machine that did not outlive the process that held it.
+const GONE: &str = "the machine was gone when the coordinator came back";
+
+impl Dispatcher {
+    pub(super) fn done(&mut self, key: &CommandKey, reply: Reply, now: Timestamp) {
+        if let Some(open) = self.builds.get_mut(key.build()) {
+            open.answered(key);
+            self.dirty.insert(key.build().clone());
+        }
+        let build = key.build();
+        match (key, reply) {
+            (CommandKey::Plan(_), Reply::Planned(plan)) => {
+                self.record(build, BuildEvent::Planned { plan }, now);
+            }
+            (
+                CommandKey::Acquire(_, lease) | CommandKey::Adopt(_, lease),
+                Reply::Ready { place },
+            ) => {
+                self.ready(build, lease, place, now);
+            }
+            (CommandKey::Adopt(_, lease), Reply::Gone { output_bytes }) => {
+                self.gone(lease, output_bytes, now);
+            }
+            (CommandKey::Prepare(_, lease), Reply::Prepared { base, cache_hits }) => {
+                let prepared = BuildEvent::Prepared {
+                    lease: lease.clone(),
+                    base,
+                    cache_hits,
+                };
+                self.record(build, prepared, now);
+            }
+            (
+                CommandKey::Run(_, unit, attempt),
+                Reply::Ran {
+                    end,
+                    output_bytes,
+                    listing,
+                },
+            ) => {
+                self.ran(build, (unit, *attempt), end, output_bytes, listing, now);
+            }
+            // When this machine has gone, another one runs the step again.
+            (CommandKey::Keep(_, step, lease), Reply::Kept(artifacts))
+                if self.leases.contains_key(lease) =>
+            {
+                let kept = BuildEvent::Kept {
+                    step: step.clone(),
+                    artifacts,
+                };
+                self.record(build, kept, now);
+            }
+            (CommandKey::Release(_, lease), Reply::Released) => {
+                if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Released, now) {
+                    self.return_machine(machine, false, now);
+                }
+                self.orphan_ended(lease, now);
+            }
+            // A killed command is answered where it runs; anything else is no answer to the command.
+            _ => {}
+        }
+    }
+
+    pub(super) fn failed(&mut self, key: &CommandKey, failure: Failure, now: Timestamp) {
+        self.dirty.insert(key.build().clone());
+        match key {
+            CommandKey::Plan(build) => self.plan_failed(key, build, failure, now),
+            CommandKey::Adopt(_, lease) => self.adopt_failed(key, lease, &failure, now),
+            CommandKey::Acquire(_, lease) => {
+                if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Lost(failure.text), now)
+                {
+                    self.return_machine(machine, true, now);
+                }
+            }
+            CommandKey::Prepare(_, lease) | CommandKey::Keep(_, _, lease) => {
+                self.lease_lost(lease, &failure.text, 0, now);
+            }
+            CommandKey::Run(build, unit, attempt) | CommandKey::Kill(build, unit, attempt) => {
+                if let Some(lease) = self.lease_of(build, unit, *attempt) {
+                    self.lease_lost(&lease, &failure.text, failure.output_bytes, now);
+                }
+            }
+            CommandKey::Release(_, lease) => {
+                if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Lost(failure.text), now)
+                {
+                    self.write_off(lease, machine, now);
+                }
+            }
+        }
+        if let Some(open) = self.builds.get_mut(key.build())
+            && !matches!(key, CommandKey::Plan(_) | CommandKey::Adopt(..))
+        {
+            open.answered(key);
+        }
+    }
+
+    fn ready(&mut self, build: &BuildId, lease: &LeaseId, place: String, now: Timestamp) {
+        let Some(open) = self.builds.get_mut(build) else {
+            return;
+        };
+        let Some(known) = open.state.lease(lease) else {
+            return;
+        };
+        let is_new = known.phase() == Phase::Granted;
+        open.attached.insert(lease.clone());
+        if is_new {
+            self.record(
+                build,
+                BuildEvent::Ready {
+                    lease: lease.clone(),
+                    place,
+                },
+                now,
+            );
+        }
+    }
+
+    fn gone(&mut self, lease: &LeaseId, output_bytes: u64, now: Timestamp) {
+        self.end_unit(lease, UnitEnd::Interrupted, output_bytes, now);
+        if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Lost(GONE.into()), now) {
+            self.return_machine(machine, false, now);
+        }
+    }
+
+    fn plan_failed(&mut self, key: &CommandKey, build: &BuildId, failure: Failure, now: Timestamp) {
+        let Some(open) = self.builds.get_mut(build) else {
+            return;
+        };
+        let (count, _, again_at) = open.failed(key, now);
+        let outcome = match failure.kind {
+            ErrorKind::Invalid => Outcome::Misconfigured {
+                text: failure.text,
+                hint: failure.hint.unwrap_or_default(),
+            },
+            _ if count >= PLAN_ATTEMPTS => Outcome::Infrastructure { text: failure.text },
+            _ => {
+                self.timers.insert((again_at, key.clone()));
+                return;
+            }
+        };
+        if open.state.plan().is_none() {
+            self.record(build, BuildEvent::Finished { outcome }, now);
+        }
+    }
+
+    /// Asked again until the machine must have ended on its own.
+    fn adopt_failed(
+        &mut self,
+        key: &CommandKey,
+        lease: &LeaseId,
+        failure: &Failure,
+        now: Timestamp,
+    ) {
+        let Some(open) = self.builds.get_mut(key.build()) else {
+            return;
+        };
+        let (_, since, again_at) = open.failed(key, now);
+        if now.since(since) < EXPIRY {
+            self.timers.insert((again_at, key.clone()));
+            return;
+        }
+        self.end_unit(lease, UnitEnd::Interrupted, failure.output_bytes, now);
+        if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Lost(GONE.into()), now) {
+            self.return_machine(machine, true, now);
+        }
+    }
+
+    /// The machine on which an attempt runs.
+    fn lease_of(&self, build: &BuildId, unit: &Unit, attempt: u32) -> Option<LeaseId> {
+        let state = self
+            .build(build)?
+            .unit(unit)
+            .filter(|u| u.attempts() == attempt)?;
+        match state.status() {
+            UnitStatus::Running { lease, .. } => Some(lease.clone()),
+            _ => None,
+        }
+    }
+
+    fn ran(
+        &mut self,
+        build: &BuildId,
+        (unit, attempt): (&Unit, u32),
+        end: UnitEnd,
+        output_bytes: u64,
+        listing: Option<Listing>,
+        now: Timestamp,
+    ) {
+        let Some(lease) = self.lease_of(build, unit, attempt) else {
+            return;
+        };
+        if let UnitEnd::Lost(text) = &end {
+            return self.lease_lost(&lease, text, output_bytes, now);
+        }
+        let passed = end == UnitEnd::Exited(ExecOutcome::Ok);
+        self.unit_ended(build, unit.clone(), attempt, end, output_bytes, now);
+        if unit.part == Part::List && passed {
+            self.listed(build, &unit.step, &listing.unwrap_or_default(), now);
+        }
+    }
+
+    pub(super) fn unit_ended(
+        &mut self,
+        build: &BuildId,
+        unit: Unit,
+        attempt: u32,
+        end: UnitEnd,
+        output_bytes: u64,
+        now: Timestamp,
+    ) {
+        let Some(state) = self.build(build) else {
+            return;
+        };
+        let Some(step) = state.plan().and_then(|plan| plan.step(&unit.step)) else {
+            return;
+        };
+        let since = match state.unit(&unit).map(UnitState::status) {
+            Some(UnitStatus::Running { since, .. }) => *since,
+            _ => return,
+        };
+        let by_order = matches!(end, UnitEnd::Exited(ExecOutcome::Killed) | UnitEnd::Lost(_));
+        let end = match (by_order, state.canceled_by(), self.mode) {
+            (true, Some(_), _) => UnitEnd::Canceled,
+            (true, None, Mode::Stop) => UnitEnd::Interrupted,
+            _ => classify(end, step),
+        };
+        let took = now.since(since);
+        self.record(
+            build,
+            BuildEvent::Ended {
+                unit,
+                attempt,
+                end,
+                output_bytes,
+                took,
+            },
+            now,
+        );
+    }
+
+    fn listed(&mut self, build: &BuildId, step: &StepName, listing: &Listing, now: Timestamp) {
+        let Some(plan) = self.build(build).and_then(|state| state.plan()) else {
+            return;
+        };
+        let Some(count) = plan.step(step).map(|s| s.shards) else {
+            return;
+        };
+        let tests = parse_listing(&listing.text);
+        let shards = spread(&tests, count, &listing.past);
+        self.record(
+            build,
+            BuildEvent::Listed {
+                step: step.clone(),
+                tests,
+                shards,
+            },
+            now,
+        );
+    }
+}

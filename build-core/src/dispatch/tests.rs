@@ -1,0 +1,532 @@
+//! Stories: a dispatcher, a log in memory, and machines that do as they are told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::*;
+use crate::buildlet::ExecOutcome;
+use crate::engine::Command;
+use crate::error::ErrorKind;
+use crate::event::{Base, LeaseEnd, Outcome, Recorded, Seq, UnitEnd};
+use crate::ids::{CommitHash, HostType, RepoName, StepName};
+use crate::plan::{Part, Plan, Step, Unit};
+use crate::schedule::{DefaultPolicy, Labels, Machine};
+use crate::work::{Class, WorkItem};
+
+/// A farm in which everything works at once unless a test says otherwise.
+struct Farm {
+    dispatcher: Dispatcher,
+    log: Vec<Recorded>,
+    now: Timestamp,
+    plan: Plan,
+    todo: VecDeque<Command>,
+    done: Vec<String>,
+    /// What the units answer, by their names; they pass otherwise.
+    ends: BTreeMap<String, VecDeque<UnitEnd>>,
+    listing: String,
+}
+
+fn name(name: &str) -> StepName {
+    StepName::new(name).unwrap()
+}
+
+fn step(step: &str, needs: &[&str]) -> Step {
+    let mut step = Step::new(name(step), format!("run {step}"));
+    step.needs = needs.iter().map(|n| name(n)).collect();
+    step
+}
+
+fn machines(count: usize) -> Vec<Machine> {
+    let machine = |n| {
+        Machine::new(
+            MachineId::new(format!("m{n}")).unwrap(),
+            HostType::new("local").unwrap(),
+            Labels::default(),
+        )
+    };
+    (0..count).map(machine).collect()
+}
+
+fn build() -> BuildId {
+    BuildId::from_bits(1)
+}
+
+fn new_dispatcher(key: u8) -> Dispatcher {
+    let builder = Builder {
+        name: BuilderName::new("local").unwrap(),
+        host_type: HostType::new("local").unwrap(),
+        labels: BTreeSet::new(),
+        env: BTreeMap::new(),
+    };
+    Dispatcher::new(DefaultPolicy, [builder], [key; 32])
+}
+
+impl Farm {
+    fn new(count: usize, steps: Vec<Step>) -> Self {
+        let mut farm = Self {
+            dispatcher: new_dispatcher(1),
+            log: Vec::new(),
+            now: Timestamp::from_seconds(1_000),
+            plan: Plan::new(steps, "test").unwrap(),
+            todo: VecDeque::new(),
+            done: Vec::new(),
+            ends: BTreeMap::new(),
+            listing: String::new(),
+        };
+        farm.tell(Input::Machines(machines(count)));
+        farm
+    }
+
+    fn submit(&mut self) {
+        let item = WorkItem {
+            repo: RepoName::new("r").unwrap(),
+            origin: "/r".into(),
+            commit: CommitHash::new("0".repeat(40)).unwrap(),
+            commit_time: Timestamp::default(),
+            subject: String::new(),
+            branch: None,
+            change: None,
+            author: None,
+            class: Class::DefaultTip,
+            labels: BTreeSet::new(),
+            worktree: false,
+        };
+        let builder = BuilderName::new("local").unwrap();
+        self.tell(Input::Submit {
+            build: build(),
+            item,
+            builder,
+        });
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for effect in self.dispatcher.handle(input, self.now) {
+                inputs.extend(self.effect(effect));
+            }
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Append { batch, events } => {
+                for NewEvent { at, build, event } in events {
+                    let seq = Seq(self.log.len() as u64 + 1);
+                    self.log.push(Recorded {
+                        seq,
+                        at,
+                        build,
+                        event,
+                    });
+                }
+                Some(Input::Recorded { batch })
+            }
+            Effect::Do(command) => {
+                self.todo.push_back(*command);
+                None
+            }
+            Effect::WakeAt(_) => None,
+        }
+    }
+
+    /// Carries out the next command.
+    fn step(&mut self) -> bool {
+        let Some(command) = self.todo.pop_front() else {
+            return false;
+        };
+        let key = command.key();
+        let reply = match command {
+            Command::Plan { .. } => Reply::Planned(self.plan.clone()),
+            Command::Acquire { request, .. } => Reply::Ready {
+                place: request.machine.to_string(),
+            },
+            Command::Adopt { record, .. } => Reply::Ready {
+                place: record.place,
+            },
+            Command::Prepare { base, .. } => {
+                let from = if base == Base::Source {
+                    "source"
+                } else {
+                    "copy"
+                };
+                self.done.push(format!("prepare {from}"));
+                Reply::Prepared {
+                    base,
+                    cache_hits: Vec::new(),
+                }
+            }
+            Command::Run { unit, exec, .. } => {
+                self.done.push(unit.to_string());
+                let ends = self.ends.get_mut(&unit.to_string());
+                let end = ends
+                    .and_then(VecDeque::pop_front)
+                    .unwrap_or(UnitEnd::Exited(ExecOutcome::Ok));
+                assert!(exec.id.is_some());
+                let listing = Listing {
+                    text: self.listing.clone(),
+                    ..Listing::default()
+                };
+                Reply::Ran {
+                    end,
+                    output_bytes: 3,
+                    listing: Some(listing),
+                }
+            }
+            Command::Kill { .. } => Reply::Killed,
+            Command::Keep { step, .. } => {
+                self.done.push(format!("keep {step}"));
+                Reply::Kept(Vec::new())
+            }
+            Command::Release { .. } => Reply::Released,
+        };
+        self.tell(Input::Done(key, reply));
+        true
+    }
+
+    fn run(&mut self) {
+        while self.step() {}
+    }
+
+    /// Stops as a crash would and begins anew with the log.
+    fn crash(&mut self) {
+        self.todo.clear();
+        self.dispatcher = new_dispatcher(self.log.len() as u8 + 2);
+        let restored = self.dispatcher.restore(self.log.clone(), self.now);
+        assert!(restored.damaged.is_empty());
+        for effect in restored.effects {
+            if let Some(input) = self.effect(effect) {
+                self.tell(input);
+            }
+        }
+        self.tell(Input::Machines(machines(3)));
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        self.log.iter().find_map(|r| match &r.event {
+            BuildEvent::Finished { outcome } => Some(outcome),
+            _ => None,
+        })
+    }
+
+    fn count(&self, matches: fn(&BuildEvent) -> bool) -> usize {
+        self.log.iter().filter(|r| matches(&r.event)).count()
+    }
+}
+
+fn is_leased(event: &BuildEvent) -> bool {
+    matches!(event, BuildEvent::Leased { .. })
+}
+
+fn failed(step: &str, text: &str) -> Outcome {
+    Outcome::Failed {
+        step: name(step),
+        text: text.into(),
+    }
+}
+
+#[test]
+fn steps_in_a_row_use_one_machine_and_one_directory() {
+    let mut farm = Farm::new(3, vec![step("build", &[]), step("test", &["build"])]);
+    farm.submit();
+    farm.run();
+    assert_eq!(farm.done, ["prepare source", "build", "test"]);
+    assert_eq!(farm.outcome(), Some(&Outcome::Passed));
+    assert_eq!(farm.count(is_leased), 1);
+    assert!(farm.dispatcher.is_idle());
+}
+
+#[test]
+fn independent_steps_run_on_machines_of_their_own() {
+    let mut farm = Farm::new(3, vec![step("lint", &[]), step("test", &[])]);
+    farm.submit();
+    farm.run();
+    assert_eq!(
+        farm.done,
+        ["prepare source", "prepare source", "lint", "test"]
+    );
+    assert_eq!(farm.count(is_leased), 2);
+}
+
+#[test]
+fn with_one_machine_they_run_one_after_the_other() {
+    let steps = || {
+        vec![
+            step("a", &[]),
+            step("b", &[]),
+            step("c", &["a", "b"]),
+            step("d", &["b"]),
+        ]
+    };
+    let mut farm = Farm::new(1, steps());
+    farm.submit();
+    farm.run();
+    assert_eq!(farm.done, ["prepare source", "a", "b", "c", "d"]);
+    assert_eq!(farm.outcome(), Some(&Outcome::Passed));
+}
+
+#[test]
+fn a_directory_is_copied_for_the_second_step_that_needs_it() {
+    let steps = vec![
+        step("build", &[]),
+        step("test", &["build"]),
+        step("doc", &["build"]),
+    ];
+    let mut farm = Farm::new(3, steps);
+    farm.submit();
+    farm.run();
+    farm.done[3..].sort();
+    assert_eq!(
+        farm.done,
+        ["prepare source", "build", "prepare copy", "doc", "test"]
+    );
+    assert_eq!(farm.outcome(), Some(&Outcome::Passed));
+}
+
+#[test]
+fn shards_run_the_listed_tests_once_each() {
+    let mut test = step("test", &["build"]);
+    test.run = "run {tests}".into();
+    test.tests = Some("list".into());
+    test.shards = 3;
+    let mut farm = Farm::new(3, vec![step("build", &[]), test]);
+    farm.listing = "a b c d e f g".into();
+    farm.submit();
+    farm.run();
+    let mut tests: Vec<_> = farm
+        .log
+        .iter()
+        .filter_map(|r| match &r.event {
+            BuildEvent::Started {
+                unit:
+                    Unit {
+                        part: Part::Shard(_),
+                        ..
+                    },
+                tests,
+                ..
+            } => Some(tests.clone()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    tests.sort();
+    assert_eq!(tests.join(" "), farm.listing);
+    assert_eq!(farm.count(is_leased), 3);
+    assert_eq!(farm.outcome(), Some(&Outcome::Passed));
+}
+
+#[test]
+fn a_failure_skips_what_needs_it_and_nothing_else() {
+    let steps = vec![step("a", &[]), step("b", &["a"]), step("c", &[])];
+    let mut farm = Farm::new(1, steps);
+    farm.ends
+        .insert("a".into(), [UnitEnd::Exited(ExecOutcome::Exit(2))].into());
+    farm.submit();
+    farm.run();
+    assert_eq!(farm.done, ["prepare source", "a", "c"]);
+    assert_eq!(farm.outcome(), Some(&failed("a", "exit status 2")));
+}
+
+#[test]
+fn lost_machines_are_replaced_once_and_the_lost_directory_is_made_again() {
+    let mut farm = Farm::new(3, vec![step("build", &[]), step("test", &["build"])]);
+    let lost = || UnitEnd::Lost("connection reset".into());
+    farm.ends.insert("test".into(), [lost()].into());
+    farm.submit();
+    farm.run();
+    assert_eq!(
+        farm.done,
+        [
+            "prepare source",
+            "build",
+            "test",
+            "prepare source",
+            "build",
+            "test"
+        ]
+    );
+    assert_eq!(farm.outcome(), Some(&Outcome::Passed));
+
+    let mut farm = Farm::new(3, vec![step("build", &[])]);
+    farm.ends
+        .insert("build".into(), [lost(), lost(), lost()].into());
+    farm.submit();
+    farm.run();
+    let text = "step \"build\": connection reset".to_owned();
+    assert_eq!(farm.outcome(), Some(&Outcome::Infrastructure { text }));
+    assert_eq!(farm.done.len(), 4);
+}
+
+#[test]
+fn a_missing_tool_is_a_fault_of_the_configuration() {
+    let mut farm = Farm::new(1, vec![step("build", &[])]);
+    farm.ends.insert(
+        "build".into(),
+        [UnitEnd::MissingTool("cargo".into())].into(),
+    );
+    farm.submit();
+    farm.run();
+    assert!(
+        matches!(farm.outcome(), Some(Outcome::Misconfigured { text, .. }) if text.starts_with("cargo:"))
+    );
+}
+
+#[test]
+fn a_recipe_that_fails_is_asked_again_unless_it_is_wrong() {
+    let mut farm = Farm::new(1, vec![step("build", &[])]);
+    farm.submit();
+    let failure = Failure {
+        kind: ErrorKind::Unavailable,
+        text: "git".into(),
+        hint: None,
+        output_bytes: 0,
+    };
+    let key = farm.todo.pop_front().unwrap().key();
+    farm.tell(Input::Failed(key, failure.clone()));
+    assert!(farm.todo.is_empty());
+    farm.now = farm.now + Duration::from_secs(1);
+    farm.tell(Input::Tick);
+    let key = farm.todo.pop_front().unwrap().key();
+    farm.tell(Input::Failed(
+        key,
+        Failure {
+            kind: ErrorKind::Invalid,
+            ..failure
+        },
+    ));
+    assert!(matches!(
+        farm.outcome(),
+        Some(Outcome::Misconfigured { .. })
+    ));
+}
+
+#[test]
+fn canceling_ends_what_runs_and_gives_machines_back() {
+    let mut farm = Farm::new(1, vec![step("build", &[])]);
+    farm.submit();
+    for _ in 0..3 {
+        farm.step();
+    }
+    farm.tell(Input::Cancel {
+        build: build(),
+        by: "me".into(),
+    });
+    let kinds: Vec<_> = farm.todo.iter().map(Command::key).collect();
+    assert!(
+        matches!(kinds[..], [CommandKey::Run(..), CommandKey::Kill(..)]),
+        "{kinds:?}"
+    );
+    farm.ends.insert(
+        "build".into(),
+        [UnitEnd::Exited(ExecOutcome::Killed)].into(),
+    );
+    farm.run();
+    assert_eq!(farm.outcome(), Some(&Outcome::Canceled { by: "me".into() }));
+    assert!(farm.log.iter().any(|r| matches!(
+        r.event,
+        BuildEvent::Ended {
+            end: UnitEnd::Canceled,
+            ..
+        }
+    )));
+    assert!(farm.dispatcher.is_idle());
+}
+
+#[test]
+fn stopping_interrupts_and_the_next_process_goes_on() {
+    let mut farm = Farm::new(1, vec![step("build", &[]), step("test", &["build"])]);
+    farm.ends
+        .insert("test".into(), [UnitEnd::Exited(ExecOutcome::Killed)].into());
+    farm.submit();
+    for _ in 0..4 {
+        farm.step();
+    }
+    farm.tell(Input::Stop);
+    farm.run();
+    assert!(farm.dispatcher.is_idle());
+    assert_eq!(farm.outcome(), None);
+    farm.crash();
+    farm.run();
+    assert_eq!(farm.done[3..], ["prepare source", "build", "test"]);
+    assert_eq!(farm.outcome(), Some(&Outcome::Passed));
+}
+
+#[test]
+fn a_crash_after_any_number_of_commands_loses_nothing() {
+    for crash_after in 0..9 {
+        let mut farm = Farm::new(3, vec![step("build", &[]), step("test", &["build"])]);
+        farm.submit();
+        for _ in 0..crash_after {
+            farm.step();
+        }
+        farm.crash();
+        farm.run();
+        assert_eq!(
+            farm.outcome(),
+            Some(&Outcome::Passed),
+            "crash after {crash_after}"
+        );
+        assert_eq!(farm.count(is_leased), 1);
+        assert_eq!(farm.count(|e| matches!(e, BuildEvent::Started { .. })), 2);
+        assert_eq!(
+            farm.count(|e| matches!(
+                e,
+                BuildEvent::LeaseEnded {
+                    reason: LeaseEnd::Released,
+                    ..
+                }
+            )),
+            1
+        );
+    }
+}
+
+#[test]
+fn no_effect_comes_before_its_event_is_durable() {
+    let mut dispatcher = new_dispatcher(1);
+    dispatcher.handle(Input::Machines(machines(1)), Timestamp::default());
+    let mut farm = Farm::new(1, vec![step("build", &[])]);
+    farm.submit();
+    let item = farm.dispatcher.build(&build()).unwrap().item().clone();
+    let builder = BuilderName::new("local").unwrap();
+    let now = Timestamp::default();
+    let effects = dispatcher.handle(
+        Input::Submit {
+            build: build(),
+            item,
+            builder,
+        },
+        now,
+    );
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Append { batch: 1, .. }, Effect::WakeAt(_)]
+        ),
+        "{effects:?}"
+    );
+    assert!(
+        dispatcher
+            .handle(Input::Recorded { batch: 7 }, now)
+            .is_empty()
+    );
+    let failed = Input::AppendFailed {
+        batch: 1,
+        text: "disk full".into(),
+    };
+    let effects = dispatcher.handle(failed, now);
+    assert!(matches!(effects[..], [Effect::WakeAt(_)]), "{effects:?}");
+    assert_eq!(dispatcher.stalled(), Some("disk full"));
+    let now = now + Duration::from_secs(1);
+    let effects = dispatcher.handle(Input::Tick, now);
+    assert!(
+        matches!(effects[0], Effect::Append { batch: 2, .. }),
+        "{effects:?}"
+    );
+    let effects = dispatcher.handle(Input::Recorded { batch: 2 }, now);
+    assert!(
+        matches!(&effects[0], Effect::Do(command) if matches!(**command, Command::Plan { .. })),
+        "{effects:?}"
+    );
+}

@@ -1,0 +1,121 @@
+//! The command line of a unit.
+
+use crate::buildlet::Exec;
+use crate::ids::{BuildId, ExecId};
+use crate::plan::{Limits, Part, Plan, Step, Unit};
+use crate::work::Builder;
+
+/// Where the checkout is, below the work directory.
+pub const CHECKOUT_DIR: &str = "src";
+
+/// What stands for the names of a shard in the command of a step.
+const TESTS_MARK: &str = "{tests}";
+
+/// The id of the command of one attempt: the same whenever it is asked for, so that starting
+/// it again after a restart finds what was started.
+///
+/// ```
+/// use build_core::engine::exec_id;
+/// use build_core::ids::{BuildId, StepName};
+/// use build_core::plan::{Part, Plan, Step, Unit};
+/// # fn main() -> build_core::Result<()> {
+/// let step = StepName::new("unit tests")?;
+/// let plan = Plan::new(vec![Step::new(step.clone(), "make test")], "example")?;
+/// let unit = Unit { step, part: Part::Shard(2) };
+/// assert_eq!(exec_id(&BuildId::from_bits(7), &plan, &unit, 1).as_str(), "B000000007-0-s2-1");
+/// # Ok(()) }
+/// ```
+pub fn exec_id(build: &BuildId, plan: &Plan, unit: &Unit, attempt: u32) -> ExecId {
+    let step = plan
+        .steps
+        .iter()
+        .position(|s| s.name == unit.step)
+        .unwrap_or(plan.steps.len());
+    let part = match unit.part {
+        Part::Whole => "w".to_owned(),
+        Part::List => "l".to_owned(),
+        Part::Shard(n) => format!("s{n}"),
+    };
+    ExecId::new(format!("{build}-{step}-{part}-{attempt}"))
+        .expect("a build id and numbers, joined by dashes, are a short plain word")
+}
+
+/// The command of a unit, with its id and limits.
+pub(super) fn exec_of(
+    id: ExecId,
+    (step, part): (&Step, Part),
+    tests: &[String],
+    limits: &Limits,
+    builder: &Builder,
+) -> Exec {
+    let line = match (part, &step.tests) {
+        (Part::List, Some(list)) => list.clone(),
+        _ => step.run.replace(TESTS_MARK, &quoted(tests)),
+    };
+    let dir = match step.dir.trim_matches('/') {
+        "" => CHECKOUT_DIR.to_owned(),
+        dir => format!("{CHECKOUT_DIR}/{dir}"),
+    };
+    let variables = builder.env.iter().chain(&step.env);
+    Exec {
+        env: variables
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
+        timeout: Some(step.timeout),
+        quiet: Some(step.quiet),
+        disk_floor_bytes: Some(limits.disk_floor_bytes),
+        log_bytes: limits.log_bytes,
+        memory_bytes: limits.memory_bytes,
+        processes: limits.processes,
+        ..Exec::shell(line).dir(dir).id(id)
+    }
+}
+
+/// Names as words of a POSIX shell.
+fn quoted(names: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+@%=".contains(c);
+    let words: Vec<String> = names
+        .iter()
+        .map(
+            |name| match name.chars().all(is_plain) && !name.is_empty() {
+                true => name.clone(),
+                false => format!("'{}'", name.replace('\'', r"'\''")),
+            },
+        )
+        .collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::ids::{BuilderName, HostType, StepName};
+
+    #[test]
+    fn the_command_of_a_shard_names_its_tests_safely() {
+        let mut step = Step::new(StepName::new("test").unwrap(), "run -- {tests}");
+        step.dir = "/sub/".into();
+        step.env.insert("A".into(), "2".into());
+        let builder = Builder {
+            name: BuilderName::new("local").unwrap(),
+            host_type: HostType::new("local").unwrap(),
+            labels: BTreeSet::new(),
+            env: BTreeMap::from([("A".into(), "1".into())]),
+        };
+        let tests = ["a::b".to_owned(), "it's; rm".to_owned()];
+        let id = ExecId::new("x").unwrap();
+        let exec = exec_of(
+            id,
+            (&step, Part::Shard(0)),
+            &tests,
+            &Limits::default(),
+            &builder,
+        );
+        assert_eq!(exec.args, ["-c", r"run -- a::b 'it'\''s; rm'"]);
+        assert_eq!(exec.dir, "src/sub");
+        assert_eq!(exec.env, ["A=1", "A=2"]);
+        assert_eq!(exec.timeout, Some(step.timeout));
+    }
+}
