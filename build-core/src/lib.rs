@@ -17,6 +17,8 @@ pub mod h1;
 pub mod ids;
 pub mod livelog;
 pub mod plan;
+#[cfg(any(test, feature = "testing"))]
+pub mod plant;
 pub mod pool;
 pub mod read_at;
 pub mod recipe;

@@ -9,9 +9,9 @@ use sha2::Sha256;
 use super::Dispatcher;
 use super::input::Effect;
 use crate::clock::Timestamp;
-use crate::engine::{Command, UnitState};
-use crate::event::{BuildEvent, LeaseEnd, UnitEnd};
-use crate::ids::{BuildId, LeaseId, MachineId, Nonce};
+use crate::engine::{BuildState, Command, UnitState};
+use crate::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
+use crate::ids::{BuildId, HostType, LeaseId, MachineId, Nonce};
 use crate::plan::Unit;
 use crate::pool::LEASE_TTL;
 use crate::schedule::{Action, Event, Machine, Waiter, WaiterId};
@@ -19,6 +19,11 @@ use crate::schedule::{Action, Event, Machine, Waiter, WaiterId};
 /// A machine whose lease was written off ends everything on its own when the lease is not
 /// renewed; this long after, it can be used again without having answered.
 pub(super) const EXPIRY: Duration = Duration::from_secs(2 * LEASE_TTL.as_secs());
+
+/// How long a build waits for a machine before it gives up.
+const WAIT_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The host type of a builder that is not configured.
+const NO_HOST: &str = "none";
 
 /// A machine whose lease was written off before its end was confirmed.
 pub(super) struct Orphan {
@@ -66,57 +71,93 @@ impl Dispatcher {
             actions.extend(self.scheduler.step(Event::Leave(id), now));
         }
         for unit in new {
-            if let Some(waiter) = self.waiter(build, unit) {
+            if let Some(open) = self.builds.get(build) {
+                let is_first = open.wants.first() == Some(&unit);
+                let helper = !is_first || open.state.leases().next().is_some();
+                let waiter = self.waiter(&open.state, unit, helper);
                 actions.extend(self.scheduler.step(Event::Enter(waiter), now));
             }
         }
         self.carry_out(actions, now).contains(build)
     }
 
-    fn waiter(&self, build: &BuildId, unit: Unit) -> Option<Waiter> {
-        let open = self.builds.get(build)?;
-        let state = &open.state;
-        let builder = self.builders.get(state.builder())?;
+    /// A unit of a build as the queue sees it. A builder that is not configured any more
+    /// has no machines: its builds end without waiting.
+    pub(super) fn waiter(&self, state: &BuildState, unit: Unit, helper: bool) -> Waiter {
         let item = state.item();
-        let is_first = open.wants.first() == Some(&unit) && state.leases().next().is_none();
-        Some(Waiter {
+        let builder = self.builders.get(state.builder());
+        let any_host = || HostType::new(NO_HOST).expect("a plain word");
+        Waiter {
             id: WaiterId {
-                build: build.clone(),
+                build: state.id().clone(),
                 unit,
             },
-            builder: builder.name.clone(),
-            host_type: builder.host_type.clone(),
-            needs: builder.labels.iter().cloned().collect(),
+            builder: state.builder().clone(),
+            host_type: builder.map_or_else(any_host, |b| b.host_type.clone()),
+            needs: builder
+                .into_iter()
+                .flat_map(|b| b.labels.iter().cloned())
+                .collect(),
             tags: item.labels.iter().cloned().collect(),
             class: item.class,
             author: item.author.clone(),
             commit_time: item.commit_time,
             enqueued: state.queued_at(),
-            helper: !is_first,
-        })
+            deadline: Some(state.queued_at() + WAIT_LIMIT),
+            helper,
+        }
     }
 
     /// Records what the scheduler granted; the answer is the builds that got a machine.
     pub(super) fn carry_out(&mut self, actions: Vec<Action>, now: Timestamp) -> BTreeSet<BuildId> {
         let mut served = BTreeSet::new();
         for action in actions {
-            let Action::Grant { waiter, machine } = action;
-            let lease = self.draw_lease();
-            let leased = BuildEvent::Leased {
-                lease: lease.clone(),
-                nonce: self.draw_nonce(&lease),
-                machine,
-                unit: waiter.unit.clone(),
-            };
-            if self.record(&waiter.build, leased, now)
-                && let Some(open) = self.builds.get_mut(&waiter.build)
-            {
-                open.wants.remove(&waiter.unit);
-                open.attached.insert(lease);
-                served.insert(waiter.build);
+            match action {
+                Action::Grant { waiter, machine } => {
+                    if self.granted(&waiter, machine, now) {
+                        served.insert(waiter.build);
+                    }
+                }
+                Action::Expired(waiter) => self.waited_too_long(&waiter, now),
             }
         }
         served
+    }
+
+    fn granted(&mut self, waiter: &WaiterId, machine: MachineId, now: Timestamp) -> bool {
+        let lease = self.draw_lease();
+        let leased = BuildEvent::Leased {
+            nonce: self.draw_nonce(&lease),
+            lease: lease.clone(),
+            machine: machine.clone(),
+            unit: waiter.unit.clone(),
+        };
+        if !self.record(&waiter.build, leased, now) {
+            self.return_machine(machine, false, now);
+            return false;
+        }
+        if let Some(open) = self.builds.get_mut(&waiter.build) {
+            open.wants.remove(&waiter.unit);
+            open.attached.insert(lease);
+        }
+        true
+    }
+
+    /// A build that got no machine at all in time ends; one that has some goes on with them.
+    fn waited_too_long(&mut self, waiter: &WaiterId, now: Timestamp) {
+        let Some(open) = self.builds.get_mut(&waiter.build) else {
+            return;
+        };
+        open.wants.remove(&waiter.unit);
+        if open.state.leases().next().is_none() {
+            let builder = open.state.builder();
+            let text = format!(
+                "builder {builder} had no machine for {} days",
+                WAIT_LIMIT.as_secs() / 86_400
+            );
+            let outcome = Outcome::Infrastructure { text };
+            self.record(&waiter.build, BuildEvent::Finished { outcome }, now);
+        }
     }
 
     /// The machine of a lease is free again, or rests when it has failed.

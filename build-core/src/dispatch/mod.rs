@@ -33,7 +33,8 @@ use crate::clock::Timestamp;
 use crate::engine::{BuildState, CommandKey, Mode, next};
 use crate::event::{BuildEvent, NewEvent};
 use crate::ids::{BuildId, BuilderName, LeaseId, MachineId};
-use crate::schedule::{Event, Policy, Scheduler};
+use crate::plan::Unit;
+use crate::schedule::{Event, Explanation, Policy, Scheduler, WaiterId};
 use crate::work::Builder;
 use grants::Orphan;
 use open::Open;
@@ -124,6 +125,30 @@ impl Dispatcher {
     /// Why events cannot be recorded at present, if so: then nothing new begins.
     pub fn stalled(&self) -> Option<&str> {
         self.outbox.trouble()
+    }
+
+    /// Why the units of a build wait that do: for a machine, and for which.
+    pub fn explain(&self, build: &BuildId, now: Timestamp) -> Vec<(Unit, Explanation)> {
+        let wants = self
+            .builds
+            .get(build)
+            .into_iter()
+            .flat_map(|open| &open.wants);
+        let explain = |unit: &Unit| {
+            let id = WaiterId {
+                build: build.clone(),
+                unit: unit.clone(),
+            };
+            Some((unit.clone(), self.scheduler.explain(&id, now)?))
+        };
+        wants.filter_map(explain).collect()
+    }
+
+    /// Plants a bug, so that a test can show that it is found.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn plant(&mut self, plant: Option<crate::plant::Plant>) {
+        self.scheduler.plant(plant);
+        self.outbox.plant(plant);
     }
 
     fn take(&mut self, input: Input, now: Timestamp) {

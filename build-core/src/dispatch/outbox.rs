@@ -23,6 +23,8 @@ pub(super) struct Outbox {
     ready: Vec<Effect>,
     failures: u32,
     trouble: Option<(String, Timestamp)>,
+    #[cfg(any(test, feature = "testing"))]
+    drops_events: bool,
 }
 
 impl Outbox {
@@ -61,6 +63,10 @@ impl Outbox {
             .take_if(|(_, number)| *number == batch)
             .is_some()
         {
+            #[cfg(any(test, feature = "testing"))]
+            if self.drops_events && self.waiting.pop_front().is_some() {
+                self.durable += 1;
+            }
             self.failures += 1;
             self.trouble = Some((text, now + pause_after(self.failures)));
         }
@@ -86,6 +92,11 @@ impl Outbox {
     pub(super) fn retry_at(&self) -> Option<Timestamp> {
         let resting = self.trouble.as_ref().filter(|_| self.writing.is_none());
         resting.map(|(_, at)| *at)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn plant(&mut self, plant: Option<crate::plant::Plant>) {
+        self.drops_events = plant == Some(crate::plant::Plant::DroppedEvent);
     }
 
     pub(super) fn trouble(&self) -> Option<&str> {

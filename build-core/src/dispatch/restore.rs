@@ -62,8 +62,9 @@ impl Dispatcher {
         for lease in state.leases() {
             let record = lease.record();
             self.leases.insert(record.lease.clone(), build.clone());
-            self.scheduler
-                .step(Event::Hold(record.machine.clone()), now);
+            let holder = self.waiter(&state, lease.unit().clone(), false);
+            let hold = Event::Hold(record.machine.clone(), Box::new(holder));
+            self.scheduler.step(hold, now);
         }
         self.dirty.insert(build.clone());
         self.builds.insert(build, Open::new(state, 0));

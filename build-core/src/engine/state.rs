@@ -100,6 +100,11 @@ impl LeaseState {
         &self.record
     }
 
+    /// The unit it was granted for.
+    pub fn unit(&self) -> &Unit {
+        &self.unit
+    }
+
     /// How far it is.
     pub fn phase(&self) -> Phase {
         self.phase

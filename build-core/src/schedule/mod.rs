@@ -1,11 +1,26 @@
 //! Who gets the next machine.
+//!
+//! The [`Scheduler`] is a state machine: [`Scheduler::step`] takes what happened and says who
+//! gets which machine. Waiters are ordered by the tier and key that a [`Policy`] gave them
+//! when they entered; in the tier of changes under review authors take turns. Waiters that
+//! need the same, and machines that have the same, share a *shape*: whether they fit is asked
+//! once for each pair of shapes. An event costs O(log n) in waiters and machines, and a look
+//! at the shapes that fit.
 
+mod explain;
 mod machine;
+mod machines;
 mod policy;
+mod queue;
 mod scheduler;
+mod shapes;
+#[cfg(test)]
+mod tests;
 mod waiter;
 
+pub use explain::{Ahead, Explanation, Hold, Supply};
 pub use machine::{Labels, Machine};
+pub use machines::{MachineState, Shares};
 pub use policy::{DefaultPolicy, Fifo, Policy, Rank, Reason};
 pub use scheduler::{Action, Event, Scheduler};
 pub use waiter::{Waiter, WaiterId};

@@ -22,6 +22,8 @@ pub struct Rank {
 
 /// The tier of batch work, where waiters age. Tiers below it are strict.
 const BATCH_TIER: u8 = 3;
+/// How many tiers there are.
+pub(super) const TIERS: usize = BATCH_TIER as usize + 1;
 /// The tier in which authors take turns.
 const TRY_TIER: u8 = 2;
 

@@ -1,28 +1,31 @@
-//! The queue and the machines.
+//! The queue, the machines, and what happens between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 
+use super::explain::Waits;
 use super::machine::Machine;
-use super::policy::{Policy, Rank};
+use super::machines::{Ledger, MachineState, Shares};
+use super::policy::Policy;
+use super::queue::{Order, Turns};
+use super::shapes::{KindAt, NeedAt, Shapes};
 use super::waiter::{Waiter, WaiterId};
 use crate::clock::Timestamp;
 use crate::ids::MachineId;
-use crate::retry::pause_after;
 
 /// What happens to the queue or to a machine.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Something begins to wait.
+    /// Something begins to wait. One with the same id that waits already stays as it is.
     Enter(Waiter),
     /// It waits no longer.
     Leave(WaiterId),
-    /// A machine can be used, or has changed.
+    /// A machine can be used, or what it has was changed.
     Up(Machine),
     /// A machine cannot be used any more; its holder, if any, keeps it until it gives it back.
     Down(MachineId),
-    /// A machine is held since before this process; it may come up later.
-    Hold(MachineId),
+    /// A machine is held since before this process, by this one; it may come up later.
+    Hold(MachineId, Box<Waiter>),
     /// The holder of a machine has given it back.
     Free(MachineId),
     /// The holder of a machine has given it back because it does not work: it rests for a
@@ -43,117 +46,351 @@ pub enum Action {
         /// What it got.
         machine: MachineId,
     },
+    /// It has waited until its deadline, and waits no longer.
+    Expired(WaiterId),
 }
 
 /// Gives machines to waiters. Has no clock: whoever drives it says what time it is.
+///
+/// ```
+/// use build_core::schedule::{Event, Fifo, Labels, Machine, Scheduler};
+/// use build_core::ids::{HostType, MachineId};
+/// use build_core::clock::Timestamp;
+/// # fn main() -> build_core::Result<()> {
+/// let mut scheduler = Scheduler::new(Fifo);
+/// let machine = Machine::new(MachineId::new("m1")?, HostType::new("linux")?, Labels::default());
+/// let grants = scheduler.step(Event::Up(machine), Timestamp::default());
+/// assert!(grants.is_empty());
+/// # Ok(()) }
+/// ```
 pub struct Scheduler {
-    policy: Box<dyn Policy>,
-    waiters: BTreeMap<(Rank, u64), Waiter>,
-    places: BTreeMap<WaiterId, (Rank, u64)>,
-    machines: BTreeMap<MachineId, Slot>,
+    pub(super) policy: Box<dyn Policy>,
+    pub(super) entries: Entries,
+    pub(super) shapes: Shapes,
+    pub(super) ledger: Ledger,
+    pub(super) waits: Waits,
+    turns: Turns,
+    deadlines: BTreeSet<(Timestamp, u32)>,
     entered: u64,
+    #[cfg(any(test, feature = "testing"))]
+    plant: Option<crate::plant::Plant>,
 }
 
+/// The waiters, each at a place that stays the same while it waits.
 #[derive(Default)]
-struct Slot {
-    machine: Option<Machine>,
-    held: bool,
-    failures: u32,
-    rests_until: Option<Timestamp>,
+pub(super) struct Entries {
+    slots: Vec<Option<Entry>>,
+    vacant: Vec<u32>,
+    by_id: HashMap<WaiterId, u32>,
+}
+
+/// A waiter, without what its shape says of it.
+pub(super) struct Entry {
+    pub(super) id: WaiterId,
+    pub(super) author: Option<Box<str>>,
+    pub(super) class: crate::work::Class,
+    pub(super) order: Order,
+    pub(super) need: NeedAt,
+    pub(super) since: Timestamp,
+    deadline: Option<Timestamp>,
+}
+
+impl Entries {
+    pub(super) fn find(&self, id: &WaiterId) -> Option<(u32, &Entry)> {
+        let at = *self.by_id.get(id)?;
+        Some((at, self.get(at)?))
+    }
+
+    pub(super) fn get(&self, at: u32) -> Option<&Entry> {
+        self.slots.get(at as usize)?.as_ref()
+    }
+
+    fn insert(&mut self, entry: Entry) -> u32 {
+        let at = self.vacant.pop().unwrap_or(self.slots.len() as u32);
+        self.by_id.insert(entry.id.clone(), at);
+        match self.slots.get_mut(at as usize) {
+            Some(slot) => *slot = Some(entry),
+            None => self.slots.push(Some(entry)),
+        }
+        at
+    }
+
+    fn remove(&mut self, at: u32) -> Option<Entry> {
+        let entry = self.slots.get_mut(at as usize)?.take()?;
+        self.by_id.remove(&entry.id);
+        self.vacant.push(at);
+        Some(entry)
+    }
 }
 
 impl Scheduler {
-    /// A scheduler without machines.
+    /// A scheduler without machines, with the default [`Shares`].
     pub fn new(policy: impl Policy + 'static) -> Self {
+        Self::with_shares(policy, Shares::default())
+    }
+
+    /// A scheduler that keeps these parts of the machines for urgent work.
+    pub fn with_shares(policy: impl Policy + 'static, shares: Shares) -> Self {
         Self {
             policy: Box::new(policy),
-            waiters: BTreeMap::new(),
-            places: BTreeMap::new(),
-            machines: BTreeMap::new(),
+            entries: Entries::default(),
+            shapes: Shapes::default(),
+            ledger: Ledger::new(shares),
+            waits: Waits::default(),
+            turns: Turns::default(),
+            deadlines: BTreeSet::new(),
             entered: 0,
+            #[cfg(any(test, feature = "testing"))]
+            plant: None,
         }
     }
 
     /// Takes an event into account and says who gets a machine now.
     pub fn step(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
+        let mut actions = Vec::new();
         match event {
-            Event::Enter(waiter) => self.enter(waiter, now),
+            Event::Enter(waiter) => self.enter(waiter, now, &mut actions),
             Event::Leave(id) => {
-                if let Some(place) = self.places.remove(&id) {
-                    self.waiters.remove(&place);
+                if let Some((at, _)) = self.entries.find(&id) {
+                    self.leave(at, false);
                 }
             }
-            Event::Up(machine) => {
-                let slot = self.machines.entry(machine.id().clone()).or_default();
-                slot.machine = Some(machine);
-            }
-            Event::Down(id) => {
-                if let Some(slot) = self.machines.get_mut(&id) {
-                    slot.machine = None;
-                }
-            }
-            Event::Hold(id) => self.machines.entry(id).or_default().held = true,
-            Event::Free(id) => self.give_back(&id, None),
-            Event::Failed(id) => self.give_back(&id, Some(now)),
-            Event::Tick => {}
+            Event::Up(machine) => self.up(machine, now, &mut actions),
+            Event::Down(id) => self.down(&id),
+            Event::Hold(id, waiter) => self.hold(&id, &waiter, now),
+            Event::Free(id) => self.give_back(&id, false, now, &mut actions),
+            Event::Failed(id) => self.give_back(&id, true, now, &mut actions),
+            Event::Tick => self.tick(now, &mut actions),
         }
-        self.serve(now)
+        actions
     }
 
     /// When to call again with [`Event::Tick`], at the latest.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        self.machines
-            .values()
-            .filter_map(|slot| slot.rests_until)
-            .min()
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(self.ledger.next_rested()).min()
     }
 
-    fn enter(&mut self, waiter: Waiter, now: Timestamp) {
-        if self.places.contains_key(&waiter.id) {
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.entries.by_id.len()
+    }
+
+    /// The machines that are up, with what they do.
+    pub fn machines(&self) -> impl Iterator<Item = (&Machine, MachineState)> {
+        self.ledger
+            .slots()
+            .filter_map(|slot| Some((&slot.machine.as_ref()?.0, slot.state())))
+    }
+
+    /// Plants a bug.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn plant(&mut self, plant: Option<crate::plant::Plant>) {
+        self.plant = plant;
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn is_planted(&self, plant: crate::plant::Plant) -> bool {
+        self.plant == Some(plant)
+    }
+
+    fn enter(&mut self, waiter: Waiter, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.entries.find(&waiter.id).is_some() {
             return;
         }
+        if self.shapes.is_crowded() {
+            self.compact();
+        }
+        let rank = self.policy.rank(&waiter, now);
         self.entered += 1;
-        let place = (self.policy.rank(&waiter, now), self.entered);
-        self.places.insert(waiter.id.clone(), place);
-        self.waiters.insert(place, waiter);
+        let author = waiter.author.as_deref();
+        let order = Order {
+            tier: rank.tier(),
+            turn: self.turns.enter(rank, &waiter.host_type, author),
+            key: rank.key(),
+            seq: self.entered,
+        };
+        let need = self.shapes.need(&waiter, &*self.policy);
+        let at = self.entries.insert(Entry {
+            author: author.map(Box::from),
+            class: waiter.class,
+            order,
+            need,
+            since: waiter.enqueued,
+            deadline: waiter.deadline,
+            id: waiter.id,
+        });
+        self.deadlines
+            .extend(waiter.deadline.map(|deadline| (deadline, at)));
+        self.shapes.enter(need, order, at);
+        for n in 0..self.shapes.needs[need as usize].kinds.len() {
+            let kind = self.shapes.needs[need as usize].kinds[n];
+            if !self.shapes.free(kind).is_empty() {
+                self.serve(kind, now, actions);
+                if self.entries.get(at).is_none() {
+                    return;
+                }
+            }
+        }
     }
 
-    fn give_back(&mut self, id: &MachineId, failed: Option<Timestamp>) {
-        let Some(slot) = self.machines.get_mut(id) else {
+    fn leave(&mut self, at: u32, served: bool) -> Option<Entry> {
+        let entry = self.entries.remove(at)?;
+        self.shapes.leave(entry.need, entry.order, at);
+        self.deadlines
+            .remove(&(entry.deadline.unwrap_or_default(), at));
+        let host_type = &self.shapes.needs[entry.need as usize].example.host_type;
+        self.turns
+            .leave(entry.order.turn, host_type, entry.author.as_deref(), served);
+        Some(entry)
+    }
+
+    /// Gives free machines of a kind to the first waiters that fit.
+    fn serve(&mut self, kind: KindAt, now: Timestamp, actions: &mut Vec<Action>) {
+        while let Some(machine) = self.shapes.free(kind).first().copied()
+            && let Some((order, waiter)) = self.shapes.first(kind)
+        {
+            if !self.ledger.allows(machine, order.tier) {
+                if let Some(pool) = self.ledger.pool_of(machine) {
+                    pool.turned_away = true;
+                }
+                return;
+            }
+            self.grant(machine, kind, waiter, now, actions);
+        }
+    }
+
+    fn grant(
+        &mut self,
+        machine: u32,
+        kind: KindAt,
+        waiter: u32,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(id) = self.ledger.slot(machine).map(|slot| slot.id.clone()) else {
             return;
         };
-        slot.held = false;
-        slot.failures = if failed.is_some() {
-            slot.failures + 1
-        } else {
-            0
+        let Some(entry) = self.leave(waiter, true) else {
+            return;
         };
-        slot.rests_until = failed.map(|now| now + pause_after(slot.failures));
+        self.shapes.free(kind).remove(&machine);
+        self.ledger.hold(&id, entry.order.tier);
+        let host_type = &self.shapes.needs[entry.need as usize].example.host_type;
+        self.waits
+            .add(host_type, entry.order.tier, now.since(entry.since));
+        actions.push(Action::Grant {
+            waiter: entry.id,
+            machine: id,
+        });
     }
 
-    fn serve(&mut self, now: Timestamp) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for slot in self.machines.values_mut() {
-            slot.rests_until = slot.rests_until.filter(|until| *until > now);
-            let Some(machine) = slot.machine.as_ref().filter(|_| !slot.held) else {
-                continue;
-            };
-            if slot.rests_until.is_some() {
-                continue;
-            }
-            let fits = |w: &&Waiter| self.policy.fits(w, machine).is_ok();
-            let Some(waiter) = self.waiters.values().find(fits).map(|w| w.id.clone()) else {
-                continue;
-            };
-            if let Some(place) = self.places.remove(&waiter) {
-                self.waiters.remove(&place);
-            }
-            slot.held = true;
-            actions.push(Action::Grant {
-                waiter,
-                machine: machine.id().clone(),
-            });
+    fn up(&mut self, machine: Machine, now: Timestamp, actions: &mut Vec<Action>) {
+        let kind = self.shapes.kind(&machine, &*self.policy);
+        if let Some(at) = self.ledger.find(machine.id()) {
+            self.not_free(at);
         }
-        actions
+        let at = self.ledger.up(machine, kind);
+        #[cfg(any(test, feature = "testing"))]
+        if self.is_planted(crate::plant::Plant::DoubleGrant) {
+            self.shapes.free(kind).insert(at);
+        }
+        self.try_free(at, now, actions);
+        self.serve_turned_away(at, now, actions);
+    }
+
+    fn down(&mut self, id: &MachineId) {
+        if let Some(at) = self.ledger.find(id) {
+            self.not_free(at);
+            self.ledger.down(at);
+        }
+    }
+
+    fn hold(&mut self, id: &MachineId, waiter: &Waiter, now: Timestamp) {
+        if let Some(at) = self.ledger.find(id) {
+            self.not_free(at);
+        }
+        self.ledger.hold(id, self.policy.rank(waiter, now).tier());
+    }
+
+    fn give_back(
+        &mut self,
+        id: &MachineId,
+        failed: bool,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(at) = self.ledger.find(id) else {
+            return;
+        };
+        if self
+            .ledger
+            .slot(at)
+            .is_none_or(|slot| slot.holder.is_none())
+        {
+            return;
+        }
+        self.ledger.give_back(at, failed, now);
+        self.try_free(at, now, actions);
+        self.serve_turned_away(at, now, actions);
+    }
+
+    fn tick(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        while let Some(at) = self.ledger.rested(now) {
+            #[cfg(any(test, feature = "testing"))]
+            if self.is_planted(crate::plant::Plant::LostWakeUp) {
+                continue;
+            }
+            self.try_free(at, now, actions);
+        }
+        while let Some((_, at)) = self
+            .deadlines
+            .first()
+            .copied()
+            .filter(|(due, _)| *due <= now)
+        {
+            self.deadlines.pop_first();
+            actions.extend(self.leave(at, false).map(|entry| Action::Expired(entry.id)));
+        }
+    }
+
+    /// Serves a machine's kind if the machine is free.
+    fn try_free(&mut self, at: u32, now: Timestamp, actions: &mut Vec<Action>) {
+        let Some(slot) = self.ledger.slot(at).filter(|slot| slot.is_free()) else {
+            return;
+        };
+        let Some((_, kind)) = &slot.machine else {
+            return;
+        };
+        let kind = *kind;
+        self.shapes.free(kind).insert(at);
+        self.serve(kind, now, actions);
+    }
+
+    fn not_free(&mut self, at: u32) {
+        if let Some((_, kind)) = self.ledger.slot(at).and_then(|slot| slot.machine.as_ref()) {
+            self.shapes.free(*kind).remove(&at);
+        }
+    }
+
+    /// What was reserved may be given out now that a machine has come or was given back.
+    fn serve_turned_away(&mut self, at: u32, now: Timestamp, actions: &mut Vec<Action>) {
+        let Some(pool) = self.ledger.pool_of(at).filter(|pool| pool.turned_away) else {
+            return;
+        };
+        pool.turned_away = false;
+        let kinds: Vec<KindAt> = pool.kinds.iter().copied().collect();
+        for kind in kinds {
+            self.serve(kind, now, actions);
+        }
+    }
+
+    fn compact(&mut self) {
+        let moved = self.shapes.compact();
+        for entry in self.entries.slots.iter_mut().flatten() {
+            if let Some(at) = moved[entry.need as usize] {
+                entry.need = at;
+            }
+        }
     }
 }

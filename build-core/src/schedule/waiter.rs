@@ -38,6 +38,8 @@ pub struct Waiter {
     pub commit_time: Timestamp,
     /// When it began to wait; kept over restarts.
     pub enqueued: Timestamp,
+    /// When it gives up waiting.
+    pub deadline: Option<Timestamp>,
     /// The build holds a machine already: this one only makes it faster.
     pub helper: bool,
 }

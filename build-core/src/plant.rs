@@ -1,0 +1,13 @@
+//! Bugs on purpose, to show that the simulation finds such bugs.
+
+/// A bug that can be planted into a [`crate::dispatch::Dispatcher`]. For tests only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Plant {
+    /// A machine that is announced again counts as free, whoever holds it.
+    DoubleGrant,
+    /// A machine that rests after a failure is never looked at again.
+    LostWakeUp,
+    /// The first event of an append that failed is taken for written.
+    DroppedEvent,
+}

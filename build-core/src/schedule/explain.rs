@@ -1,0 +1,255 @@
+//! Why something waits.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Labels;
+use super::machines::MachineState;
+use super::policy::Reason;
+use super::scheduler::{Entry, Scheduler};
+use super::waiter::WaiterId;
+use crate::clock::Timestamp;
+use crate::ids::HostType;
+use crate::work::Class;
+
+/// How many past waits are remembered for each host type and tier.
+const REMEMBERED_WAITS: usize = 64;
+/// How many groups of waiters ahead are named.
+const NAMED_GROUPS: usize = 5;
+
+/// Why something waits, and what would let it go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// Why the build is wanted.
+    pub class: Class,
+    /// Its tier: 0 is served first.
+    pub tier: u8,
+    /// How long it has waited.
+    pub waited: Duration,
+    /// How many are served before it on the machines it could have.
+    pub ahead: usize,
+    /// Whose they are, the largest groups.
+    pub ahead_of: Vec<Ahead>,
+    /// The kind of machine it needs.
+    pub host_type: HostType,
+    /// What the machine must have.
+    pub labels: Labels,
+    /// The machines that fit.
+    pub supply: Supply,
+    /// What holds it back.
+    pub hold: Hold,
+    /// How much longer it waits if it is served like the ones before it: the median of
+    /// `samples` waits, less what it has waited.
+    pub expected: Option<Duration>,
+    /// How many past waits that is made of.
+    pub samples: usize,
+}
+
+/// Some of the waiters that are ahead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// Who wrote the changes.
+    pub author: Option<String>,
+    /// Why they are built.
+    pub class: Class,
+    /// How many.
+    pub count: usize,
+}
+
+/// The machines that fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supply {
+    /// Held by builds.
+    pub held: usize,
+    /// Resting after a failure.
+    pub resting: usize,
+    /// Free, but reserved for more urgent work.
+    pub reserved: usize,
+}
+
+/// What holds a waiter back, and so what would let it go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Hold {
+    /// There are no machines at all.
+    NoMachines,
+    /// No machine fits: how many do not, for each reason.
+    NoneFits(Vec<(Reason, usize)>),
+    /// All that fit are held: one of them must become free.
+    Busy,
+    /// All that fit and are not held rest after failures, the first until then.
+    Resting(Timestamp),
+    /// What is free is reserved for more urgent work.
+    Reserved,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.hold {
+            Hold::NoMachines => write!(f, "there are no machines")?,
+            Hold::NoneFits(reasons) => {
+                write!(f, "no machine fits:")?;
+                for (n, (reason, count)) in reasons.iter().enumerate() {
+                    let comma = if n > 0 { ";" } else { "" };
+                    write!(f, "{comma} of {count}, {reason}")?;
+                }
+            }
+            Hold::Busy => write!(
+                f,
+                "all {} machines of {} that fit are in use",
+                self.supply.held, self.host_type
+            )?,
+            Hold::Resting(until) => write!(
+                f,
+                "machines of {} failed and rest until {until}",
+                self.host_type
+            )?,
+            Hold::Reserved => write!(
+                f,
+                "the {} free machines are reserved for urgent work",
+                self.supply.reserved
+            )?,
+        }
+        write!(f, "; {} ahead", self.ahead)
+    }
+}
+
+/// Past waits, the latest of each host type and tier.
+#[derive(Default)]
+pub(super) struct Waits(HashMap<(HostType, u8), VecDeque<Duration>>);
+
+impl Waits {
+    pub(super) fn add(&mut self, host_type: &HostType, tier: u8, wait: Duration) {
+        let waits = self.0.entry((host_type.clone(), tier)).or_default();
+        if waits.len() == REMEMBERED_WAITS {
+            waits.pop_front();
+        }
+        waits.push_back(wait);
+    }
+
+    /// The median and the number of samples.
+    fn median(&self, host_type: &HostType, tier: u8) -> Option<(Duration, usize)> {
+        let mut waits: Vec<_> = self
+            .0
+            .get(&(host_type.clone(), tier))?
+            .iter()
+            .copied()
+            .collect();
+        let count = waits.len();
+        let (_, median, _) = waits.select_nth_unstable((count - 1) / 2);
+        Some((*median, count))
+    }
+}
+
+impl Scheduler {
+    /// Why something waits; `None` when it does not. Looks at every waiter in front of it.
+    pub fn explain(&self, id: &WaiterId, now: Timestamp) -> Option<Explanation> {
+        let (_, entry) = self.entries.find(id)?;
+        let need = &self.shapes.needs[entry.need as usize];
+        let (ahead, ahead_of) = self.ahead(entry);
+        let waited = now.since(entry.since);
+        let median = self.waits.median(&need.example.host_type, entry.order.tier);
+        let (supply, first_rested) = self.supply(entry);
+        Some(Explanation {
+            class: entry.class,
+            tier: entry.order.tier,
+            waited,
+            ahead,
+            ahead_of,
+            host_type: need.example.host_type.clone(),
+            labels: need.example.needs.clone(),
+            hold: self.hold_of(entry, &supply, first_rested),
+            supply,
+            expected: median.map(|(wait, _)| wait.saturating_sub(waited)),
+            samples: median.map_or(0, |(_, samples)| samples),
+        })
+    }
+
+    /// The waiters that are served earlier on a machine that fits `entry` too.
+    fn ahead(&self, entry: &Entry) -> (usize, Vec<Ahead>) {
+        let kinds = &self.shapes.needs[entry.need as usize].kinds;
+        let rivals = self
+            .shapes
+            .needs
+            .iter()
+            .filter(|need| need.kinds.iter().any(|kind| kinds.contains(kind)));
+        let mut groups: BTreeMap<(Class, Option<&str>), usize> = BTreeMap::new();
+        let mut total = 0;
+        for (_, at) in rivals.flat_map(|need| need.queue.range(..(entry.order, 0))) {
+            total += 1;
+            if let Some(other) = self.entries.get(*at) {
+                *groups
+                    .entry((other.class, other.author.as_deref()))
+                    .or_default() += 1;
+            }
+        }
+        let mut groups: Vec<Ahead> = groups
+            .into_iter()
+            .map(|((class, author), count)| Ahead {
+                author: author.map(str::to_owned),
+                class,
+                count,
+            })
+            .collect();
+        groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+        groups.truncate(NAMED_GROUPS);
+        (total, groups)
+    }
+
+    fn supply(&self, entry: &Entry) -> (Supply, Option<Timestamp>) {
+        let kinds = &self.shapes.needs[entry.need as usize].kinds;
+        let mut supply = Supply::default();
+        let mut first_rested = None;
+        for slot in self.ledger.slots() {
+            if !slot
+                .machine
+                .as_ref()
+                .is_some_and(|(_, kind)| kinds.contains(kind))
+            {
+                continue;
+            }
+            match slot.state() {
+                MachineState::Held => supply.held += 1,
+                MachineState::Free => supply.reserved += 1,
+                MachineState::Resting(until) => {
+                    supply.resting += 1;
+                    first_rested = Some(first_rested.unwrap_or(until).min(until));
+                }
+            }
+        }
+        (supply, first_rested)
+    }
+
+    fn hold_of(&self, entry: &Entry, supply: &Supply, first_rested: Option<Timestamp>) -> Hold {
+        if supply.reserved > 0 {
+            return Hold::Reserved;
+        }
+        if let Some(until) = first_rested.filter(|_| supply.held == 0) {
+            return Hold::Resting(until);
+        }
+        if supply.held > 0 {
+            return Hold::Busy;
+        }
+        let mut reasons: HashMap<Reason, usize> = HashMap::new();
+        for kind in self
+            .ledger
+            .slots()
+            .filter_map(|slot| Some(slot.machine.as_ref()?.1))
+        {
+            if let Some(reason) = self.shapes.misfit(entry.need, kind, &*self.policy) {
+                *reasons.entry(reason).or_default() += 1;
+            }
+        }
+        if reasons.is_empty() {
+            return Hold::NoMachines;
+        }
+        let mut reasons: Vec<_> = reasons.into_iter().collect();
+        reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), reason.to_string()));
+        Hold::NoneFits(reasons)
+    }
+}

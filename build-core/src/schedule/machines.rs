@@ -1,0 +1,312 @@
+//! The ledger of machines: who holds which, which rest, and what is reserved.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+use super::policy::TIERS;
+use super::shapes::KindAt;
+use crate::clock::Timestamp;
+use crate::ids::{HostType, MachineId};
+use crate::retry::pause_after;
+
+/// Parts of the machines of each host type that are kept for the strict tiers, each from 0 to
+/// 1, rounded down to whole machines. Less urgent work never holds them; the more urgent may.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shares {
+    /// For urgent work.
+    pub urgent: f64,
+    /// For people who wait at a terminal.
+    pub interactive: f64,
+    /// For changes under review.
+    pub try_work: f64,
+}
+
+impl Default for Shares {
+    /// One machine in twenty for urgent work.
+    fn default() -> Self {
+        Self {
+            urgent: 0.05,
+            interactive: 0.0,
+            try_work: 0.0,
+        }
+    }
+}
+
+impl Shares {
+    /// Nothing is reserved.
+    pub const NONE: Self = Self {
+        urgent: 0.0,
+        interactive: 0.0,
+        try_work: 0.0,
+    };
+
+    /// How many of `total` machines the tiers above each tier, and it, keep for themselves.
+    fn reserved(&self, total: u32) -> [u32; TIERS - 1] {
+        let mut sum = 0;
+        [self.urgent, self.interactive, self.try_work].map(|share| {
+            sum += (share.clamp(0.0, 1.0) * f64::from(total)) as u32;
+            sum.min(total)
+        })
+    }
+}
+
+/// What a machine does, for the status of the farm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum MachineState {
+    /// It can be given to a waiter.
+    Free,
+    /// A build has it.
+    Held,
+    /// It failed and rests until then.
+    Resting(Timestamp),
+}
+
+pub(super) struct Slot {
+    pub(super) id: MachineId,
+    /// `None`: it is held, but not up (any more).
+    pub(super) machine: Option<(Machine, KindAt)>,
+    /// The tier of its holder.
+    pub(super) holder: Option<u8>,
+    failures: u32,
+    pub(super) rests_until: Option<Timestamp>,
+    pool: u32,
+}
+
+impl Slot {
+    pub(super) fn is_free(&self) -> bool {
+        self.machine.is_some() && self.holder.is_none() && self.rests_until.is_none()
+    }
+
+    pub(super) fn state(&self) -> MachineState {
+        match (self.holder, self.rests_until) {
+            (Some(_), _) => MachineState::Held,
+            (None, Some(until)) => MachineState::Resting(until),
+            (None, None) => MachineState::Free,
+        }
+    }
+}
+
+/// The machines of one host type: what shares are parts of.
+#[derive(Default)]
+pub(super) struct HostPool {
+    /// Machines that are up.
+    total: u32,
+    /// Of those, the ones held by each tier.
+    held: [u32; TIERS],
+    /// Kinds of its machines.
+    pub(super) kinds: BTreeSet<KindAt>,
+    /// A waiter was turned away because of what is reserved since the last look.
+    pub(super) turned_away: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    slots: Vec<Option<Slot>>,
+    vacant: Vec<u32>,
+    by_id: HashMap<MachineId, u32>,
+    pools: Vec<HostPool>,
+    pools_by_type: HashMap<HostType, u32>,
+    resting: BTreeSet<(Timestamp, u32)>,
+    shares: Shares,
+}
+
+impl Ledger {
+    pub(super) fn new(shares: Shares) -> Self {
+        Self {
+            shares,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn find(&self, id: &MachineId) -> Option<u32> {
+        self.by_id.get(id).copied()
+    }
+
+    pub(super) fn slot(&self, at: u32) -> Option<&Slot> {
+        self.slots.get(at as usize)?.as_ref()
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn pool_of(&mut self, at: u32) -> Option<&mut HostPool> {
+        let pool = self.slot(at)?.pool;
+        self.pools.get_mut(pool as usize)
+    }
+
+    /// A machine is up, or has changed; the answer is its place.
+    pub(super) fn up(&mut self, machine: Machine, kind: KindAt) -> u32 {
+        let at = self.place(machine.id());
+        self.count(at, false);
+        let pool = self.pool(machine.host_type());
+        self.pools[pool as usize].kinds.insert(kind);
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.pool = pool;
+            slot.machine = Some((machine, kind));
+        }
+        self.count(at, true);
+        at
+    }
+
+    /// A machine is not up any more; forgotten unless it is held.
+    pub(super) fn down(&mut self, at: u32) {
+        self.count(at, false);
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.machine = None;
+        }
+        self.forget_unless_held(at);
+    }
+
+    /// Somebody of a tier holds a machine, which may not be up.
+    pub(super) fn hold(&mut self, id: &MachineId, tier: u8) -> u32 {
+        let at = self.place(id);
+        self.count(at, false);
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.holder = Some(tier);
+        }
+        self.count(at, true);
+        at
+    }
+
+    /// A machine was given back; it rests when it has failed.
+    pub(super) fn give_back(&mut self, at: u32, failed: bool, now: Timestamp) {
+        self.count(at, false);
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.holder = None;
+            slot.failures = if failed { slot.failures + 1 } else { 0 };
+            if failed {
+                let until = now + pause_after(slot.failures);
+                slot.rests_until = Some(until);
+                self.resting.insert((until, at));
+            }
+        }
+        self.count(at, true);
+        self.forget_unless_held(at);
+    }
+
+    /// The next machine that has rested long enough.
+    pub(super) fn rested(&mut self, now: Timestamp) -> Option<u32> {
+        let (_, at) = self
+            .resting
+            .first()
+            .copied()
+            .filter(|(until, _)| *until <= now)?;
+        self.resting.pop_first();
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.rests_until = None;
+        }
+        Some(at)
+    }
+
+    pub(super) fn next_rested(&self) -> Option<Timestamp> {
+        self.resting.first().map(|(until, _)| *until)
+    }
+
+    /// Whether waiters of a tier may hold one more machine of the pool of `at`, or what is
+    /// reserved for more urgent ones forbids it.
+    pub(super) fn allows(&self, at: u32, tier: u8) -> bool {
+        let Some(pool) = self
+            .slot(at)
+            .and_then(|slot| self.pools.get(slot.pool as usize))
+        else {
+            return false;
+        };
+        let reserved = self.shares.reserved(pool.total);
+        (0..usize::from(tier)).all(|above| {
+            let lower: u32 = pool.held[above + 1..].iter().sum();
+            lower < pool.total.saturating_sub(reserved[above])
+        })
+    }
+
+    fn place(&mut self, id: &MachineId) -> u32 {
+        if let Some(at) = self.by_id.get(id) {
+            return *at;
+        }
+        let slot = Slot {
+            id: id.clone(),
+            machine: None,
+            holder: None,
+            failures: 0,
+            rests_until: None,
+            pool: u32::MAX,
+        };
+        let at = match self.vacant.pop() {
+            Some(at) => {
+                self.slots[at as usize] = Some(slot);
+                at
+            }
+            None => {
+                self.slots.push(Some(slot));
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.by_id.insert(id.clone(), at);
+        at
+    }
+
+    fn pool(&mut self, host_type: &HostType) -> u32 {
+        if let Some(pool) = self.pools_by_type.get(host_type) {
+            return *pool;
+        }
+        self.pools.push(HostPool::default());
+        let pool = (self.pools.len() - 1) as u32;
+        self.pools_by_type.insert(host_type.clone(), pool);
+        pool
+    }
+
+    /// Adds a machine to, or takes it from, the counts of its pool.
+    fn count(&mut self, at: u32, add: bool) {
+        let Some(slot) = self.slots[at as usize]
+            .as_ref()
+            .filter(|slot| slot.machine.is_some())
+        else {
+            return;
+        };
+        let pool = &mut self.pools[slot.pool as usize];
+        let step = |count: &mut u32| *count = if add { *count + 1 } else { *count - 1 };
+        step(&mut pool.total);
+        if let Some(tier) = slot.holder {
+            step(&mut pool.held[usize::from(tier)]);
+        }
+    }
+
+    fn forget_unless_held(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        if let Some(gone) = slot.take_if(|slot| slot.machine.is_none() && slot.holder.is_none()) {
+            self.by_id.remove(&gone.id);
+            self.vacant.push(at);
+            self.resting
+                .remove(&(gone.rests_until.unwrap_or_default(), at));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_and_round_down() {
+        let shares = Shares {
+            urgent: 0.05,
+            interactive: 0.1,
+            try_work: 0.5,
+        };
+        assert_eq!(shares.reserved(4), [0, 0, 2]);
+        assert_eq!(shares.reserved(40), [2, 6, 26]);
+        assert_eq!(
+            Shares {
+                urgent: 7.0,
+                ..shares
+            }
+            .reserved(3),
+            [3, 3, 3]
+        );
+    }
+}

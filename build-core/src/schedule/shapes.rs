@@ -1,0 +1,190 @@
+//! Waiters that need the same and machines that have the same, and which of them fit.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+
+use super::machine::{Labels, Machine};
+use super::policy::{Policy, Reason};
+use super::queue::Order;
+use super::waiter::Waiter;
+use crate::ids::HostType;
+
+/// Position of a need in [`Shapes`].
+pub(super) type NeedAt = u32;
+/// Position of a kind in [`Shapes`].
+pub(super) type KindAt = u32;
+
+/// Needs without waiters that are kept at least, and the factor over those with waiters at
+/// which the rest is forgotten: work with odd labels comes and goes.
+const KEPT_NEEDS: usize = 1024;
+
+/// What equal waiters need, and the queue of those waiters.
+pub(super) struct Need {
+    /// Any of them: stands for all when the policy is asked.
+    pub(super) example: Waiter,
+    pub(super) queue: BTreeSet<(Order, u32)>,
+    /// Kinds of machines that fit.
+    pub(super) kinds: Vec<KindAt>,
+}
+
+/// What equal machines have, and those of them that are free.
+pub(super) struct Kind {
+    pub(super) example: Machine,
+    pub(super) free: BTreeSet<u32>,
+    /// For each need that fits and has waiters, its first waiter or an earlier one. Entries
+    /// that are too early are corrected when they come up.
+    heads: BinaryHeap<Reverse<(Order, NeedAt)>>,
+}
+
+type NeedKey = (HostType, Labels, Labels);
+
+#[derive(Default)]
+pub(super) struct Shapes {
+    pub(super) needs: Vec<Need>,
+    pub(super) kinds: Vec<Kind>,
+    needs_by_key: HashMap<NeedKey, NeedAt>,
+    kinds_by_key: HashMap<(HostType, Labels), KindAt>,
+    with_waiters: usize,
+}
+
+impl Shapes {
+    /// The shape of a waiter.
+    pub(super) fn need(&mut self, waiter: &Waiter, policy: &dyn Policy) -> NeedAt {
+        let key = (
+            waiter.host_type.clone(),
+            waiter.needs.clone(),
+            waiter.tags.clone(),
+        );
+        if let Some(at) = self.needs_by_key.get(&key) {
+            return *at;
+        }
+        let fits = |kind: &Kind| policy.fits(waiter, &kind.example).is_ok();
+        let kinds = (0u32..)
+            .zip(&self.kinds)
+            .filter(|(_, k)| fits(k))
+            .map(|(at, _)| at)
+            .collect();
+        let at = self.needs.len() as NeedAt;
+        self.needs.push(Need {
+            example: waiter.clone(),
+            queue: BTreeSet::new(),
+            kinds,
+        });
+        self.needs_by_key.insert(key, at);
+        at
+    }
+
+    /// The shape of a machine.
+    pub(super) fn kind(&mut self, machine: &Machine, policy: &dyn Policy) -> KindAt {
+        let key = (machine.host_type().clone(), machine.labels().clone());
+        if let Some(at) = self.kinds_by_key.get(&key) {
+            return *at;
+        }
+        let at = self.kinds.len() as KindAt;
+        let mut heads = BinaryHeap::new();
+        for (need_at, need) in (0u32..).zip(&mut self.needs) {
+            if policy.fits(&need.example, machine).is_ok() {
+                need.kinds.push(at);
+                heads.extend(
+                    need.queue
+                        .first()
+                        .map(|(order, _)| Reverse((*order, need_at))),
+                );
+            }
+        }
+        self.kinds.push(Kind {
+            example: machine.clone(),
+            free: BTreeSet::new(),
+            heads,
+        });
+        self.kinds_by_key.insert(key, at);
+        at
+    }
+
+    /// Adds a waiter to the queue of its shape.
+    pub(super) fn enter(&mut self, at: NeedAt, order: Order, waiter: u32) {
+        let need = &mut self.needs[at as usize];
+        self.with_waiters += usize::from(need.queue.is_empty());
+        let is_first = need.queue.first().is_none_or(|(first, _)| order < *first);
+        need.queue.insert((order, waiter));
+        if is_first {
+            for kind in &need.kinds {
+                self.kinds[*kind as usize].heads.push(Reverse((order, at)));
+            }
+        }
+    }
+
+    /// Takes a waiter out of the queue of its shape.
+    pub(super) fn leave(&mut self, at: NeedAt, order: Order, waiter: u32) {
+        let need = &mut self.needs[at as usize];
+        if need.queue.remove(&(order, waiter)) && need.queue.is_empty() {
+            self.with_waiters -= 1;
+        }
+    }
+
+    /// The first of all waiters that fit a kind: its place, and where to find it.
+    pub(super) fn first(&mut self, kind: KindAt) -> Option<(Order, u32)> {
+        let heads = &mut self.kinds[kind as usize].heads;
+        loop {
+            let Reverse((order, at)) = *heads.peek()?;
+            match self.needs[at as usize].queue.first() {
+                Some((first, waiter)) if *first == order => return Some((order, *waiter)),
+                later => {
+                    let later = later.map(|(first, _)| Reverse((*first, at)));
+                    // Equal entries become one.
+                    while heads.peek() == Some(&Reverse((order, at))) {
+                        heads.pop();
+                    }
+                    heads.extend(later);
+                }
+            }
+        }
+    }
+
+    /// Whether so many shapes have no waiters that they should be forgotten.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.needs.len() > KEPT_NEEDS + 2 * self.with_waiters
+    }
+
+    /// Forgets the shapes without waiters; the answer says where the others are now.
+    pub(super) fn compact(&mut self) -> Vec<Option<NeedAt>> {
+        let mut moved = Vec::with_capacity(self.needs.len());
+        let mut kept = 0;
+        for need in &self.needs {
+            let stays = !need.queue.is_empty();
+            moved.push(stays.then_some(kept));
+            kept += NeedAt::from(stays);
+        }
+        self.needs.retain(|need| !need.queue.is_empty());
+        self.needs_by_key.retain(|_, at| match moved[*at as usize] {
+            Some(now) => {
+                *at = now;
+                true
+            }
+            None => false,
+        });
+        for kind in &mut self.kinds {
+            kind.heads.clear();
+        }
+        for (at, need) in (0u32..).zip(&self.needs) {
+            for kind in &need.kinds {
+                let first = need.queue.first().map(|(order, _)| Reverse((*order, at)));
+                self.kinds[*kind as usize].heads.extend(first);
+            }
+        }
+        moved
+    }
+
+    /// The machines of a kind that are free.
+    pub(super) fn free(&mut self, kind: KindAt) -> &mut BTreeSet<u32> {
+        &mut self.kinds[kind as usize].free
+    }
+
+    /// Why machines of a kind do not fit, for people.
+    pub(super) fn misfit(&self, at: NeedAt, kind: KindAt, policy: &dyn Policy) -> Option<Reason> {
+        let need = &self.needs[at as usize];
+        policy
+            .fits(&need.example, &self.kinds[kind as usize].example)
+            .err()
+    }
+}

@@ -1,0 +1,428 @@
+//! Properties: the scheduler against a model that looks at everything each time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::ids::{BuildId, BuilderName, HostType, MachineId, StepName};
+use crate::plan::{Part, Unit};
+use crate::work::Class;
+
+const CLASSES: [Class; 7] = [
+    Class::Urgent,
+    Class::Interactive,
+    Class::Try,
+    Class::ReleaseTip,
+    Class::DefaultTip,
+    Class::BranchTip,
+    Class::Backfill,
+];
+
+#[derive(Clone, Debug)]
+enum Op {
+    Enter {
+        class: usize,
+        author: u8,
+        host: u8,
+        label: Option<u8>,
+        deadline: Option<u8>,
+    },
+    Leave(usize),
+    Up {
+        machine: u8,
+        host: u8,
+        labels: u8,
+    },
+    Down(u8),
+    Free(u8),
+    Failed(u8),
+    Tick(u16),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let label = prop::option::weighted(0.4, 0u8..3);
+    let deadline = prop::option::weighted(0.1, any::<u8>());
+    prop_oneof![
+        6 => (0..CLASSES.len(), 0u8..3, 0u8..2, label, deadline)
+            .prop_map(|(class, author, host, label, deadline)| Op::Enter { class, author, host, label, deadline }),
+        1 => any::<usize>().prop_map(Op::Leave),
+        3 => (0u8..8, 0u8..2, 0u8..8).prop_map(|(machine, host, labels)| Op::Up { machine, host, labels }),
+        1 => (0u8..8).prop_map(Op::Down),
+        5 => (0u8..8).prop_map(Op::Free),
+        1 => (0u8..8).prop_map(Op::Failed),
+        1 => (0u16..600).prop_map(Op::Tick),
+    ]
+}
+
+fn waiter(
+    n: u64,
+    class: Class,
+    author: &str,
+    host: &str,
+    label: Option<u8>,
+    now: Timestamp,
+) -> Waiter {
+    Waiter {
+        id: WaiterId {
+            build: BuildId::from_bits(n),
+            unit: Unit {
+                step: StepName::new("test").unwrap(),
+                part: Part::Whole,
+            },
+        },
+        builder: BuilderName::new("b").unwrap(),
+        host_type: HostType::new(host).unwrap(),
+        needs: label.into_iter().map(|l| format!("l{l}")).collect(),
+        tags: Labels::default(),
+        class,
+        author: Some(author.into()),
+        commit_time: now,
+        enqueued: now,
+        deadline: None,
+        helper: false,
+    }
+}
+
+fn machine(n: u8, host: u8, labels: u8) -> Machine {
+    let labels = (0..3)
+        .filter(|bit| labels & (1 << bit) != 0)
+        .map(|bit| format!("l{bit}"));
+    let id = MachineId::new(format!("m{n}")).unwrap();
+    Machine::new(
+        id,
+        HostType::new(format!("h{host}")).unwrap(),
+        labels.collect(),
+    )
+}
+
+/// What must be true, kept by looking at everything.
+#[derive(Default)]
+struct Model {
+    waiting: BTreeMap<WaiterId, Waiter>,
+    up: BTreeMap<MachineId, Machine>,
+    held: BTreeMap<MachineId, WaiterId>,
+    served: BTreeSet<WaiterId>,
+    gone: BTreeSet<WaiterId>,
+}
+
+impl Model {
+    fn fits(waiter: &Waiter, machine: &Machine) -> bool {
+        DefaultPolicy.fits(waiter, machine).is_ok()
+    }
+
+    fn check(&mut self, scheduler: &Scheduler, actions: &[Action], now: Timestamp) {
+        for action in actions {
+            match action {
+                Action::Grant { waiter, machine } => self.granted(waiter, machine, now),
+                Action::Expired(waiter) => {
+                    let gone = self.waiting.remove(waiter).expect("only waiters expire");
+                    assert!(gone.deadline.is_some_and(|deadline| deadline <= now));
+                }
+            }
+        }
+        assert_eq!(scheduler.waiting(), self.waiting.len());
+        for (machine, state) in scheduler.machines() {
+            assert_eq!(
+                self.held.contains_key(machine.id()),
+                state == MachineState::Held
+            );
+            let idle = state == MachineState::Free;
+            let missed = self
+                .waiting
+                .values()
+                .find(|w| idle && Self::fits(w, machine));
+            assert!(
+                missed.is_none(),
+                "{:?} is free and {missed:?} waits",
+                machine.id()
+            );
+        }
+        for id in self.waiting.keys() {
+            let why = scheduler
+                .explain(id, now)
+                .expect("every waiter can be explained");
+            assert!(why.ahead < self.waiting.len());
+            assert!(!why.to_string().is_empty());
+        }
+    }
+
+    fn granted(&mut self, waiter: &WaiterId, machine: &MachineId, now: Timestamp) {
+        let served = self
+            .waiting
+            .remove(waiter)
+            .expect("only who waits is served, and only once");
+        assert!(!self.gone.contains(waiter), "a canceled waiter was served");
+        let place = self
+            .up
+            .get(machine)
+            .expect("only machines that are up are granted");
+        assert!(Self::fits(&served, place));
+        assert!(
+            self.held.insert(machine.clone(), waiter.clone()).is_none(),
+            "two holders"
+        );
+        self.served.insert(waiter.clone());
+        let rank = DefaultPolicy.rank(&served, now);
+        for other in self
+            .waiting
+            .values()
+            .filter(|other| Self::fits(other, place))
+        {
+            let ahead = DefaultPolicy.rank(other, now);
+            assert!(ahead.tier() >= rank.tier(), "a lower tier waits");
+            let is_unfair = ahead.tier() == rank.tier()
+                && !rank.is_fair_by_author()
+                && ahead.key() < rank.key();
+            assert!(!is_unfair, "an earlier one of the same tier waits");
+        }
+    }
+}
+
+fn run(ops: Vec<Op>) {
+    let mut scheduler = Scheduler::with_shares(DefaultPolicy, Shares::NONE);
+    let mut model = Model::default();
+    let mut now = Timestamp::from_seconds(1_000_000);
+    for (n, op) in (0u64..).zip(ops) {
+        now = now + Duration::from_secs(1);
+        let id = |n| MachineId::new(format!("m{n}")).unwrap();
+        let event = match op {
+            Op::Enter {
+                class,
+                author,
+                host,
+                label,
+                deadline,
+            } => {
+                let mut new = waiter(
+                    n,
+                    CLASSES[class],
+                    &format!("a{author}"),
+                    &format!("h{host}"),
+                    label,
+                    now,
+                );
+                new.deadline = deadline.map(|s| now + Duration::from_secs(s.into()));
+                model.waiting.insert(new.id.clone(), new.clone());
+                Event::Enter(new)
+            }
+            Op::Leave(nth) => {
+                let Some(id) = model
+                    .waiting
+                    .keys()
+                    .nth(nth % model.waiting.len().max(1))
+                    .cloned()
+                else {
+                    continue;
+                };
+                model.waiting.remove(&id);
+                model.gone.insert(id.clone());
+                Event::Leave(id)
+            }
+            Op::Up {
+                machine: n,
+                host,
+                labels,
+            } => {
+                let machine = machine(n, host, labels);
+                model.up.insert(machine.id().clone(), machine.clone());
+                Event::Up(machine)
+            }
+            Op::Down(n) => {
+                model.up.remove(&id(n));
+                Event::Down(id(n))
+            }
+            Op::Free(n) => {
+                model.held.remove(&id(n));
+                Event::Free(id(n))
+            }
+            Op::Failed(n) => {
+                model.held.remove(&id(n));
+                Event::Failed(id(n))
+            }
+            Op::Tick(seconds) => {
+                now = now + Duration::from_secs(seconds.into());
+                Event::Tick
+            }
+        };
+        let mut actions = scheduler.step(event, now);
+        while scheduler.wake_at().is_some_and(|at| at <= now) {
+            actions.extend(scheduler.step(Event::Tick, now));
+        }
+        model.check(&scheduler, &actions, now);
+    }
+}
+
+fn cases() -> u32 {
+    std::env::var("FARMER_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(256)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    /// Never two holders, nobody lost, cancelled waiters get nothing, no machine idles while
+    /// something fits it, and nothing overtakes what is more urgent.
+    #[test]
+    fn the_scheduler_agrees_with_the_model(ops in prop::collection::vec(op(), 1..120)) {
+        run(ops);
+    }
+
+    /// Reserved machines are never held by what is less urgent, and urgent work gets them.
+    #[test]
+    fn reserved_machines_are_for_the_urgent(total in 1u8..60, share in 0.0f64..1.0, urgent in 0usize..60) {
+        let shares = Shares { urgent: share, ..Shares::NONE };
+        let mut scheduler = Scheduler::with_shares(DefaultPolicy, shares);
+        let now = Timestamp::from_seconds(1);
+        let reserved = (share * f64::from(total)) as usize;
+        let mut grants = Vec::new();
+        for n in 0..100 {
+            scheduler.step(Event::Enter(waiter(n, Class::Backfill, "a", "h0", None, now)), now);
+        }
+        for n in 0..total {
+            grants.extend(scheduler.step(Event::Up(machine(n, 0, 0)), now));
+        }
+        prop_assert_eq!(grants.len(), usize::from(total) - reserved);
+        if reserved > 0 {
+            let id = waiter(99, Class::Backfill, "a", "h0", None, now).id;
+            prop_assert_eq!(scheduler.explain(&id, now).map(|why| why.hold), Some(Hold::Reserved));
+        }
+        let served = (0..urgent as u64)
+            .flat_map(|n| scheduler.step(Event::Enter(waiter(1000 + n, Class::Urgent, "a", "h0", None, now)), now))
+            .count();
+        prop_assert_eq!(served, urgent.min(reserved));
+        // One of the less urgent gives back: it is served again, or the reserve fills up.
+        if let Some(Action::Grant { machine, .. }) = grants.into_iter().next() {
+            let next = scheduler.step(Event::Free(machine), now);
+            prop_assert_eq!(next.len(), 1);
+        }
+    }
+
+    /// While what is strictly above comes slower than machines become free, everything is
+    /// served after as many machines became free as were ahead, and some more for each author.
+    #[test]
+    fn everything_is_served_in_bounded_steps(
+        class in 0..CLASSES.len(),
+        ahead in 0usize..60,
+        authors in 1u64..5,
+        per_round in 2u8..5,
+    ) {
+        let mut scheduler = Scheduler::with_shares(DefaultPolicy, Shares::NONE);
+        let mut now = Timestamp::from_seconds(10_000_000);
+        let mut n = 0;
+        let mut enter = |scheduler: &mut Scheduler, class, author: u64, now| {
+            n += 1;
+            scheduler.step(Event::Enter(waiter(n, class, &format!("a{author}"), "h0", None, now)), now);
+            n
+        };
+        for m in 0..per_round {
+            enter(&mut scheduler, Class::Urgent, 0, now);
+            scheduler.step(Event::Up(machine(m, 0, 0)), now);
+        }
+        for k in 0..ahead {
+            enter(&mut scheduler, CLASSES[k % CLASSES.len()], k as u64 % authors, now);
+        }
+        let mine = enter(&mut scheduler, CLASSES[class], 99, now);
+        let mine = BuildId::from_bits(mine);
+        // A batch item is overtaken by newer ones of better classes for three hours at most.
+        let aging = 3 * 60 + 1;
+        let bound = aging + (ahead + 2) * usize::try_from(authors + 1).unwrap();
+        let mut served = false;
+        for _ in 0..bound {
+            now = now + Duration::from_secs(60);
+            // Strictly above: fewer than become free. Beside and below: as many as like.
+            for k in 0..per_round - 1 {
+                if class > 0 {
+                    enter(&mut scheduler, Class::Urgent, u64::from(k), now);
+                }
+            }
+            for k in 0..6 {
+                enter(&mut scheduler, CLASSES[class], k % authors, now);
+            }
+            for m in 0..per_round {
+                let id = MachineId::new(format!("m{m}")).unwrap();
+                let actions = scheduler.step(Event::Free(id), now);
+                served |= actions.iter().any(|a| matches!(a, Action::Grant { waiter, .. } if waiter.build == mine));
+            }
+        }
+        prop_assert!(served);
+    }
+}
+
+#[test]
+fn authors_take_turns_in_try_work() {
+    let mut scheduler = Scheduler::new(DefaultPolicy);
+    let now = Timestamp::from_seconds(1);
+    for n in 0..10 {
+        scheduler.step(
+            Event::Enter(waiter(n, Class::Try, "many", "h0", None, now)),
+            now,
+        );
+    }
+    scheduler.step(
+        Event::Enter(waiter(10, Class::Try, "few", "h0", None, now)),
+        now,
+    );
+    let order: Vec<_> = (0..3)
+        .flat_map(|n| scheduler.step(Event::Up(machine(n, 0, 0)), now))
+        .map(|action| match action {
+            Action::Grant { waiter, .. } => waiter.build,
+            Action::Expired(id) => panic!("{id:?} has no deadline"),
+        })
+        .collect();
+    assert_eq!(order, [0, 10, 1].map(BuildId::from_bits));
+}
+
+#[test]
+fn odd_labels_are_forgotten_and_nobody_is_lost() {
+    let mut scheduler = Scheduler::new(DefaultPolicy);
+    let now = Timestamp::from_seconds(1);
+    let mut kept = waiter(0, Class::DefaultTip, "a", "h0", None, now);
+    kept.tags = ["kept"].into_iter().collect();
+    scheduler.step(Event::Enter(kept.clone()), now);
+    for n in 1..5_000 {
+        let mut odd = waiter(n, Class::DefaultTip, "a", "h0", None, now);
+        odd.tags = [format!("odd{n}")].into_iter().collect();
+        scheduler.step(Event::Enter(odd.clone()), now);
+        scheduler.step(Event::Leave(odd.id), now);
+    }
+    assert!(scheduler.shapes.needs.len() < 2_000);
+    let actions = scheduler.step(Event::Up(machine(0, 0, 0)), now);
+    assert!(matches!(&actions[..], [Action::Grant { waiter, .. }] if *waiter == kept.id));
+}
+
+#[test]
+fn an_explanation_says_what_is_missing() {
+    let mut scheduler = Scheduler::new(DefaultPolicy);
+    let now = Timestamp::from_seconds(1_000);
+    let first = waiter(1, Class::DefaultTip, "gopher", "h0", Some(2), now);
+    scheduler.step(Event::Enter(first.clone()), now);
+    let why = scheduler.explain(&first.id, now).unwrap();
+    assert_eq!(why.to_string(), "there are no machines; 0 ahead");
+    scheduler.step(Event::Up(machine(1, 0, 0)), now);
+    let why = scheduler.explain(&first.id, now).unwrap();
+    assert_eq!(
+        why.to_string(),
+        "no machine fits: of 1, it lacks the label \"l2\"; 0 ahead"
+    );
+    scheduler.step(Event::Up(machine(2, 0, 7)), now);
+    let later = now + Duration::from_secs(60);
+    let second = waiter(2, Class::DefaultTip, "gopher", "h0", Some(2), later);
+    let third = waiter(3, Class::DefaultTip, "gopher", "h0", Some(2), later);
+    scheduler.step(Event::Enter(second), later);
+    scheduler.step(Event::Enter(third.clone()), later);
+    let why = scheduler.explain(&third.id, later).unwrap();
+    assert_eq!(
+        why.to_string(),
+        "all 1 machines of h0 that fit are in use; 1 ahead"
+    );
+    assert_eq!(why.ahead_of[0].author.as_deref(), Some("gopher"));
+    assert_eq!((why.expected, why.samples), (Some(Duration::ZERO), 1));
+    scheduler.step(Event::Failed(MachineId::new("m2").unwrap()), later);
+    let why = scheduler.explain(&third.id, later).unwrap();
+    assert_eq!(why.hold, Hold::Resting(later + Duration::from_secs(1)));
+}
