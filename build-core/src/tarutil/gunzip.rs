@@ -213,3 +213,74 @@ pub fn fuzz_gunzip(data: &[u8]) {
     // Whether it decodes is not the question here.
     drop(io::copy(&mut out, &mut io::sink()));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn member(content: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(content).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn members_are_joined_alone_and_beside(contents in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 1..8)) {
+            let stream = contents.iter().map(|content| member(content)).collect::<Vec<_>>().concat();
+            let mut plain = Vec::new();
+            Gunzip::new(stream.as_slice()).read_to_end(&mut plain).unwrap();
+            prop_assert_eq!(&plain, &contents.concat());
+            let beside = inflate_beside(stream.as_slice(), |inflated| {
+                let mut out = Vec::new();
+                inflated.read_to_end(&mut out).map(|_| out)
+            });
+            prop_assert_eq!(beside.unwrap().unwrap(), plain);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(data: Vec<u8>, content: Vec<u8>, at in 0_usize..64, byte: u8) {
+            fuzz_gunzip(&data);
+            let mut damaged = member(&content);
+            let place = at % damaged.len();
+            damaged[place] = byte;
+            fuzz_gunzip(&damaged);
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_stops_early_stops_the_rest() {
+        let endless = io::repeat(0).take(1 << 40);
+        let zeros = flate2::read::GzEncoder::new(endless, Compression::fast());
+        let first =
+            inflate_beside(zeros, |inflated| inflated.fill_buf().map(|chunk| chunk[0])).unwrap();
+        assert_eq!(first.unwrap(), 0);
+    }
+
+    #[test]
+    fn a_failing_input_fails_the_consumer_after_what_came_before() {
+        struct Cut<'d>(&'d [u8]);
+        impl Read for Cut<'_> {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                match self.0.read(buf)? {
+                    0 => Err(io::ErrorKind::ConnectionReset.into()),
+                    n => Ok(n),
+                }
+            }
+        }
+        let whole = member(&[7; 100_000]);
+        let cut = Cut(&whole[..whole.len() - 9]);
+        let error = inflate_beside(cut, |inflated| {
+            inflated.read_to_end(&mut Vec::new()).unwrap_err()
+        });
+        assert_eq!(error.unwrap().kind(), io::ErrorKind::ConnectionReset);
+    }
+}

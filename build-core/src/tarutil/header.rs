@@ -299,7 +299,7 @@ fn fitting(value: u64, most: u64, key: &str, records: &mut Vec<u8>) -> u64 {
 }
 
 /// One pax record: its decimal length (which counts itself), a space, `key=value`, a newline.
-fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
+pub(crate) fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {

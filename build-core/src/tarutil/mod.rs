@@ -15,6 +15,8 @@ mod frame;
 mod glob;
 mod gunzip;
 mod header;
+#[cfg(any(test, feature = "testing"))]
+pub mod hostile;
 mod member;
 mod names;
 #[cfg(unix)]

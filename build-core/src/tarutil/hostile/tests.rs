@@ -1,0 +1,167 @@
+//! Every archive, unpacked: nothing outside, bounded cost, the expected answer.
+
+use std::collections::{BTreeMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::super::{Links, Unpacked, Untar, UntarError};
+use super::*;
+
+/// A directory to unpack into, with something beside it that must not change.
+struct Scene {
+    root: tempfile::TempDir,
+    base: PathBuf,
+    before: BTreeMap<PathBuf, String>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path().join("base");
+        std::fs::create_dir(&base).unwrap();
+        std::fs::create_dir(root.path().join("outside")).unwrap();
+        std::fs::write(root.path().join("outside/canary"), "alive").unwrap();
+        let before = outside(root.path(), &base);
+        Self { root, base, before }
+    }
+
+    fn unpack(&self, archive: &Hostile, policy: Policy) -> Result<Unpacked, UntarError> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        Untar::open(&self.base)
+            .unwrap()
+            .policy(policy)
+            .deadline(deadline)
+            .unpack(archive.open())
+    }
+
+    fn check_unharmed(&self, name: &str) {
+        assert_eq!(
+            outside(self.root.path(), &self.base),
+            self.before,
+            "{name}: something outside changed"
+        );
+        let base = self.base.canonicalize().unwrap();
+        let mut bytes = 0;
+        for path in tree(&self.base) {
+            let meta = path.symlink_metadata().unwrap();
+            bytes += meta.blocks() * 512;
+            if meta.is_symlink() {
+                let leads = path.canonicalize().unwrap_or_else(|_| base.clone());
+                assert!(
+                    leads.starts_with(&base),
+                    "{name}: {} leads to {}",
+                    path.display(),
+                    leads.display()
+                );
+            }
+            assert_eq!(meta.mode() & 0o7000, 0, "{name}: special bits");
+        }
+        assert!(
+            bytes <= policy().limits.total_bytes + (8 << 20),
+            "{name}: {bytes} bytes on disk"
+        );
+    }
+}
+
+/// Everything but the directory itself, with what would change if it was written to.
+fn outside(root: &Path, base: &Path) -> BTreeMap<PathBuf, String> {
+    let all = tree(root)
+        .into_iter()
+        .filter(|path| !path.starts_with(base));
+    all.map(|path| {
+        let meta = path.symlink_metadata().unwrap();
+        let times = (
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.ctime(),
+            meta.ctime_nsec(),
+        );
+        let state = format!("{} {} {} {times:?}", meta.nlink(), meta.len(), meta.mode());
+        (path, state)
+    })
+    .collect()
+}
+
+fn tree(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(tree(&entry.path()));
+        }
+        found.push(entry.path());
+    }
+    found
+}
+
+#[test]
+fn nothing_gets_out_and_every_answer_is_clear() {
+    let mut wrong = Vec::new();
+    for archive in archives() {
+        let scene = Scene::new();
+        let outcome = scene.unpack(&archive, policy());
+        scene.check_unharmed(archive.name());
+        let as_expected = match (archive.outcome(), &outcome) {
+            (Outcome::Harmless, Ok(_)) => true,
+            (Outcome::Refused(text), Err(error)) => error.wire_text().contains(text),
+            _ => false,
+        };
+        if !as_expected {
+            let got = outcome.map_or_else(|error| error.wire_text(), |done| format!("{done:?}"));
+            wrong.push(format!(
+                "{}: expected {:?}, got {got}",
+                archive.name(),
+                archive.outcome()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_gets_out_under_the_other_policies() {
+    let limits = policy().limits;
+    for policy in [
+        Policy::go2020(),
+        Policy::plain_files(),
+        Policy::default().links(Links::Skip).backslash(true),
+    ] {
+        for archive in archives() {
+            let scene = Scene::new();
+            // Any answer will do: what happened on disk is the question.
+            drop(scene.unpack(&archive, policy.clone().limits(limits.clone())));
+            scene.check_unharmed(archive.name());
+        }
+    }
+}
+
+#[test]
+fn a_second_archive_cannot_use_what_a_build_left() {
+    let scene = Scene::new();
+    std::os::unix::fs::symlink("../outside", scene.base.join("a")).unwrap();
+    std::os::unix::fs::symlink(scene.root.path(), scene.base.join("b")).unwrap();
+    std::os::unix::fs::symlink("../outside/canary", scene.base.join("c")).unwrap();
+    let unpack = |name: &str| {
+        let tar = build::Tar::default().file(name, b"evil");
+        Untar::open(&scene.base).unwrap().unpack(tar.gz())
+    };
+    for name in ["a/canary", "b/outside/canary"] {
+        let refusal = unpack(name).unwrap_err();
+        assert!(
+            matches!(refusal, UntarError::Through { .. }),
+            "{name}: {refusal}"
+        );
+        assert_eq!(refusal.status(), 400);
+    }
+    unpack("c").unwrap();
+    assert_eq!(std::fs::read(scene.base.join("c")).unwrap(), b"evil");
+    assert_eq!(outside(scene.root.path(), &scene.base), scene.before);
+}
+
+#[test]
+fn the_set_is_large_and_its_names_are_unique() {
+    let names: HashSet<_> = archives().iter().map(Hostile::name).collect();
+    assert_eq!(names.len(), archives().len());
+    assert!(names.len() >= 60, "{}", names.len());
+}
