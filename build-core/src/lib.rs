@@ -8,14 +8,16 @@
 
 pub mod buildlet;
 pub mod clock;
-
 pub mod dispatch;
 pub mod engine;
+pub mod env_list;
 pub mod error;
 pub mod event;
 pub mod h1;
 pub mod ids;
+pub mod key;
 pub mod livelog;
+pub mod log_hash;
 pub mod plan;
 #[cfg(any(test, feature = "testing"))]
 pub mod plant;

@@ -1,6 +1,18 @@
 //! A machine that runs commands: the seam between whoever builds and whatever machine.
 
+mod address;
+mod basic_auth;
+mod debug_line;
+mod env;
 mod exec;
+mod exec_form;
+mod exec_status;
+mod file_mode;
+mod form;
+mod ls;
+mod paths;
+mod process_state;
+mod routes;
 
 use std::pin::Pin;
 
@@ -9,7 +21,23 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 
+pub use address::{base_url, go_tls_name, tls_name};
+pub use basic_auth::{GO_USER, basic_auth, has_password, parse_basic_auth};
+pub use debug_line::{debug_line, go_quote, is_secret};
+pub use env::{EnvStyle, Environment, apply_path, windows_compiler_path};
 pub use exec::{Exec, ExecEvent, ExecOutcome, ExecOutput, ExecStream, Program};
+pub use exec_form::{exec_form, parse_exec};
+pub use exec_status::{ExecReport, ExecState, LeaseReport};
+pub use file_mode::FileMode;
+#[cfg(any(test, feature = "testing"))]
+pub use form::fuzz_form;
+pub use form::{Form, MAX_FORM_BYTES, Params, parse_bool};
+#[cfg(any(test, feature = "testing"))]
+pub use ls::fuzz_ls;
+pub use ls::{LsRecord, MAX_LINE_BYTES};
+pub use paths::{PathStyle, WirePath, clean, is_dir_of_2020, is_entry_of_2020};
+pub use process_state::{signal_name, signal_number};
+pub use routes::{COORDINATOR_VERSION, Route, VERSION, header, param, trailer};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ExecId;
