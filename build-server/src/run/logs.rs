@@ -79,6 +79,18 @@ impl Logs {
         Ok(stream(reader, path.clone()))
     }
 
+    /// Where the last `lines` lines of the output of an attempt begin, as a byte offset.
+    ///
+    /// # Errors
+    /// When there is no such log, or it cannot be read.
+    pub fn tail(&self, build: &BuildId, exec: &ExecId, lines: u64) -> Result<u64> {
+        let path = self.path(build, exec);
+        let failed = |error| Error::from(error).while_doing(format!("read {}", path.display()));
+        let log = LiveLog::open(&path).map_err(failed)?;
+        let reader = log.reader(Position::Last(lines)).map_err(failed)?;
+        Ok(reader.offset())
+    }
+
     /// Opens the log of an attempt to go on where it ends.
     pub(crate) fn append(&self, build: &BuildId, exec: &ExecId) -> Result<OpenLog> {
         let path = self.path(build, exec);

@@ -20,6 +20,7 @@ use build_core::recipe::Tree;
 use build_core::work::WorkItem;
 
 pub use checkouts::GitCheckouts;
+pub use tree::WorkTree;
 pub use watch::GitSource;
 
 /// Reads and packs commits.

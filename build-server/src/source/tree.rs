@@ -15,9 +15,16 @@ pub(super) struct CommitTree {
     pub(super) commit: CommitHash,
 }
 
-/// Files as they lie in a work tree.
-pub(super) struct WorkTree {
+/// Files as they lie in a directory, committed or not.
+pub struct WorkTree {
     pub(super) top: PathBuf,
+}
+
+impl WorkTree {
+    /// The files below `top`.
+    pub fn at(top: impl Into<PathBuf>) -> Self {
+        Self { top: top.into() }
+    }
 }
 
 fn too_large(path: &str, size: u64, max_bytes: u64) -> Error {
