@@ -229,10 +229,11 @@ impl Project {
     /// The second parent that few commits have: another branch, or with the
     /// fault something that nobody ever sees.
     fn merged_parent(&mut self, world: &World) -> Option<String> {
-        if !self.rng.chance(2_000) {
+        let unseen = world.has(Fault::Placeholders);
+        if !self.rng.chance(if unseen { 100_000 } else { 2_000 }) {
             return None;
         }
-        if world.has(Fault::Placeholders) {
+        if unseen {
             return Some(self.rng.hash());
         }
         self.branches

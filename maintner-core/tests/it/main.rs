@@ -1,0 +1,6 @@
+//! Integration tests: one program, one module for each subject.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod damage;
+mod oracle;
+mod reference;
