@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use build_core::clock::Timestamp;
 use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 use build_core::{Error, ErrorKind, Result};
@@ -85,12 +84,12 @@ pub(super) fn fenced(expected: Seq, head: Seq) -> Error {
 
 #[async_trait]
 impl EventLog for MemoryStore {
-    async fn append(&self, expected: Seq, at: Timestamp, batch: Vec<NewEvent>) -> Result<Seq> {
+    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
         let mut state = self.state();
         if state.head() != expected {
             return Err(fenced(expected, state.head()));
         }
-        for NewEvent { build, event } in batch {
+        for NewEvent { at, build, event } in batch {
             let seq = Seq(state.head().0 + 1);
             state.push(Recorded {
                 seq,

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use build_core::Result;
 use build_core::buildlet::ByteStream;
-use build_core::clock::Timestamp;
 use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 
@@ -43,7 +42,7 @@ pub trait EventLog: Send + Sync {
     /// coordinator has written, and the caller's picture is out of date.
     /// [`build_core::ErrorKind::Limit`] when the disk is full, [`build_core::ErrorKind::Corrupt`] when the file is damaged.
     /// Nothing of the batch is in the log then.
-    async fn append(&self, expected: Seq, at: Timestamp, batch: Vec<NewEvent>) -> Result<Seq>;
+    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq>;
 
     /// Position of the last event; `Seq(0)` when there is none.
     ///

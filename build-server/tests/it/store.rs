@@ -63,6 +63,7 @@ fn item(n: u64) -> WorkItem {
 
 fn new(n: u64, event: BuildEvent) -> NewEvent {
     NewEvent {
+        at: at(2),
         build: build(n),
         event,
     }
@@ -119,7 +120,7 @@ fn story(n: u64) -> Vec<NewEvent> {
 async fn append_all(store: &dyn Both, batches: Vec<Vec<NewEvent>>) -> Seq {
     let mut head = store.head().await.unwrap();
     for batch in batches {
-        head = store.append(head, at(2), batch).await.unwrap();
+        head = store.append(head, batch).await.unwrap();
     }
     head
 }
@@ -148,7 +149,7 @@ async fn a_writer_with_an_old_picture_is_fenced_off() {
     let world = World::new().await;
     for store in &world.stores {
         let head = append_all(&**store, vec![vec![queued(1)]]).await;
-        let late = store.append(Seq(0), at(3), vec![queued(2)]).await;
+        let late = store.append(Seq(0), vec![queued(2)]).await;
         assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(store.head().await.unwrap(), head);
     }
@@ -163,10 +164,10 @@ async fn a_second_process_is_fenced_by_the_file() {
         .await
         .unwrap();
     append_all(&**first, vec![vec![queued(1)]]).await;
-    let late = second.append(Seq(0), at(3), vec![queued(2)]).await;
+    let late = second.append(Seq(0), vec![queued(2)]).await;
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
-    second.append(Seq(1), at(3), vec![queued(2)]).await.unwrap();
-    let old = first.append(Seq(1), at(3), vec![queued(3)]).await;
+    second.append(Seq(1), vec![queued(2)]).await.unwrap();
+    let old = first.append(Seq(1), vec![queued(3)]).await;
     assert_eq!(old.unwrap_err().kind(), ErrorKind::Conflict);
 }
 
@@ -174,7 +175,7 @@ async fn a_second_process_is_fenced_by_the_file() {
 async fn appends_that_wait_together_are_committed_in_order() {
     let world = World::new().await;
     for store in &world.stores {
-        let appends = (0..200u64).map(|n| store.append(Seq(n), at(2), vec![queued(n)]));
+        let appends = (0..200u64).map(|n| store.append(Seq(n), vec![queued(n)]));
         let done = futures::future::join_all(appends).await;
         let heads: Vec<_> = done.into_iter().map(|seq| seq.unwrap().0).collect();
         assert_eq!(heads, (1..=200).collect::<Vec<_>>());
@@ -273,7 +274,7 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
     let store = SqliteStore::open(&path, small).await.unwrap();
     let mut head = Seq(0);
     let error = loop {
-        match store.append(head, at(2), story(head.0)).await {
+        match store.append(head, story(head.0)).await {
             Ok(seq) => head = seq,
             Err(error) => break error,
         }
@@ -287,7 +288,7 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
         .await
         .unwrap();
     assert_eq!(everything(&store).await.len() as u64, head.0);
-    store.append(head, at(3), story(head.0)).await.unwrap();
+    store.append(head, story(head.0)).await.unwrap();
 }
 
 #[tokio::test]
@@ -297,9 +298,9 @@ async fn appends_go_on_when_there_is_room_again() {
     let small = SqliteOptions::default().max_bytes(200_000);
     let store = SqliteStore::open(&path, small).await.unwrap();
     let large: Vec<_> = (0..5_000).map(queued).collect();
-    let error = store.append(Seq(0), at(2), large).await.unwrap_err();
+    let error = store.append(Seq(0), large).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
-    assert_eq!(store.append(Seq(0), at(2), story(1)).await.unwrap(), Seq(4));
+    assert_eq!(store.append(Seq(0), story(1)).await.unwrap(), Seq(4));
 }
 
 #[tokio::test]
@@ -347,11 +348,7 @@ async fn a_data_directory_has_one_owner_and_any_number_of_readers() {
     let store = Store::open(dir.path()).await.unwrap();
     let second = Store::open(dir.path()).await.err().unwrap();
     assert_eq!(second.kind(), ErrorKind::Conflict);
-    store
-        .events()
-        .append(Seq(0), at(1), story(1))
-        .await
-        .unwrap();
+    store.events().append(Seq(0), story(1)).await.unwrap();
     let reader = Store::open_to_read(dir.path()).await.unwrap();
     assert!(reader.build(&build(1)).await.unwrap().is_some());
     assert!(reader.rebuild().await.is_err());

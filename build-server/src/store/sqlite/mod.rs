@@ -63,7 +63,6 @@ struct Waiting {
 
 struct Batch {
     expected: Seq,
-    at: Timestamp,
     events: Vec<NewEvent>,
 }
 
@@ -258,11 +257,11 @@ fn number(mut head: Seq, batches: Vec<Batch>) -> (Vec<Recorded>, Vec<Result<Seq>
             answers.push(Err(fenced(batch.expected, head)));
             continue;
         }
-        for NewEvent { build, event } in batch.events {
+        for NewEvent { at, build, event } in batch.events {
             head = Seq(head.0 + 1);
             events.push(Recorded {
                 seq: head,
-                at: batch.at,
+                at,
                 build,
                 event,
             });
@@ -283,15 +282,11 @@ fn again(error: &Error) -> Error {
 
 #[async_trait]
 impl EventLog for SqliteStore {
-    async fn append(&self, expected: Seq, at: Timestamp, batch: Vec<NewEvent>) -> Result<Seq> {
+    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
         let writer = self.writer()?;
         let (answer, mut answered) = oneshot::channel();
         let events = batch;
-        let batch = Batch {
-            expected,
-            at,
-            events,
-        };
+        let batch = Batch { expected, events };
         self.waiting().push(Waiting { batch, answer });
         tokio::select! {
             biased;
