@@ -13,7 +13,7 @@ use build_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
 use super::handle::{Handle, REQUESTS};
-use super::{Coordinator, Parts};
+use super::{AnyPolicy, Coordinator, Parts};
 use crate::source::{Checkouts, GitCheckouts};
 use crate::store::Store;
 
@@ -105,11 +105,14 @@ impl CoordinatorBuilder {
             None => Arc::new(GitCheckouts::new(store.dir()?.join("git"))),
         };
         let (sender, requests) = mpsc::channel(REQUESTS);
+        let names = builders.iter().map(|builder| builder.name.clone());
+        let (handle, head) = Handle::new(sender, &store, names.collect())?;
         Ok(Coordinator {
-            handle: Handle::new(sender, &store)?,
+            handle,
             requests,
+            head,
             parts: Parts {
-                policy: self.policy.unwrap_or_else(|| Box::new(DefaultPolicy)),
+                policy: AnyPolicy(self.policy.unwrap_or_else(|| Box::new(DefaultPolicy))),
                 pools: self.pools,
                 sources: self.sources,
                 recipe,

@@ -8,13 +8,12 @@ use build_core::buildlet::ByteStream;
 use build_core::event::{Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName};
 use build_core::plan::Unit;
-use build_core::pool::MachineStatus;
 use build_core::work::WorkItem;
 use build_core::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::record::BuildRow;
+use super::status::FarmStatus;
 use crate::run::Logs;
 use crate::store::{EventLog, Records, Store};
 
@@ -32,14 +31,15 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
+    builders: Arc<[BuilderName]>,
     logs: Logs,
     head: watch::Receiver<Seq>,
-    news: Arc<watch::Sender<Seq>>,
 }
 
 /// A question to the task that owns the dispatcher.
 pub(super) enum Request {
     Submit {
+        build: BuildId,
         item: Box<WorkItem>,
         builder: BuilderName,
         answer: oneshot::Sender<Result<BuildId>>,
@@ -54,33 +54,36 @@ pub(super) enum Request {
     },
 }
 
-/// What the farm does at present.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct FarmStatus {
-    /// Every machine of every pool.
-    pub machines: Vec<MachineStatus>,
-    /// Builds that are open, oldest first.
-    pub builds: Vec<BuildRow>,
-    /// Why nothing new begins, if so: the event log cannot be written.
-    pub stalled: Option<String>,
-}
-
 fn stopped() -> Error {
     Error::new(ErrorKind::Unavailable, "the coordinator does not run")
 }
 
 impl Handle {
-    pub(super) fn new(requests: mpsc::Sender<Request>, store: &Store) -> Result<Self> {
+    /// The handle, and through what it learns where the log ends.
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        store: &Store,
+        builders: Vec<BuilderName>,
+    ) -> Result<(Self, watch::Sender<Seq>)> {
         let (news, head) = watch::channel(Seq(0));
-        Ok(Self {
+        let handle = Self {
             requests,
             events: store.events().clone(),
             records: store.records().clone(),
+            builders: builders.into(),
             logs: Logs::new(store.dir()?.join("logs")),
             head,
-            news: Arc::new(news),
-        })
+        };
+        Ok((handle, news))
+    }
+
+    pub(super) fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// The names of the builders.
+    pub fn builders(&self) -> &[BuilderName] {
+        &self.builders
     }
 
     /// Asks for a build of a commit on a builder. It is recorded when this returns.
@@ -89,8 +92,13 @@ impl Handle {
     /// [`ErrorKind::NotFound`] when there is no such builder, [`ErrorKind::Unavailable`] when the
     /// coordinator does not run.
     pub async fn submit(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
+        if !self.builders.contains(builder) {
+            let text = format!("there is no builder called {builder}");
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
         let (answer, answered) = oneshot::channel();
         let request = Request::Submit {
+            build: self.new_id().await?,
             item: Box::new(item),
             builder: builder.clone(),
             answer,
@@ -178,6 +186,17 @@ impl Handle {
                 ErrorKind::NotFound,
                 format!("build {build} has no log of {unit}"),
             )),
+        }
+    }
+
+    async fn new_id(&self) -> Result<BuildId> {
+        loop {
+            let drawn = getrandom::u64();
+            let bits = drawn.map_err(|e| Error::caused_by(ErrorKind::Bug, "draw a build id", e))?;
+            let id = BuildId::from_bits(bits);
+            if self.records.build(&id).await?.is_none() {
+                return Ok(id);
+            }
         }
     }
 

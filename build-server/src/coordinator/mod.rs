@@ -4,36 +4,63 @@
 //! [`build_core::dispatch::Dispatcher`], appends the events it answers with, and then has its
 //! commands carried out by [`crate::run`].
 
+mod actor;
 mod builder;
+mod find;
 mod handle;
+mod status;
 
 pub use builder::CoordinatorBuilder;
-pub use handle::{EventStream, FarmStatus, Handle};
+pub use handle::{EventStream, Handle};
+pub use status::FarmStatus;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use build_core::clock::Clock;
+use build_core::clock::{Clock, Timestamp};
+use build_core::dispatch::Dispatcher;
+use build_core::event::Seq;
 use build_core::pool::Pool;
 use build_core::recipe::Recipe;
-use build_core::schedule::Policy;
+use build_core::schedule::{Machine, Policy, Rank, Reason, Waiter};
 use build_core::work::{Builder, WorkSource};
 use build_core::{Error, ErrorKind, Result};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::actor::Actor;
+use crate::run::{Means, Runner};
 use crate::source::Checkouts;
 use crate::store::Store;
+use crate::supervise::Supervisor;
+
+/// How long tasks may take to end once the dispatcher has.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// Everything a farm needs, put together; made by [`Coordinator::builder`].
 pub struct Coordinator {
     parts: Parts,
     handle: Handle,
     requests: mpsc::Receiver<handle::Request>,
+    head: watch::Sender<Seq>,
+}
+
+/// Whichever policy was chosen.
+struct AnyPolicy(Box<dyn Policy>);
+
+impl Policy for AnyPolicy {
+    fn rank(&self, item: &Waiter, now: Timestamp) -> Rank {
+        self.0.rank(item, now)
+    }
+
+    fn fits(&self, item: &Waiter, machine: &Machine) -> Result<(), Reason> {
+        self.0.fits(item, machine)
+    }
 }
 
 /// What a coordinator is made of.
 struct Parts {
-    policy: Box<dyn Policy>,
+    policy: AnyPolicy,
     pools: Vec<Arc<dyn Pool>>,
     sources: Vec<Arc<dyn WorkSource>>,
     recipe: Arc<dyn Recipe>,
@@ -71,17 +98,44 @@ impl Coordinator {
     /// # Errors
     /// As [`Coordinator::run`].
     pub async fn run_until(self, soon: CancellationToken, now: CancellationToken) -> Result<()> {
-        let Self {
-            parts,
-            handle,
-            requests,
-        } = self;
-        drop((parts.policy, parts.pools, parts.sources, parts.recipe));
-        drop((parts.checkouts, parts.builders, parts.store, parts.clock));
-        drop((handle, requests, soon, now));
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "this version cannot run builds yet",
-        ))
+        let tasks = Supervisor::new("coordinator");
+        let find = tasks.group("find");
+        for source in self.parts.sources {
+            let names = self.handle.builders().to_vec();
+            let finding = find::find(source, self.handle.clone(), names);
+            let token = find.token().clone();
+            find.spawn("source", async move {
+                token.run_until_cancelled(finding).await;
+            });
+        }
+        let means = Means {
+            pools: self.parts.pools.clone(),
+            recipe: self.parts.recipe,
+            checkouts: self.parts.checkouts,
+            store: self.parts.store.clone(),
+            logs: self.handle.logs().clone(),
+        };
+        let actor = Actor {
+            dispatcher: Dispatcher::new(self.parts.policy, self.parts.builders, secret()?),
+            runner: Runner::new(means),
+            events: self.parts.store.events().clone(),
+            pools: self.parts.pools,
+            clock: self.parts.clock,
+            tasks: tasks.clone(),
+            head: self.head,
+        };
+        let ended = actor.run(self.requests, soon, now).await;
+        if let Err(error) = tasks.drain(DRAIN).await {
+            tracing::warn!(%error, "the coordinator has ended");
+        }
+        ended
     }
+}
+
+/// What lease ids and nonces are derived from; new at each start.
+fn secret() -> Result<[u8; 32]> {
+    let mut key = [0; 32];
+    let drawn = getrandom::fill(&mut key);
+    drawn.map_err(|e| Error::caused_by(ErrorKind::Bug, "draw a secret", e))?;
+    Ok(key)
 }

@@ -1,5 +1,167 @@
 //! Carries out the engine's commands on leases, through `trait Buildlet` alone.
+//!
+//! Every command may be given twice, and after a restart: what is done already is found out,
+//! not done again. The coordinator calls [`Runner::carry_out`], one task for each command.
 
+mod caches;
+mod keep;
+mod leases;
 mod logs;
+mod prepare;
+mod renew;
+mod units;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use build_core::dispatch::{Failure, Input, Reply};
+use build_core::engine::{Command, CommandKey};
+use build_core::pool::Pool;
+use build_core::recipe::Recipe;
+use build_core::{Error, ErrorKind, Result};
 
 pub use logs::Logs;
+pub(crate) use renew::{RENEW_EVERY, Silent};
+
+use self::leases::Leases;
+use self::prepare::Packing;
+use self::units::Ordered;
+use crate::source::Checkouts;
+use crate::store::Store;
+
+/// Whoever carries out commands. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Runner(Arc<Inner>);
+
+struct Inner {
+    pools: Vec<Arc<dyn Pool>>,
+    recipe: Arc<dyn Recipe>,
+    checkouts: Arc<dyn Checkouts>,
+    store: Store,
+    logs: Logs,
+    leases: Leases,
+    packing: Packing,
+    /// Commands that were ordered to end, whether they run by now or not.
+    ordered: Ordered,
+}
+
+/// What a runner works with.
+pub(crate) struct Means {
+    pub(crate) pools: Vec<Arc<dyn Pool>>,
+    pub(crate) recipe: Arc<dyn Recipe>,
+    pub(crate) checkouts: Arc<dyn Checkouts>,
+    pub(crate) store: Store,
+    pub(crate) logs: Logs,
+}
+
+impl Runner {
+    pub(crate) fn new(means: Means) -> Self {
+        Self(Arc::new(Inner {
+            pools: means.pools,
+            recipe: means.recipe,
+            checkouts: means.checkouts,
+            store: means.store,
+            logs: means.logs,
+            leases: Leases::default(),
+            packing: Packing::default(),
+            ordered: Ordered::default(),
+        }))
+    }
+
+    /// Carries out a command and says how that went. Bounded in time.
+    pub(crate) async fn carry_out(&self, command: Command) -> Input {
+        let key = command.key();
+        let limit = deadline(&command);
+        let unit_log = match &command {
+            Command::Run { build, exec, .. } => exec.id.clone().map(|id| (build.clone(), id)),
+            _ => None,
+        };
+        let done = match tokio::time::timeout(limit, self.act(command)).await {
+            Ok(done) => done,
+            Err(_) => Err(overdue(&key, limit)),
+        };
+        match done {
+            Ok(reply) => Input::Done(key, reply),
+            Err(error) => {
+                tracing::warn!(command = ?key, error = error.chain(), "command failed");
+                let mut failure = Failure::from(&error);
+                failure.output_bytes =
+                    unit_log.map_or(0, |(build, id)| self.0.logs.len(&build, &id));
+                Input::Failed(key, failure)
+            }
+        }
+    }
+
+    async fn act(&self, command: Command) -> Result<Reply> {
+        let inner = &self.0;
+        match command {
+            Command::Plan { item, builder, .. } => {
+                let tree = inner.checkouts.tree(&item).await?;
+                let plan = inner.recipe.plan(&item, &builder, &*tree).await?;
+                Ok(Reply::Planned(plan))
+            }
+            Command::Acquire { request, .. } => inner.acquire(&request).await,
+            Command::Adopt { build, record } => inner.adopt(&build, &record).await,
+            Command::Prepare {
+                build,
+                lease,
+                base,
+                item,
+                builder,
+                depth,
+                caches,
+            } => {
+                let work = prepare::Work {
+                    build: &build,
+                    item: &item,
+                    builder: &builder,
+                    depth,
+                };
+                inner.prepare(&lease, base, &work, &caches).await
+            }
+            Command::Run {
+                build,
+                lease,
+                unit,
+                exec,
+                tools,
+                ..
+            } => inner.run(&build, &lease, &unit, exec, &tools).await,
+            Command::Kill { lease, exec, .. } => inner.kill(&lease, &exec).await,
+            Command::Keep {
+                lease, artifacts, ..
+            } => inner.keep(&lease, &artifacts).await,
+            Command::Release {
+                lease,
+                item,
+                builder,
+                caches,
+                ..
+            } => {
+                inner
+                    .release(&lease, &item, builder.as_ref(), &caches)
+                    .await
+            }
+            other => {
+                let text = format!("no way to carry out {:?}", other.key());
+                Err(Error::new(ErrorKind::Unsupported, text))
+            }
+        }
+    }
+}
+
+/// Shorter than the dispatcher's patience, so that the answer comes before it asks again.
+fn deadline(command: &Command) -> Duration {
+    const MINUTE: Duration = Duration::from_secs(60);
+    match command {
+        Command::Run { exec, .. } => exec.timeout.unwrap_or_default() + 8 * MINUTE,
+        Command::Prepare { .. } | Command::Keep { .. } => 55 * MINUTE,
+        Command::Acquire { .. } => 9 * MINUTE,
+        _ => 4 * MINUTE,
+    }
+}
+
+fn overdue(key: &CommandKey, limit: Duration) -> Error {
+    let text = format!("{key:?} took longer than {} s", limit.as_secs());
+    Error::new(ErrorKind::TimedOut, text)
+}

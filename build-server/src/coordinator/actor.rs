@@ -1,0 +1,325 @@
+//! The task that owns the dispatcher: takes what happened, appends, has commands carried out.
+
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use build_core::clock::{Clock, Timestamp};
+use build_core::dispatch::{Dispatcher, Effect, Failure, Input};
+use build_core::engine::{Command, CommandKey};
+use build_core::event::{BuildEvent, NewEvent, Seq};
+use build_core::ids::BuildId;
+use build_core::pool::Pool;
+use build_core::schedule::Machine;
+use build_core::{Error, ErrorKind, Result};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::handle::Request;
+use super::status::FarmStatus;
+use crate::run::{RENEW_EVERY, Runner, Silent};
+use crate::store::EventLog;
+use crate::supervise::Supervisor;
+
+/// Answers that wait for the dispatcher; commands that end meanwhile wait with theirs.
+const ANSWERS: usize = 1024;
+/// How often pools are asked which machines they have.
+const LOOK_AT_POOLS: Duration = Duration::from_secs(1);
+/// How long machines may take to be given back at a stop.
+const WIND_DOWN: Duration = Duration::from_secs(60);
+
+/// The dispatcher and everything it acts through.
+pub(super) struct Actor {
+    pub(super) dispatcher: Dispatcher,
+    pub(super) runner: Runner,
+    pub(super) events: Arc<dyn EventLog>,
+    pub(super) pools: Vec<Arc<dyn Pool>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) tasks: Supervisor,
+    /// Where the log ends, for whoever follows it.
+    pub(super) head: watch::Sender<Seq>,
+}
+
+struct Turning {
+    actor: Actor,
+    answers: mpsc::Sender<Input>,
+    /// Commands that are being carried out.
+    active: HashSet<CommandKey>,
+    append: Option<BoxFuture<'static, Appended>>,
+    /// Builds whose first event is not durable yet, and who waits for it.
+    submitted: Vec<(BuildId, oneshot::Sender<Result<BuildId>>)>,
+    wake: Option<Instant>,
+    machines: Vec<Machine>,
+    failed: Option<Error>,
+}
+
+/// How an append went.
+struct Appended {
+    batch: u64,
+    begun: Vec<BuildId>,
+    end: Result<Seq>,
+}
+
+impl Actor {
+    /// Goes on with the open builds, then serves requests until `soon` is canceled and all
+    /// machines are given back, or until `now` is canceled.
+    pub(super) async fn run(
+        self,
+        mut requests: mpsc::Receiver<Request>,
+        soon: CancellationToken,
+        now: CancellationToken,
+    ) -> Result<()> {
+        let (answers, mut answered) = mpsc::channel(ANSWERS);
+        let mut turning = Turning {
+            actor: self,
+            answers,
+            active: HashSet::new(),
+            append: None,
+            submitted: Vec::new(),
+            wake: None,
+            machines: Vec::new(),
+            failed: None,
+        };
+        turning.restore().await?;
+        turning.start_renewing();
+        let mut look = interval(LOOK_AT_POOLS);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut deadline: Option<Instant> = None;
+        while turning.goes_on(deadline) {
+            let wake = turning.wake;
+            tokio::select! {
+                biased;
+                () = now.cancelled() => break,
+                () = soon.cancelled(), if deadline.is_none() => {
+                    deadline = Some(Instant::now() + WIND_DOWN);
+                    turning.take(Input::Stop);
+                }
+                appended = turning.appended() => turning.record(appended).await,
+                Some(input) = answered.recv() => turning.answer(input),
+                Some(request) = requests.recv(), if deadline.is_none() => turning.request(request),
+                () = until(wake) => {
+                    turning.wake = None;
+                    turning.take(Input::Tick);
+                }
+                _ = look.tick() => turning.look_at_pools(),
+                () = until(deadline) => break,
+            }
+        }
+        turning.failed.map_or(Ok(()), Err)
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Turning {
+    /// While nothing has failed and, at a stop, something is left to do.
+    fn goes_on(&self, deadline: Option<Instant>) -> bool {
+        let stopped =
+            deadline.is_some() && self.append.is_none() && self.actor.dispatcher.is_idle();
+        self.failed.is_none() && !stopped
+    }
+
+    fn now(&self) -> Timestamp {
+        self.actor.clock.now()
+    }
+
+    async fn restore(&mut self) -> Result<()> {
+        let events = self.actor.events.read_open().await?;
+        let head = self.actor.events.head().await?;
+        self.actor.head.send_replace(head);
+        let now = self.now();
+        self.look_at_pools();
+        let restored = self.actor.dispatcher.restore(events, now);
+        for damaged in &restored.damaged {
+            tracing::error!(error = damaged.chain(), "a build is left alone");
+        }
+        self.act(restored.effects);
+        Ok(())
+    }
+
+    fn start_renewing(&self) {
+        let (runner, answers) = (self.actor.runner.clone(), self.answers.clone());
+        let token = self.actor.tasks.token().clone();
+        let renewing = async move {
+            let mut rounds = interval(RENEW_EVERY);
+            rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut silent = Silent::default();
+            loop {
+                rounds.tick().await;
+                for lost in runner.renew_all(&mut silent).await {
+                    // The dispatcher has ended, and with it this task soon.
+                    let _ = answers.send(lost).await;
+                }
+            }
+        };
+        self.actor.tasks.spawn("renew", async move {
+            token.run_until_cancelled(renewing).await;
+        });
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.now();
+        let effects = self.actor.dispatcher.handle(input, now);
+        self.act(effects);
+    }
+
+    fn act(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Append { batch, events } => self.begin_append(batch, events),
+                Effect::Do(command) => self.carry_out(*command),
+                Effect::WakeAt(time) => {
+                    self.wake = Some(Instant::now() + time.since(self.now()));
+                }
+                other => tracing::error!(effect = ?other, "no way to carry this out"),
+            }
+        }
+    }
+
+    fn begin_append(&mut self, batch: u64, events: Vec<NewEvent>) {
+        let log = self.actor.events.clone();
+        let expected = *self.actor.head.borrow();
+        let append = async move {
+            let is_first = |e: &&NewEvent| matches!(e.event, BuildEvent::Queued { .. });
+            let begun = events
+                .iter()
+                .filter(is_first)
+                .map(|e| e.build.clone())
+                .collect();
+            let end = log.append(expected, events).await;
+            Appended { batch, begun, end }
+        };
+        self.append = Some(append.boxed());
+    }
+
+    async fn appended(&mut self) -> Appended {
+        match &mut self.append {
+            Some(append) => {
+                let appended = append.await;
+                self.append = None;
+                appended
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn record(&mut self, appended: Appended) {
+        let Appended { batch, begun, end } = appended;
+        match end {
+            Ok(head) => {
+                self.actor.head.send_replace(head);
+                self.answer_submitters(&begun);
+                self.take(Input::Recorded { batch });
+            }
+            Err(error) => self.not_recorded(batch, error).await,
+        }
+    }
+
+    /// The events are not in the log if it still ends where it did; else nobody knows what is.
+    async fn not_recorded(&mut self, batch: u64, error: Error) {
+        let expected = *self.actor.head.borrow();
+        let moved = matches!(self.actor.events.head().await, Ok(head) if head != expected);
+        if moved || error.kind() == ErrorKind::Conflict {
+            self.failed = Some(error.while_doing("record what happened"));
+            return;
+        }
+        tracing::error!(error = error.chain(), "cannot record, nothing new begins");
+        let text = error.chain();
+        self.take(Input::AppendFailed { batch, text });
+    }
+
+    fn answer_submitters(&mut self, begun: &[BuildId]) {
+        for (build, answer) in self
+            .submitted
+            .extract_if(.., |(build, _)| begun.contains(build))
+        {
+            // Whoever asked may have gone; the build goes on.
+            let _ = answer.send(Ok(build));
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        let key = command.key();
+        if !self.active.insert(key.clone()) {
+            return;
+        }
+        let (runner, answers) = (self.actor.runner.clone(), self.answers.clone());
+        self.actor.tasks.spawn("command", async move {
+            let done = AssertUnwindSafe(runner.carry_out(command)).catch_unwind();
+            let input = done.await.unwrap_or_else(|_| panicked(key));
+            // The dispatcher has ended: the next one asks again.
+            let _ = answers.send(input).await;
+        });
+    }
+
+    fn answer(&mut self, input: Input) {
+        if let Input::Done(key, _) | Input::Failed(key, _) = &input {
+            self.active.remove(key);
+        }
+        self.take(input);
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Submit {
+                build,
+                item,
+                builder,
+                answer,
+            } => {
+                self.submitted.push((build.clone(), answer));
+                let item = *item;
+                self.take(Input::Submit {
+                    build,
+                    item,
+                    builder,
+                });
+            }
+            Request::Cancel { build, by, answer } => {
+                let canceled = self.cancel(build, by);
+                // Whoever asked may have gone.
+                let _ = answer.send(canceled);
+            }
+            Request::Status { answer } => {
+                let status = FarmStatus {
+                    machines: self.actor.pools.iter().flat_map(|p| p.status()).collect(),
+                    stalled: self.actor.dispatcher.stalled().map(str::to_owned),
+                };
+                // Whoever asked may have gone.
+                let _ = answer.send(status);
+            }
+        }
+    }
+
+    fn cancel(&mut self, build: BuildId, by: String) -> Result<()> {
+        let state = self.actor.dispatcher.build(&build);
+        if state.is_none_or(|state| state.outcome().is_some()) {
+            let text = format!("build {build} is not running or waiting");
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        self.take(Input::Cancel { build, by });
+        Ok(())
+    }
+
+    fn look_at_pools(&mut self) {
+        let machines: Vec<_> = self.actor.pools.iter().flat_map(|p| p.machines()).collect();
+        if machines != self.machines {
+            self.machines.clone_from(&machines);
+            self.take(Input::Machines(machines));
+        }
+    }
+}
+
+fn panicked(key: CommandKey) -> Input {
+    let failure = Failure::from(&Error::new(ErrorKind::Bug, "the command panicked"));
+    Input::Failed(key, failure)
+}

@@ -1,0 +1,274 @@
+//! Runs commands: started detached, followed into the log, found again after a restart.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome, ExecStream};
+use build_core::dispatch::{Listing, Reply};
+use build_core::event::{BuildEvent, Recorded, Seq, UnitEnd};
+use build_core::ids::{BuildId, ExecId, LeaseId};
+use build_core::plan::{Part, Unit};
+use build_core::shard::Durations;
+use build_core::{Error, ErrorKind, Result};
+use futures::{StreamExt, TryStreamExt};
+use tokio::time::{Instant, sleep};
+
+use super::Inner;
+use super::leases::Held;
+use super::logs::OpenLog;
+
+/// How long output may be out of reach before the machine counts as lost: by then its lease
+/// has run out as well.
+const OUT_OF_REACH: Duration = Duration::from_secs(60);
+/// Between two attempts to reach it.
+const REACH_AGAIN: Duration = Duration::from_millis(200);
+/// How long a full disk may keep output from being written; it waits on the machine meanwhile.
+const DISK_FULL: Duration = Duration::from_secs(5 * 60);
+/// Longest list of tests, in bytes.
+const MAX_LISTING: usize = 16 << 20;
+/// Earlier builds that are asked how long tests took.
+const PAST_BUILDS: usize = 3;
+
+/// Says of each word whether it is no program on `PATH`.
+const MISSING: &str = "for tool do command -v \"$tool\" >/dev/null 2>&1 || echo \"$tool\"; done";
+
+/// Commands that were ordered to end.
+#[derive(Default)]
+pub(super) struct Ordered(Mutex<HashSet<ExecId>>);
+
+impl Ordered {
+    fn insert(&self, id: &ExecId) {
+        // Nothing panics while it holds this lock.
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.insert(id.clone());
+    }
+
+    fn contains(&self, id: &ExecId) -> bool {
+        let ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.contains(id)
+    }
+
+    fn remove(&self, id: &ExecId) {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.remove(id);
+    }
+}
+
+impl Inner {
+    pub(super) async fn run(
+        &self,
+        build: &BuildId,
+        lease: &LeaseId,
+        unit: &Unit,
+        exec: Exec,
+        tools: &[String],
+    ) -> Result<Reply> {
+        let held = self.leases.find(lease)?;
+        let id = exec.id.clone().ok_or_else(|| {
+            let text = format!("the command of {unit} in build {build} has no id");
+            Error::new(ErrorKind::Bug, text)
+        })?;
+        *held.running.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((build.clone(), id.clone()));
+        let mut log = self.logs.append(build, &id)?;
+        let followed = held
+            .unless_over(self.follow(&held, exec, tools, &id, &mut log))
+            .await;
+        *held.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let end = followed?;
+        log.sync()?;
+        let output_bytes = log.len();
+        drop(log);
+        self.ordered.remove(&id);
+        let is_list = unit.part == Part::List && end == UnitEnd::Exited(ExecOutcome::Ok);
+        let listing = match is_list {
+            true => Some(self.listing(build, unit, &id).await?),
+            false => None,
+        };
+        Ok(Reply::Ran {
+            end,
+            output_bytes,
+            listing,
+        })
+    }
+
+    async fn follow(
+        &self,
+        held: &Held,
+        exec: Exec,
+        tools: &[String],
+        id: &ExecId,
+        log: &mut OpenLog,
+    ) -> Result<UnitEnd> {
+        let buildlet = held.buildlet();
+        if !is_started(buildlet, id).await? {
+            if self.ordered.contains(id) {
+                return Ok(UnitEnd::Exited(ExecOutcome::Killed));
+            }
+            if let Some(tool) = missing_tool(buildlet, &exec, tools).await? {
+                return Ok(UnitEnd::MissingTool(tool));
+            }
+            buildlet.start(exec).await?;
+        }
+        // The order may have come while it was being started.
+        if self.ordered.contains(id) {
+            buildlet.kill(id).await?;
+        }
+        let outcome = follow_output(buildlet, id, log).await?;
+        Ok(UnitEnd::Exited(outcome))
+    }
+
+    pub(super) async fn kill(&self, lease: &LeaseId, exec: &ExecId) -> Result<Reply> {
+        let held = self.leases.find(lease)?;
+        self.ordered.insert(exec);
+        match held.buildlet().kill(exec).await {
+            // Not started yet: then it will not be.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Reply::Killed),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Reply::Killed),
+        }
+    }
+
+    async fn listing(&self, build: &BuildId, unit: &Unit, id: &ExecId) -> Result<Listing> {
+        let mut output = self.logs.read(build, id, 0, false)?;
+        let mut text = Vec::new();
+        while let Some(piece) = output.try_next().await? {
+            text.extend_from_slice(&piece);
+            if text.len() > MAX_LISTING {
+                let text = format!("{unit} printed more than {MAX_LISTING} bytes of test names");
+                return Err(Error::new(ErrorKind::Limit, text));
+            }
+        }
+        Ok(Listing {
+            text: String::from_utf8_lossy(&text).into_owned(),
+            past: self.past(build, unit).await?,
+        })
+    }
+
+    /// How long tests took before: each test of a shard its share of the shard.
+    async fn past(&self, build: &BuildId, unit: &Unit) -> Result<Durations> {
+        let records = self.store.records();
+        let Some(row) = records.build(build).await? else {
+            return Ok(Durations::default());
+        };
+        let shards = 16 * PAST_BUILDS;
+        let timings = records
+            .timings(&row.item.repo, &row.builder, &unit.step, shards)
+            .await?;
+        let mut builds: Vec<BuildId> = timings.into_iter().map(|timing| timing.build).collect();
+        builds.dedup();
+        let mut samples = Vec::new();
+        for past in builds.iter().take(PAST_BUILDS) {
+            let events = self
+                .store
+                .events()
+                .read_build(past, Seq(0), usize::MAX)
+                .await?;
+            samples.extend(shares(&events, unit));
+        }
+        Ok(Durations::of_samples(samples))
+    }
+}
+
+/// What each test of a step took in one build, as far as its shards passed.
+fn shares(events: &[Recorded], of: &Unit) -> Vec<(String, Duration)> {
+    let mut given: Vec<(&Unit, &[String])> = Vec::new();
+    let mut samples = Vec::new();
+    for recorded in events {
+        match &recorded.event {
+            BuildEvent::Started { unit, tests, .. } if unit.step == of.step => {
+                given.push((unit, tests))
+            }
+            BuildEvent::Ended {
+                unit,
+                end: UnitEnd::Exited(ExecOutcome::Ok),
+                took,
+                ..
+            } => {
+                let tests = given.iter().rev().find(|(started, _)| *started == unit);
+                let tests = tests.map_or(&[][..], |(_, tests)| tests);
+                let share = *took / u32::try_from(tests.len()).unwrap_or(u32::MAX).max(1);
+                samples.extend(tests.iter().map(|test| (test.clone(), share)));
+            }
+            _ => {}
+        }
+    }
+    samples
+}
+
+async fn is_started(buildlet: &dyn Buildlet, id: &ExecId) -> Result<bool> {
+    match buildlet.exec_status(id).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The first of `tools` that is not on the `PATH` the command will see.
+async fn missing_tool(
+    buildlet: &dyn Buildlet,
+    exec: &Exec,
+    tools: &[String],
+) -> Result<Option<String>> {
+    if tools.is_empty() {
+        return Ok(None);
+    }
+    let mut check = Exec::shell(MISSING).arg("missing");
+    check.args.extend(tools.iter().cloned());
+    check.env.clone_from(&exec.env);
+    check.path.clone_from(&exec.path);
+    let output = buildlet.exec(check).await?;
+    Ok(output.text().lines().next().map(str::to_owned))
+}
+
+/// Follows the output into the log, from where the log ends, over broken connections.
+async fn follow_output(
+    buildlet: &dyn Buildlet,
+    id: &ExecId,
+    log: &mut OpenLog,
+) -> Result<ExecOutcome> {
+    let mut reached = Instant::now();
+    loop {
+        let before = log.len();
+        let error = match buildlet.attach(id, before).await {
+            Ok(stream) => match copy(stream, log).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if log.len() > before {
+            reached = Instant::now();
+        }
+        if !error.kind().is_retryable() || reached.elapsed() > OUT_OF_REACH {
+            return Err(error.while_doing(format!("follow the output of {id}")));
+        }
+        sleep(REACH_AGAIN).await;
+    }
+}
+
+async fn copy(mut stream: ExecStream, log: &mut OpenLog) -> Result<ExecOutcome> {
+    while let Some(event) = stream.next().await {
+        match event? {
+            ExecEvent::Output(bytes) => append(log, &bytes).await?,
+            ExecEvent::Ended(outcome) => return Ok(outcome),
+        }
+    }
+    let text = "the output ended before the command did";
+    Err(Error::new(ErrorKind::Unavailable, text))
+}
+
+/// Appends, and waits for room on a full disk; the output stays on the machine meanwhile.
+async fn append(log: &mut OpenLog, bytes: &[u8]) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        match log.append(bytes) {
+            Err(error) if error.kind() == ErrorKind::Limit && begin.elapsed() < DISK_FULL => {
+                tracing::error!(error = error.chain(), "no room for output");
+                sleep(Duration::from_secs(1)).await;
+            }
+            done => return done,
+        }
+    }
+}
