@@ -75,26 +75,58 @@ impl Slots {
         }
     }
 
-    /// Counts that follow from `text[..length]`, whatever this index held: entries that a crash left
-    /// torn, missing or wrong are written again. Returns the newlines in all.
-    pub(super) fn recover(&mut self, text: &Text, length: u64) -> io::Result<u64> {
+    /// The writer's index of `text[..length]` in this file, and the newlines in all. Entries that a
+    /// crash left torn, missing or wrong are written again.
+    pub(super) fn repaired(file: File, text: &Text, length: u64) -> io::Result<(Self, u64)> {
+        let mut slots = Self::File(file);
+        let good = slots.good(text, length)?;
+        if let Self::File(file) = &slots {
+            write_all_at(file, &MAGIC, 0)?;
+            file.set_len((good + 1) * SLOT)?;
+        }
+        let newlines = slots.extend(good, text, length)?;
+        Ok((slots, newlines))
+    }
+
+    /// A reader's index of `text[..length]`, and the newlines in all. The file is only read, because
+    /// a writer may be at it: what is missing or wrong there is counted again in memory.
+    pub(super) fn for_reading(
+        file: Option<File>,
+        text: &Text,
+        length: u64,
+    ) -> io::Result<(Self, u64)> {
+        let mut slots = file.map_or_else(|| Self::Memory(Vec::new()), Self::File);
+        let good = slots.good(text, length)?;
+        if good < length / BLOCK {
+            slots = Self::Memory(
+                (1..=good)
+                    .map(|k| slots.before(k))
+                    .collect::<io::Result<_>>()?,
+            );
+        }
+        let newlines = slots.extend(good, text, length)?;
+        Ok((slots, newlines))
+    }
+
+    /// How many leading entries are right.
+    fn good(&self, text: &Text, length: u64) -> io::Result<u64> {
         let mut good = self.plausible(length / BLOCK)?;
         while good > 0 && !self.agrees(text, good)? {
             good -= 1;
         }
+        Ok(good)
+    }
+
+    /// Adds what follows the first `good` entries; returns the newlines in all.
+    fn extend(&mut self, good: u64, text: &Text, length: u64) -> io::Result<u64> {
         let mut tally = Tally {
             newlines: self.before(good)?,
             length: good * BLOCK,
         };
         let mut buffer = vec![0; BLOCK as usize];
-        if let Self::File(file) = self {
-            write_all_at(file, &MAGIC, 0)?;
-            file.set_len((good + 1) * SLOT)?;
-        }
         while tally.length < length {
-            let most = usize::try_from(length - tally.length)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let left = usize::try_from(length - tally.length).unwrap_or(usize::MAX);
+            let most = left.min(buffer.len());
             let n = text.read_at(&mut buffer[..most], tally.length)?;
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

@@ -71,8 +71,9 @@ impl Shared {
 }
 
 impl LiveLog {
-    /// Opens the finished log at `path` for reading. Its index is checked, and repaired if a crash
-    /// damaged it; where that cannot be written it is rebuilt in memory.
+    /// Opens the log at `path` for reading, as long as it is now: what a writer adds later is not seen
+    /// through this handle. Nothing is written; an index that a crash damaged is counted again in
+    /// memory.
     ///
     /// # Errors
     /// When the text cannot be read.
@@ -81,7 +82,8 @@ impl LiveLog {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let text = Text::file(file);
-        let (index, newlines) = recovered(&index_path(path), &text, length)?;
+        let index = File::open(index_path(path)).ok();
+        let (index, newlines) = Slots::for_reading(index, &text, length)?;
         let shared = Shared::new(text, index);
         shared.publish(length, newlines);
         shared.finish();
@@ -212,26 +214,6 @@ pub(super) fn index_path(text: &Path) -> PathBuf {
     name.into()
 }
 
-/// The index of `text` from its file if that can be opened and repaired, else in memory; and the
-/// newlines in all.
-fn recovered(path: &Path, text: &Text, length: u64) -> io::Result<(Slots, u64)> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
-    if let Ok(file) = file {
-        let mut slots = Slots::File(file);
-        if let Ok(newlines) = slots.recover(text, length) {
-            return Ok((slots, newlines));
-        }
-    }
-    let mut slots = Slots::Memory(Vec::new());
-    let newlines = slots.recover(text, length)?;
-    Ok((slots, newlines))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{LogWriter, Options};
@@ -314,8 +296,14 @@ mod tests {
         wrong[last] ^= 1;
         let longer = [whole.as_slice(), &[0xff; 24]].concat();
         for broken in [torn, zeroed, wrong, longer, Vec::new(), b"garbage".to_vec()] {
-            std::fs::write(&idx, broken).unwrap();
+            std::fs::write(&idx, &broken).unwrap();
             check_lines(&LiveLog::open(&path).unwrap(), &text);
+            assert_eq!(
+                std::fs::read(&idx).unwrap(),
+                broken,
+                "a reader does not write"
+            );
+            drop(LogWriter::reopen(&path, &Options::default()).unwrap());
             assert_eq!(std::fs::read(&idx).unwrap(), whole);
         }
     }

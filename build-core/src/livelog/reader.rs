@@ -256,6 +256,39 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_readers_of_a_capped_log_see_the_same() {
+        const CAP: u64 = 2 << 20;
+        let mut writer = LogWriter::in_memory(Options::default().cap(CAP));
+        let log = writer.log();
+        let read = |position| {
+            let mut text = Vec::new();
+            let mut reader = log.reader(position).unwrap();
+            reader.read_to_end(&mut text, SOON).unwrap();
+            text
+        };
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..100)
+                .map(|_| scope.spawn(|| read(Position::Start)))
+                .collect();
+            let _never_reads = log.reader(Position::Start).unwrap();
+            for i in 0..3072_u32 {
+                writer.append(format!("{i:1023}\n").as_bytes()).unwrap();
+            }
+            writer.finish().unwrap();
+            let late = read(Position::Start);
+            assert!(late.len() as u64 <= CAP);
+            assert!(late.ends_with(b" 3071\n"));
+            for reader in readers {
+                assert!(reader.join().unwrap() == late, "two readers differ");
+            }
+        });
+        assert_eq!(
+            read(Position::Last(1)),
+            format!("{:1023}\n", 3071).into_bytes()
+        );
+    }
+
+    #[test]
     fn a_close_ends_one_reader_only() {
         let mut writer = LogWriter::in_memory(Options::default());
         let mut closed = writer.log().reader(Position::Start).unwrap();

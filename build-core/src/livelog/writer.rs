@@ -105,8 +105,7 @@ impl LogWriter {
         let file = File::options().read(true).write(true).open(path)?;
         let length = file.metadata()?.len();
         let text = Text::file(file);
-        let mut index = Slots::File(open(&index_path(path))?);
-        let newlines = index.recover(&text, length)?;
+        let (index, newlines) = Slots::repaired(open(&index_path(path))?, &text, length)?;
         let shared = Shared::new(text, index);
         shared.publish(length, newlines);
         Ok(Self::new(shared, Tally { newlines, length }, options.cap))

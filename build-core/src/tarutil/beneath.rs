@@ -50,6 +50,11 @@ impl Beneath {
         self.kernel_resolves
     }
 
+    #[cfg(test)]
+    pub(crate) fn walk_by_hand(&mut self) {
+        self.kernel_resolves = false;
+    }
+
     /// Creates the directory `path` (cleaned) and its parents, mode 0755 minus umask.
     pub(crate) fn create_dir_all(&mut self, path: &[u8]) -> io::Result<()> {
         self.dir(path).map(drop)

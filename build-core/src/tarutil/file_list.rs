@@ -211,3 +211,69 @@ fn copy(from: &[u8], to: &mut [u8]) -> usize {
     to[..n].copy_from_slice(&from[..n]);
     n
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::Entries;
+    use super::super::header::Modified;
+    use super::*;
+
+    fn list() -> FileList {
+        let mut list = FileList::new();
+        let time = Modified {
+            seconds: 1_600_000_000,
+            nanos: 0,
+        };
+        list.add(EntryHeader::symlink("link", "regular.txt"))
+            .add_bytes(
+                EntryHeader::file("regular.txt", 0)
+                    .modified(time)
+                    .owner(5, 5),
+                "foo bar",
+            );
+        list
+    }
+
+    fn read(mut reader: impl Read) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn readers_of_one_list_are_independent() {
+        let list = list();
+        let (mut first, second) = (list.open(), list.open());
+        let mut begin = [0; 700];
+        first.read_exact(&mut begin).unwrap();
+        let second = read(second);
+        assert_eq!([begin.as_slice(), &read(first)].concat(), second);
+        assert_eq!(read(list.open_gz()), read(list.open_gz()));
+        assert_eq!(list.open_gz().read(&mut [0; 1]).unwrap(), 1);
+        let mut entries = Entries::new(second.as_slice());
+        let names = std::iter::from_fn(|| entries.next_entry().unwrap())
+            .map(|entry| entry.path)
+            .collect::<Vec<_>>();
+        assert_eq!(names, [b"link".to_vec(), b"regular.txt".to_vec()]);
+    }
+
+    #[test]
+    fn equal_entries_make_equal_archives_in_any_order() {
+        let mut other = FileList::new();
+        other.add_bytes(EntryHeader::file("regular.txt", 0), "old");
+        other.add_bytes(EntryHeader::file("regular.txt", 0).owner(7, 7), "foo bar");
+        other.add(EntryHeader::symlink("link", "regular.txt"));
+        assert_eq!(
+            read(list().deterministic().open()),
+            read(other.deterministic().open())
+        );
+    }
+
+    #[test]
+    fn content_that_ends_early_is_an_error() {
+        let mut list = FileList::new();
+        list.add_file(EntryHeader::file("x", 0), 10, Arc::new(b"short".to_vec()));
+        let error = list.open().read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -435,3 +435,95 @@ fn unreadable(path: &[u8], source: impl Into<io::Error>) -> PackError {
         source: source.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::Entries;
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["b/c/x.o", "b/c/x.c", "b/y", "a.txt", "a/z", "out/bin/app"] {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+        std::os::unix::fs::symlink("a.txt", dir.path().join("link")).unwrap();
+        dir
+    }
+
+    fn names(pack: Pack<'_>) -> Vec<String> {
+        let mut archive = Vec::new();
+        let packed = pack.write_tar(&mut archive).unwrap();
+        let mut entries = Entries::new(archive.as_slice());
+        let names = std::iter::from_fn(|| entries.next_entry().unwrap());
+        let names: Vec<_> = names
+            .map(|entry| String::from_utf8(entry.path).unwrap())
+            .collect();
+        assert_eq!(packed.entries, names.len() as u64);
+        names
+    }
+
+    #[test]
+    fn entries_are_sorted_within_each_directory() {
+        let dir = tree();
+        let all = [
+            "a/",
+            "a/z",
+            "a.txt",
+            "b/",
+            "b/c/",
+            "b/c/x.c",
+            "b/c/x.o",
+            "b/y",
+            "link",
+            "out/",
+            "out/bin/",
+            "out/bin/app",
+        ];
+        assert_eq!(names(Pack::open(dir.path()).unwrap()), all);
+    }
+
+    #[test]
+    fn filters_keep_the_directories_on_the_way() {
+        let dir = tree();
+        let pack = || Pack::open(dir.path()).unwrap();
+        assert_eq!(
+            names(pack().include("out/**")),
+            ["out/", "out/bin/", "out/bin/app"]
+        );
+        assert_eq!(
+            names(pack().include("**/x.*").exclude("**/*.o")),
+            ["b/", "b/c/", "b/c/x.c"]
+        );
+        assert_eq!(
+            names(pack().include("*.txt").include("link")),
+            ["a.txt", "link"]
+        );
+        assert_eq!(
+            names(pack().exclude("b").exclude("out/*").exclude("a*")),
+            ["link", "out/"]
+        );
+        assert_eq!(
+            names(pack().filter(|path| !path.starts_with(b"b/c") && path.len() < 4)),
+            ["a/", "a/z", "b/", "b/y", "out/"]
+        );
+        assert!(names(pack().include("nothing")).is_empty());
+    }
+
+    #[test]
+    fn links_are_packed_as_links() {
+        let dir = tree();
+        let mut archive = Vec::new();
+        Pack::open(dir.path())
+            .unwrap()
+            .include("link")
+            .write_tar(&mut archive)
+            .unwrap();
+        let link = Entries::new(archive.as_slice())
+            .next_entry()
+            .unwrap()
+            .unwrap();
+        assert_eq!(link.kind, EntryKind::Symlink(b"a.txt".to_vec()));
+    }
+}

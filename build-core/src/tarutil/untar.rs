@@ -88,6 +88,13 @@ impl<'a> Untar<'a> {
         Self::with_dir(Beneath::new(dir), shown.as_ref())
     }
 
+    /// As on a system without `openat2`.
+    #[cfg(test)]
+    pub(super) fn without_kernel_help(mut self) -> Self {
+        self.dir.walk_by_hand();
+        self
+    }
+
     fn with_dir(dir: Beneath, base: &Path) -> Self {
         Self {
             dir,

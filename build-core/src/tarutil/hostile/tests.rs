@@ -137,15 +137,30 @@ fn nothing_gets_out_under_the_other_policies() {
 }
 
 #[test]
+fn nothing_gets_out_where_the_kernel_does_not_resolve_for_us() {
+    for archive in archives() {
+        let scene = Scene::new();
+        let untar = Untar::open(&scene.base)
+            .unwrap()
+            .policy(policy())
+            .without_kernel_help();
+        let outcome = untar.unpack(archive.open());
+        scene.check_unharmed(archive.name());
+        if let Outcome::Refused(_) = archive.outcome() {
+            assert!(outcome.is_err(), "{}: {outcome:?}", archive.name());
+        }
+    }
+}
+
+#[test]
 fn a_second_archive_cannot_use_what_a_build_left() {
     let scene = Scene::new();
     std::os::unix::fs::symlink("../outside", scene.base.join("a")).unwrap();
     std::os::unix::fs::symlink(scene.root.path(), scene.base.join("b")).unwrap();
     std::os::unix::fs::symlink("../outside/canary", scene.base.join("c")).unwrap();
-    let unpack = |name: &str| {
-        let tar = build::Tar::default().file(name, b"evil");
-        Untar::open(&scene.base).unwrap().unpack(tar.gz())
-    };
+    let evil = |name: &str| build::Tar::default().file(name, b"evil").gz();
+    let untar = || Untar::open(&scene.base).unwrap();
+    let unpack = |name: &str| untar().unpack(evil(name));
     for name in ["a/canary", "b/outside/canary"] {
         let refusal = unpack(name).unwrap_err();
         assert!(
@@ -153,6 +168,7 @@ fn a_second_archive_cannot_use_what_a_build_left() {
             "{name}: {refusal}"
         );
         assert_eq!(refusal.status(), 400);
+        assert!(untar().without_kernel_help().unpack(evil(name)).is_err());
     }
     unpack("c").unwrap();
     assert_eq!(std::fs::read(scene.base.join("c")).unwrap(), b"evil");
