@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::{
-    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, ListDir, Status,
+    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, ListDir, Route, Status,
 };
 use build_core::ids::{ExecId, Nonce};
 use bytes::Bytes;
@@ -169,10 +169,6 @@ impl HttpBuildlet {
         String::from_utf8(bytes)
             .map_err(|e| Error::caused_by(ErrorKind::Corrupt, "answer is not UTF-8", e))
     }
-
-    async fn exec_status_of(&self, request: exchange::Request) -> Result<ExecStatus> {
-        parse_json(&self.link.ask_for_bytes(request, LONGEST_ANSWER).await?)
-    }
 }
 
 #[async_trait]
@@ -186,7 +182,7 @@ impl Buildlet for HttpBuildlet {
     }
 
     async fn work_dir(&self) -> Result<String> {
-        self.text(self.link.limited(requests::get("/workdir")))
+        self.text(self.link.limited(requests::get(Route::WorkDir)))
             .await
     }
 
@@ -213,7 +209,7 @@ impl Buildlet for HttpBuildlet {
 
     async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>> {
         let text = self.text(requests::list_dir(what)).await?;
-        text.lines().map(requests::parse_entry).collect()
+        text.lines().map(DirEntry::parse_line).collect()
     }
 
     async fn remove_all(&self, paths: &[String]) -> Result<()> {
@@ -244,8 +240,10 @@ impl Buildlet for HttpBuildlet {
                 "detached command without an id",
             ));
         }
-        self.exec_status_of(self.link.limited(requests::start(&exec)))
+        self.link
+            .exec_report(requests::start(&exec))
             .await
+            .map(ExecStatus::from)
     }
 
     async fn attach(&self, id: &ExecId, offset: u64) -> Result<ExecStream> {
@@ -253,8 +251,10 @@ impl Buildlet for HttpBuildlet {
     }
 
     async fn exec_status(&self, id: &ExecId) -> Result<ExecStatus> {
-        self.exec_status_of(self.link.limited(requests::exec_status(id)))
+        self.link
+            .exec_report(requests::exec_state(id))
             .await
+            .map(ExecStatus::from)
     }
 
     async fn kill(&self, id: &ExecId) -> Result<()> {

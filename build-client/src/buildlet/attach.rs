@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use build_core::buildlet::{ExecEvent, ExecStream};
+use build_core::buildlet::{ExecEvent, ExecOutcome, ExecStream};
 use build_core::ids::ExecId;
 use futures::stream;
 use tokio::time::{Instant, sleep};
@@ -71,8 +71,23 @@ impl Attached {
                 self.pause = FIRST_PAUSE;
                 Ok(ExecEvent::Output(bytes))
             }
-            None => self.reply.outcome(),
+            None => {
+                let event = self.reply.outcome()?;
+                self.ended(event).await
+            }
         }
+    }
+
+    /// A killed command ends by a signal: only its state tells on whose behalf.
+    async fn ended(&mut self, event: ExecEvent) -> Result<ExecEvent> {
+        if !matches!(event, ExecEvent::Ended(ExecOutcome::Signal(_))) {
+            return Ok(event);
+        }
+        let report = self
+            .link
+            .exec_report(requests::exec_state(&self.id))
+            .await?;
+        Ok(report.outcome().map_or(event, ExecEvent::Ended))
     }
 
     /// Connects again, trying for a while.

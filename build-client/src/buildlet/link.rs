@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use build_core::buildlet::Status;
+use build_core::buildlet::{ExecReport, GO_USER, Route, Status, basic_auth};
 
 use super::connections::Connections;
 use super::exchange::{self, Reply, Request};
@@ -12,9 +10,6 @@ use super::heart::Heart;
 use super::{LONGEST_ANSWER, parse_json, requests};
 use crate::transport::Dial;
 use crate::{Error, ErrorKind, Result, Timeouts};
-
-/// The user name that Go clients send; servers look at the password alone.
-const USER: &str = "gomote";
 
 pub(super) struct Link {
     name: String,
@@ -33,8 +28,7 @@ impl Link {
     ) -> Self {
         Self {
             connections: Arc::new(Connections::new(dial, timeouts.connect)),
-            authorization: password
-                .map(|password| format!("Basic {}", STANDARD.encode(format!("{USER}:{password}")))),
+            authorization: password.map(|password| basic_auth(GO_USER, password)),
             heart: Heart::new(name.clone(), timeouts),
             name,
             timeouts,
@@ -70,6 +64,15 @@ impl Link {
         self.alive(asked)
             .await
             .map_err(|error| error.while_doing(self.name.clone()))
+    }
+
+    /// The state of a detached command, as the answer to `request` tells it.
+    pub(super) async fn exec_report(&self, request: Request) -> Result<ExecReport> {
+        parse_json(
+            &self
+                .ask_for_bytes(self.limited(request), LONGEST_ANSWER)
+                .await?,
+        )
     }
 
     pub(super) async fn status(&self) -> Result<Status> {
@@ -116,7 +119,7 @@ impl Link {
     }
 
     async fn ask_status(&self) -> Result<Status> {
-        let request = self.limited(requests::get("/status"));
+        let request = self.limited(requests::get(Route::Status));
         let asked = async {
             self.ask_unguarded(request)
                 .await?

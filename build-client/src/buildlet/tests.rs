@@ -306,7 +306,7 @@ async fn a_cut_log_is_attached_again_at_the_right_byte() {
         let handler = async |exchange: Served<'_>| {
             let query = exchange.head().query().to_owned();
             let offset: usize = query
-                .strip_prefix("id=e1&offset=")
+                .strip_prefix("follow=1&offset=")
                 .unwrap()
                 .parse()
                 .unwrap();

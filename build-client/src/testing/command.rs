@@ -161,11 +161,8 @@ fn search_path(elements: &[String], root: &Path) -> String {
 
 fn outcome_of(status: ExitStatus) -> ExecOutcome {
     match (status.code(), status.signal()) {
-        (Some(0), _) => ExecOutcome::Ok,
-        (Some(code), _) => ExecOutcome::Exit(code),
-        (None, Some(9)) => ExecOutcome::Signal("killed".into()),
-        (None, Some(15)) => ExecOutcome::Signal("terminated".into()),
-        (None, signal) => ExecOutcome::Signal(format!("signal {}", signal.unwrap_or_default())),
+        (Some(code), _) => ExecOutcome::of_exit(code),
+        (None, signal) => ExecOutcome::of_signal(signal.unwrap_or_default(), status.core_dumped()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use build_core::buildlet::{ByteStream, DirEntry, ListDir};
+use build_core::buildlet::{ByteStream, DirEntry, FileMode, ListDir};
 use build_core::clock::Timestamp;
 use build_core::tarutil::{GzipOptions, Pack, Untar};
 use bytes::Bytes;
@@ -119,16 +119,7 @@ fn entry(path: &Path, relative: &str, digest: bool) -> std::io::Result<DirEntry>
     let kind = found.file_type();
     let regular = kind.is_file();
     Ok(DirEntry {
-        mode: mode_text(
-            if kind.is_dir() {
-                'd'
-            } else if kind.is_symlink() {
-                'L'
-            } else {
-                '-'
-            },
-            found.permissions().mode(),
-        ),
+        mode: FileMode::from_unix(found.permissions().mode()).to_string(),
         name: format!("{relative}{}", if kind.is_dir() { "/" } else { "" }),
         size: regular.then_some(found.len()),
         modified: if regular {
@@ -146,16 +137,4 @@ fn entry(path: &Path, relative: &str, digest: bool) -> std::io::Result<DirEntry>
 
 fn text_of(time: SystemTime) -> String {
     Timestamp::from(time).to_string()
-}
-
-fn mode_text(kind: char, mode: u32) -> String {
-    let bits = "rwxrwxrwx".chars().enumerate();
-    let letters = bits.map(|(at, letter)| {
-        if mode >> (8 - at) & 1 == 1 {
-            letter
-        } else {
-            '-'
-        }
-    });
-    std::iter::once(kind).chain(letters).collect()
 }
