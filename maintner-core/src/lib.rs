@@ -1,16 +1,43 @@
-//! The history of a project (git, GitHub, Gerrit) as a log of mutations and as
-//! a corpus in memory.
+//! A project's whole history (git, GitHub, Gerrit) in memory, fed by a log of mutations.
 //!
-//! [`dump`] prints a corpus for comparison, [`log`] reads and writes the log, [`pb`] are its messages, [`source`] is
-//! where a log comes from and goes to. The format is the one of the Go
-//! project's maintner, byte for byte: `docs/protocol/reclog.md`.
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! # use maintner_core::{log::LogWriter, sample, source::MutationSink};
+//! # LogWriter::open(dir.path())?.append_mutations(&sample::mutations())?;
+//! use maintner_core::Corpus;
+//!
+//! let corpus = Corpus::open(dir.path())?;
+//! let view = corpus.view();
+//! for issue in view.github().repo("golang/go")?.issues().open().label("NeedsFix") {
+//!     println!("{} {}", issue.number(), issue.title());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Corpus`] is the handle, [`View`] one version of it, [`query`] what can be asked,
+//! [`Changes`] how to wait for news. Texts stay in the mapped log; the rest are columns that
+//! all views share. [`dump`] prints a corpus for comparison, [`log`] reads and writes logs,
+//! [`pb`] are their messages, [`mutation`] reads them in place, [`source`] is where a log comes
+//! from and goes to. The format is the one of the Go project's maintner, byte for byte:
+//! `docs/protocol/reclog.md`.
 
+pub(crate) mod corpus;
 pub mod dump;
 mod error;
+mod follow;
 #[cfg(feature = "generate")]
 pub mod generate;
+mod hash;
 pub mod log;
+mod map;
+pub mod mutation;
 pub mod pb;
+pub mod query;
+#[doc(hidden)]
+pub mod sample;
 pub mod source;
 
+pub use corpus::{Anomalies, Anomaly, Corpus, Options, Status, View, fuzz_commit};
 pub use error::{Error, Result};
+pub use follow::{Change, Changes};
+pub use hash::{BadHash, GitHash};

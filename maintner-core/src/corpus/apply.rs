@@ -1,0 +1,140 @@
+//! The second half of loading: scanned pieces become the next state of the corpus.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+
+use super::Anomalies;
+use super::commits::{CommitBatch, Commits};
+use super::gerrit::{Gerrit, GerritBatch};
+use super::github::GitHub;
+use super::intern::Names;
+use super::scan::Scanned;
+use super::text::Texts;
+
+/// One version of the corpus. Cloning shares everything.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) log: Texts,
+    /// Where each segment begins.
+    pub(crate) segments: Arc<Vec<u64>>,
+    /// Everything before this position was applied.
+    pub(crate) position: u64,
+    /// Counts published versions.
+    pub(crate) generation: u64,
+    pub(crate) records: u64,
+    pub(crate) anomalies: Anomalies,
+    pub(crate) names: Names,
+    pub(crate) commits: Commits,
+    pub(crate) github: GitHub,
+    pub(crate) gerrit: Gerrit,
+}
+
+/// What one load or update touched, and what it has to finish before it is visible.
+#[derive(Debug)]
+pub(crate) struct Round {
+    commits: CommitBatch,
+    gerrit: GerritBatch,
+    issues: HashSet<u32>,
+}
+
+/// Rows that a round touched, ascending.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Touched {
+    pub(crate) issues: Vec<u32>,
+    pub(crate) cls: Vec<u32>,
+    pub(crate) refs: Vec<u32>,
+    pub(crate) commits: Vec<u32>,
+}
+
+impl Touched {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let merge = |mine: &mut Vec<u32>, theirs: &[u32]| {
+            mine.extend_from_slice(theirs);
+            mine.sort_unstable();
+            mine.dedup();
+        };
+        merge(&mut self.issues, &other.issues);
+        merge(&mut self.cls, &other.cls);
+        merge(&mut self.refs, &other.refs);
+        merge(&mut self.commits, &other.commits);
+    }
+}
+
+impl Round {
+    /// The beginning of a round on top of `state`. Changes left unfinished by earlier rounds are
+    /// tried again when this one may have brought what they lack.
+    pub(crate) fn on(state: &State) -> Self {
+        Self {
+            commits: CommitBatch::starting(&state.commits),
+            gerrit: GerritBatch::default(),
+            issues: HashSet::new(),
+        }
+    }
+}
+
+impl State {
+    /// Applies scanned pieces, which follow each other in the log.
+    pub(crate) fn absorb(&mut self, batch: &[Scanned], round: &mut Round) {
+        for scanned in batch {
+            self.records += scanned.records;
+            self.anomalies.add(&scanned.anomalies);
+            self.position = scanned.end;
+            let names: Vec<u32> = scanned
+                .names
+                .iter()
+                .map(|&name| self.names.intern(&self.log, name))
+                .collect();
+            let projects: Vec<u32> = scanned
+                .projects
+                .iter()
+                .map(|&name| self.gerrit.add_project(&self.log, name))
+                .collect();
+            self.commits
+                .absorb(scanned, &names, &projects, &mut round.commits);
+            let commits = (&self.commits, &round.commits);
+            let anomalies = &mut self.anomalies;
+            self.gerrit.absorb(
+                &self.log,
+                scanned,
+                &projects,
+                commits,
+                &mut round.gerrit,
+                anomalies,
+            );
+        }
+        self.gerrit
+            .finish(&self.log, &self.commits, &mut round.gerrit);
+        round
+            .issues
+            .extend(self.github.absorb(&self.log, batch, &mut self.anomalies));
+    }
+
+    /// Completes what needs the whole round.
+    pub(crate) fn complete(&mut self, mut round: Round) -> Touched {
+        if round.commits.disturbed {
+            round.gerrit.dirty.extend(self.gerrit.unfinished());
+        }
+        self.gerrit
+            .finish(&self.log, &self.commits, &mut round.gerrit);
+        self.gerrit.list_fresh(&mut round.gerrit);
+        for _ in &round.gerrit.dirty {
+            self.anomalies.count(super::Anomaly::BrokenMeta);
+        }
+        self.commits.settle(&round.commits);
+        let sorted = |rows: HashSet<u32>| {
+            let mut rows: Vec<u32> = rows.into_iter().collect();
+            rows.sort_unstable();
+            rows
+        };
+        let mut commits = round.commits.filled;
+        commits.sort_unstable();
+        commits.dedup();
+        Touched {
+            issues: sorted(round.issues),
+            cls: sorted(round.gerrit.touched_cls),
+            refs: sorted(round.gerrit.touched_refs),
+            commits,
+        }
+    }
+}

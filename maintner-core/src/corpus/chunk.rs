@@ -1,0 +1,448 @@
+//! Columns: vectors whose versions share memory.
+//!
+//! A column starts as a range of a mapped snapshot and continues in blocks on the heap. Cloning
+//! it costs one reference count; writing copies only a block that another clone still holds, so
+//! a published view is never disturbed and never blocks the writer.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::map::Map;
+
+/// What a column can hold: plain integers without padding, zero when absent.
+pub(crate) trait Row:
+    FromBytes + IntoBytes + Immutable + KnownLayout + Copy + Send + Sync + 'static
+{
+}
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + Send + Sync + 'static> Row for T {}
+
+/// Rows of type `T` inside a mapped file.
+#[derive(Debug, Clone)]
+pub(crate) struct MappedRows<T> {
+    map: Arc<Map>,
+    range: Range<usize>,
+    rows: PhantomData<T>,
+}
+
+impl<T: Row> MappedRows<T> {
+    /// The rows in `range` of `map`; `None` when the range does not hold whole, aligned rows.
+    pub(crate) fn new(map: Arc<Map>, range: Range<usize>) -> Option<Self> {
+        <[T]>::ref_from_bytes(map.bytes().get(range.clone())?).ok()?;
+        Some(Self {
+            map,
+            range,
+            rows: PhantomData,
+        })
+    }
+
+    pub(crate) fn slice(&self) -> &[T] {
+        let bytes = self.map.bytes().get(self.range.clone()).unwrap_or_default();
+        // Checked when the column was opened; an empty column is the answer to the impossible.
+        <[T]>::ref_from_bytes(bytes).unwrap_or_default()
+    }
+}
+
+const SHIFT: u32 = 12;
+const BLOCK: usize = 1 << SHIFT;
+
+/// A growing, shareable column of rows addressed by `u32`.
+#[derive(Debug, Clone)]
+pub(crate) struct Column<T> {
+    base: Option<MappedRows<T>>,
+    blocks: Arc<Vec<Option<Arc<[T]>>>>,
+    len: u32,
+}
+
+impl<T> Default for Column<T> {
+    fn default() -> Self {
+        Self {
+            base: None,
+            blocks: Arc::default(),
+            len: 0,
+        }
+    }
+}
+
+impl<T: Row> Column<T> {
+    /// A column that continues the mapped rows.
+    pub(crate) fn mapped(base: MappedRows<T>) -> Option<Self> {
+        let len = u32::try_from(base.slice().len()).ok()?;
+        Some(Self {
+            base: Some(base),
+            blocks: Arc::default(),
+            len,
+        })
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The row, or zeros beyond the end.
+    pub(crate) fn get(&self, row: u32) -> T {
+        let index = row as usize;
+        if let Some(Some(block)) = self.blocks.get(index >> SHIFT) {
+            return block[index & (BLOCK - 1)];
+        }
+        let base = self.base.as_ref().map_or(&[][..], MappedRows::slice);
+        base.get(index).copied().unwrap_or_else(T::new_zeroed)
+    }
+
+    /// All rows in order, in contiguous pieces.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &[T]> {
+        let base = self.base.as_ref().map_or(&[][..], MappedRows::slice);
+        let len = self.len as usize;
+        (0..len.div_ceil(BLOCK)).map(move |number| {
+            let range = number * BLOCK..((number + 1) * BLOCK).min(len);
+            match self.blocks.get(number) {
+                Some(Some(block)) => &block[..range.len()],
+                _ => base.get(range).unwrap_or_default(),
+            }
+        })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = T> {
+        self.slices().flatten().copied()
+    }
+
+    /// Appends a row and returns its number.
+    pub(crate) fn push(&mut self, value: T) -> u32 {
+        let row = self.len;
+        self.len += 1;
+        self.block(row)[row as usize & (BLOCK - 1)] = value;
+        row
+    }
+
+    pub(crate) fn set(&mut self, row: u32, value: T) {
+        self.update(row, |place| *place = value);
+    }
+
+    /// Changes one existing row in place.
+    pub(crate) fn update(&mut self, row: u32, change: impl FnOnce(&mut T)) {
+        debug_assert!(row < self.len, "row {row} of {}", self.len);
+        if row < self.len {
+            change(&mut self.block(row)[row as usize & (BLOCK - 1)]);
+        }
+    }
+
+    /// Zero rows up to `len`.
+    pub(crate) fn extend_to(&mut self, len: u32) {
+        self.len = self.len.max(len);
+        let blocks = (self.len as usize).div_ceil(BLOCK);
+        for number in 0..blocks {
+            self.block((number << SHIFT) as u32);
+        }
+    }
+
+    /// The block of `row`, owned by this column alone.
+    fn block(&mut self, row: u32) -> &mut [T] {
+        let number = row as usize >> SHIFT;
+        let blocks = Arc::make_mut(&mut self.blocks);
+        if blocks.len() <= number {
+            blocks.resize(number + 1, None);
+        }
+        let base = &self.base;
+        let block = blocks[number].get_or_insert_with(|| {
+            let mapped = base.as_ref().map_or(&[][..], MappedRows::slice);
+            let start = number << SHIFT;
+            let mapped = mapped
+                .get(start..mapped.len().min(start + BLOCK))
+                .unwrap_or_default();
+            let zeros = std::iter::repeat_n(T::new_zeroed(), BLOCK - mapped.len());
+            mapped.iter().copied().chain(zeros).collect()
+        });
+        Arc::make_mut(block)
+    }
+}
+
+/// Rows per block of lists: small, because changing one list copies its block.
+const LISTS: usize = 64;
+
+#[derive(Debug, Clone)]
+struct ListBlock<T> {
+    /// Where each list ends in `values`.
+    ends: [u32; LISTS],
+    values: Vec<T>,
+}
+
+impl<T> ListBlock<T> {
+    fn range(&self, index: usize) -> Range<usize> {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        start as usize..self.ends[index] as usize
+    }
+}
+
+/// A mapped column of lists: offsets (one more than lists) and values.
+#[derive(Debug, Clone)]
+struct MappedLists<T> {
+    offsets: MappedRows<u64>,
+    values: MappedRows<T>,
+}
+
+impl<T: Row> MappedLists<T> {
+    fn get(&self, row: usize) -> &[T] {
+        let offsets = self.offsets.slice();
+        match (offsets.get(row), offsets.get(row + 1)) {
+            (Some(&start), Some(&end)) => self
+                .values
+                .slice()
+                .get(start as usize..end as usize)
+                .unwrap_or_default(),
+            _ => &[],
+        }
+    }
+}
+
+/// A column of lists, one a row.
+#[derive(Debug, Clone)]
+pub(crate) struct Lists<T> {
+    base: Option<MappedLists<T>>,
+    blocks: Arc<Vec<Option<Arc<ListBlock<T>>>>>,
+    len: u32,
+}
+
+impl<T> Default for Lists<T> {
+    fn default() -> Self {
+        Self {
+            base: None,
+            blocks: Arc::default(),
+            len: 0,
+        }
+    }
+}
+
+impl<T: Row> Lists<T> {
+    pub(crate) fn mapped(offsets: MappedRows<u64>, values: MappedRows<T>) -> Option<Self> {
+        let len = u32::try_from(offsets.slice().len().checked_sub(1)?).ok()?;
+        Some(Self {
+            base: Some(MappedLists { offsets, values }),
+            blocks: Arc::default(),
+            len,
+        })
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The list of `row`; empty beyond the end.
+    pub(crate) fn get(&self, row: u32) -> &[T] {
+        let row = row as usize;
+        if let Some(Some(block)) = self.blocks.get(row / LISTS) {
+            return &block.values[block.range(row % LISTS)];
+        }
+        self.base.as_ref().map_or(&[], |base| base.get(row))
+    }
+
+    /// Replaces the list of `row`, appending empty lists up to it.
+    pub(crate) fn set(&mut self, row: u32, list: &[T]) {
+        if self.get(row).as_bytes() == list.as_bytes() && row < self.len {
+            return;
+        }
+        self.len = self.len.max(row + 1);
+        let index = row as usize % LISTS;
+        let block = self.block(row);
+        let old = block.range(index);
+        let old_len = old.len();
+        block.values.splice(old, list.iter().copied());
+        for end in &mut block.ends[index..] {
+            *end = (*end as usize + list.len() - old_len) as u32;
+        }
+        // A full block is not appended to any more: give the slack back.
+        if index == LISTS - 1 {
+            block.values.shrink_to_fit();
+        }
+    }
+
+    /// Appends a list and returns its row.
+    pub(crate) fn push(&mut self, list: &[T]) -> u32 {
+        let row = self.len;
+        self.set(row, list);
+        row
+    }
+
+    fn block(&mut self, row: u32) -> &mut ListBlock<T> {
+        let number = row as usize / LISTS;
+        let blocks = Arc::make_mut(&mut self.blocks);
+        if blocks.len() <= number {
+            blocks.resize(number + 1, None);
+        }
+        let base = &self.base;
+        let block = blocks[number].get_or_insert_with(|| {
+            let mut block = ListBlock {
+                ends: [0; LISTS],
+                values: Vec::new(),
+            };
+            for index in 0..LISTS {
+                let list = base
+                    .as_ref()
+                    .map_or(&[][..], |base| base.get(number * LISTS + index));
+                block.values.extend_from_slice(list);
+                block.ends[index] = block.values.len() as u32;
+            }
+            Arc::new(block)
+        });
+        Arc::make_mut(block)
+    }
+}
+
+/// A hash table from keys stored elsewhere to rows: linear probing over a column, so that it
+/// opens in place and shares memory between versions like any other column.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Index {
+    /// Row + 1; 0 is free. The length is a power of two.
+    slots: Column<u32>,
+    used: u32,
+}
+
+impl Index {
+    pub(crate) fn mapped(slots: Column<u32>, used: u32) -> Option<Self> {
+        let fits =
+            slots.len() == 0 && used == 0 || slots.len().is_power_of_two() && used < slots.len();
+        fits.then_some(Self { slots, used })
+    }
+
+    pub(crate) fn slots(&self) -> &Column<u32> {
+        &self.slots
+    }
+
+    pub(crate) fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// The row with this hash for which `is` holds.
+    pub(crate) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.slots.len() == 0 {
+            return None;
+        }
+        let mask = self.slots.len() - 1;
+        let mut slot = hash as u32 & mask;
+        // At least one slot in three is free, so this ends; the count guards against damage.
+        for _ in 0..=mask {
+            match self.slots.get(slot) {
+                0 => return None,
+                row if is(row - 1) => return Some(row - 1),
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+        None
+    }
+
+    /// Adds a row that is not there yet; `hash_of` tells the hash of any row.
+    pub(crate) fn insert(&mut self, hash: u64, row: u32, hash_of: impl Fn(u32) -> u64) {
+        if self.slots.len() == 0 || self.used >= self.slots.len() / 3 * 2 {
+            self.grow(hash_of);
+        }
+        self.used += 1;
+        Self::place(&mut self.slots, hash, row);
+    }
+
+    fn grow(&mut self, hash_of: impl Fn(u32) -> u64) {
+        let mut slots = Column::default();
+        slots.extend_to((self.slots.len() * 2).max(BLOCK as u32));
+        for row in self.slots.iter().filter(|&row| row != 0) {
+            Self::place(&mut slots, hash_of(row - 1), row - 1);
+        }
+        self.slots = slots;
+    }
+
+    fn place(slots: &mut Column<u32>, hash: u64, row: u32) {
+        let mask = slots.len() - 1;
+        let mut slot = hash as u32 & mask;
+        while slots.get(slot) != 0 {
+            slot = (slot + 1) & mask;
+        }
+        slots.set(slot, row + 1);
+    }
+}
+
+/// The hash of bytes used by all indexes; stored in snapshots, so it never changes.
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+/// The hash of a pair of numbers.
+pub(crate) fn hash_pair(a: u64, b: u64) -> u64 {
+    let mixed = (a ^ b.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b;
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    mixed ^ (mixed >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_do_not_see_later_writes() {
+        let mut column = Column::default();
+        for n in 0..10_000u32 {
+            column.push(n);
+        }
+        let view = column.clone();
+        column.set(5_000, 1);
+        column.push(7);
+        assert_eq!(
+            (view.get(5_000), view.len(), view.get(10_000)),
+            (5_000, 10_000, 0)
+        );
+        assert_eq!((column.get(5_000), column.get(10_000)), (1, 7));
+        assert!(view.iter().eq(0..10_000));
+    }
+
+    #[test]
+    fn lists_can_be_replaced_by_longer_and_shorter_ones() {
+        let mut lists = Lists::default();
+        let mut model: Vec<Vec<u32>> = Vec::new();
+        for row in 0..200u32 {
+            let list: Vec<u32> = (0..row % 7).collect();
+            assert_eq!(lists.push(&list), row);
+            model.push(list);
+        }
+        let view = lists.clone();
+        for (row, len) in [(0, 9), (63, 0), (64, 30), (199, 1), (5, 5), (5, 0)] {
+            let list: Vec<u32> = (100..100 + len).collect();
+            lists.set(row, &list);
+            model[row as usize] = list;
+        }
+        for (row, list) in model.iter().enumerate() {
+            assert_eq!(lists.get(row as u32), list, "row {row}");
+        }
+        assert_eq!(view.get(64), [0], "64 % 7 = 1 element");
+        assert!(lists.get(200).is_empty());
+    }
+
+    #[test]
+    fn the_index_finds_what_was_put_in() {
+        let hash = |row: u32| hash_pair(u64::from(row), 3);
+        let mut index = Index::default();
+        for row in 0..20_000 {
+            index.insert(hash(row), row, hash);
+        }
+        for row in 0..20_000 {
+            assert_eq!(index.find(hash(row), |r| r == row), Some(row));
+        }
+        assert_eq!(index.find(hash(20_000), |r| r == 20_000), None);
+    }
+
+    #[test]
+    fn mapped_columns_are_continued_on_the_heap() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("column");
+        let rows: Vec<u32> = (0..5_000).collect();
+        std::fs::write(&path, rows.as_bytes()).unwrap();
+        let map = Arc::new(Map::open(&path, 20_000).unwrap());
+        let mut column = Column::mapped(MappedRows::<u32>::new(map, 0..20_000).unwrap()).unwrap();
+        let view = column.clone();
+        column.set(1, 42);
+        column.push(5_000);
+        assert_eq!(
+            (column.get(1), column.get(4_999), column.get(5_000)),
+            (42, 4_999, 5_000)
+        );
+        assert_eq!((view.get(1), view.len()), (1, 5_000));
+        assert_eq!(column.iter().count(), 5_001);
+    }
+}

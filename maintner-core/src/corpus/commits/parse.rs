@@ -1,0 +1,191 @@
+//! Reading a commit object.
+
+use memchr::memmem;
+
+use crate::GitHash;
+
+/// What the header of a commit object says; `N` is how a name is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CommitParts<N> {
+    /// Offset of the message.
+    pub(crate) message: u32,
+    pub(crate) author: N,
+    pub(crate) author_zone: N,
+    pub(crate) author_time: i64,
+    pub(crate) committer: N,
+    pub(crate) committer_zone: N,
+    pub(crate) commit_time: i64,
+}
+
+impl<N> CommitParts<N> {
+    /// The same parts with names kept another way.
+    pub(crate) fn map<M>(self, mut name: impl FnMut(N) -> M) -> CommitParts<M> {
+        CommitParts {
+            message: self.message,
+            author: name(self.author),
+            author_zone: name(self.author_zone),
+            author_time: self.author_time,
+            committer: name(self.committer),
+            committer_zone: name(self.committer_zone),
+            commit_time: self.commit_time,
+        }
+    }
+}
+
+struct Person<'a> {
+    name: &'a [u8],
+    seconds: i64,
+    zone: &'a [u8],
+}
+
+/// Where the message starts: after the first empty line.
+pub(crate) fn message_offset(raw: &[u8]) -> Option<usize> {
+    memmem::find(raw, b"\n\n").map(|at| at + 2)
+}
+
+/// Reads the header of a commit object; its parents go to `parents`.
+///
+/// `None`: no empty line, or a tree, parent, author or committer that is malformed or (but for
+/// parents) missing. Lines of other kinds and continuation lines (signatures) are passed over.
+pub(crate) fn parse_commit<'a>(
+    raw: &'a [u8],
+    parents: &mut Vec<GitHash>,
+) -> Option<CommitParts<&'a [u8]>> {
+    let message = message_offset(raw)?;
+    let (mut tree, mut author, mut committer) = (None, None, None);
+    for line in lines(&raw[..message - 2]) {
+        if let Some(hash) = line.strip_prefix(b"parent ") {
+            parents.push(GitHash::from_hex(hash)?);
+        } else if let Some(hash) = line.strip_prefix(b"tree ") {
+            tree = Some(GitHash::from_hex(hash)?);
+        } else if let Some(text) = line.strip_prefix(b"author ") {
+            author = Some(parse_person(text)?);
+        } else if let Some(text) = line.strip_prefix(b"committer ") {
+            committer = Some(parse_person(text)?);
+        }
+    }
+    let (_, author, committer) = (tree?, author?, committer?);
+    Some(CommitParts {
+        message: u32::try_from(message).ok()?,
+        author: author.name,
+        author_zone: author.zone,
+        author_time: author.seconds,
+        committer: committer.name,
+        committer_zone: committer.zone,
+        commit_time: committer.seconds,
+    })
+}
+
+/// Lines without their ends.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n')
+}
+
+/// The value of the first header line with this key, such as `tree`.
+pub(crate) fn header_value<'a>(raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let header = &raw[..message_offset(raw)?.saturating_sub(2)];
+    lines(header).find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b" "))
+}
+
+/// `Name <email> seconds zone`.
+fn parse_person(text: &[u8]) -> Option<Person<'_>> {
+    let text = text.trim_ascii();
+    let (rest, zone) = split_last_word(text)?;
+    let (name, seconds) = split_last_word(rest)?;
+    zone_offset(zone)?;
+    let seconds = std::str::from_utf8(seconds).ok()?.parse().ok()?;
+    Some(Person {
+        name: name.trim_ascii(),
+        seconds,
+        zone,
+    })
+}
+
+fn split_last_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_ascii_end();
+    let blank = memchr::memrchr(b' ', text)?;
+    Some((&text[..blank], &text[blank + 1..]))
+}
+
+/// Seconds east of Greenwich of `±hhmm`.
+pub(crate) fn zone_offset(zone: &[u8]) -> Option<i32> {
+    let [sign, h1, h2, m1, m2, ..] = *zone else {
+        return None;
+    };
+    let digits = [h1, h2, m1, m2].map(|digit| i32::from(digit) - i32::from(b'0'));
+    if !digits.iter().all(|digit| (0..=9).contains(digit)) {
+        return None;
+    }
+    let seconds = (digits[0] * 10 + digits[1]) * 3600 + (digits[2] * 10 + digits[3]) * 60;
+    match sign {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+/// Feeds arbitrary bytes to the reader of commit objects.
+pub fn fuzz_commit(data: &[u8]) {
+    let mut parents = Vec::new();
+    if let Some(parts) = parse_commit(data, &mut parents) {
+        assert!(parts.message as usize <= data.len());
+        assert!(parents.len() * 40 <= data.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RAW: &[u8] = b"tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n\
+        parent 0123456789abcdef0123456789abcdef01234567\n\
+        parent 1123456789abcdef0123456789abcdef01234567\n\
+        author  Foo Bar <foo@bar.com> 1257894000 -0800\n\
+        committer C <c@d> 1257894001 +0530\n\
+        gpgsig -----BEGIN\n author nobody\n\nsubject\n\nbody\n";
+
+    #[test]
+    fn a_commit_with_everything() {
+        let mut parents = Vec::new();
+        let parts = parse_commit(RAW, &mut parents).unwrap();
+        assert_eq!(parents.len(), 2);
+        assert_eq!(parts.author, b"Foo Bar <foo@bar.com>");
+        assert_eq!(
+            (parts.author_time, parts.author_zone),
+            (1_257_894_000, &b"-0800"[..])
+        );
+        assert_eq!(
+            (parts.committer, parts.commit_time),
+            (&b"C <c@d>"[..], 1_257_894_001)
+        );
+        assert_eq!(&RAW[parts.message as usize..], b"subject\n\nbody\n");
+        let tree = header_value(RAW, "tree").unwrap();
+        assert_eq!(tree, b"4b825dc642cb6eb9a060e54bf8d69288fbee4904");
+    }
+
+    #[test]
+    fn zones() {
+        assert_eq!(zone_offset(b"-0800"), Some(-28_800));
+        assert_eq!(zone_offset(b"+0530"), Some(19_800));
+        assert_eq!(zone_offset(b"+530"), None, "too short");
+        assert_eq!(zone_offset(b"UTC+0"), None);
+    }
+
+    #[test]
+    fn unreadable_commits_are_refused() {
+        let good = std::str::from_utf8(RAW).unwrap();
+        for (from, to) in [
+            ("tree 4b", "tree zz"),
+            ("tree ", "trio "),
+            ("parent 0", "parent z"),
+            ("1257894000", "soon"),
+            ("-0800", "-080"),
+            ("committer C", "committed C"),
+            ("\n\n", "\n"),
+        ] {
+            let bad = good.replace(from, to);
+            assert_ne!(bad, good);
+            assert_eq!(parse_commit(bad.as_bytes(), &mut Vec::new()), None, "{to}");
+        }
+    }
+}

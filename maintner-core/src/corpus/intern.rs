@@ -1,0 +1,83 @@
+//! Repeated strings: stored once, as the place where they first occurred.
+
+use hashbrown::HashTable;
+
+use super::chunk::{Column, Index, hash_bytes};
+use super::text::{TextRef, Texts};
+
+/// Strings by number; number 0 is the empty string.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    /// Name `n` is in row `n - 1`.
+    pub(crate) texts: Column<TextRef>,
+    pub(crate) index: Index,
+}
+
+impl Names {
+    pub(crate) fn intern(&mut self, log: &Texts, text: TextRef) -> u32 {
+        if text.is_none() {
+            return 0;
+        }
+        let bytes = log.bytes(text);
+        let hash = hash_bytes(bytes);
+        let texts = &mut self.texts;
+        if let Some(row) = self
+            .index
+            .find(hash, |row| log.bytes(texts.get(row)) == bytes)
+        {
+            return row + 1;
+        }
+        let row = texts.push(text);
+        self.index
+            .insert(hash, row, |row| hash_bytes(log.bytes(texts.get(row))));
+        row + 1
+    }
+
+    pub(crate) fn text(&self, name: u32) -> TextRef {
+        name.checked_sub(1)
+            .map_or(TextRef::NONE, |row| self.texts.get(row))
+    }
+
+    /// The number of a string that is already there.
+    pub(crate) fn find(&self, log: &Texts, name: &str) -> Option<u32> {
+        if name.is_empty() {
+            return Some(0);
+        }
+        let is = |row| log.bytes(self.texts.get(row)) == name.as_bytes();
+        self.index
+            .find(hash_bytes(name.as_bytes()), is)
+            .map(|row| row + 1)
+    }
+}
+
+/// Distinct strings of one piece of the log, numbered from 0 in order of appearance, so that
+/// the sequential part of loading looks each of them up only once.
+#[derive(Debug, Default)]
+pub(crate) struct LocalNames<'a> {
+    table: HashTable<u32>,
+    list: Vec<&'a [u8]>,
+}
+
+impl<'a> LocalNames<'a> {
+    pub(crate) fn number(&mut self, name: &'a [u8]) -> u32 {
+        let list = &mut self.list;
+        let found = self.table.entry(
+            hash_bytes(name),
+            |&number| list[number as usize] == name,
+            |&number| hash_bytes(list[number as usize]),
+        );
+        match found {
+            hashbrown::hash_table::Entry::Occupied(entry) => *entry.get(),
+            hashbrown::hash_table::Entry::Vacant(entry) => {
+                let number = u32::try_from(list.len()).expect("a piece has less than 4 G names");
+                entry.insert(number);
+                list.push(name);
+                number
+            }
+        }
+    }
+
+    pub(crate) fn into_list(self) -> Vec<&'a [u8]> {
+        self.list
+    }
+}

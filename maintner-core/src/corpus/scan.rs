@@ -1,0 +1,370 @@
+//! The first half of loading: one piece of the log read into flat operations.
+//!
+//! Nothing here depends on the corpus, so pieces are scanned in parallel and ahead of time.
+
+use std::ops::Range;
+
+use super::anomaly::{Anomalies, Anomaly};
+use super::commits::{CommitParts, FileRow, parse_commit};
+use super::github::{SharedOp, SharedSink};
+use super::intern::LocalNames;
+use super::text::{Locator, TextRef, Texts};
+use crate::GitHash;
+use crate::log::{HeaderParse, RecordError, RecordHeader, Records};
+use crate::mutation::{
+    GerritMutationView, GitCommitView, GithubMutationView, IssueMutationView, MutationView,
+};
+
+/// A run of whole records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// Where in the log it starts.
+    pub(crate) position: u64,
+    /// Bytes.
+    pub(crate) len: usize,
+    /// Where in its file it starts: records say so themselves.
+    pub(crate) offset: u64,
+}
+
+impl Unit {
+    /// Cuts the unit into runs of about `size` bytes. A cut is made where a header names its own
+    /// offset; should a text imitate that, the runs do not join up and the caller notices.
+    pub(crate) fn split(self, texts: &Texts, size: usize) -> Vec<Self> {
+        let (bytes, _) = texts.from(self.position);
+        let bytes = &bytes[..self.len.min(bytes.len())];
+        let mut cuts = vec![0];
+        let mut next = size;
+        while let Some(cut) = boundary(bytes, next, self.offset) {
+            cuts.push(cut);
+            next = cut + size;
+        }
+        cuts.push(bytes.len());
+        let unit = |pair: &[usize]| Self {
+            position: self.position + pair[0] as u64,
+            len: pair[1] - pair[0],
+            offset: self.offset + pair[0] as u64,
+        };
+        cuts.windows(2).map(unit).collect()
+    }
+
+    pub(crate) fn end(self) -> u64 {
+        self.position + self.len as u64
+    }
+}
+
+/// The first place at or after `from` where a header names its own offset.
+fn boundary(bytes: &[u8], from: usize, offset: u64) -> Option<usize> {
+    memchr::memmem::find_iter(bytes.get(from..)?, b"REC@")
+        .map(|at| from + at)
+        .find(|&at| {
+            let parsed = RecordHeader::parse(&bytes[at..], offset + at as u64, u64::MAX);
+            matches!(parsed, Ok(HeaderParse::Complete(_)))
+        })
+}
+
+/// A commit as found in the log. Names and projects are numbers local to the piece.
+#[derive(Debug)]
+pub(crate) struct ScannedCommit {
+    pub(crate) hash: GitHash,
+    pub(crate) position: u64,
+    pub(crate) raw: TextRef,
+    pub(crate) parts: CommitParts<u32>,
+    pub(crate) project: Option<u32>,
+    pub(crate) parents: Range<usize>,
+    pub(crate) files: Range<usize>,
+}
+
+/// A ref set (`Some`) or deleted (`None`).
+#[derive(Debug)]
+pub(crate) struct RefOp {
+    pub(crate) project: u32,
+    pub(crate) name: TextRef,
+    pub(crate) target: Option<GitHash>,
+    pub(crate) position: u64,
+}
+
+/// A record about an issue; its content is read again when it is applied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IssueOp {
+    pub(crate) repo: u32,
+    pub(crate) number: i32,
+    pub(crate) payload: TextRef,
+}
+
+/// Everything found in one piece of the log, each kind in log order.
+#[derive(Debug, Default)]
+pub(crate) struct Scanned {
+    /// Position after the last whole record.
+    pub(crate) end: u64,
+    /// Why reading stopped before the end of the unit.
+    pub(crate) stop: Option<RecordError>,
+    pub(crate) records: u64,
+    pub(crate) anomalies: Anomalies,
+    /// Distinct names, projects and (owner, repository) pairs.
+    pub(crate) names: Vec<TextRef>,
+    pub(crate) projects: Vec<TextRef>,
+    pub(crate) repos: Vec<(TextRef, TextRef)>,
+    pub(crate) commits: Vec<ScannedCommit>,
+    pub(crate) parents: Vec<GitHash>,
+    pub(crate) files: Vec<FileRow>,
+    pub(crate) refs: Vec<RefOp>,
+    pub(crate) issues: Vec<IssueOp>,
+    /// Labels and milestones of repositories, which are local numbers.
+    pub(crate) shared: Vec<SharedOp>,
+}
+
+/// Reads one unit.
+pub(crate) fn scan(texts: &Texts, unit: Unit, max_payload: u64) -> Scanned {
+    let (bytes, locator) = texts.from(unit.position);
+    let bytes = &bytes[..unit.len.min(bytes.len())];
+    let mut scanner = Scanner {
+        out: Scanned {
+            end: unit.position,
+            ..Scanned::default()
+        },
+        locator,
+        names: LocalNames::default(),
+        projects: LocalNames::default(),
+        repos: Vec::new(),
+        files: Vec::new(),
+    };
+    for record in Records::at(bytes, unit.offset).max_payload(max_payload) {
+        match record {
+            Ok(record) => {
+                let position = scanner.out.end;
+                scanner.out.end = unit.position + record.header().end() - unit.offset;
+                scanner.record(position, record.payload());
+            }
+            Err(error) => scanner.out.stop = Some(error),
+        }
+    }
+    scanner.finish()
+}
+
+struct Scanner<'a> {
+    out: Scanned,
+    locator: Locator<'a>,
+    names: LocalNames<'a>,
+    projects: LocalNames<'a>,
+    repos: Vec<(&'a str, &'a str)>,
+    /// Scratch: files of one commit with their names.
+    files: Vec<(&'a str, FileRow)>,
+}
+
+impl<'a> Scanner<'a> {
+    fn finish(mut self) -> Scanned {
+        let locate = |list: LocalNames<'_>| -> Vec<TextRef> {
+            list.into_list()
+                .into_iter()
+                .map(|name| self.locator.locate(name))
+                .collect()
+        };
+        self.out.names = locate(self.names);
+        self.out.projects = locate(self.projects);
+        let pair = |&(owner, repo): &(&str, &str)| {
+            (
+                self.locator.locate(owner.as_bytes()),
+                self.locator.locate(repo.as_bytes()),
+            )
+        };
+        self.out.repos = self.repos.iter().map(pair).collect();
+        self.out
+    }
+
+    fn text(&self, text: &str) -> TextRef {
+        self.locator.locate(text.as_bytes())
+    }
+
+    /// The parts of a record, in the order in which they are applied.
+    fn record(&mut self, position: u64, payload: &'a [u8]) {
+        self.out.records += 1;
+        let Ok(mutation) = MutationView::parse(payload) else {
+            self.out.anomalies.count(Anomaly::UndecodableRecord);
+            return;
+        };
+        if let Some(issue) = mutation.github_issue() {
+            self.issue(issue, payload);
+        }
+        if let Some(github) = mutation.github() {
+            self.github(position, github);
+        }
+        if let Some(git) = mutation.git()
+            && let Some(commit) = git.commit()
+        {
+            self.commit(position, commit, None);
+        }
+        if let Some(gerrit) = mutation.gerrit() {
+            self.gerrit(position, gerrit);
+        }
+    }
+
+    /// A local number; a piece names few repositories.
+    fn repo(&mut self, owner: &'a str, repo: &'a str) -> Option<u32> {
+        if owner.is_empty() || repo.is_empty() {
+            self.out.anomalies.count(Anomaly::VoidMutation);
+            return None;
+        }
+        let known = self.repos.iter().position(|&pair| pair == (owner, repo));
+        let number = known.unwrap_or_else(|| {
+            self.repos.push((owner, repo));
+            self.repos.len() - 1
+        });
+        u32::try_from(number).ok()
+    }
+
+    fn issue(&mut self, issue: &IssueMutationView<'a>, payload: &'a [u8]) {
+        let Some(repo) = self.repo(issue.owner(), issue.repo()) else {
+            return;
+        };
+        if issue.number() == 0 {
+            self.out.anomalies.count(Anomaly::VoidMutation);
+            return;
+        }
+        let payload = self.locator.locate(payload);
+        self.out.issues.push(IssueOp {
+            repo,
+            number: issue.number(),
+            payload,
+        });
+    }
+
+    fn github(&mut self, position: u64, github: &GithubMutationView<'a>) {
+        let Some(repo) = self.repo(github.owner(), github.repo()) else {
+            return;
+        };
+        let mut sink = SharedSink::new(self.locator, position, &mut self.out.shared);
+        github.labels().for_each(|label| sink.label(repo, &label));
+        github
+            .milestones()
+            .for_each(|milestone| sink.milestone(repo, &milestone));
+        let skipped = sink.skipped();
+        (0..skipped).for_each(|_| self.out.anomalies.count(Anomaly::ZeroId));
+    }
+
+    fn gerrit(&mut self, position: u64, gerrit: &GerritMutationView<'a>) {
+        if gerrit.project().is_empty() {
+            self.out.anomalies.count(Anomaly::VoidMutation);
+            return;
+        }
+        let project = self.projects.number(gerrit.project().as_bytes());
+        gerrit
+            .commits()
+            .for_each(|commit| self.commit(position, &commit, Some(project)));
+        for name in gerrit.deleted_refs() {
+            let name = self.text(name);
+            self.out.refs.push(RefOp {
+                project,
+                name,
+                target: None,
+                position,
+            });
+        }
+        for reference in gerrit.refs() {
+            let target = GitHash::from_hex(reference.sha1().as_bytes());
+            if target.is_none() || reference.reference().is_empty() {
+                self.out.anomalies.count(Anomaly::BadRef);
+                continue;
+            }
+            let name = self.text(reference.reference());
+            self.out.refs.push(RefOp {
+                project,
+                name,
+                target,
+                position,
+            });
+        }
+    }
+
+    fn commit(&mut self, position: u64, commit: &GitCommitView<'a>, project: Option<u32>) {
+        let first_parent = self.out.parents.len();
+        let hash = GitHash::from_hex(commit.sha1().as_bytes());
+        let parts = parse_commit(commit.raw(), &mut self.out.parents);
+        let raw = self.locator.locate(commit.raw());
+        let (Some(hash), Some(parts), false) = (hash, parts, raw.is_none()) else {
+            self.out.parents.truncate(first_parent);
+            self.out.anomalies.count(Anomaly::BadCommit);
+            return;
+        };
+        let parts = parts.map(|name| self.names.number(name));
+        let files = self.files(commit);
+        self.out.commits.push(ScannedCommit {
+            hash,
+            position,
+            raw,
+            parts,
+            project,
+            parents: first_parent..self.out.parents.len(),
+            files,
+        });
+    }
+
+    /// Adds the files of a commit, sorted by name.
+    fn files(&mut self, commit: &GitCommitView<'a>) -> Range<usize> {
+        self.files.clear();
+        let tree = commit.diff_tree();
+        for file in tree.into_iter().flat_map(|tree| tree.files()) {
+            let name = self.names.number(file.file().as_bytes());
+            let row = FileRow::new(name, file.added(), file.deleted(), file.binary());
+            self.files.push((file.file(), row));
+        }
+        self.files.sort_by_key(|(name, _)| *name);
+        let start = self.out.files.len();
+        self.out
+            .files
+            .extend(self.files.iter().map(|(_, row)| *row));
+        start..self.out.files.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::text::Piece;
+    use crate::log::encode_record;
+
+    /// A log of `count` empty records, with a text that imitates a header.
+    fn log(count: usize) -> Texts {
+        let mut bytes = Vec::new();
+        for n in 0..count {
+            let payload = if n == 5 { &b"\x7a\x07REC@0+0"[..] } else { b"" };
+            let offset = bytes.len() as u64;
+            encode_record(&mut bytes, offset, payload);
+        }
+        let mut texts = Texts::default();
+        texts.push(Piece::Held(bytes.into()));
+        texts
+    }
+
+    #[test]
+    fn units_join_up() {
+        let texts = log(1_000);
+        let whole = Unit {
+            position: 0,
+            len: texts.end() as usize,
+            offset: 0,
+        };
+        let units = whole.split(&texts, 100);
+        assert!(units.len() > 10);
+        let mut position = 0;
+        for unit in &units {
+            assert_eq!(unit.position, position);
+            let scanned = scan(&texts, *unit, u64::MAX);
+            assert_eq!((scanned.end, scanned.stop), (unit.end(), None));
+            position = unit.end();
+        }
+        assert_eq!(position, texts.end());
+    }
+
+    #[test]
+    fn a_torn_tail_ends_the_scan_with_its_reason() {
+        let texts = log(10);
+        let unit = Unit {
+            position: 0,
+            len: texts.end() as usize - 3,
+            offset: 0,
+        };
+        let scanned = scan(&texts, unit, u64::MAX);
+        assert_eq!(scanned.records, 9);
+        assert!(scanned.stop.is_some_and(|stop| stop.is_truncated()));
+    }
+}

@@ -1,0 +1,196 @@
+//! The handle: one writer behind a lock, a published view in front of it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::apply::{State, Touched};
+use super::load::{continues, load};
+use super::{Options, View};
+use crate::follow::{Change, Changes, Watch};
+use crate::log::{LogPosition, Segment};
+use crate::source::{DiskSource, MutationSource};
+use crate::{Error, Result};
+
+/// A project's history in memory. Clones are handles to the same corpus.
+///
+/// ```
+/// use maintner_core::{Corpus, Options, source::MemoryLog};
+///
+/// let log = MemoryLog::new();
+/// let corpus = Corpus::load(log, Options::default())?;
+/// assert_eq!(corpus.view().github().repos().count(), 0);
+/// # Ok::<(), maintner_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Corpus {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    published: ArcSwap<State>,
+    writer: Mutex<Writer>,
+    pub(crate) source: Box<dyn MutationSource>,
+    pub(crate) watch: Watch,
+    options: Options,
+    pool: Option<ThreadPool>,
+    /// End of the log when it was last read, an incomplete last record included.
+    read_end: AtomicU64,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    state: State,
+    /// As they were when the state was loaded.
+    segments: Vec<Segment>,
+}
+
+impl Corpus {
+    /// Loads the log in a folder.
+    ///
+    /// # Errors
+    /// When the folder is no log or the log is damaged. A last record that is cut short is not
+    /// damage: somebody may be writing it.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(folder, Options::default())
+    }
+
+    /// Loads the log in a folder in a particular way.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(folder: impl AsRef<Path>, options: Options) -> Result<Self> {
+        Self::load(DiskSource::new(folder), options)
+    }
+
+    /// Loads a log from anywhere.
+    ///
+    /// # Errors
+    /// When the source cannot be read or the log is damaged.
+    pub fn load(source: impl MutationSource + 'static, options: Options) -> Result<Self> {
+        let pool = match options.workers {
+            0 => None,
+            workers => Some(thread_pool(workers)?),
+        };
+        let shared = Shared {
+            published: ArcSwap::default(),
+            writer: Mutex::default(),
+            source: Box::new(source),
+            watch: Watch::default(),
+            options,
+            pool,
+            read_end: AtomicU64::new(0),
+        };
+        shared.update()?;
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The corpus as it is now. Costs a reference count; never waits for the writer.
+    pub fn view(&self) -> View {
+        self.shared.view()
+    }
+
+    /// Reads what is new in the log and publishes it, all at once.
+    ///
+    /// Returns what changed, or nothing when the log is as it was. Should the log have been
+    /// rewritten, the corpus is loaded anew and the change says so. Blocks other writers, never
+    /// readers; on an error the corpus stays as it was.
+    ///
+    /// # Errors
+    /// When the log cannot be read or is damaged.
+    pub fn update(&self) -> Result<Option<Change>> {
+        self.shared.update()
+    }
+
+    /// The stream of changes from now on. While one exists, a thread looks for new data.
+    pub fn follow(&self) -> Changes {
+        Changes::new(&self.shared)
+    }
+}
+
+fn thread_pool(workers: usize) -> Result<ThreadPool> {
+    ThreadPoolBuilder::new()
+        .num_threads(workers)
+        .build()
+        .map_err(|error| {
+            Error::io("start threads for", Path::new("corpus"))(std::io::Error::other(error))
+        })
+}
+
+impl Shared {
+    pub(crate) fn view(&self) -> View {
+        View::new(self.published.load_full())
+    }
+
+    pub(crate) fn update(&self) -> Result<Option<Change>> {
+        let mut writer = self.lock();
+        let segments = self.source.segments()?;
+        let mut state = writer.state.clone();
+        let reset = match continues(&state, &writer.segments, &segments) {
+            Err(Error::Split { .. }) => {
+                state = State {
+                    generation: state.generation,
+                    ..State::default()
+                };
+                true
+            }
+            other => {
+                other?;
+                false
+            }
+        };
+        let touched = self.install(|| load(&mut state, &segments, &self.options))?;
+        self.read_end.store(
+            segments.last().map_or(0, |last| last.end().bytes()),
+            Ordering::Release,
+        );
+        writer.segments = segments;
+        let touched = if reset {
+            Some(touched.unwrap_or_default())
+        } else {
+            touched
+        };
+        let change = touched.map(|touched| self.publish(&mut state, touched, reset));
+        writer.state = state;
+        Ok(change)
+    }
+
+    pub(crate) fn read_end(&self) -> LogPosition {
+        LogPosition::new(self.read_end.load(Ordering::Acquire))
+    }
+
+    fn publish(&self, state: &mut State, touched: Touched, reset: bool) -> Change {
+        state.generation += 1;
+        let published = Arc::new(state.clone());
+        self.published.store(Arc::clone(&published));
+        let touched = Arc::new(touched);
+        self.watch
+            .publish(published.generation, Arc::clone(&touched), reset);
+        Change::new(View::new(published), touched, reset)
+    }
+
+    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    /// The writer is replaced as a whole, so a panic elsewhere leaves a whole one.
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
