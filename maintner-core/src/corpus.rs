@@ -6,13 +6,14 @@
 
 mod anomaly;
 pub(crate) mod apply;
-mod chunk;
+pub(crate) mod chunk;
 pub(crate) mod commits;
 mod dump;
 
 pub(crate) mod gerrit;
 pub(crate) mod github;
 mod intern;
+mod keeper;
 mod load;
 mod options;
 mod scan;
@@ -26,3 +27,6 @@ pub use gerrit::meta::Status;
 pub use options::Options;
 pub use store::Corpus;
 pub use view::View;
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,7 @@ pub mod pb;
 pub mod query;
 #[doc(hidden)]
 pub mod sample;
+mod snapshot;
 pub mod source;
 
 pub use corpus::{Anomalies, Anomaly, Corpus, Options, Status, View, fuzz_commit};

@@ -32,3 +32,6 @@ pub fn fuzz_mutation(data: &[u8]) {
     }
     assert!(items <= data.len(), "more items than bytes");
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,17 +37,6 @@ impl Names {
         name.checked_sub(1)
             .map_or(TextRef::NONE, |row| self.texts.get(row))
     }
-
-    /// The number of a string that is already there.
-    pub(crate) fn find(&self, log: &Texts, name: &str) -> Option<u32> {
-        if name.is_empty() {
-            return Some(0);
-        }
-        let is = |row| log.bytes(self.texts.get(row)) == name.as_bytes();
-        self.index
-            .find(hash_bytes(name.as_bytes()), is)
-            .map(|row| row + 1)
-    }
 }
 
 /// Distinct strings of one piece of the log, numbered from 0 in order of appearance, so that

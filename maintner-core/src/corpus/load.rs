@@ -98,7 +98,13 @@ fn replay(
     }
     let batches = batches(&state.log, fresh, unit_size);
     let texts = state.log.clone();
-    let read = |batch: &Batch<'_>| scan_batch(&texts, batch, options);
+    let read = |batch: &Batch<'_>| {
+        batch
+            .units
+            .iter()
+            .for_each(|(_, unit)| texts.prefetch(unit.position, unit.len));
+        scan_batch(&texts, batch, options)
+    };
     let mut round = Round::on(state);
     let start = state.position;
     let mut next = match batches.first() {

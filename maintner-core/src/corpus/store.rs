@@ -1,19 +1,20 @@
 //! The handle: one writer behind a lock, a published view in front of it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::apply::{State, Touched};
+use super::keeper::Keeper;
 use super::load::{continues, load};
 use super::{Options, View};
 use crate::follow::{Change, Changes, Watch};
 use crate::log::{LogPosition, Segment};
 use crate::source::{DiskSource, MutationSource};
-use crate::{Error, Result};
+use crate::{Error, Result, snapshot};
 
 /// A project's history in memory. Clones are handles to the same corpus.
 ///
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pool: Option<ThreadPool>,
     /// End of the log when it was last read, an incomplete last record included.
     read_end: AtomicU64,
+    from_snapshot: AtomicBool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -54,6 +56,7 @@ struct Writer {
     state: State,
     /// As they were when the state was loaded.
     segments: Vec<Segment>,
+    keeper: Keeper,
 }
 
 impl Corpus {
@@ -91,8 +94,9 @@ impl Corpus {
             options,
             pool,
             read_end: AtomicU64::new(0),
+            from_snapshot: AtomicBool::new(false),
         };
-        shared.update()?;
+        shared.start()?;
         Ok(Self {
             shared: Arc::new(shared),
         })
@@ -115,6 +119,21 @@ impl Corpus {
         self.shared.update()
     }
 
+    /// Writes a snapshot of the present state to a file, from which a corpus of the same log
+    /// can start: see [`Options::snapshot_file`]. Usually this happens by itself.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it is then as it was before.
+    pub fn save_snapshot(&self, path: impl AsRef<Path>) -> Result<()> {
+        let writer = self.shared.lock();
+        snapshot::write(path.as_ref(), &writer.state, &writer.segments)
+    }
+
+    /// Whether the corpus started from a snapshot rather than by reading the whole log.
+    pub fn started_from_snapshot(&self) -> bool {
+        self.shared.from_snapshot.load(Ordering::Relaxed)
+    }
+
     /// The stream of changes from now on. While one exists, a thread looks for new data.
     pub fn follow(&self) -> Changes {
         Changes::new(&self.shared)
@@ -135,9 +154,28 @@ impl Shared {
         View::new(self.published.load_full())
     }
 
-    pub(crate) fn update(&self) -> Result<Option<Change>> {
+    /// The first load: from the snapshot, if there is one, and what the log has beyond it.
+    fn start(&self) -> Result<()> {
         let mut writer = self.lock();
         let segments = self.source.segments()?;
+        writer.keeper = Keeper::new(&self.options.snapshot, &segments);
+        let keeper = &mut writer.keeper;
+        if let Some(mut state) = self.install(|| keeper.open(&segments)) {
+            self.from_snapshot.store(true, Ordering::Relaxed);
+            self.publish(&mut state, Touched::default(), true);
+            writer.state = state;
+        }
+        self.advance(&mut writer, segments).map(drop)
+    }
+
+    pub(crate) fn update(&self) -> Result<Option<Change>> {
+        // Listed under the lock: an older list would look like a log that was cut.
+        let mut writer = self.lock();
+        let segments = self.source.segments()?;
+        self.advance(&mut writer, segments)
+    }
+
+    fn advance(&self, writer: &mut Writer, segments: Vec<Segment>) -> Result<Option<Change>> {
         let mut state = writer.state.clone();
         let reset = match continues(&state, &writer.segments, &segments) {
             Err(Error::Split { .. }) => {
@@ -145,6 +183,7 @@ impl Shared {
                     generation: state.generation,
                     ..State::default()
                 };
+                writer.keeper.forget();
                 true
             }
             other => {
@@ -165,6 +204,10 @@ impl Shared {
         };
         let change = touched.map(|touched| self.publish(&mut state, touched, reset));
         writer.state = state;
+        if change.is_some() {
+            let published = self.published.load_full();
+            writer.keeper.published(&published, &writer.segments);
+        }
         Ok(change)
     }
 
@@ -192,5 +235,15 @@ impl Shared {
     /// The writer is replaced as a whole, so a panic elsewhere leaves a whole one.
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let writer = self
+            .writer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        writer.keeper.close(&writer.state, &writer.segments);
     }
 }

@@ -139,6 +139,12 @@ impl Texts {
         start
     }
 
+    /// Appends a piece that is not merged with others.
+    pub(crate) fn push_whole(&mut self, piece: Piece) {
+        let start = self.end();
+        Arc::make_mut(&mut self.pieces).push((start, piece));
+    }
+
     /// Drops what is after `position`: the beginning of a record that is not complete yet.
     pub(crate) fn truncate(&mut self, position: u64) {
         if position >= self.end() {
@@ -164,11 +170,25 @@ impl Texts {
             .collect()
     }
 
+    /// Has mapped bytes read from the disk ahead of their use.
+    pub(crate) fn prefetch(&self, position: u64, len: usize) {
+        if let Some((map, range)) = self.mapped(position, len) {
+            map.prefetch(range);
+        }
+    }
+
+    fn mapped(&self, position: u64, len: usize) -> Option<(&Map, Range<usize>)> {
+        let (start, Piece::Mapped(map, range)) = self.piece_at(position)? else {
+            return None;
+        };
+        let from = range.start + usize::try_from(position - start).ok()?;
+        Some((map, from..from + len))
+    }
+
     /// Gives back the memory of mapped bytes that are not needed for now.
     pub(crate) fn forget(&self, position: u64, len: usize) {
-        if let Some((start, Piece::Mapped(map, range))) = self.piece_at(position) {
-            let from = range.start + usize::try_from(position - start).expect("within a piece");
-            map.forget(from..from + len);
+        if let Some((map, range)) = self.mapped(position, len) {
+            map.forget(range);
         }
     }
 

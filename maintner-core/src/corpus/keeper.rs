@@ -1,0 +1,86 @@
+//! When snapshots are written: in the background, after enough new log, and at the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::apply::State;
+use super::options::Snapshots;
+use crate::log::Segment;
+use crate::snapshot;
+
+/// A log that is shorter loads as fast as a snapshot opens.
+const WORTH: u64 = 4 << 20;
+/// A running corpus renews its snapshot after this much new log.
+const STEP: u64 = 64 << 20;
+
+/// Keeps the snapshot of one corpus.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    path: Option<PathBuf>,
+    /// How much of the log the newest snapshot contains.
+    saved: u64,
+    job: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    pub(super) fn new(wanted: &Snapshots, segments: &[Segment]) -> Self {
+        let path = match wanted {
+            Snapshots::Off => None,
+            Snapshots::Beside => snapshot::beside(segments),
+            Snapshots::At(path) => Some(path.clone()),
+        };
+        Self {
+            path,
+            ..Self::default()
+        }
+    }
+
+    /// The state of the snapshot, if there is one of this log.
+    pub(super) fn open(&mut self, segments: &[Segment]) -> Option<State> {
+        let state = snapshot::open(self.path.as_ref()?, segments).ok()?;
+        self.saved = state.position;
+        Some(state)
+    }
+
+    /// The log was rewritten: the snapshot is not its any more.
+    pub(super) fn forget(&mut self) {
+        self.saved = 0;
+    }
+
+    /// Writes a snapshot in the background if enough is new.
+    pub(super) fn published(&mut self, state: &Arc<State>, segments: &[Segment]) {
+        let step = if self.saved == 0 { WORTH } else { STEP };
+        if state.position.saturating_sub(self.saved) < step {
+            return;
+        }
+        let Some(path) = self.path.clone() else {
+            return;
+        };
+        self.wait();
+        self.saved = state.position;
+        let (state, segments) = (Arc::clone(state), segments.to_vec());
+        self.job = Some(std::thread::spawn(move || {
+            // A folder that cannot be written to only makes the next start slower.
+            let _ = snapshot::write(&path, &state, &segments);
+        }));
+    }
+
+    /// Waits for a snapshot being written, and writes a last one if it is worth it.
+    pub(super) fn close(&mut self, state: &State, segments: &[Segment]) {
+        self.wait();
+        if let Some(path) = &self.path
+            && state.position.saturating_sub(self.saved) >= WORTH
+        {
+            // As above.
+            let _ = snapshot::write(path, state, segments);
+        }
+    }
+
+    fn wait(&mut self) {
+        if let Some(job) = self.job.take() {
+            // A panic there was reported by the thread; the snapshot is then the old one.
+            let _ = job.join();
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Making a snapshot.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use xxhash_rust::xxh3::Xxh3;
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use super::{ALIGN, BYTE_ORDER, Header, MAGIC, Section, Sections, VERSION, base, hash, visit};
+use crate::corpus::apply::State;
+use crate::corpus::chunk::{Column, Index, Lists, Row};
+use crate::log::Segment;
+use crate::{Error, Result};
+
+/// Writes a snapshot of `state`, which was loaded from `segments`, to `path`.
+///
+/// The file appears whole or not at all.
+pub(crate) fn write(path: &Path, state: &State, segments: &[Segment]) -> Result<()> {
+    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+    let written = write_file(&temporary, state, segments)
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(Error::io("write", path));
+    if written.is_err() {
+        // The error that matters is the one of writing.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn write_file(path: &Path, state: &State, segments: &[Segment]) -> io::Result<()> {
+    let file = File::create(path)?;
+    let out = BufWriter::with_capacity(1 << 20, file);
+    let mut writer = Writer {
+        out,
+        offset: 0,
+        sections: Vec::new(),
+    };
+    let mut header = Header::new_zeroed();
+    writer.bytes(header.as_bytes())?;
+    let base = base::describe(&state.log, segments, state.position);
+    writer.section([base.as_bytes()])?;
+    writer.section([
+        state.records.as_bytes(),
+        state.anomalies.as_counts().as_bytes(),
+    ])?;
+    visit(&mut state.clone(), &mut writer)?;
+    writer.align()?;
+    let table = std::mem::take(&mut writer.sections);
+    header = Header {
+        magic: MAGIC,
+        version: VERSION,
+        byte_order: BYTE_ORDER,
+        position: state.position,
+        table_offset: writer.offset,
+        sections: table.len() as u64,
+        table_hash: hash(table.as_bytes()),
+        hash: 0,
+        unused: 0,
+    };
+    header.hash = hash(header.as_bytes());
+    writer.bytes(table.as_bytes())?;
+    let mut file = writer
+        .out
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(header.as_bytes())?;
+    file.sync_data()
+}
+
+struct Writer {
+    out: BufWriter<File>,
+    offset: u64,
+    sections: Vec<Section>,
+}
+
+impl Writer {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.offset += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+
+    fn align(&mut self) -> io::Result<()> {
+        let padding = self.offset.next_multiple_of(ALIGN) - self.offset;
+        self.bytes(&[0; ALIGN as usize][..padding as usize])
+    }
+
+    fn section<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
+        self.align()?;
+        let offset = self.offset;
+        let mut hash = Xxh3::new();
+        for part in parts {
+            hash.update(part);
+            self.bytes(part)?;
+        }
+        let len = self.offset - offset;
+        self.sections.push(Section {
+            offset,
+            len,
+            hash: hash.digest(),
+        });
+        Ok(())
+    }
+}
+
+impl Sections for Writer {
+    type Error = io::Error;
+
+    fn column<T: Row>(&mut self, column: &mut Column<T>) -> io::Result<()> {
+        self.section(column.slices().map(zerocopy::IntoBytes::as_bytes))
+    }
+
+    fn lists<T: Row>(&mut self, lists: &mut Lists<T>) -> io::Result<()> {
+        let mut offsets = vec![0u64];
+        for row in 0..lists.len() {
+            let start = offsets[row as usize];
+            offsets.push(start + lists.get(row).len() as u64);
+        }
+        self.section([offsets.as_bytes()])?;
+        self.section((0..lists.len()).map(|row| lists.get(row).as_bytes()))
+    }
+
+    fn index(&mut self, index: &mut Index) -> io::Result<()> {
+        self.section(index.slots().slices().map(zerocopy::IntoBytes::as_bytes))?;
+        self.section([index.used().as_bytes()])
+    }
+}
