@@ -51,7 +51,7 @@ pub(crate) struct GitHub {
 struct Group<'a> {
     repo: u32,
     number: i32,
-    ops: &'a [(u32, i32, TextRef)],
+    ops: &'a [(u32, i32, u64, u32)],
 }
 
 /// An issue after its group was applied, and what the group says about shared objects.
@@ -104,12 +104,12 @@ impl GitHub {
                 .iter()
                 .map(|&(owner, name)| self.add_repo(log, owner, name))
                 .collect();
-            let global = |op: &IssueOp| (repos[op.repo as usize], op.number, op.payload);
+            let global = |op: &IssueOp| (repos[op.repo as usize], op.number, op.position, op.len);
             ops.extend(scanned.issues.iter().map(global));
             shared.extend(scanned.shared.iter().map(|op| op.with_repo(&repos)));
         }
         // Stable, so each issue's records stay in log order.
-        ops.par_sort_by_key(|&(repo, number, _)| (repo, number));
+        ops.par_sort_by_key(|&(repo, number, ..)| (repo, number));
         let groups: Vec<Group<'_>> = ops
             .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
             .map(|ops| Group {
@@ -150,10 +150,11 @@ impl GitHub {
         let mut state = row.map(|row| self.load(row));
         let mut shared = Vec::new();
         let mut anomalies = Anomalies::default();
-        for &(_, _, payload) in group.ops {
-            let (_, locator) = log.from(payload.position());
+        for &(_, _, position, len) in group.ops {
+            let (bytes, locator) = log.from(position);
+            let payload = &bytes[..bytes.len().min(len as usize)];
             // Scanned before, so both are there.
-            let Ok(mutation) = MutationView::parse(log.bytes(payload)) else {
+            let Ok(mutation) = MutationView::parse(payload) else {
                 continue;
             };
             let Some(issue) = mutation.github_issue() else {
@@ -164,7 +165,7 @@ impl GitHub {
                 continue;
             }
             let state = state.get_or_insert_with(|| IssueState::new(group.repo, group.number));
-            let mut sink = SharedSink::new(locator, payload.position(), &mut shared);
+            let mut sink = SharedSink::new(locator, position, &mut shared);
             state.apply(issue, &locator, &mut sink);
             (0..sink.skipped()).for_each(|_| anomalies.count(Anomaly::ZeroId));
         }

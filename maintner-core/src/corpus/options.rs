@@ -19,6 +19,8 @@ pub struct Options {
     pub(crate) snapshot: Snapshots,
 }
 
+const MAX_PAYLOAD: u64 = 1 << 31;
+
 /// Where snapshots are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Snapshots {
@@ -55,10 +57,10 @@ impl Options {
         self
     }
 
-    /// The longest record accepted, in bytes; 256 MiB by default.
+    /// The longest record accepted, in bytes; 256 MiB by default and 2 GiB at most.
     #[must_use]
     pub fn max_payload(mut self, bytes: u64) -> Self {
-        self.max_payload = bytes;
+        self.max_payload = bytes.min(MAX_PAYLOAD);
         self
     }
 

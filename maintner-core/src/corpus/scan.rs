@@ -88,7 +88,9 @@ pub(crate) struct RefOp {
 pub(crate) struct IssueOp {
     pub(crate) repo: u32,
     pub(crate) number: i32,
-    pub(crate) payload: TextRef,
+    /// Where the record's payload is.
+    pub(crate) position: u64,
+    pub(crate) len: u32,
 }
 
 /// Everything found in one piece of the log, each kind in log order.
@@ -131,7 +133,7 @@ pub(crate) fn scan(texts: &Texts, unit: Unit, max_payload: u64) -> Scanned {
     for record in Records::at(bytes, unit.offset).max_payload(max_payload) {
         match record {
             Ok(record) => {
-                let position = scanner.out.end;
+                let position = scanner.out.end + record.header().header_len();
                 scanner.out.end = unit.position + record.header().end() - unit.offset;
                 scanner.record(position, record.payload());
             }
@@ -175,7 +177,8 @@ impl<'a> Scanner<'a> {
         self.locator.locate(text.as_bytes())
     }
 
-    /// The parts of a record, in the order in which they are applied.
+    /// The parts of a record, in the order in which they are applied; `position` is the one of
+    /// its payload and orders what records say.
     fn record(&mut self, position: u64, payload: &'a [u8]) {
         self.out.records += 1;
         let Ok(mutation) = MutationView::parse(payload) else {
@@ -183,7 +186,7 @@ impl<'a> Scanner<'a> {
             return;
         };
         if let Some(issue) = mutation.github_issue() {
-            self.issue(issue, payload);
+            self.issue(position, issue, payload.len());
         }
         if let Some(github) = mutation.github() {
             self.github(position, github);
@@ -212,7 +215,7 @@ impl<'a> Scanner<'a> {
         u32::try_from(number).ok()
     }
 
-    fn issue(&mut self, issue: &IssueMutationView<'a>, payload: &'a [u8]) {
+    fn issue(&mut self, position: u64, issue: &IssueMutationView<'a>, len: usize) {
         let Some(repo) = self.repo(issue.owner(), issue.repo()) else {
             return;
         };
@@ -220,11 +223,12 @@ impl<'a> Scanner<'a> {
             self.out.anomalies.count(Anomaly::VoidMutation);
             return;
         }
-        let payload = self.locator.locate(payload);
+        let len = u32::try_from(len).expect("the reader refuses longer records");
         self.out.issues.push(IssueOp {
             repo,
             number: issue.number(),
-            payload,
+            position,
+            len,
         });
     }
 

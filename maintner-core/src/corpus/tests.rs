@@ -259,5 +259,5 @@ fn hot_rows_keep_their_size() {
     assert_eq!(size_of::<gerrit::ClRow>(), 48);
     assert_eq!(size_of::<gerrit::MessageRow>(), 16);
     assert_eq!(size_of::<gerrit::PatchSetRow>(), 8);
-    assert_eq!(size_of::<scan::IssueOp>(), 16);
+    assert_eq!(size_of::<scan::IssueOp>(), 24);
 }

@@ -1,6 +1,7 @@
 //! Integration tests: one program, one module for each subject.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod corpus;
 mod damage;
 mod oracle;
 mod reference;
