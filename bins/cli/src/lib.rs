@@ -22,4 +22,4 @@ mod run;
 pub use failure::{Exit, Failure};
 pub use go_flags::double_dashes;
 pub use manual::{Shell, completions, man_page};
-pub use run::run;
+pub use run::{finish, run};

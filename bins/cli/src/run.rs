@@ -80,7 +80,8 @@ fn install_log(verbose: bool) {
     }
 }
 
-fn finish(name: &str, result: Result<(), Failure>) -> ExitCode {
+/// Prints what is to be said of the end of a program, and gives its exit code.
+pub fn finish(name: &str, result: Result<(), Failure>) -> ExitCode {
     let exit = match &result {
         Ok(()) => Exit::Passed,
         Err(failure) => {

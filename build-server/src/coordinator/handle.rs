@@ -179,9 +179,13 @@ impl Handle {
         let mut wanted = runs.iter().rev().filter(|run| run.unit == *unit);
         let run = wanted.find(|run| attempt.is_none_or(|n| n == run.attempt));
         match run {
-            Some(run) => self
-                .logs
-                .read(build, &run.exec, offset, follow && run.end.is_none()),
+            Some(run) => {
+                let follow = follow && run.end.is_none();
+                if follow {
+                    self.logs.begun(build, &run.exec).await;
+                }
+                self.logs.read(build, &run.exec, offset, follow)
+            }
             None => Err(Error::new(
                 ErrorKind::NotFound,
                 format!("build {build} has no log of {unit}"),

@@ -3,14 +3,20 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use build_core::buildlet::ByteStream;
 use build_core::ids::{BuildId, ExecId};
 use build_core::livelog::{LiveLog, LogReader, LogWriter, Options, Position};
 use build_core::{Error, Result};
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
+/// How long after its record the first output of an attempt may be waited for: a machine is
+/// asked for its tools in between.
+const LOG_BEGINS: Duration = Duration::from_secs(30);
 /// Bytes handed to a reader at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -19,6 +25,8 @@ const PIECE_BYTES: usize = 64 << 10;
 pub struct Logs {
     dir: Arc<Path>,
     live: Arc<Mutex<HashMap<ExecId, LiveLog>>>,
+    /// Told when a log begins to be written.
+    begun: Arc<Notify>,
 }
 
 /// A log that is being written; readers see its end when this is dropped.
@@ -35,6 +43,7 @@ impl Logs {
         Self {
             dir: dir.into().into(),
             live: Arc::default(),
+            begun: Arc::default(),
         }
     }
 
@@ -79,6 +88,23 @@ impl Logs {
         Ok(stream(reader, path.clone()))
     }
 
+    /// Waits until the log of an attempt that was recorded as started begins to be written,
+    /// [`LOG_BEGINS`] at most.
+    pub(crate) async fn begun(&self, build: &BuildId, exec: &ExecId) {
+        let waiting = async {
+            loop {
+                // Listening first: what begins while we look wakes us.
+                let begun = self.begun.notified();
+                if self.live().contains_key(exec) || self.path(build, exec).exists() {
+                    return;
+                }
+                begun.await;
+            }
+        };
+        // Reading then says that there is no log.
+        let _too_late = timeout(LOG_BEGINS, waiting).await;
+    }
+
     /// Where the last `lines` lines of the output of an attempt begin, as a byte offset.
     ///
     /// # Errors
@@ -106,6 +132,7 @@ impl Logs {
         };
         let writer = writer.map_err(failed)?;
         self.live().insert(exec.clone(), writer.log());
+        self.begun.notify_waiters();
         Ok(OpenLog {
             writer,
             path: path.clone(),
