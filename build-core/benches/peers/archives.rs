@@ -50,26 +50,22 @@ fn pack(tree: &Path, dir: &Path, runs: u64) {
     let mut sides: Vec<Side> = (1..=9)
         .map(|level| Side::new(format!("ours, level {level}")))
         .collect();
-    let peers = [
-        (
-            "tar | gzip -6",
-            format!("tar cf - -C {tree_name} . | gzip -6 > {out_name}"),
-        ),
-        (
-            "tar | pigz -1",
-            format!("tar cf - -C {tree_name} . | pigz -1 > {out_name}"),
-        ),
-        (
-            "tar | pigz -6",
-            format!("tar cf - -C {tree_name} . | pigz -6 > {out_name}"),
-        ),
-    ];
+    let mut peers = vec![("tar | gzip -6", "gzip -6".to_owned())];
+    if let Some(program) = go_pargzip(dir) {
+        peers.push(("tar | Go pargzip", program));
+    }
+    peers.push(("tar | pigz -1", "pigz -1".to_owned()));
+    peers.push(("tar | pigz -6", "pigz -6".to_owned()));
     sides.extend(peers.iter().map(|(name, _)| Side::new(*name)));
     for run in 0..=runs {
         for (i, side) in sides.iter_mut().enumerate() {
             match i.checked_sub(9) {
                 None => side.time(|| ours(tree, &out, i as u32 + 1)),
-                Some(peer) => side.time(|| shell(&peers[peer].1)),
+                Some(peer) => {
+                    let script =
+                        format!("tar cf - -C {tree_name} . | {} > {out_name}", peers[peer].1);
+                    side.time(|| shell(&script));
+                }
             }
             if run == 0 {
                 // The first round warms the caches.
@@ -79,6 +75,22 @@ fn pack(tree: &Path, dir: &Path, runs: u64) {
         }
     }
     print("pack", &sides);
+}
+
+/// The Go build system's own parallel gzip, if there is Go to build it.
+fn go_pargzip(dir: &Path) -> Option<String> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build-server/tests/go");
+    let program = dir.join("pargzip");
+    let mut go = Command::new("go");
+    go.current_dir(module)
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg("./pargzip");
+    let built = go.status().is_ok_and(|status| status.success());
+    if !built {
+        println!("SKIPPED: Go pargzip could not be built");
+    }
+    built.then(|| program.display().to_string())
 }
 
 fn unpack(tree: &Path, dir: &Path, runs: u64) {

@@ -25,7 +25,9 @@ fn main() {
         Some("archives") if args.len() > 1 => archives::run(Path::new(&args[1]), number(2, 10)),
         Some("logs") => logs::run(number(1, 10)),
         _ => {
-            println!("nothing measured; usage: peers archives TREE [RUNS] | peers logs [GIGABYTES]");
+            println!(
+                "nothing measured; usage: peers archives TREE [RUNS] | peers logs [GIGABYTES]"
+            );
         }
     }
 }

@@ -89,9 +89,8 @@ impl Beneath {
     pub(crate) fn hard_link(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
         let (target_parent, target_name) = split(target);
         let from = self.existing_dir(target_parent)?;
-        if rustix::fs::statat(&from, target_name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o170_000
-            == 0o040_000
-        {
+        let found = rustix::fs::statat(&from, target_name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
             return Err(Errno::ISDIR.into());
         }
         let (parent, name) = split(path);

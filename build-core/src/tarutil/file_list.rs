@@ -7,7 +7,8 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::read::GzEncoder;
 
-use super::header::{BLOCK, EntryHeader, EntryKind, padding};
+use super::header::{BLOCK, EntryHeader, EntryKind};
+use super::ustar::padding;
 use crate::read_at::ReadAt;
 
 /// Two zero blocks end an archive.

@@ -163,9 +163,9 @@ pub(crate) struct Inflated {
 }
 
 impl Inflated {
-    /// Compressed bytes taken from the input so far.
-    pub(crate) fn compressed(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+    /// Counts the compressed bytes taken from the input.
+    pub(crate) fn compressed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.taken)
     }
 }
 

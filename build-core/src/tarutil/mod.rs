@@ -17,6 +17,8 @@ mod gunzip;
 mod header;
 #[cfg(any(test, feature = "testing"))]
 pub mod hostile;
+#[cfg(unix)]
+mod links;
 mod member;
 mod names;
 #[cfg(unix)]
@@ -24,10 +26,18 @@ mod owners;
 #[cfg(unix)]
 mod pack;
 mod pargzip;
+mod pax;
 mod policy;
+#[cfg(unix)]
+mod stop;
+#[cfg(unix)]
+mod unpacking;
 #[cfg(unix)]
 mod untar;
 mod untar_error;
+mod ustar;
+#[cfg(unix)]
+mod walk;
 
 pub use file_list::{FileList, FileListReader};
 pub use frame::{FrameError, fuzz_tar};

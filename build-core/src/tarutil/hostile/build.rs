@@ -5,7 +5,8 @@ use std::io::{self, Cursor, Read};
 use flate2::Compression;
 use flate2::read::GzEncoder;
 
-use super::super::header::{BLOCK, EntryHeader, EntryKind, padding};
+use super::super::header::{BLOCK, EntryHeader, EntryKind};
+use super::super::ustar::padding;
 use super::Stream;
 
 /// An archive under construction.
@@ -52,7 +53,7 @@ impl Tar {
     pub(super) fn pax(self, records: &[(&str, &str)]) -> Self {
         let mut data = Vec::new();
         for (key, value) in records {
-            super::super::header::record(&mut data, key, value.as_bytes());
+            super::super::pax::record(&mut data, key, value.as_bytes());
         }
         self.record(b'x', &data)
     }
