@@ -14,6 +14,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::status::FarmStatus;
+use crate::record::Run;
 use crate::run::Logs;
 use crate::store::{EventLog, Records, Store};
 
@@ -174,23 +175,26 @@ impl Handle {
         offset: u64,
         follow: bool,
     ) -> Result<ByteStream> {
-        let row = self.records.build(build).await?;
-        let runs = row.as_ref().map_or(&[][..], |row| &row.runs);
-        let mut wanted = runs.iter().rev().filter(|run| run.unit == *unit);
-        let run = wanted.find(|run| attempt.is_none_or(|n| n == run.attempt));
-        match run {
-            Some(run) => {
-                let follow = follow && run.end.is_none();
-                if follow {
-                    self.logs.begun(build, &run.exec).await;
-                }
-                self.logs.read(build, &run.exec, offset, follow)
+        loop {
+            let run = self.find_run(build, unit, attempt).await?;
+            let follow = follow && run.end.is_none();
+            // A unit that was recorded as started is about to be written; after a restart its
+            // log is there already but not yet written again.
+            if !follow || self.logs.begins(&run.exec).await {
+                return self.logs.read(build, &run.exec, offset, follow);
             }
-            None => Err(Error::new(
-                ErrorKind::NotFound,
-                format!("build {build} has no log of {unit}"),
-            )),
         }
+    }
+
+    async fn find_run(&self, build: &BuildId, unit: &Unit, attempt: Option<u32>) -> Result<Run> {
+        let row = self.records.build(build).await?;
+        let runs = row.map(|row| row.runs).unwrap_or_default();
+        let mut wanted = runs.into_iter().rev().filter(|run| run.unit == *unit);
+        let run = wanted.find(|run| attempt.is_none_or(|n| n == run.attempt));
+        run.ok_or_else(|| {
+            let text = format!("build {build} has no log of {unit}");
+            Error::new(ErrorKind::NotFound, text)
+        })
     }
 
     async fn new_id(&self) -> Result<BuildId> {

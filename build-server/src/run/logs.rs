@@ -14,9 +14,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
-/// How long after its record the first output of an attempt may be waited for: a machine is
-/// asked for its tools in between.
-const LOG_BEGINS: Duration = Duration::from_secs(30);
+/// How long the begin of a log is waited for before somebody looks whether it has ended instead.
+const LOG_BEGINS: Duration = Duration::from_secs(1);
 /// Bytes handed to a reader at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -88,21 +87,19 @@ impl Logs {
         Ok(stream(reader, path.clone()))
     }
 
-    /// Waits until the log of an attempt that was recorded as started begins to be written,
-    /// [`LOG_BEGINS`] at most.
-    pub(crate) async fn begun(&self, build: &BuildId, exec: &ExecId) {
+    /// Waits until the log of an attempt is being written, [`LOG_BEGINS`] at most; says whether it is.
+    pub(crate) async fn begins(&self, exec: &ExecId) -> bool {
         let waiting = async {
             loop {
                 // Listening first: what begins while we look wakes us.
                 let begun = self.begun.notified();
-                if self.live().contains_key(exec) || self.path(build, exec).exists() {
+                if self.live().contains_key(exec) {
                     return;
                 }
                 begun.await;
             }
         };
-        // Reading then says that there is no log.
-        let _too_late = timeout(LOG_BEGINS, waiting).await;
+        timeout(LOG_BEGINS, waiting).await.is_ok()
     }
 
     /// Where the last `lines` lines of the output of an attempt begin, as a byte offset.
