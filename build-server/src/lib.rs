@@ -3,6 +3,8 @@
 //! Each server is a feature; nothing here touches the environment, flags or signals of the
 //! process: that is left to the programs.
 
+#[cfg(feature = "buildlet")]
+pub mod buildlet;
 #[cfg(feature = "coordinator")]
 pub mod coordinator;
 #[cfg(feature = "coordinator")]

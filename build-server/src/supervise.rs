@@ -176,6 +176,18 @@ impl Supervisor {
         self.state().running.len()
     }
 
+    /// The tasks of this group and of those below that run, with their groups, in order.
+    pub fn task_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .state()
+            .running
+            .values()
+            .map(|task| task.name.clone())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// Starts a task. It goes on when the returned handle is dropped.
     ///
     /// # Panics
@@ -256,13 +268,8 @@ impl Supervisor {
     }
 
     fn abort_all(&self) -> Vec<String> {
+        let names = self.task_names();
         let state = self.state();
-        let mut names: Vec<_> = state
-            .running
-            .values()
-            .map(|task| task.name.clone())
-            .collect();
-        names.sort();
         let handles = state
             .running
             .values()

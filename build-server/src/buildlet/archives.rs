@@ -1,0 +1,156 @@
+//! Trees: unpacked from archives, and packed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use build_core::buildlet::{header, param};
+use build_core::tarutil::{GzipOptions, Pack, PackError, Packed, Untar};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::answer::{Lost, Refusal, chain};
+use super::bridge::{BodyReader, BodyWriter, consume, produce_body, stream};
+use super::fetch;
+use super::paths::Places;
+use super::routes::{Reply, Request, query_params, read_params, refuse, reply};
+use super::server::App;
+
+/// Threads that compress: each holds a few megabytes.
+const MOST_PACKERS: usize = 4;
+/// The directory that is not fetched twice.
+const FETCHED_ONCE: &str = "go1.4";
+
+/// `/writetgz`: the body (PUT), or what a URL leads to (POST), is unpacked into a directory.
+pub(crate) async fn unpack(app: &Arc<App>, mut request: Request<'_>) -> Result<(), Lost> {
+    let result = match request.head().method() {
+        "PUT" => unpack_body(app, &mut request).await,
+        _ => unpack_url(app, &mut request).await,
+    };
+    reply(request, result?).await
+}
+
+type Unpacked = Result<Result<Reply, Refusal>, Lost>;
+
+async fn unpack_body(app: &Arc<App>, request: &mut Request<'_>) -> Unpacked {
+    let job = match Job::new(app, request) {
+        Ok(job) => job,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    consume(&app.supervisor, "unpack an archive", request, move |body| {
+        job.run(body)
+    })
+    .await
+}
+
+async fn unpack_url(app: &Arc<App>, request: &mut Request<'_>) -> Unpacked {
+    let (url, job) = match url_job(app, request).await {
+        Ok(Some(asked)) => asked,
+        Ok(None) => return Ok(Ok(Reply::Text("SKIP".into()))),
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    fetch::fetch(app, &url, move |body| job.run(body)).await
+}
+
+/// What to fetch; `None` when it is there already.
+async fn url_job(
+    app: &Arc<App>,
+    request: &mut Request<'_>,
+) -> Result<Option<(String, Job)>, Refusal> {
+    let params = read_params(request).await?;
+    let url = params.get(param::URL).unwrap_or_default().to_owned();
+    if url.is_empty() {
+        return Err(Refusal::bad("missing url POST param"));
+    }
+    let job = Job::new(app, request)?;
+    let once = params.query().get(param::DIR) == Some(FETCHED_ONCE);
+    Ok((!once || !job.base.is_dir()).then_some((url, job)))
+}
+
+/// An archive to be unpacked.
+struct Job {
+    base: PathBuf,
+    app: Arc<App>,
+}
+
+impl Job {
+    fn new(app: &Arc<App>, request: &Request<'_>) -> Result<Self, Refusal> {
+        app.ensure_work_dir()?;
+        let params = query_params(request)?;
+        let base = Places::of(app).dir_path(params.get(param::DIR).unwrap_or_default());
+        let base = base.map_err(|_| Refusal::bad("bogus dir"))?;
+        Ok(Self {
+            base,
+            app: app.clone(),
+        })
+    }
+
+    /// Unpacks on this thread.
+    fn run(self, body: BodyReader) -> Result<Reply, Refusal> {
+        let bad_base = |error: io::Error| Refusal::failed(format!("mkdir of base: {error}"));
+        fs::create_dir_all(&self.base).map_err(bad_base)?;
+        let stop = self.app.supervisor.token().clone();
+        let untar = Untar::open(&self.base).map_err(bad_base)?;
+        let untar = untar
+            .policy(self.app.config.archives.clone())
+            .cancel_when(|| stop.is_cancelled());
+        match untar.unpack(body) {
+            Ok(done) => {
+                if done.times_not_set > 0 {
+                    tracing::warn!(
+                        files = done.times_not_set,
+                        "modification times could not be set"
+                    );
+                }
+                Ok(Reply::Text("OK".into()))
+            }
+            Err(error) => Err(Refusal::new(error.status(), error.wire_text())),
+        }
+    }
+}
+
+/// `GET /tgz`: a directory as a tar stream, gzip-compressed in several members.
+pub(crate) async fn pack(app: &Arc<App>, request: Request<'_>) -> Result<(), Lost> {
+    let (base, parallel) = match pack_target(app, &request) {
+        Ok(target) => target,
+        Err(refusal) => return refuse(request, refusal).await,
+    };
+    let produced = produce_body(&app.supervisor, "pack a directory", move |out| {
+        let pack = Pack::open(&base).map_err(|error| no_such_dir(&base, &error))?;
+        let packed = if parallel {
+            pack.write_gz(out, &gzip_options())
+        } else {
+            write_one_member(pack, out)
+        };
+        packed
+            .map(drop)
+            .map_err(|error| Refusal::failed(chain(&error)))
+    });
+    stream(request, header::ARCHIVE_TYPE, produced).await
+}
+
+/// Directory, and whether several members are wanted.
+fn pack_target(app: &App, request: &Request<'_>) -> Result<(PathBuf, bool), Refusal> {
+    app.ensure_work_dir()?;
+    let params = query_params(request)?;
+    let base = Places::of(app).dir_path(params.get(param::DIR).unwrap_or_default());
+    let base = base.map_err(|_| Refusal::bad("bogus dir"))?;
+    Ok((base, params.get(param::PARGZIP) != Some("0")))
+}
+
+fn gzip_options() -> GzipOptions {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    GzipOptions::default().threads(cores.min(MOST_PACKERS))
+}
+
+fn write_one_member(pack: Pack<'_>, out: &mut BodyWriter) -> Result<Packed, PackError> {
+    let mut gzip = GzEncoder::new(out, Compression::default());
+    let packed = pack.write_tar(&mut gzip)?;
+    gzip.finish().map_err(PackError::Write)?;
+    Ok(packed)
+}
+
+fn no_such_dir(base: &Path, error: &io::Error) -> Refusal {
+    Refusal::bad(format!("cannot read {}: {error}", base.display()))
+}

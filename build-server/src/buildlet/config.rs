@@ -1,0 +1,186 @@
+//! What a buildlet is told when it is made.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use build_core::ids::Nonce;
+use build_core::tarutil;
+use sha2::{Digest as _, Sha256};
+
+/// How a buildlet behaves. The defaults are the safe ones.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) work_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) env: Vec<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) lease: Option<LeaseTerms>,
+    pub(crate) adopt_orphans: bool,
+    pub(crate) links_may_leave: bool,
+    pub(crate) fetch_anywhere: bool,
+    pub(crate) archives: tarutil::Policy,
+    pub(crate) ssh: Option<SshAccess>,
+}
+
+/// The lease a buildlet lives by: without renewal it ends itself.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseTerms {
+    pub(crate) nonce: Secret,
+    pub(crate) ttl: Duration,
+}
+
+/// Where `/connect-ssh` leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SshAccess {
+    port: u16,
+}
+
+impl SshAccess {
+    /// The ssh server of this machine, at `port`. Its users' `authorized_keys` are extended by
+    /// whoever may use the buildlet: meant for machines that exist for builds alone.
+    pub fn at_port(port: u16) -> Self {
+        Self { port }
+    }
+
+    pub(crate) fn port(self) -> u16 {
+        self.port
+    }
+}
+
+/// Text that is never shown.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What may be written down of it: its SHA-256 in hex.
+    pub(crate) fn sha256(&self) -> String {
+        hex::encode(Sha256::digest(&self.0))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Config {
+    /// A buildlet that works in `work_dir`, which must exist, and keeps its lock, its description
+    /// and the output of detached commands in `state_dir`, which is made when missing.
+    pub fn new(work_dir: impl Into<PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            work_dir: work_dir.into(),
+            state_dir: state_dir.into(),
+            env: Vec::new(),
+            password: None,
+            lease: None,
+            adopt_orphans: false,
+            links_may_leave: false,
+            fetch_anywhere: false,
+            archives: tarutil::Policy::default(),
+            ssh: None,
+        }
+    }
+
+    /// The environment that commands start from, `NAME=value`. Default: empty.
+    #[must_use]
+    pub fn env(self, env: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            env: env.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// The password that every request must show. Default: none is needed.
+    #[must_use]
+    pub fn password(self, password: Option<String>) -> Self {
+        Self {
+            password: password.map(Secret::new),
+            ..self
+        }
+    }
+
+    /// Ends everything, and itself, when nobody has renewed the lease with this nonce for `ttl`.
+    /// Default: it lives until it is stopped.
+    #[must_use]
+    pub fn lease(self, nonce: &Nonce, ttl: Duration) -> Self {
+        let terms = LeaseTerms {
+            nonce: Secret::new(nonce.as_str()),
+            ttl,
+        };
+        Self {
+            lease: Some(terms),
+            ..self
+        }
+    }
+
+    /// Whether the process becomes child subreaper, so that no descendant of a command escapes.
+    /// The process must then start no other children. Default: no, as befits a library; the
+    /// program does.
+    #[must_use]
+    pub fn adopt_orphans(self, adopt: bool) -> Self {
+        Self {
+            adopt_orphans: adopt,
+            ..self
+        }
+    }
+
+    /// Whether paths may lead out of the work directory through symbolic links. Default: no.
+    #[must_use]
+    pub fn links_may_leave(self, may: bool) -> Self {
+        Self {
+            links_may_leave: may,
+            ..self
+        }
+    }
+
+    /// Whether `/writetgz?url` may download from link-local addresses, where clouds keep their
+    /// metadata and credentials. Default: no.
+    #[must_use]
+    pub fn fetch_anywhere(self, may: bool) -> Self {
+        Self {
+            fetch_anywhere: may,
+            ..self
+        }
+    }
+
+    /// What archives may contain. Default: links that stay inside, generous bounds.
+    #[must_use]
+    pub fn archives(self, policy: tarutil::Policy) -> Self {
+        Self {
+            archives: policy,
+            ..self
+        }
+    }
+
+    /// Allows `/connect-ssh`. Default: refused.
+    #[must_use]
+    pub fn ssh(self, access: Option<SshAccess>) -> Self {
+        Self {
+            ssh: access,
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let secret = Secret::new("pw");
+        assert_eq!(secret.reveal(), "pw");
+        let known = "30c952fab122c3f9759f02a6d95c3758b246b4fee239957b2d4fee46e26170c4";
+        assert_eq!(secret.sha256(), known);
+        assert_eq!(format!("{secret:?}"), "(secret)");
+    }
+}

@@ -1,0 +1,45 @@
+//! The buildlet: the agent that runs on each machine.
+//!
+//! [`BuildletServer`] takes files, runs commands and gives files back, over HTTP in the dialect
+//! of [`build_core::h1`]; protocol facts: docs/protocol/buildlet.md. Beside the calls of the Go
+//! buildlet it knows detached commands, whose output is spooled to disk, and leases, at whose
+//! end it ends everything and itself.
+//!
+//! A request comes in through `listen`, `connection` and `routes`; a handler answers it
+//! (`files`, `listing`, `archives`, `exec`, `detached_calls`, `machine`, `ssh`, `debug`); what it
+//! starts is in `processes`, what outlives its connection in `detached`. Work that blocks runs
+//! on threads, fed through `bridge`.
+//!
+//! The buildlet runs whatever it is told by whoever may connect: see [`Listener::is_exposed`].
+//! Linux only: the ends of process trees are looked up in `/proc`.
+
+mod answer;
+mod archives;
+mod bridge;
+mod config;
+mod connection;
+mod debug;
+mod detached;
+mod detached_calls;
+mod exec;
+mod fetch;
+mod files;
+mod lease;
+mod listen;
+mod listing;
+mod machine;
+mod paths;
+mod processes;
+mod routes;
+mod server;
+mod ssh;
+mod state;
+#[cfg(feature = "buildlet-tls")]
+mod tls;
+
+pub use config::{Config, SshAccess};
+pub use listen::{Address, Listener};
+pub use server::{BuildletServer, Ended, Error};
+pub use state::{Description, StateError};
+#[cfg(feature = "buildlet-tls")]
+pub use tls::{ServerTls, TlsError};

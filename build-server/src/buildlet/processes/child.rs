@@ -1,0 +1,215 @@
+//! One command: its first process, and the end of its tree.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use build_core::buildlet::ExecOutcome;
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, Signal as Kill, WaitId, WaitIdOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::tree::Whose;
+use super::{EndReport, Grace, Known, MARK, Processes};
+
+/// Room of the output pipe: with it a command that prints much runs on while its output is sent.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    /// Absolute.
+    pub(crate) program: PathBuf,
+    /// After the program's name.
+    pub(crate) args: Vec<String>,
+    /// The whole environment, `NAME=value`.
+    pub(crate) env: Vec<String>,
+    pub(crate) dir: PathBuf,
+}
+
+impl Command {
+    /// Why it was not started, in the protocol's words.
+    pub(crate) fn spawn_failure(&self, error: &io::Error) -> String {
+        let words = os_words(error);
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if !self.dir.is_dir() => {
+                format!("chdir {}: {words}", self.dir.display())
+            }
+            _ => format!("fork/exec {}: {words}", self.program.display()),
+        }
+    }
+}
+
+/// An error of the system in the protocol's words: `no such file or directory`.
+pub(crate) fn os_words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| {
+        first.to_ascii_lowercase().to_string() + letters.as_str()
+    })
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Code(i32),
+    Signal {
+        number: i32,
+        core: bool,
+    },
+    /// Somebody else has asked the system before.
+    Unknown,
+}
+
+/// A started command. Ends its process group when it is dropped before its tree has ended.
+pub(crate) struct Child {
+    processes: Processes,
+    pid: Pid,
+    /// Tells that a child has ended, this one or another.
+    children: Signal,
+    exit: Option<Exit>,
+}
+
+impl Processes {
+    /// Starts a command in a process group of its own, without input; both its outputs are the
+    /// pipe that is returned.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn spawn(&self, id: &str, command: &Command) -> io::Result<(Child, OwnedFd)> {
+        let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        // A smaller pipe works as well; unprivileged users have a quota.
+        let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES);
+        let mut std = std::process::Command::new(&command.program);
+        std.args(&command.args)
+            .env_clear()
+            .envs(command.env.iter().filter_map(|pair| pair.split_once('=')))
+            .env(MARK, self.mark(id))
+            .current_dir(&command.dir)
+            .stdin(Stdio::null())
+            .stdout(input.try_clone()?)
+            .stderr(input)
+            // No function before exec: the standard library can then use posix_spawn.
+            .process_group(0);
+        // Before the start: then its end cannot be missed.
+        let children = signal(SignalKind::child())?;
+        // The lock is held so that nobody takes the new child for an orphan.
+        let mut known = self.known();
+        let pid = Pid::from_child(&std.spawn()?);
+        known.insert(
+            pid.as_raw_nonzero().get(),
+            Known {
+                id: id.to_owned(),
+                reaped: false,
+            },
+        );
+        drop(known);
+        Ok((
+            Child {
+                processes: self.clone(),
+                pid,
+                children,
+                exit: None,
+            },
+            output,
+        ))
+    }
+}
+
+impl Child {
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    /// Waits for the end of the first process. Cancel safe; answers again once it has ended.
+    pub(crate) async fn wait(&mut self) -> Exit {
+        loop {
+            if let Some(exit) = self.exit {
+                return exit;
+            }
+            match self.try_wait() {
+                Ok(None) => {
+                    // The stream of signals ends with the runtime only.
+                    let _ = self.children.recv().await;
+                }
+                Ok(exit) => self.exit = exit,
+                Err(error) => {
+                    // Only when somebody else in this process has waited for it.
+                    tracing::error!(%error, pid = self.pid(), "cannot learn how a command ended");
+                    self.exit = Some(Exit::Unknown);
+                }
+            }
+        }
+    }
+
+    fn try_wait(&self) -> io::Result<Option<Exit>> {
+        // The lock keeps the table's readers from taking a reused number for this process.
+        let mut known = self.processes.known();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let Some(status) = rustix::process::waitid(WaitId::Pid(self.pid), options)? else {
+            return Ok(None);
+        };
+        if let Some(known) = known.get_mut(&self.pid.as_raw_nonzero().get()) {
+            known.reaped = true;
+        }
+        let signal = status.terminating_signal();
+        Ok(Some(match signal {
+            Some(number) => Exit::Signal {
+                number,
+                core: status.dumped(),
+            },
+            None => Exit::Code(status.exit_status().unwrap_or_default()),
+        }))
+    }
+
+    /// Ends every process of the command that still runs.
+    pub(crate) async fn end_tree(&mut self, grace: Grace) -> EndReport {
+        let root = self.pid.as_raw_nonzero().get();
+        self.processes.end(Whose::Command(root), grace).await
+    }
+
+    /// What measures the command's tree, for a thread that may block.
+    pub(crate) fn meter(
+        &self,
+    ) -> impl Fn() -> io::Result<(usize, u64)> + Clone + Send + 'static + use<> {
+        let (processes, root) = (self.processes.clone(), self.pid.as_raw_nonzero().get());
+        move || processes.measure(root)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.exit.is_some() {
+            self.processes
+                .known()
+                .remove(&self.pid.as_raw_nonzero().get());
+        } else {
+            abandon(&self.processes, self.pid);
+        }
+    }
+}
+
+/// The crash path: kills the process group; whatever else there is becomes a stray.
+fn abandon(processes: &Processes, pid: Pid) {
+    // It may have ended by itself.
+    let _ = rustix::process::kill_process_group(pid, Kill::KILL);
+    if !processes.0.adopts {
+        // SIGKILL has been sent: this ends soon, and nobody else takes the zombie off.
+        let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+    }
+    processes.known().remove(&pid.as_raw_nonzero().get());
+}
+
+impl Exit {
+    /// The end of a command that was not brought about.
+    pub(crate) fn outcome(self) -> ExecOutcome {
+        match self {
+            Self::Code(code) => ExecOutcome::of_exit(code),
+            Self::Signal { number, core } => ExecOutcome::of_signal(number, core),
+            Self::Unknown => ExecOutcome::Lost,
+        }
+    }
+}

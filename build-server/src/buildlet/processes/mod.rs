@@ -1,0 +1,130 @@
+//! Processes that are really gone when they were ended.
+//!
+//! Each command starts a process group, and carries a mark in its environment. The buildlet
+//! program makes itself child subreaper, so whatever a command leaves behind, however often it
+//! forked and whatever session it made, stays below the buildlet. The tree of a command is what
+//! `/proc` shows below its first process, in its group, or with its mark; what lost its parent
+//! and its mark belongs to the one command that runs, or to nobody and ends before the next.
+
+mod child;
+mod table;
+mod tree;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+
+pub(crate) use child::{Child, Command, Exit, os_words};
+pub(crate) use table::Process;
+pub(crate) use tree::{EndReport, Grace};
+
+use crate::supervise::Supervisor;
+use table::Table;
+
+/// Variable that marks the processes of a command: `ID/INSTANCE`, after a comma when the
+/// buildlet itself runs below another one.
+pub(crate) const MARK: &str = "FARMER_EXEC";
+
+/// The processes that a buildlet has started. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Processes(Arc<Shared>);
+
+struct Shared {
+    supervisor: Supervisor,
+    /// Names the buildlet in marks, over restarts.
+    instance: String,
+    /// Mark that this program was started with.
+    inherited: Option<String>,
+    me: i32,
+    /// Whether orphans become children of this process, and no other part of it has children.
+    adopts: bool,
+    /// Commands whose tree has not ended yet.
+    known: Mutex<HashMap<i32, Known>>,
+}
+
+struct Known {
+    id: String,
+    reaped: bool,
+}
+
+impl Processes {
+    /// With `adopts`, orphans of commands come to this process, which must then have no other
+    /// children than those started here.
+    ///
+    /// # Errors
+    /// When the system knows no child subreapers.
+    pub(crate) fn new(
+        supervisor: Supervisor,
+        instance: String,
+        inherited: Option<String>,
+        adopts: bool,
+    ) -> io::Result<Self> {
+        let me = rustix::process::getpid();
+        if adopts {
+            rustix::process::set_child_subreaper(Some(me))?;
+        }
+        Ok(Self(Arc::new(Shared {
+            supervisor,
+            instance,
+            inherited: inherited.filter(|mark| !mark.is_empty()),
+            me: me.as_raw_nonzero().get(),
+            adopts,
+            known: Mutex::default(),
+        })))
+    }
+
+    /// The value of [`MARK`] for a command.
+    fn mark(&self, id: &str) -> String {
+        match &self.0.inherited {
+            Some(outer) => format!("{outer},{id}/{}", self.0.instance),
+            None => format!("{id}/{}", self.0.instance),
+        }
+    }
+
+    /// Which command of this buildlet a mark names.
+    fn marked<'m>(&self, mark: &'m str) -> Option<&'m str> {
+        let ours = |element: &'m str| element.strip_suffix(&*self.0.instance)?.strip_suffix('/');
+        mark.split(',').rev().find_map(ours)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<i32, Known>> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this process has any child; `true` too when that cannot be told cheaply.
+    fn may_have_children(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !self.0.adopts
+            || !matches!(
+                rustix::process::waitid(WaitId::All, options),
+                Err(rustix::io::Errno::CHILD)
+            )
+    }
+
+    /// Takes off the dead whose parent has died before them.
+    fn reap_orphans(&self, table: &Table) {
+        if !self.0.adopts {
+            return;
+        }
+        let known = self.known();
+        let is_orphan = |process: &&Process| {
+            process.zombie && process.parent == self.0.me && !known.contains_key(&process.pid)
+        };
+        for orphan in table
+            .iter()
+            .filter(is_orphan)
+            .filter_map(|p| Pid::from_raw(p.pid))
+        {
+            // It may have been reaped since the table was read; there is nothing else to do.
+            let _ = rustix::process::waitid(
+                WaitId::Pid(orphan),
+                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
