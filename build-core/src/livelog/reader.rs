@@ -13,6 +13,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::log::LiveLog;
+use super::waiters::Ticket;
 
 /// Reads a log from one place on; made by [`LiveLog::reader`].
 ///
@@ -26,7 +27,7 @@ pub struct LogReader {
     offset: u64,
     /// Where reading ends even if the log goes on.
     limit: u64,
-    id: u64,
+    ticket: Ticket,
     closed: Arc<AtomicBool>,
 }
 
@@ -37,7 +38,7 @@ impl LogReader {
             log,
             offset,
             limit: u64::MAX,
-            id,
+            ticket: Ticket::new(id),
             closed: Arc::default(),
         }
     }
@@ -65,7 +66,7 @@ impl LogReader {
     pub fn closer(&self) -> Closer {
         Closer {
             log: self.log.clone(),
-            id: self.id,
+            id: self.ticket.id(),
             closed: Arc::clone(&self.closed),
         }
     }
@@ -139,7 +140,7 @@ impl LogReader {
         while self.poll_ready(&waker).is_pending() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                self.log.shared.waiters.forget(self.id);
+                self.log.shared.waiters.forget(&self.ticket);
                 return Err(io::ErrorKind::TimedOut.into());
             }
             std::thread::park_timeout(left);
@@ -161,17 +162,16 @@ impl LogReader {
         }
     }
 
-    fn poll_ready(&self, waker: &Waker) -> Poll<()> {
+    fn poll_ready(&mut self, waker: &Waker) -> Poll<()> {
         if self.available().is_some() {
             return Poll::Ready(());
         }
-        let waiters = &self.log.shared.waiters;
-        waiters.register(self.id, waker);
+        self.log.shared.waiters.register(&mut self.ticket, waker);
         // Once more: it may have come before the registration.
         if self.available().is_none() {
             return Poll::Pending;
         }
-        waiters.forget(self.id);
+        self.log.shared.waiters.forget(&self.ticket);
         Poll::Ready(())
     }
 }
@@ -194,7 +194,7 @@ impl tokio::io::AsyncRead for LogReader {
 
 impl Drop for LogReader {
     fn drop(&mut self) {
-        self.log.shared.waiters.forget(self.id);
+        self.log.shared.waiters.forget(&self.ticket);
     }
 }
 
