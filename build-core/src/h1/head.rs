@@ -1,5 +1,6 @@
 use super::headers::{is_token, write_field};
-use super::{Error, Headers};
+use super::scan::BlockScan;
+use super::{Error, Headers, Limits};
 
 /// Most fields parsed without an allocation for the parser's own table.
 const STACK_FIELDS: usize = 32;
@@ -85,6 +86,18 @@ impl RequestHead {
                 headers: collect(block.len(), request.headers),
             })
         })
+    }
+
+    /// Reads the head at the front of `received` without taking it, to decide who serves
+    /// the connection; `None` when its end has not arrived.
+    ///
+    /// # Errors
+    /// As [`RequestHead::parse`]; also heads beyond the limits.
+    pub fn peek(received: &[u8], limits: &Limits) -> Result<Option<Self>, Error> {
+        let limit = limits.head_bytes;
+        let end = BlockScan::default().find_end(received, limit, Error::HeadTooLarge { limit })?;
+        end.map(|end| Self::parse(&received[..end], limits.fields))
+            .transpose()
     }
 
     /// The method, as sent.

@@ -3,6 +3,9 @@ use bytes::{Bytes, BytesMut};
 use super::scan::BlockScan;
 use super::{BodyDecoder, BodyEvent, Error, Framing, Limits};
 
+/// Most buffer space an idle connection keeps.
+const IDLE_BYTES: usize = 8 * 1024;
+
 /// The receiving half that server and client connections share: bytes in, head blocks and
 /// body events out.
 #[derive(Debug)]
@@ -65,6 +68,10 @@ impl Inbound {
     }
 
     pub(crate) fn expect_head(&mut self) {
+        // Idle connections are many: what a large body needed is not kept for them.
+        if self.buf.is_empty() && self.buf.capacity() > IDLE_BYTES {
+            self.buf = BytesMut::new();
+        }
         self.phase = Phase::Head(BlockScan::default());
     }
 

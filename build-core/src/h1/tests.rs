@@ -120,6 +120,22 @@ fn registration_and_pick_up_are_written_as_go_writes_them() {
 }
 
 #[test]
+fn a_head_can_be_looked_at_without_taking_it() {
+    let limits = Limits::default();
+    for cut in 0..REVERSE.len() {
+        assert_eq!(RequestHead::peek(&REVERSE[..cut], &limits), Ok(None));
+    }
+    let bytes = [REVERSE, b"more"].concat();
+    assert_eq!(
+        RequestHead::peek(&bytes, &limits),
+        request(REVERSE).map(Some)
+    );
+    let small = limits.with_head_bytes(REVERSE.len() - 1);
+    assert!(RequestHead::peek(&bytes, &small).is_err());
+    assert!(RequestHead::peek(b"\x16\x03\x01\n", &limits).is_err());
+}
+
+#[test]
 fn a_go_dialer_may_answer_http_0_0() {
     let hex = "485454502f302e302031303120537769746368696e672050726f746f636f6c730d0a0d0a";
     let answer = hex::decode(hex).unwrap();

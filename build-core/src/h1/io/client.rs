@@ -158,14 +158,18 @@ impl<I: Duplex> Client<I> {
         cx: &mut Context<'_>,
         data: &mut impl Buf,
     ) -> Poll<Result<Flow, Error>> {
-        if let Poll::Ready(answer) = self.poll_answer(cx) {
+        // What is handed over in full was sent, however early the answer to it came.
+        if data.has_remaining()
+            && let Poll::Ready(answer) = self.poll_answer(cx)
+        {
             return Poll::Ready(answer.map(|()| Flow::Answered));
         }
-        match ready!(poll_write_all(&mut self.io, cx, data)) {
-            Ok(()) => Poll::Ready(Ok(Flow::Continue)),
+        match poll_write_all(&mut self.io, cx, data) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(Flow::Continue)),
+            Poll::Pending => self.poll_answer(cx).map_ok(|()| Flow::Answered),
             // A server that answers early and closes resets the stream: its answer may
             // have arrived nevertheless.
-            Err(error) => match self.poll_answer(cx) {
+            Poll::Ready(Err(error)) => match self.poll_answer(cx) {
                 Poll::Ready(Ok(())) => Poll::Ready(Ok(Flow::Answered)),
                 _ => Poll::Ready(Err(error.into())),
             },

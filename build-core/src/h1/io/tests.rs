@@ -243,6 +243,42 @@ fn a_flood_of_pipelined_bytes_is_bounded() -> Outcome {
 }
 
 #[test]
+fn an_answer_between_the_last_byte_and_the_end_is_not_early() -> Outcome {
+    run(async {
+        let (near, far) = duplex(1024);
+        let mut server = server(near);
+        let mut client = client(far);
+        let head = RequestHead::new("PUT", "/write?mode=420&path=a");
+        let mut request = client.start(&head, BodySize::Known(5)).await?;
+        assert_eq!(request.write(b"hello").await?, Flow::Continue);
+        let mut exchange = server.next().await?.expect("a request");
+        assert_eq!(exchange.read_all(5).await?, "hello");
+        exchange.respond(ResponseHead::new(200), b"OK").await?;
+        assert_eq!(request.finish().await?.read_all(5).await?, "OK");
+        assert!(client.is_reusable());
+        Ok(())
+    })
+}
+
+#[test]
+fn idle_connections_give_their_buffers_back() -> Outcome {
+    run(async {
+        let (near, mut far) = duplex(1 << 20);
+        far.write_all(b"PUT /write HTTP/1.1\r\nHost: \r\nContent-Length: 500000\r\n\r\n")
+            .await?;
+        far.write_all(&vec![0; 500_000]).await?;
+        let mut server = server(near);
+        let mut exchange = server.next().await?.expect("a request");
+        assert_eq!(exchange.read_all(500_000).await?.len(), 500_000);
+        exchange.respond(ResponseHead::new(200), b"OK").await?;
+        assert!(server.ready().now_or_never().is_none());
+        let kept = server.conn.buffer_mut().capacity();
+        assert!(kept <= 8 * 1024, "{kept} bytes are kept");
+        Ok(())
+    })
+}
+
+#[test]
 fn an_early_refusal_stops_the_upload() -> Outcome {
     run(async {
         let (near, far) = duplex(4096);

@@ -1,9 +1,10 @@
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 /// Most slices handed to one vectored write: prefix, data, suffix.
 const SLICES: usize = 3;
@@ -35,17 +36,10 @@ pub(super) fn poll_read_buf(
         Room::Head => HEAD_ROOM,
         Room::Body => BODY_ROOM,
     };
-    let start = buf.len();
-    if buf.capacity() - start < room / 4 {
+    if buf.capacity() - buf.len() < room / 4 {
         buf.reserve(room);
     }
-    let spare = buf.capacity() - start;
-    buf.resize(start + spare.min(BODY_ROOM), 0);
-    let mut window = ReadBuf::new(&mut buf[start..]);
-    let result = Pin::new(io).poll_read(cx, &mut window);
-    let count = window.filled().len();
-    buf.truncate(start + count);
-    result.map_ok(|()| count)
+    pin!(io.read_buf(buf)).poll(cx)
 }
 
 /// Writes all of `data` and flushes; what was written is gone from `data`, so the call can
