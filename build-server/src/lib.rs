@@ -8,6 +8,8 @@ pub mod buildlet;
 #[cfg(feature = "coordinator")]
 pub mod coordinator;
 #[cfg(feature = "coordinator")]
+pub mod pool;
+#[cfg(feature = "coordinator")]
 pub mod record;
 #[cfg(feature = "coordinator")]
 pub mod run;

@@ -25,6 +25,8 @@ mod exec;
 mod fetch;
 mod files;
 mod lease;
+#[cfg(feature = "coordinator")]
+mod leftovers;
 mod listen;
 mod listing;
 mod machine;
@@ -36,6 +38,9 @@ mod ssh;
 mod state;
 #[cfg(feature = "buildlet-tls")]
 mod tls;
+
+#[cfg(feature = "coordinator")]
+pub(crate) use leftovers::end_leftovers;
 
 pub use config::{Config, SshAccess};
 pub use listen::{Address, Listener};

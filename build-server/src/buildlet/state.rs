@@ -122,8 +122,7 @@ impl StateDir {
 
     /// Names the buildlet over restarts: the same directory, the same name.
     pub(crate) fn instance(&self) -> String {
-        use std::os::unix::ffi::OsStrExt as _;
-        hex::encode(&Sha256::digest(self.path.as_os_str().as_bytes())[..8])
+        instance_of(&self.path)
     }
 
     pub(crate) fn spool_dir(&self) -> PathBuf {
@@ -144,6 +143,12 @@ impl StateDir {
         // Left behind it does no harm: it says which process wrote it.
         let _ = fs::remove_file(self.path.join(Self::DESCRIPTION));
     }
+}
+
+/// The name, over restarts, of the buildlet whose state is in `path`, which is canonical.
+pub(crate) fn instance_of(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    hex::encode(&Sha256::digest(path.as_os_str().as_bytes())[..8])
 }
 
 /// This process, for [`Description`].

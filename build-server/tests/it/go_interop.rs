@@ -14,9 +14,16 @@ use build_client::testing::contract;
 use build_client::{HttpBuildlet, KeyPair, collect};
 use build_core::buildlet::{Buildlet, Exec, ExecOutcome};
 use build_core::{ErrorKind, Result};
+#[cfg(feature = "buildlet-tls")]
+use build_server::buildlet::ServerTls;
+use build_server::buildlet::{BuildletServer, Config, Ended, Listener};
+use tokio_util::sync::CancellationToken;
 
 /// How long a program may take to answer for the first time.
 const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the Go client may take for all its calls: a few seconds, and one for each try of ssh.
+const DRIVE_LIMIT: Duration = Duration::from_secs(120);
 
 /// The directory of the Go programs, built once; `None` without Go.
 fn go_programs() -> Option<&'static Path> {
@@ -201,4 +208,80 @@ async fn our_client_drives_the_go_buildlet_over_tls() {
     let deceived = HttpBuildlet::with_key_pair(&peer.address, &other).unwrap();
     let error = deceived.status().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
+}
+
+/// What the Go driver must have checked, so that none is lost unnoticed.
+const CHECKS: usize = 32;
+
+/// Serves a buildlet of ours in this process and lets the Go client drive it to its end.
+async fn drive(programs: &Path, pair: Option<(&Path, &KeyPair)>) {
+    let dir = tempfile::tempdir().unwrap();
+    let work_dir = dir.path().join("work");
+    std::fs::create_dir(&work_dir).unwrap();
+    let path = format!("PATH={}", std::env::var("PATH").unwrap());
+    let config = Config::new(&work_dir, dir.path().join("state"))
+        .env([path])
+        .password(pair.map(|(_, pair)| pair.password()));
+    let mut listener = Listener::bind(&"127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    let address = listener.address();
+    let mut command = tokio::process::Command::new(programs.join("drivebuildlet"));
+    command
+        .arg("-addr")
+        .arg(address)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some((pair_dir, pair)) = pair {
+        listener = encrypted(listener, pair);
+        command.arg("-key-pair").arg(pair_dir);
+    }
+    let server = BuildletServer::open(config)
+        .unwrap()
+        .run(vec![listener], CancellationToken::new());
+    let (ended, driven) = tokio::join!(
+        tokio::time::timeout(DRIVE_LIMIT, server),
+        tokio::time::timeout(DRIVE_LIMIT, command.output()),
+    );
+    let driven = driven.expect("the driver ends in time").unwrap();
+    let said = String::from_utf8_lossy(&driven.stdout).into_owned();
+    let trouble = String::from_utf8_lossy(&driven.stderr);
+    assert!(driven.status.success(), "{said}{trouble}");
+    assert_eq!(
+        said.lines().filter(|line| line.starts_with("ok ")).count(),
+        CHECKS,
+        "{said}"
+    );
+    assert_eq!(
+        ended.expect("the last call ends the server").unwrap(),
+        Ended::Halted
+    );
+}
+
+#[cfg(feature = "buildlet-tls")]
+fn encrypted(listener: Listener, pair: &KeyPair) -> Listener {
+    listener.with_tls(ServerTls::from_pem(pair.cert_pem(), pair.key_pem()).unwrap())
+}
+
+#[cfg(not(feature = "buildlet-tls"))]
+fn encrypted(_: Listener, _: &KeyPair) -> Listener {
+    unreachable!("only asked for with TLS")
+}
+
+#[tokio::test]
+async fn the_go_client_drives_our_buildlet() {
+    let Some(programs) = go_programs() else {
+        return;
+    };
+    drive(programs, None).await;
+}
+
+#[cfg(feature = "buildlet-tls")]
+#[tokio::test]
+async fn the_go_client_drives_our_buildlet_over_tls() {
+    let Some(programs) = go_programs() else {
+        return;
+    };
+    let (dir, pair) = go_key_pair(programs);
+    drive(programs, Some((dir.path(), &pair))).await;
 }

@@ -1,0 +1,400 @@
+//! Machines of this machine: buildlet processes on unix sockets.
+
+mod home;
+mod keeper;
+mod lease;
+mod machine;
+mod place;
+mod table;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use build_core::ids::{HostType, MachineId};
+use build_core::pool::{
+    Adoption, LEASE_TTL, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool,
+};
+use build_core::schedule::{Labels, Machine as Slot};
+use build_core::{Error, ErrorKind, Result};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+
+use self::home::Tools;
+use self::lease::LocalLease;
+use self::machine::{Binding, Machine, Recipe};
+use self::place::Place;
+use self::table::{InHand, Table};
+use crate::supervise::Supervisor;
+
+/// Spares kept ready, unless the builder is told otherwise: a burst of builds takes a few
+/// milliseconds each, and idle processes cost little.
+const SPARES: usize = 2;
+
+/// Buildlet processes on this machine, one for each lease.
+///
+/// A lease is a process of its own: `PROGRAM buildlet …` in a session of its own, with its own
+/// work directory, home and unix socket. Some are started in advance, so that acquiring one takes
+/// milliseconds. A process ends with its lease, and by itself when nobody renews it; one whose
+/// farm was killed goes on until then, and is found again by [`Pool::adopt`].
+///
+/// What builds see of the user who runs this: the variables and caches that tools need, in a home
+/// of their own, and no credentials: no tokens of package registries, code hosts or clouds, no
+/// ssh keys, no agent sockets.
+///
+/// When the pool is dropped its spares end; machines that are leased go on until their leases
+/// expire.
+pub struct LocalPool {
+    shared: Arc<Shared>,
+}
+
+/// How a [`LocalPool`] is made.
+pub struct LocalPoolBuilder {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    slots: usize,
+    spares: usize,
+    data_dir: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+    host_type: HostType,
+    labels: Vec<String>,
+    spare_ttl: Duration,
+}
+
+struct Shared {
+    slots: Vec<Slot>,
+    spares_wanted: usize,
+    recipe: Recipe,
+    place: Place,
+    table: std::sync::Mutex<Table>,
+    /// One lease is acquired, adopted or cleaned away at a time by the same name.
+    cleaning: AsyncMutex<()>,
+    wake: Arc<Notify>,
+    keeper: OnceLock<()>,
+    supervisor: Supervisor,
+}
+
+impl LocalPoolBuilder {
+    /// What stands between the program and the buildlet's flags (`buildlet`).
+    #[must_use]
+    pub fn arguments(self, arguments: impl IntoIterator<Item: Into<OsString>>) -> Self {
+        Self {
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// How many machines are kept ready for leases to come (2, but not more than there are slots).
+    #[must_use]
+    pub fn spares(self, spares: usize) -> Self {
+        Self { spares, ..self }
+    }
+
+    /// Where the machines live, to be found again by a later process. Default: a temporary
+    /// directory, which nobody finds again.
+    #[must_use]
+    pub fn data_dir(self, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: Some(dir.into()),
+            ..self
+        }
+    }
+
+    /// The environment from which machines get what they may see of it. Default: this process's.
+    #[must_use]
+    pub fn env(self, env: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        Self {
+            env: env.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// What its machines are called (`local`); they are `local-1`, `local-2` and so on.
+    #[must_use]
+    pub fn host_type(self, host_type: HostType) -> Self {
+        Self { host_type, ..self }
+    }
+
+    /// What its machines have besides their system and processor.
+    #[must_use]
+    pub fn labels(self, labels: impl IntoIterator<Item: Into<String>>) -> Self {
+        Self {
+            labels: labels.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// How long a spare lives on when this process was killed (60 s).
+    #[must_use]
+    pub fn spare_ttl(self, ttl: Duration) -> Self {
+        Self {
+            spare_ttl: ttl,
+            ..self
+        }
+    }
+
+    /// The pool. Nothing is started or made yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when the name of the host type is too long for one of a machine.
+    pub fn build(self) -> Result<LocalPool> {
+        let slots = (1..=self.slots).map(|number| {
+            let id = MachineId::new(format!("{}-{number}", self.host_type))?;
+            Ok(Slot::new(id, self.host_type.clone(), labels(&self.labels)))
+        });
+        let slots: Vec<Slot> = slots.collect::<Result<_>>()?;
+        Ok(LocalPool {
+            shared: Arc::new(Shared {
+                spares_wanted: self.spares.min(slots.len()),
+                slots,
+                recipe: Recipe {
+                    program: self.program,
+                    arguments: self.arguments,
+                    tools: Tools::of(self.env),
+                    ttl: self.spare_ttl,
+                },
+                place: Place::new(self.data_dir),
+                table: std::sync::Mutex::default(),
+                cleaning: AsyncMutex::default(),
+                wake: Arc::new(Notify::new()),
+                keeper: OnceLock::new(),
+                supervisor: Supervisor::new("local pool"),
+            }),
+        })
+    }
+}
+
+/// System and processor in Go's words, as buildlets tell them, and what was added.
+fn labels(more: &[String]) -> Labels {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let own = [std::env::consts::OS, arch].map(str::to_owned);
+    own.into_iter().chain(more.iter().cloned()).collect()
+}
+
+impl LocalPool {
+    /// A pool of `slots` machines, each a process `PROGRAM buildlet …`. Nothing is started yet.
+    pub fn new(program: impl Into<PathBuf>, slots: usize) -> Self {
+        let built = Self::builder(program, slots).build();
+        built.expect("\"local\" and a number is a machine id")
+    }
+
+    /// How to make a pool of `slots` machines, each a process `PROGRAM buildlet …`.
+    pub fn builder(program: impl Into<PathBuf>, slots: usize) -> LocalPoolBuilder {
+        LocalPoolBuilder {
+            program: program.into(),
+            arguments: vec!["buildlet".into()],
+            slots,
+            spares: SPARES,
+            data_dir: None,
+            env: std::env::vars_os().collect(),
+            host_type: HostType::new("local").expect("\"local\" is a host type"),
+            labels: Vec::new(),
+            spare_ttl: LEASE_TTL,
+        }
+    }
+
+    /// Ends the spares and waits for it. Leased machines go on until they are released or expire.
+    ///
+    /// # Errors
+    /// What could not be ended.
+    pub async fn close(&self) -> Result<()> {
+        self.shared.supervisor.token().cancel();
+        let spares = self.shared.table().take_spares();
+        for spare in spares {
+            self.shared.end(&spare).await?;
+        }
+        let drained = self.shared.supervisor.drain(keeper::DRAIN).await;
+        drained.map_err(|e| Error::caused_by(ErrorKind::Bug, "end the local pool", e))
+    }
+
+    /// Keeps spares from now on. Outside of a runtime, as when a farm is being put together,
+    /// nothing is kept yet.
+    fn keep(&self) {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.shared
+                .keeper
+                .get_or_init(|| keeper::start(&self.shared));
+        }
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Every lock covers a single change: a panic leaves the table whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Errors
+    /// There is no such slot, or somebody has it.
+    fn check_slot(&self, slot: &MachineId) -> Result<()> {
+        let refused = |kind, text: String| Err(Error::new(kind, text));
+        if !self.slots.iter().any(|known| known.id() == slot) {
+            return refused(
+                ErrorKind::NotFound,
+                format!("no machine {slot} in the local pool"),
+            );
+        }
+        match self.table().holder(slot) {
+            Some(lease) => refused(
+                ErrorKind::Conflict,
+                format!("machine {slot} is leased to {lease}"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// A machine that is ready, and the guard that keeps it from being swept away meanwhile.
+    async fn ready_machine(&self) -> Result<(Arc<Machine>, InHand<'_>)> {
+        let spare = self.table().take_spare();
+        match spare {
+            Some(spare) => {
+                let in_hand = InHand::new(&self.table, spare.name());
+                Ok((spare, in_hand))
+            }
+            None => self.start().await,
+        }
+    }
+
+    async fn start(&self) -> Result<(Arc<Machine>, InHand<'_>)> {
+        let dir = self.place.new_machine()?;
+        let in_hand = InHand::new(&self.table, &place::name_of(&dir));
+        let started = self.recipe.start(&dir).await;
+        self.table().trouble = started.as_ref().err().map(Error::chain);
+        Ok((Arc::new(started?), in_hand))
+    }
+
+    async fn acquire(self: &Arc<Self>, request: &LeaseRequest) -> Result<Arc<LocalLease>> {
+        self.check_slot(&request.machine)?;
+        let (machine, _in_hand) = self.ready_machine().await?;
+        self.wake.notify_one();
+        let bound = machine.bind(&Binding::new(&request.lease, &request.nonce));
+        bound.map_err(|e| Error::from(e).while_doing(format!("give {} away", machine.name())))?;
+        machine.renew(request.ttl).await?;
+        let record = LeaseRecord {
+            lease: request.lease.clone(),
+            nonce: request.nonce.clone(),
+            machine: request.machine.clone(),
+            place: machine.name().to_owned(),
+        };
+        Ok(self.hold(machine, record))
+    }
+
+    /// Gives a machine to whoever asked for it.
+    fn hold(self: &Arc<Self>, machine: Arc<Machine>, record: LeaseRecord) -> Arc<LocalLease> {
+        let lease = Arc::new(LocalLease::new(record, machine, Arc::downgrade(self)));
+        self.table().hold(&lease);
+        lease
+    }
+
+    /// The machine of a lease that an earlier process held.
+    async fn adopt(self: &Arc<Self>, record: &LeaseRecord) -> Result<Adoption> {
+        let wanted = Binding::new(&record.lease, &record.nonce);
+        let Some(dir) = self.place.find(&wanted)? else {
+            return Ok(Adoption::Gone);
+        };
+        if let Some(machine) = Machine::find_again(&dir)? {
+            match machine.renew(LEASE_TTL).await {
+                Ok(()) => {
+                    let place = machine.name().to_owned();
+                    let record = LeaseRecord {
+                        place,
+                        ..record.clone()
+                    };
+                    return Ok(Adoption::Adopted(self.hold(Arc::new(machine), record)));
+                }
+                Err(error) => {
+                    tracing::warn!(lease = %record.lease, error = %error.chain(), "a machine of an earlier process does not answer");
+                    machine.end().await?;
+                }
+            }
+        }
+        self.clean(&dir).await?;
+        Ok(Adoption::Gone)
+    }
+
+    /// Ends a machine and cleans it away.
+    async fn end(&self, machine: &Machine) -> Result<()> {
+        machine.end().await?;
+        self.clean(machine.dir()).await
+    }
+
+    /// Cleans the directory of a process that has ended, after everything it had started.
+    async fn clean(&self, dir: &Path) -> Result<()> {
+        let failed = |error| Error::from(error).while_doing(format!("clean {}", dir.display()));
+        let left = crate::buildlet::end_leftovers(&self.supervisor, dir).await;
+        let left = left.map_err(failed)?;
+        if !left.is_empty() {
+            let context = format!("processes {left:?} of {} cannot be ended", dir.display());
+            return Err(Error::new(ErrorKind::Unavailable, context));
+        }
+        if let Some(trash) = self.place.discard(dir).map_err(failed)? {
+            self.delete(trash);
+        }
+        Ok(())
+    }
+
+    /// Deletes in the background; what is left when this process ends is found by the next one.
+    fn delete(&self, trash: PathBuf) {
+        self.supervisor
+            .spawn_blocking("delete a machine", move || place::delete(&trash));
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.supervisor.token().cancel();
+        for spare in self.table().take_spares() {
+            spare.ask_to_end();
+        }
+    }
+}
+
+#[async_trait]
+impl Pool for LocalPool {
+    fn name(&self) -> &str {
+        "local"
+    }
+
+    fn machines(&self) -> Vec<Slot> {
+        self.keep();
+        self.shared.slots.clone()
+    }
+
+    async fn acquire(&self, request: &LeaseRequest) -> Result<Arc<dyn Lease>> {
+        self.keep();
+        let turn = self.shared.table().turn(&request.lease);
+        let _one_at_a_time = turn.lock().await;
+        let held = self.shared.table().held(&request.lease);
+        match held {
+            Some(held) => Ok(held),
+            None => Ok(self.shared.acquire(request).await?),
+        }
+    }
+
+    async fn adopt(&self, record: &LeaseRecord) -> Result<Adoption> {
+        self.keep();
+        let _one_at_a_time = self.shared.cleaning.lock().await;
+        let held = self.shared.table().held(&record.lease);
+        match held {
+            Some(held) => Ok(Adoption::Adopted(held)),
+            None => self.shared.adopt(record).await,
+        }
+    }
+
+    fn status(&self) -> Vec<MachineStatus> {
+        let table = self.shared.table();
+        let status = |slot: &Slot| MachineStatus {
+            machine: slot.id().clone(),
+            host_type: slot.host_type().clone(),
+            labels: slot.labels().iter().map(str::to_owned).collect(),
+            lease: table.holder(slot.id()),
+            trouble: table.trouble.clone(),
+        };
+        self.shared.slots.iter().map(status).collect()
+    }
+}

@@ -1,0 +1,105 @@
+//! Keeps spares ready and cleans up after the dead. A reconciler: each round compares what is
+//! with what should be, whoever woke it.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use build_core::Result;
+
+use super::machine::{Binding, Machine};
+use super::{Shared, place};
+
+/// How long the pool waits for its tasks at the end: one round, and one deletion.
+pub(super) const DRAIN: Duration = Duration::from_secs(20);
+/// Spares are renewed so many times before they would expire.
+const RENEWALS: u32 = 4;
+
+/// Runs until the pool is dropped or closed, and does not keep it alive.
+pub(super) fn start(shared: &Arc<Shared>) {
+    let pool = Arc::downgrade(shared);
+    let wake = Arc::clone(&shared.wake);
+    let token = shared.supervisor.token().clone();
+    let pause = shared.recipe.ttl / RENEWALS;
+    shared.supervisor.spawn("keep spares", async move {
+        while let Some(()) = round(&pool).await {
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    });
+}
+
+/// One round; `None` when the pool is gone.
+async fn round(pool: &Weak<Shared>) -> Option<()> {
+    let shared = pool.upgrade()?;
+    shared.renew_spares().await;
+    shared.top_up().await;
+    if let Err(error) = shared.sweep().await {
+        tracing::warn!(error = %error.chain(), "cannot clean up after local machines");
+    }
+    Some(())
+}
+
+impl Shared {
+    async fn renew_spares(&self) {
+        let spares = self.table().spares().to_vec();
+        for spare in spares {
+            if let Err(error) = spare.renew(self.recipe.ttl).await {
+                tracing::warn!(machine = spare.name(), error = %error.chain(), "a spare machine is lost");
+                self.table().lose_spare(&spare);
+            }
+        }
+    }
+
+    async fn top_up(&self) {
+        while self.spares_missing() {
+            match self.start().await {
+                Ok((machine, _in_hand)) => self.table().add_spare(machine),
+                Err(error) => {
+                    // Tried again in the next round; whoever asks for a machine sees it too.
+                    tracing::warn!(error = %error.chain(), "cannot start a spare machine");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn spares_missing(&self) -> bool {
+        let closed = self.supervisor.token().is_cancelled();
+        !closed && self.table().spares().len() < self.spares_wanted
+    }
+
+    /// Cleans away what belongs to nobody: machines whose process has ended, spares of an earlier
+    /// farm, and what a deletion has left.
+    async fn sweep(&self) -> Result<()> {
+        let _one_at_a_time = self.cleaning.lock().await;
+        for dir in self.place.machines()? {
+            if self.table().is_in_use(&place::name_of(&dir)) {
+                continue;
+            }
+            match Machine::find_again(&dir)? {
+                // Its farm may come back for it; if not, it ends by itself.
+                Some(_) if Binding::read(&dir)?.is_some() => {}
+                Some(spare) => self.end(&spare).await?,
+                // Somebody has just been started there by an earlier farm.
+                None if is_locked(&dir) => {}
+                None => self.clean(&dir).await?,
+            }
+        }
+        self.place
+            .trash()?
+            .into_iter()
+            .for_each(|trash| self.delete(trash));
+        Ok(())
+    }
+}
+
+/// Whether a process has its hand on a machine's state.
+fn is_locked(dir: &Path) -> bool {
+    let lock = File::open(dir.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}

@@ -1,0 +1,65 @@
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use build_core::buildlet::Buildlet;
+use build_core::pool::{Lease, LeaseRecord};
+use build_core::{Error, ErrorKind, Result};
+use tokio::sync::Mutex;
+
+use super::Shared;
+use super::machine::Machine;
+
+/// A buildlet process that somebody holds.
+pub(super) struct LocalLease {
+    record: LeaseRecord,
+    machine: Arc<Machine>,
+    pool: Weak<Shared>,
+    released: Mutex<bool>,
+}
+
+impl LocalLease {
+    pub(super) fn new(record: LeaseRecord, machine: Arc<Machine>, pool: Weak<Shared>) -> Self {
+        Self {
+            record,
+            machine,
+            pool,
+            released: Mutex::new(false),
+        }
+    }
+
+    pub(super) fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+}
+
+#[async_trait]
+impl Lease for LocalLease {
+    fn record(&self) -> &LeaseRecord {
+        &self.record
+    }
+
+    fn buildlet(&self) -> &dyn Buildlet {
+        self.machine.client()
+    }
+
+    async fn renew(&self, ttl: Duration) -> Result<()> {
+        self.machine.renew(ttl).await
+    }
+
+    async fn release(&self) -> Result<()> {
+        let mut released = self.released.lock().await;
+        if *released {
+            return Ok(());
+        }
+        let Some(pool) = self.pool.upgrade() else {
+            let context = format!("the pool of lease {} is gone", self.record.lease);
+            return Err(Error::new(ErrorKind::Unavailable, context));
+        };
+        pool.end(&self.machine).await?;
+        pool.table().released(&self.record.lease);
+        pool.wake.notify_one();
+        *released = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! The directory of a pool, with one directory for each machine.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use build_core::{Error, ErrorKind, Result};
+
+use super::machine::Binding;
+
+/// Directories on their way out are called so, and something random.
+const TRASH: &str = ".trash-";
+
+/// Where machines are.
+pub(super) struct Place {
+    wanted: Option<PathBuf>,
+    made: OnceLock<Made>,
+}
+
+struct Made {
+    dir: PathBuf,
+    /// Deletes it, when nobody has named a place.
+    _own: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    /// Below `wanted`, or in a directory of its own. Nothing is made yet.
+    pub(super) fn new(wanted: Option<PathBuf>) -> Self {
+        Self {
+            wanted,
+            made: OnceLock::new(),
+        }
+    }
+
+    /// The directory, made when it is first asked for.
+    fn dir(&self) -> Result<&Path> {
+        if let Some(made) = self.made.get() {
+            return Ok(&made.dir);
+        }
+        let made = self
+            .make()
+            .map_err(|e| Error::from(e).while_doing("make the directory of local machines"))?;
+        // Of two that were made at the same time the first one stays; both are the same place,
+        // or the other one deletes itself.
+        Ok(&self.made.get_or_init(|| made).dir)
+    }
+
+    fn make(&self) -> io::Result<Made> {
+        let (parent, own) = match &self.wanted {
+            Some(dir) => (dir.clone(), None),
+            None => {
+                let own = tempfile::Builder::new().prefix("farmer-").tempdir()?;
+                (own.path().to_owned(), Some(own))
+            }
+        };
+        let dir = parent.join("machines");
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        // A directory that was there before may have been open to others.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        Ok(Made {
+            dir: dir.canonicalize()?,
+            _own: own,
+        })
+    }
+
+    /// A path for a machine that is not there yet.
+    pub(super) fn new_machine(&self) -> Result<PathBuf> {
+        Ok(self.dir()?.join(format!("m{}", random_hex()?)))
+    }
+
+    /// Every machine's directory.
+    pub(super) fn machines(&self) -> Result<Vec<PathBuf>> {
+        self.entries(|name| !name.starts_with('.'))
+    }
+
+    /// What a deletion has left.
+    pub(super) fn trash(&self) -> Result<Vec<PathBuf>> {
+        self.entries(|name| name.starts_with(TRASH))
+    }
+
+    fn entries(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+        let dir = self.dir()?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            // Names that are no text are not ours.
+            if entry.file_name().to_str().is_some_and(&wanted) {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The directory that was given to a lease.
+    pub(super) fn find(&self, wanted: &Binding) -> Result<Option<PathBuf>> {
+        for dir in self.machines()? {
+            if Binding::read(&dir)?.as_ref() == Some(wanted) {
+                return Ok(Some(dir));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Renames a machine's directory away, so that nobody finds it any more; `None` when there
+    /// is none.
+    pub(super) fn discard(&self, dir: &Path) -> io::Result<Option<PathBuf>> {
+        let random = random_hex().map_err(io::Error::other)?;
+        let trash = dir.with_file_name(format!("{TRASH}{random}"));
+        match fs::rename(dir, &trash) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            renamed => renamed.map(|()| Some(trash)),
+        }
+    }
+}
+
+/// The name of a machine.
+pub(super) fn name_of(dir: &Path) -> String {
+    dir.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn random_hex() -> Result<String> {
+    let mut bytes = [0; 6];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|e| Error::caused_by(ErrorKind::Unavailable, "no random numbers", e))?;
+    Ok(hex::encode(bytes))
+}
+
+/// Deletes a directory, read-only parts included.
+pub(super) fn delete(dir: &Path) {
+    let deleted = fs::remove_dir_all(dir).or_else(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            make_writable(dir).and_then(|()| fs::remove_dir_all(dir))
+        }
+        _ => Err(error),
+    });
+    match deleted {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, dir = %dir.display(), "cannot delete a machine's directory");
+        }
+        _ => {}
+    }
+}
+
+/// Go's module cache, for one, is written without write permission.
+fn make_writable(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use build_core::ids::{LeaseId, Nonce};
+
+    use super::*;
+
+    #[test]
+    fn a_discarded_machine_is_found_by_nobody_but_the_trash() {
+        let data = tempfile::tempdir().unwrap();
+        let place = Place::new(Some(data.path().to_owned()));
+        let dir = place.new_machine().unwrap();
+        fs::create_dir(&dir).unwrap();
+        let binding = Binding::new(&LeaseId::from_bits(1), &Nonce::new("n1").unwrap());
+        binding.write(&dir).unwrap();
+        assert_eq!(place.find(&binding).unwrap(), Some(dir.clone()));
+        let other = Binding::new(&LeaseId::from_bits(1), &Nonce::new("n2").unwrap());
+        assert_eq!(
+            place.find(&other).unwrap(),
+            None,
+            "another nonce is another holder"
+        );
+
+        let trash = place.discard(&dir).unwrap().unwrap();
+        assert_eq!(
+            (place.machines().unwrap(), place.trash().unwrap()),
+            (vec![], vec![trash.clone()])
+        );
+        assert_eq!(place.discard(&dir).unwrap(), None);
+        delete(&trash);
+        assert!(place.trash().unwrap().is_empty());
+    }
+
+    #[test]
+    fn read_only_trees_are_deleted_too() {
+        let data = tempfile::tempdir().unwrap();
+        let tree = data.path().join("tree");
+        fs::create_dir_all(tree.join("pkg/mod")).unwrap();
+        fs::write(tree.join("pkg/mod/file"), "x").unwrap();
+        for dir in ["pkg/mod", "pkg"] {
+            fs::set_permissions(tree.join(dir), fs::Permissions::from_mode(0o500)).unwrap();
+        }
+        delete(&tree);
+        assert!(!tree.exists());
+    }
+}
