@@ -1,1 +1,67 @@
-//! Contents page.
+//! The front door: `farmer`, one program with everything in it.
+
+mod bench;
+mod build;
+mod check;
+mod cli;
+mod data_dir;
+mod describe;
+mod follow;
+mod init;
+mod lines;
+mod log;
+mod machines;
+mod output;
+mod programs;
+mod records;
+mod status;
+mod why;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use farmer_cli::Failure;
+use tokio_util::sync::CancellationToken;
+
+use cli::{Cli, Command};
+
+/// Runs the program with the arguments of a command line, the program's name first.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    if let Some(program) = programs::by_own_name(args.first()) {
+        return program(args.into_iter().skip(1).collect());
+    }
+    let cli = Cli::parse_from(args);
+    if let Command::Other(args) = &cli.command {
+        // They start a runtime of their own.
+        return programs::run(args)
+            .unwrap_or_else(|failure| farmer_cli::finish("farmer", Err(failure)));
+    }
+    farmer_cli::run("farmer", cli.common.verbose, async |stop| {
+        run(cli, stop).await
+    })
+}
+
+async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
+    let data = || data_dir::data_dir(cli.common.data.clone());
+    let json = cli.common.json;
+    match cli.command {
+        Command::Build(args) => build::build(args, data()?, json, stop).await,
+        Command::Log(args) => log::log(args, &data()?, json).await,
+        Command::Bench(args) => bench::bench(args, &data()?, json).await,
+        Command::Init(args) => init::init(args).await,
+        Command::Check(args) => check::check(args, json).await,
+        Command::Status(args) => status::status(args, &data()?, json).await,
+        Command::Why(args) => why::why(args, &data()?, json).await,
+        Command::Completions { shell } => Ok(farmer_cli::completions(
+            Cli::command(),
+            shell,
+            &mut std::io::stdout(),
+        )?),
+        Command::Man => Ok(farmer_cli::man_page(
+            Cli::command(),
+            &mut std::io::stdout(),
+        )?),
+        Command::Other(args) => programs::run(&args).map(|_| ()),
+    }
+}

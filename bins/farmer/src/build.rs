@@ -1,0 +1,253 @@
+//! `farmer build`: one commit, its log on the terminal, then the outcome.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use build_core::event::Outcome;
+use build_core::ids::BuildId;
+use build_core::recipe::{Detect, FarmerToml};
+use build_core::work::{Builder, Class, WorkItem};
+use build_server::coordinator::{Coordinator, Handle};
+use build_server::source::{Checkouts, GitCheckouts};
+use build_server::store::Store;
+use build_server::supervise::Supervisor;
+use farmer_cli::{Exit, Failure};
+use futures::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::check::read_config;
+use crate::cli::Build;
+use crate::describe;
+use crate::follow::{Follower, Show, exit_of};
+use crate::machines::pools;
+use crate::output::failure;
+
+/// How long the end may take after everything was told to stop: process trees get 5 s to end
+/// by themselves.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Builds one commit on every builder that is asked for.
+pub(crate) async fn build(
+    args: Build,
+    data: PathBuf,
+    json: bool,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let store = Store::open(&data).await.map_err(|e| failure(&e))?;
+    let checkouts = GitCheckouts::new(data.join("git"));
+    let item = find(&args, &checkouts, json).await?;
+    let config = configuration(&args, &checkouts, &item).await?;
+    let builders = chosen(&args, config.builders())?;
+    let coordinator = coordinator(&args, &config, &builders, store, checkouts, &data)?;
+    let handle = coordinator.handle();
+    let all = Supervisor::new("farmer");
+    let running = all.spawn("coordinator", coordinator.run(stop.clone()));
+    let show = Show {
+        json,
+        output: !args.quiet,
+        builder: builders.len() > 1,
+    };
+    let built = join_all(builders.iter().map(|b| build_on(&handle, &item, b, show))).await;
+    stop.cancel();
+    let ran = running
+        .await
+        .map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+    all.drain(DRAIN)
+        .await
+        .map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+    ran.map_err(|e| failure(&e))?;
+    finish(built)
+}
+
+/// The worst of all outcomes is the program's.
+fn finish(built: Vec<Result<Exit, Failure>>) -> Result<(), Failure> {
+    let exits = built.into_iter().collect::<Result<Vec<Exit>, Failure>>()?;
+    match exits.into_iter().max_by_key(|exit| *exit as u8) {
+        None | Some(Exit::Passed) => Ok(()),
+        Some(exit) => Err(Failure::silent(exit)),
+    }
+}
+
+async fn find(args: &Build, checkouts: &GitCheckouts, json: bool) -> Result<WorkItem, Failure> {
+    let rev = args.rev.as_deref();
+    let mut item = checkouts
+        .resolve(&args.repo, rev)
+        .await
+        .map_err(|e| failure(&e))?;
+    item.class = Class::Interactive;
+    item.worktree = args.worktree;
+    if !json {
+        eprintln!(
+            "farmer: {} at {} {:?}",
+            item.repo,
+            item.commit.short(),
+            item.subject
+        );
+        say_uncommitted(args, checkouts).await?;
+    }
+    Ok(item)
+}
+
+async fn say_uncommitted(args: &Build, checkouts: &GitCheckouts) -> Result<(), Failure> {
+    let count = checkouts
+        .uncommitted(&args.repo)
+        .await
+        .map_err(|e| failure(&e))?;
+    let files = if count == 1 {
+        "1 uncommitted file".to_owned()
+    } else {
+        format!("{count} uncommitted files")
+    };
+    match (count, args.worktree) {
+        (0, _) => {}
+        (_, true) => eprintln!("{files} built too"),
+        (1, false) => eprintln!("{files} is not built; --worktree builds it"),
+        (_, false) => eprintln!("{files} are not built; --worktree builds them"),
+    }
+    Ok(())
+}
+
+async fn configuration(
+    args: &Build,
+    checkouts: &GitCheckouts,
+    item: &WorkItem,
+) -> Result<FarmerToml, Failure> {
+    if let Some(path) = &args.config {
+        return read_config(path);
+    }
+    let tree = checkouts.tree(item).await.map_err(|e| failure(&e))?;
+    let file = Detect::configuration(tree.as_ref())
+        .await
+        .map_err(|e| failure(&e))?;
+    Ok(file.unwrap_or_default())
+}
+
+fn chosen(args: &Build, all: Vec<Builder>) -> Result<Vec<Builder>, Failure> {
+    if let Some(unknown) = args
+        .builder
+        .iter()
+        .find(|name| all.iter().all(|b| b.name.as_str() != **name))
+    {
+        let names: Vec<_> = all.iter().map(|b| b.name.as_str()).collect();
+        return Err(Failure::usage(
+            format!("there is no builder {unknown:?}"),
+            format!("builders: {}", names.join(", ")),
+        ));
+    }
+    let wanted =
+        |b: &Builder| args.builder.is_empty() || args.builder.iter().any(|n| n == b.name.as_str());
+    Ok(all.into_iter().filter(wanted).collect())
+}
+
+fn coordinator(
+    args: &Build,
+    config: &FarmerToml,
+    builders: &[Builder],
+    store: Store,
+    checkouts: GitCheckouts,
+    data: &Path,
+) -> Result<Coordinator, Failure> {
+    let mut parts = Coordinator::builder().store(store).checkouts(checkouts);
+    for pool in pools(config, args.machines, data)? {
+        parts = parts.pool(pool);
+    }
+    for builder in builders {
+        parts = parts.build_on(builder.clone());
+    }
+    parts = if args.config.is_some() {
+        parts.recipe(config.clone())
+    } else {
+        parts.recipe(Detect)
+    };
+    parts.build().map_err(|e| failure(&e))
+}
+
+/// Builds the commit on one builder, or goes on with a build of it that was interrupted.
+async fn build_on(
+    handle: &Handle,
+    item: &WorkItem,
+    builder: &Builder,
+    show: Show,
+) -> Result<Exit, Failure> {
+    let build = match interrupted(handle, item, builder).await? {
+        Some(build) => {
+            say(
+                show,
+                &format!("{build} of this commit was interrupted and goes on"),
+            );
+            build
+        }
+        None => handle
+            .submit(item.clone(), &builder.name)
+            .await
+            .map_err(|e| failure(&e))?,
+    };
+    let outcome = Follower::new(
+        handle.clone(),
+        build.clone(),
+        builder.name.to_string(),
+        show,
+    )
+    .run()
+    .await?;
+    tell(handle, &build, outcome.as_ref(), show).await?;
+    Ok(exit_of(outcome.as_ref()))
+}
+
+async fn interrupted(
+    handle: &Handle,
+    item: &WorkItem,
+    builder: &Builder,
+) -> Result<Option<BuildId>, Failure> {
+    // What lies in the work tree may have changed since: it is built anew.
+    if item.worktree {
+        return Ok(None);
+    }
+    let open = handle.records().open().await.map_err(|e| failure(&e))?;
+    let same = |found: &WorkItem| {
+        found.commit == item.commit && found.origin == item.origin && !found.worktree
+    };
+    let row = open
+        .into_iter()
+        .find(|row| same(&row.item) && row.builder == builder.name && row.outcome.is_none());
+    Ok(row.map(|row| row.id))
+}
+
+async fn tell(
+    handle: &Handle,
+    build: &BuildId,
+    outcome: Option<&Outcome>,
+    show: Show,
+) -> Result<(), Failure> {
+    let Some(outcome) = outcome else {
+        say(
+            show,
+            &format!("{build} was interrupted; go on with it by the same command"),
+        );
+        return Ok(());
+    };
+    let row = handle
+        .records()
+        .build(build)
+        .await
+        .map_err(|e| failure(&e))?;
+    let took = row
+        .and_then(|r| Some(r.finished?.since(r.queued)))
+        .map_or(String::new(), |t| format!(" in {}", describe::took(t)));
+    say(
+        show,
+        &format!("{build} {}{took}", describe::outcome(outcome)),
+    );
+    if let Outcome::Misconfigured { hint, .. } = outcome
+        && !hint.is_empty()
+    {
+        say(show, &format!("  hint: {hint}"));
+    }
+    Ok(())
+}
+
+fn say(show: Show, text: &str) {
+    if !show.json {
+        eprintln!("{text}");
+    }
+}

@@ -1,0 +1,154 @@
+//! `farmer check`: explains what would be run, and where.
+
+use std::path::Path;
+
+use build_core::plan::{Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
+use build_core::recipe::{Detect, Detected, FILE_NAME, FarmerToml, show_duration, show_size};
+use build_core::work::Builder;
+use build_server::source::WorkTree;
+use farmer_cli::Failure;
+use serde_json::json;
+
+use crate::cli::Check;
+use crate::output::{failure, print_bytes, print_json};
+
+/// The pools of this program: a host of another pool has no machine.
+const POOLS: [&str; 1] = ["local"];
+
+/// Explains the configuration of a repository, or what is detected when it has none.
+pub(crate) async fn check(args: Check, json: bool) -> Result<(), Failure> {
+    let root = std::path::absolute(&args.repo)?;
+    let tree = WorkTree::at(&root);
+    let file = match &args.config {
+        Some(path) => Some(read_config(path)?),
+        None => Detect::configuration(&tree)
+            .await
+            .map_err(|e| failure(&e))?,
+    };
+    let named = args
+        .config
+        .as_deref()
+        .map_or_else(|| FILE_NAME.to_owned(), |p| p.display().to_string());
+    let configured = file.as_ref().is_some_and(|f| !f.steps().is_empty());
+    let file = file.unwrap_or_default();
+    for builder in file.builders() {
+        let plan = if configured {
+            file.plan(&builder.name, format!("steps of {named}"))
+                .map_err(|e| failure(&e))?
+        } else {
+            Detected::from_tree(&tree)
+                .await
+                .map_err(|e| failure(&e))?
+                .into_plan()
+        };
+        check_reachable(&file, &builder)?;
+        explain(&builder, &plan, json)?;
+    }
+    Ok(())
+}
+
+/// Reads a configuration that was given by its path.
+pub(crate) fn read_config(path: &Path) -> Result<FarmerToml, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::usage(
+            format!("cannot read {}: {e}", path.display()),
+            "give the path of a .farmer.toml",
+        )
+    })?;
+    FarmerToml::parse(&text)
+        .map_err(|e| failure(&e.while_doing(format!("read {}", path.display()))))
+}
+
+/// Every builder must get a machine from somewhere.
+fn check_reachable(file: &FarmerToml, builder: &Builder) -> Result<(), Failure> {
+    let Some(host) = file.hosts().iter().find(|h| h.name == builder.host_type) else {
+        return Ok(());
+    };
+    if !POOLS.contains(&host.pool.as_str()) {
+        return Err(Failure::usage(
+            format!(
+                "host \"{}\" is supplied by pool \"{}\", which is not known",
+                host.name, host.pool
+            ),
+            format!("known pools: {}", POOLS.join(", ")),
+        ));
+    }
+    if let Some(label) = builder.labels.iter().find(|l| !host.labels.contains(*l)) {
+        return Err(Failure::usage(
+            format!(
+                "builder \"{}\" needs the label \"{label}\", which host \"{}\" does not have",
+                builder.name, host.name
+            ),
+            format!("add \"{label}\" to the labels of the host, or take it from the builder"),
+        ));
+    }
+    Ok(())
+}
+
+fn explain(builder: &Builder, plan: &Plan, json: bool) -> Result<(), Failure> {
+    if json {
+        return print_json(&json!({ "builder": builder, "plan": plan }));
+    }
+    print_bytes(describe(builder, plan).as_bytes())
+}
+
+fn describe(builder: &Builder, plan: &Plan) -> String {
+    let mut text = format!(
+        "builder {} on host {}: {}\n",
+        builder.name, builder.host_type, plan.reason
+    );
+    for step in &plan.steps {
+        text += &format!("  {:<12} {}\n", step.name.as_str(), step.run);
+        for line in details(step) {
+            text += &format!("  {:<12}   {line}\n", "");
+        }
+    }
+    let limits = &plan.limits;
+    text += &format!(
+        "  limits: {} free disk, {} attempts when a machine fails, log {}\n",
+        show_size(limits.disk_floor_bytes),
+        limits.attempts,
+        limits
+            .log_bytes
+            .map_or("without limit".to_owned(), show_size),
+    );
+    text
+}
+
+fn details(step: &Step) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(first) = step.needs.first() {
+        let names: Vec<_> = step
+            .needs
+            .iter()
+            .map(build_core::ids::StepName::as_str)
+            .collect();
+        lines.push(format!(
+            "after {}, in the work directory of {first}",
+            names.join(", ")
+        ));
+    }
+    if step.timeout != STEP_TIMEOUT || step.quiet != QUIET_TIMEOUT {
+        lines.push(format!(
+            "at most {}, silent at most {}",
+            show_duration(step.timeout),
+            show_duration(step.quiet)
+        ));
+    }
+    if let Some(tests) = &step.tests {
+        lines.push(format!(
+            "tests listed by `{tests}`, on {} machines",
+            step.shards
+        ));
+    }
+    if !step.artifacts.is_empty() {
+        lines.push(format!("keeps {}", step.artifacts.join(", ")));
+    }
+    if !step.cache.is_empty() {
+        lines.push(format!(
+            "cached for the next build: {}",
+            step.cache.join(", ")
+        ));
+    }
+    lines
+}

@@ -1,0 +1,173 @@
+//! The command line of `farmer`: one definition for `--help`, completions and the manual.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use farmer_cli::Shell;
+
+/// Builds every commit of your repository on machines you own.
+#[derive(Debug, Parser)]
+#[command(name = "farmer", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  farmer build                     build the newest commit of the repository around here
+  farmer build ../lib --rev v1.2   build a tag of another one
+  farmer build --json | jq .kind   the events of a build as JSON lines
+  farmer log                       the log of the newest build
+  farmer why B0123456789           why a build waits, or how it ended
+  farmer buildlet --help           a machine for whoever holds its key, with the flags of the Go program
+
+Exit codes: 0 passed, 1 the build failed, 2 bad usage or configuration, 3 the machines failed.";
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Where builds, logs and caches are kept
+    #[arg(long, global = true, value_name = "DIR", env = "FARMER_DATA")]
+    pub data: Option<PathBuf>,
+    /// Print one JSON object per line on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on standard error
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build one commit, stream its log, and tell the outcome
+    Build(Build),
+    /// Write the detected steps to .farmer.toml
+    Init(Init),
+    /// Explain what would be run, and check the configuration
+    Check(Check),
+    /// Print the log of a build
+    Log(Log),
+    /// List the newest builds
+    Status(Status),
+    /// Tell why a build waits, or how it ended
+    Why(Why),
+    /// Measure this machine with Farmer's own parts
+    Bench(Bench),
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// A classic program by its name, or `farmer-NAME` on PATH
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// A path or a URL
+    #[arg(default_value = ".")]
+    pub repo: String,
+    /// The commit: a branch, a tag, a hash [default: the newest]
+    #[arg(long)]
+    pub rev: Option<String>,
+    /// Take the steps from this file, not from the commit
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Build the uncommitted files too
+    #[arg(long)]
+    pub worktree: bool,
+    /// Build on this builder only; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    pub builder: Vec<String>,
+    /// Machines to start at most [default: as many as cores]
+    #[arg(long, value_name = "N")]
+    pub machines: Option<u32>,
+    /// Do not print the log
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The repository
+    #[arg(default_value = ".")]
+    pub repo: PathBuf,
+    /// Replace a .farmer.toml that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print the file and write nothing
+    #[arg(long)]
+    pub print: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The repository
+    #[arg(default_value = ".")]
+    pub repo: PathBuf,
+    /// Check this file, not the .farmer.toml of the repository
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// The build; the newest when not given
+    pub build: Option<String>,
+    /// Only this step
+    #[arg(long, value_name = "NAME")]
+    pub step: Option<String>,
+    /// The recorded events, not the output
+    #[arg(long)]
+    pub events: bool,
+    /// Only the last N lines of each step
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// How many builds
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The build; the newest when not given
+    pub build: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Which; all when not given: schedule, events, pack
+    pub names: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_the_buildlet_are_left_to_it() {
+        let cli = Cli::parse_from(["farmer", "buildlet", "-workdir=x", "--halt=false"]);
+        let Command::Buildlet(passed) = cli.command else {
+            panic!("not a buildlet")
+        };
+        assert_eq!(passed.args, ["-workdir=x", "--halt=false"]);
+    }
+}

@@ -1,0 +1,60 @@
+//! Sentences about builds, the same in every command.
+
+use std::time::Duration;
+
+use build_core::event::{Outcome, UnitEnd};
+use build_core::recipe::show_duration;
+use build_server::record::BuildRow;
+
+/// How a build ended, in one sentence without its subject.
+pub(crate) fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Passed => "passed".to_owned(),
+        Outcome::Failed { step, text } => format!("failed: step {step}: {text}"),
+        Outcome::Misconfigured { text, .. } => format!("could not be run as configured: {text}"),
+        Outcome::Infrastructure { text } => format!("stopped: the machines failed: {text}"),
+        Outcome::Canceled { by } => format!("canceled by {by}"),
+        other => format!("ended in a way this version does not know: {other:?}"),
+    }
+}
+
+/// How a unit ended, in a few words.
+pub(crate) fn unit_end(end: &UnitEnd) -> String {
+    match end {
+        UnitEnd::Exited(how) if how.is_ok() => "passed".to_owned(),
+        UnitEnd::Exited(how) => format!("failed: {how}"),
+        UnitEnd::TimedOut(limit) => format!("failed: ran longer than {}", show_duration(*limit)),
+        UnitEnd::Silent(limit) => format!("failed: printed nothing for {}", show_duration(*limit)),
+        UnitEnd::DiskQuota => "failed: disk quota".to_owned(),
+        UnitEnd::MissingTool(tool) => format!("{tool} is missing"),
+        UnitEnd::Lost(reason) => format!("lost: {reason}"),
+        UnitEnd::Interrupted => "interrupted, will run again".to_owned(),
+        UnitEnd::Canceled => "canceled".to_owned(),
+        other => format!("ended in a way this version does not know: {other:?}"),
+    }
+}
+
+/// The commit of a build: short hash and subject.
+pub(crate) fn commit(row: &BuildRow) -> String {
+    format!("{} {:?}", row.item.commit.short(), row.item.subject)
+}
+
+/// A duration as people read it: `0.3s`, `12s`, `3m5s`.
+pub(crate) fn took(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..10 => format!("{:.1}s", duration.as_secs_f64()),
+        seconds => show_duration(Duration::from_secs(seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        assert_eq!(took(Duration::from_millis(312)), "0.3s");
+        assert_eq!(took(Duration::from_millis(12_900)), "12s");
+        assert_eq!(took(Duration::from_secs(185)), "3m5s");
+    }
+}

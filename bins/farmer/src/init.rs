@@ -1,0 +1,45 @@
+//! `farmer init`: writes the detected steps down.
+
+use std::io::Write;
+
+use build_core::recipe::{Detected, FILE_NAME};
+use build_server::source::WorkTree;
+use farmer_cli::{Exit, Failure};
+
+use crate::cli::Init;
+use crate::output::{failure, print_bytes};
+
+/// Writes `.farmer.toml` from what the files of the repository say.
+pub(crate) async fn init(args: Init) -> Result<(), Failure> {
+    let root = std::path::absolute(&args.repo)?;
+    let text = Detected::from_tree(&WorkTree::at(&root))
+        .await
+        .map_err(|e| failure(&e))?
+        .to_toml();
+    if args.print {
+        return print_bytes(text.as_bytes());
+    }
+    let path = root.join(FILE_NAME);
+    write_new(&path, &text, args.force).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::usage(
+            format!("{} exists", path.display()),
+            "look at it with: farmer check; replace it with: farmer init --force",
+        ),
+        _ => Failure::because(
+            Exit::Infrastructure,
+            &e,
+            Some(&format!("{} could not be written", path.display())),
+        ),
+    })?;
+    eprintln!("wrote {}; commit it to use it", path.display());
+    Ok(())
+}
+
+fn write_new(path: &std::path::Path, text: &str, replace: bool) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    if !replace {
+        options.create_new(true);
+    }
+    options.open(path)?.write_all(text.as_bytes())
+}

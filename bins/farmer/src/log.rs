@@ -1,0 +1,104 @@
+//! `farmer log`: what a build printed, or what was recorded of it.
+
+use std::path::Path;
+
+use build_core::event::{Recorded as Event, Seq};
+use build_server::record::{BuildRow, Run};
+use build_server::run::Logs;
+use build_server::store::EventLog;
+use farmer_cli::Failure;
+use futures::StreamExt;
+
+use crate::cli::Log;
+use crate::describe;
+use crate::output::{failure, print_bytes, print_json};
+use crate::records::Recorded;
+
+/// Events read at a time.
+const PAGE: usize = 1000;
+
+/// Prints the output of the steps of a build, as they ran.
+pub(crate) async fn log(args: Log, data: &Path, json: bool) -> Result<(), Failure> {
+    let recorded = Recorded::open(data).await?;
+    let row = recorded.find(args.build.as_deref()).await?;
+    if args.events {
+        return events(&recorded, &row, json).await;
+    }
+    let runs: Vec<&Run> = row.runs.iter().filter(|r| wanted(&args, r)).collect();
+    if let Some(step) = args.step.as_ref().filter(|_| runs.is_empty()) {
+        let names: Vec<_> = row.steps.iter().map(|s| s.as_str()).collect();
+        return Err(Failure::usage(
+            format!("{} has no output of step {step:?}", row.id),
+            format!("its steps: {}", names.join(", ")),
+        ));
+    }
+    let titled = runs.len() > 1;
+    for run in runs {
+        if titled {
+            eprintln!("== {}{}", run.unit, ending(run));
+        }
+        output(data, &row, run, args.tail).await?;
+    }
+    Ok(())
+}
+
+fn wanted(args: &Log, run: &Run) -> bool {
+    args.step
+        .as_ref()
+        .is_none_or(|step| run.unit.step.as_str() == step)
+}
+
+fn ending(run: &Run) -> String {
+    let attempt = if run.attempt > 1 {
+        format!(", attempt {}", run.attempt)
+    } else {
+        String::new()
+    };
+    let end = run
+        .end
+        .as_ref()
+        .map_or("runs".to_owned(), describe::unit_end);
+    format!("{attempt}: {end}")
+}
+
+async fn output(data: &Path, row: &BuildRow, run: &Run, tail: Option<u64>) -> Result<(), Failure> {
+    let logs = Logs::new(data.join("logs"));
+    let offset = tail.map_or(Ok(0), |lines| logs.tail(&row.id, &run.exec, lines));
+    let mut pieces = match offset.and_then(|offset| logs.read(&row.id, &run.exec, offset, false)) {
+        Ok(pieces) => pieces,
+        // Started, but nothing was printed before the end.
+        Err(error) if error.kind() == build_core::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failure(&error)),
+    };
+    while let Some(piece) = pieces.next().await {
+        print_bytes(&piece.map_err(|e| failure(&e))?)?;
+    }
+    Ok(())
+}
+
+async fn events(recorded: &Recorded, row: &BuildRow, json: bool) -> Result<(), Failure> {
+    let mut after = Seq(0);
+    loop {
+        let page = recorded
+            .store
+            .read_build(&row.id, after, PAGE)
+            .await
+            .map_err(|e| failure(&e))?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.seq;
+        for event in &page {
+            if json {
+                print_json(event)?
+            } else {
+                print_bytes(line(event).as_bytes())?
+            }
+        }
+    }
+}
+
+fn line(event: &Event) -> String {
+    let text = serde_json::to_string(&event.event).unwrap_or_default();
+    format!("{} {:>6}  {text}\n", event.at, event.seq.0)
+}

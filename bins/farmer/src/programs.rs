@@ -1,0 +1,46 @@
+//! Other programs by name: the classic ones inside this program, then `farmer-NAME` on `PATH`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use farmer_agent::{PROGRAMS, Program};
+use farmer_cli::Failure;
+
+/// The program that this one was started as, by its own name.
+pub(crate) fn by_own_name(argv0: Option<&OsString>) -> Option<Program> {
+    find(Path::new(argv0?).file_name()?)
+}
+
+fn find(name: &OsStr) -> Option<Program> {
+    PROGRAMS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, program)| *program)
+}
+
+/// Runs the program named by the first argument with the others; answers only when there is none.
+pub(crate) fn run(args: &[OsString]) -> Result<ExitCode, Failure> {
+    let Some((name, rest)) = args.split_first() else {
+        return Err(Failure::usage("no command was given", "see: farmer --help"));
+    };
+    if let Some(program) = find(name) {
+        return Ok(program(rest.to_vec()));
+    }
+    let mut file = OsString::from("farmer-");
+    file.push(name);
+    // Becomes the other program; comes back only when that cannot be.
+    let error = Command::new(&file).args(rest).exec();
+    let name = name.to_string_lossy();
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return Err(Failure::usage(
+            format!("there is no command {name:?}, and no program farmer-{name} on PATH"),
+            "see: farmer --help",
+        ));
+    }
+    Err(Failure::usage(
+        format!("cannot start farmer-{name}: {error}"),
+        "see: farmer --help",
+    ))
+}

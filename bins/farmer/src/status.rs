@@ -1,0 +1,48 @@
+//! `farmer status`: the newest builds.
+
+use std::path::Path;
+
+use build_core::clock::{Clock, SystemClock, Timestamp};
+use build_server::record::BuildRow;
+use build_server::store::DataLock;
+use farmer_cli::Failure;
+
+use crate::cli::Status;
+use crate::describe::took;
+use crate::output::{failure, print_bytes, print_json};
+use crate::records::Recorded;
+
+/// Lists the newest builds, newest first.
+pub(crate) async fn status(args: Status, data: &Path, json: bool) -> Result<(), Failure> {
+    let builds = Recorded::open(data)
+        .await?
+        .newest(args.limit.max(1))
+        .await?;
+    if json {
+        return builds.iter().try_for_each(print_json);
+    }
+    if let Some(owner) = DataLock::owner(data).map_err(|e| failure(&e))? {
+        eprintln!("{owner} is at work in {}", data.display());
+    }
+    let now = SystemClock.now();
+    let table: String = builds.iter().map(|row| line(row, now)).collect();
+    print_bytes(table.as_bytes())
+}
+
+fn line(row: &BuildRow, now: Timestamp) -> String {
+    let ran = row.started.map_or(String::new(), |at| {
+        took(row.finished.unwrap_or(now).since(at))
+    });
+    let branch = row.item.branch.as_deref().unwrap_or("-");
+    format!(
+        "{}  {:<14} {:>8}  {:<10} {:<14} {:<12} {} {}\n",
+        row.id,
+        row.state.as_str(),
+        ran,
+        row.builder.as_str(),
+        row.item.repo.as_str(),
+        branch,
+        row.item.commit.short(),
+        row.item.subject,
+    )
+}

@@ -1,0 +1,103 @@
+//! `farmer why`: why a build waits, or how it came to its end.
+
+use std::path::Path;
+
+use build_core::clock::{Clock, SystemClock};
+use build_server::record::{BuildRow, BuildState, Run};
+use build_server::store::DataLock;
+use farmer_cli::Failure;
+use serde_json::json;
+
+use crate::cli::Why;
+use crate::describe;
+use crate::output::{failure, print_bytes, print_json};
+use crate::records::Recorded;
+
+/// Tells one build's story: one sentence first, then what led to it.
+pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failure> {
+    let recorded = Recorded::open(data).await?;
+    let row = recorded.find(args.build.as_deref()).await?;
+    let open = recorded.open_builds().await?;
+    let owner = DataLock::owner(data)
+        .map_err(|e| failure(&e))?
+        .map(|o| o.to_string());
+    let ahead: Vec<&BuildRow> = open.iter().filter(|o| o.number < row.number).collect();
+    let sentence = sentence(&row, &ahead, owner.as_deref());
+    if json {
+        let ahead: Vec<_> = ahead.iter().map(|o| o.id.as_str()).collect();
+        return print_json(
+            &json!({ "build": row, "why": sentence, "ahead": ahead, "owner": owner }),
+        );
+    }
+    let mut text = format!(
+        "{} {sentence}\n  commit {} on {}\n",
+        row.id,
+        describe::commit(&row),
+        row.builder
+    );
+    if !row.reason.is_empty() {
+        text += &format!("  plan   {}\n", row.reason);
+    }
+    for run in &row.runs {
+        text += &format!("  {}\n", run_line(run));
+    }
+    print_bytes(text.as_bytes())
+}
+
+fn sentence(row: &BuildRow, ahead: &[&BuildRow], owner: Option<&str>) -> String {
+    if let Some(outcome) = &row.outcome {
+        return describe::outcome(outcome);
+    }
+    let Some(owner) = owner else {
+        return "waits for its coordinator, which is not running; go on with: farmer build"
+            .to_owned();
+    };
+    match row.state {
+        BuildState::Queued if ahead.is_empty() => {
+            format!("waits for its plan and its machine; {owner} is at work")
+        }
+        BuildState::Queued => {
+            let first = ahead[0];
+            format!(
+                "waits behind {} builds, first of them {} of {} ({}); it starts when a machine of {owner} is free",
+                ahead.len(),
+                first.id,
+                first.item.repo,
+                first.state.as_str(),
+            )
+        }
+        _ => running(row),
+    }
+}
+
+fn running(row: &BuildRow) -> String {
+    let units: Vec<String> = row
+        .runs
+        .iter()
+        .filter(|r| r.end.is_none())
+        .map(|r| r.unit.to_string())
+        .collect();
+    let since = row.started.map_or(String::new(), |at| {
+        format!(" for {}", describe::took(SystemClock.now().since(at)))
+    });
+    if units.is_empty() {
+        return format!("runs{since}; between two steps");
+    }
+    format!("runs{since}: {}", units.join(", "))
+}
+
+fn run_line(run: &Run) -> String {
+    let end = run
+        .end
+        .as_ref()
+        .map_or("runs".to_owned(), describe::unit_end);
+    let attempt = if run.attempt > 1 {
+        format!(", attempt {}", run.attempt)
+    } else {
+        String::new()
+    };
+    let took = run
+        .took
+        .map_or(String::new(), |t| format!(" after {}", describe::took(t)));
+    format!("{:<16} {end}{took}{attempt}", run.unit.to_string())
+}

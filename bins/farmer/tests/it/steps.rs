@@ -1,0 +1,152 @@
+//! Steps, shards, caches and limits, through the real program.
+
+use crate::repo::Repo;
+
+fn repo_with(config: &str) -> Repo {
+    let repo = Repo::new();
+    repo.write(".farmer.toml", config).commit("first");
+    repo
+}
+
+fn events(repo: &Repo) -> Vec<serde_json::Value> {
+    repo.run(&["log", "--events", "--json"]).exits(0).events()
+}
+
+#[test]
+fn independent_steps_hold_two_leases_at_the_same_time() {
+    let wait_for = |other: &str, mine: &str| {
+        // Each step waits for a sign of the other: they pass only when both run at once.
+        format!(
+            "touch $MEET/{mine}; for n in $(seq 1 200); do test -e $MEET/{other} && exit 0; sleep 0.05; done; exit 1"
+        )
+    };
+    let meet = tempfile::tempdir().unwrap();
+    let place = meet.path().display();
+    let (left, right) = (wait_for("right", "left"), wait_for("left", "right"));
+    let repo = repo_with(&format!(
+        "[[step]]\nname = \"left\"\nrun = \"{left}\"\nenv = {{ MEET = \"{place}\" }}\n\
+         [[step]]\nname = \"right\"\nrun = \"{right}\"\nenv = {{ MEET = \"{place}\" }}\n"
+    ));
+    repo.run(&["build", "--machines", "2"]).exits(0);
+    let leases: std::collections::BTreeSet<String> = events(&repo)
+        .iter()
+        .filter(|e| e["event"]["kind"] == "started")
+        .map(|e| e["event"]["lease"].to_string())
+        .collect();
+    assert_eq!(leases.len(), 2);
+}
+
+#[test]
+fn tests_are_shared_between_shards() {
+    let repo = repo_with(
+        "[[step]]\nname = \"build\"\nrun = \"echo built > out\"\n\
+         [[step]]\nname = \"test\"\nneeds = [\"build\"]\ntests = \"seq 1 9\"\nshards = 3\n\
+         run = \"cat out; for t in {tests}; do echo ran test $t; done\"\n",
+    );
+    let run = repo.run(&["build", "--machines", "3"]).exits(0);
+    for n in 1..=9 {
+        assert_eq!(
+            run.out().matches(&format!("ran test {n}\n")).count(),
+            1,
+            "{}",
+            run.out()
+        );
+    }
+    assert_eq!(
+        run.out().matches("built").count(),
+        3,
+        "each shard has what the needed step made:\n{}",
+        run.out()
+    );
+}
+
+#[test]
+fn a_cached_directory_is_there_at_the_next_build() {
+    let repo = repo_with(
+        "[[step]]\nname = \"x\"\nrun = \"ls cached/word 2>/dev/null || echo cold; mkdir -p cached; echo hi > cached/word\"\ncache = [\"cached\"]\n",
+    );
+    assert!(repo.run(&["build"]).exits(0).out().contains("cold"));
+    repo.write("more", "").commit("second");
+    let warm = repo.run(&["build"]).exits(0);
+    assert!(!warm.out().contains("cold"), "{}", warm.out());
+    assert!(
+        warm.err().contains("cached"),
+        "the hit is not shown:\n{}",
+        warm.err()
+    );
+}
+
+#[test]
+fn artifacts_of_a_passed_step_are_kept() {
+    let repo = repo_with(
+        "[[step]]\nname = \"x\"\nrun = \"mkdir -p out/a; echo hi > out/a/b.txt\"\nartifacts = [\"out/**\"]\n",
+    );
+    repo.run(&["build"]).exits(0);
+    let events = events(&repo);
+    let kept = events
+        .iter()
+        .find(|e| e["event"]["kind"] == "kept")
+        .unwrap();
+    assert_eq!(kept["event"]["artifacts"][0]["path"], "out/a/b.txt");
+    assert_eq!(kept["event"]["artifacts"][0]["size"], 3);
+}
+
+#[test]
+fn a_step_that_runs_too_long_is_ended_and_named() {
+    let repo = repo_with("[[step]]\nname = \"x\"\nrun = \"sleep 1000\"\ntimeout = \"1s\"\n");
+    let run = repo.run(&["build"]).exits(1);
+    assert!(run.err().contains("ran longer than 1s"), "{}", run.err());
+}
+
+#[test]
+fn a_silent_step_is_ended_and_named() {
+    let repo =
+        repo_with("[[step]]\nname = \"x\"\nrun = \"echo once; sleep 1000\"\nquiet = \"1s\"\n");
+    let run = repo.run(&["build"]).exits(1);
+    assert!(
+        run.err().contains("printed nothing for 1s"),
+        "{}",
+        run.err()
+    );
+}
+
+#[test]
+fn a_full_disk_ends_the_step_as_a_disk_quota() {
+    // More than any disk has: the floor is crossed from the start.
+    let repo =
+        repo_with("[limits]\ndisk = \"8 TiB\"\n[[step]]\nname = \"x\"\nrun = \"sleep 1000\"\n");
+    let run = repo.run(&["build"]).exits(1);
+    assert!(run.err().contains("disk quota"), "{}", run.err());
+}
+
+#[test]
+fn a_build_cannot_see_credentials() {
+    let repo = repo_with("[[step]]\nname = \"x\"\nrun = \"env; echo home is $HOME\"\n");
+    let output = repo
+        .farmer()
+        .args(["build"])
+        .env("AWS_SECRET_ACCESS_KEY", "canary-aws")
+        .env("GITHUB_TOKEN", "canary-github")
+        .env("SSH_AUTH_SOCK", "/canary-ssh")
+        .output()
+        .unwrap();
+    let log = String::from_utf8(output.stdout).unwrap();
+    assert!(log.contains("home is "), "{log}");
+    assert!(!log.contains("canary"), "{log}");
+    let home = std::env::var("HOME").unwrap();
+    assert!(!log.contains(&format!("home is {home}\n")), "{log}");
+}
+
+#[test]
+fn events_as_json_are_one_object_a_line() {
+    let repo = repo_with("[[step]]\nname = \"x\"\nrun = \"echo hi\"\n");
+    let kinds: Vec<String> = repo
+        .run(&["build", "--json"])
+        .exits(0)
+        .events()
+        .iter()
+        .map(|e| e["event"]["kind"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds.first().unwrap(), "queued");
+    assert_eq!(kinds.last().unwrap(), "finished");
+}
