@@ -20,6 +20,7 @@
 //! ```
 
 mod folder;
+mod lock;
 mod position;
 mod reader;
 mod record;
@@ -28,6 +29,7 @@ mod segment;
 mod writer;
 
 pub use folder::LogFolder;
+pub use lock::LogLock;
 pub use position::LogPosition;
 pub use reader::{LogReader, Stop};
 pub use record::{

@@ -1,6 +1,6 @@
 //! Appends records to a log folder, durably.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,13 +9,10 @@ use sha2::{Digest, Sha224};
 
 use super::recover::{recover, repair, sync_folder};
 use super::{
-    DEFAULT_MAX_PAYLOAD, LogFolder, LogPosition, Recovery, Segment, SegmentName, Sha224Hex,
-    encode_record,
+    DEFAULT_MAX_PAYLOAD, LogFolder, LogLock, LogPosition, Recovery, Segment, SegmentName,
+    Sha224Hex, encode_record,
 };
 use crate::{Error, Result};
-
-/// Name of the file whose lock says that a writer is at work.
-const LOCK: &str = "maintner.lock";
 
 /// How a log folder is cut into files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +99,7 @@ pub struct LogWriter {
     recovered: Option<Recovery>,
     poisoned: bool,
     buffer: Vec<u8>,
-    _lock: File,
+    _lock: LogLock,
 }
 
 /// The file that is appended to.
@@ -132,7 +129,7 @@ impl LogWriter {
     pub fn open_with(folder: impl AsRef<Path>, mut options: WriterOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        let lock = lock(&folder)?;
+        let lock = LogLock::take(&folder)?;
         let listing = LogFolder::open(&folder)?;
         let last = listing.segments().last();
         options.layout = match (last.map(Segment::name), options.layout) {
@@ -373,23 +370,6 @@ fn hash_writer(hash: &mut Sha224) -> impl Write + '_ {
         }
     }
     Hashing(hash)
-}
-
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(LOCK);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(Error::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked {
-            path: folder.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
-    }
 }
 
 /// `YYYY-MM-DD` of an instant in UTC.

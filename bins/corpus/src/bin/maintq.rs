@@ -1,0 +1,4 @@
+//! `maintq` on its own.
+fn main() -> std::process::ExitCode {
+    farmer_corpus::maintq::main()
+}

@@ -1,0 +1,48 @@
+//! A reader that goes away (`| head`) has got what it wanted.
+
+use std::io;
+
+use farmer_cli::Failure;
+
+/// Takes a closed pipe for success.
+pub(crate) fn is_success(result: Result<(), Failure>, closed: bool) -> Result<(), Failure> {
+    if closed { Ok(()) } else { result }
+}
+
+/// Standard output that remembers whether its reader went away.
+pub(crate) struct Out {
+    inner: io::BufWriter<io::StdoutLock<'static>>,
+    closed: bool,
+}
+
+impl Out {
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: io::BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+            closed: false,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.closed |= error.kind() == io::ErrorKind::BrokenPipe;
+        }
+        result
+    }
+}
+
+impl io::Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.inner.flush();
+        self.note(flushed)
+    }
+}
