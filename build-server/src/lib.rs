@@ -13,6 +13,8 @@ pub mod pool;
 pub mod record;
 #[cfg(feature = "coordinator")]
 pub mod run;
+#[cfg(feature = "sim")]
+pub mod sim;
 #[cfg(feature = "coordinator")]
 pub mod source;
 #[cfg(feature = "coordinator")]

@@ -53,6 +53,8 @@ pub struct Dispatcher {
     machines: BTreeSet<MachineId>,
     /// Builds to look at before the present call returns.
     dirty: BTreeSet<BuildId>,
+    /// Builds that are closed, with the numbers of their last events.
+    closed: BTreeSet<(u64, BuildId)>,
     timers: BTreeSet<(Timestamp, CommandKey)>,
     outbox: Outbox,
     mode: Mode,
@@ -80,6 +82,7 @@ impl Dispatcher {
             orphans: BTreeMap::new(),
             machines: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            closed: BTreeSet::new(),
             timers: BTreeSet::new(),
             outbox: Outbox::default(),
             mode: Mode::Run,
@@ -120,6 +123,11 @@ impl Dispatcher {
             Mode::Stop => open.state.leases().next().is_none(),
         };
         self.builds.values().all(done) && self.orphans.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Whether everything that is known here is in the log.
+    pub fn is_durable(&self) -> bool {
+        self.outbox.is_empty()
     }
 
     /// Why events cannot be recorded at present, if so: then nothing new begins.
@@ -169,9 +177,16 @@ impl Dispatcher {
             } => self.lease_lost(&lease, &text, output_bytes, now),
             Input::Done(key, reply) => self.done(&key, reply, now),
             Input::Failed(key, failure) => self.failed(&key, failure, now),
-            Input::Recorded { batch } => self.outbox.recorded(batch),
+            Input::Recorded { batch } => {
+                self.outbox.recorded(batch);
+                self.forget_closed();
+            }
             Input::AppendFailed { batch, text } => self.outbox.failed(batch, text, now),
-            Input::Tick => self.tick(now),
+            Input::Tick => {
+                // It may come early, when the clock was set back: then it is asked for again.
+                self.woken_for = None;
+                self.tick(now);
+            }
             Input::Stop => {
                 self.mode = Mode::Stop;
                 self.dirty.extend(self.builds.keys().cloned());
@@ -261,12 +276,20 @@ impl Dispatcher {
                 self.record(build, event, now);
             }
         }
-        if self
-            .builds
-            .get(build)
-            .is_some_and(|open| open.state.is_closed())
+        if let Some(open) = self.builds.get(build).filter(|open| open.state.is_closed()) {
+            self.closed.insert((open.mark, build.clone()));
+        }
+        self.forget_closed();
+    }
+
+    /// A build is known until its last event is in the log: until then it may be submitted
+    /// again by somebody who looks there.
+    fn forget_closed(&mut self) {
+        while let Some((mark, _)) = self.closed.first()
+            && self.outbox.is_recorded(*mark)
+            && let Some((_, build)) = self.closed.pop_first()
         {
-            self.builds.remove(build);
+            self.builds.remove(&build);
         }
     }
 
@@ -279,8 +302,7 @@ impl Dispatcher {
             self.orphans.values().map(|orphan| orphan.due).min(),
         ];
         let wake = timers.into_iter().flatten().min();
-        // A time in the past is asked for again: its tick may have come before the clock got there.
-        if wake != self.woken_for || wake.is_some_and(|at| at <= now) {
+        if wake != self.woken_for {
             self.woken_for = wake;
             effects.extend(wake.map(Effect::WakeAt));
         }

@@ -18,8 +18,8 @@ pub(super) struct Open {
     pub(super) wants: BTreeSet<Unit>,
     /// Leases whose machines this process has started or found again.
     pub(super) attached: BTreeSet<LeaseId>,
-    /// Commands being carried out, and when their answers are overdue.
-    commands: BTreeMap<CommandKey, Timestamp>,
+    /// Commands given out, when their answers are overdue, and the event they waited for.
+    commands: BTreeMap<CommandKey, (Timestamp, u64)>,
     /// Commands that failed and may be tried again: how often, since when, and not before when.
     failures: BTreeMap<CommandKey, Failures>,
 }
@@ -70,7 +70,7 @@ impl Open {
 
     /// The timer of a command has run out: its answer, or its pause, is over.
     pub(super) fn overdue(&mut self, key: &CommandKey, now: Timestamp) {
-        if self.commands.get(key).is_some_and(|due| *due <= now) {
+        if self.commands.get(key).is_some_and(|(due, _)| *due <= now) {
             self.commands.remove(key);
         }
     }
@@ -97,16 +97,17 @@ impl Dispatcher {
                 continue;
             }
             let due = now + patience(&command);
-            open.commands.insert(key.clone(), due);
+            open.commands.insert(key.clone(), (due, open.mark));
             self.timers.insert((due, key));
             self.outbox.hold(open.mark, Effect::Do(Box::new(command)));
         }
-        let timers = &mut self.timers;
-        open.commands.retain(|key, due| {
-            wanted.contains(key) || {
-                timers.remove(&(*due, key.clone()));
-                false
+        open.commands.retain(|key, (due, mark)| {
+            let stays = wanted.contains(key);
+            if !stays {
+                self.timers.remove(&(*due, key.clone()));
+                self.outbox.withdraw(*mark, key);
             }
+            stays
         });
         open.failures.retain(|key, _| wanted.contains(key));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::input::Effect;
 use crate::clock::Timestamp;
+use crate::engine::CommandKey;
 use crate::event::NewEvent;
 use crate::retry::pause_after;
 
@@ -37,10 +38,22 @@ impl Outbox {
 
     /// Holds an effect until event number `mark` is durable.
     pub(super) fn hold(&mut self, mark: u64, effect: Effect) {
-        if mark <= self.durable {
+        if self.is_recorded(mark) {
             self.ready.push(effect);
         } else {
             self.held.entry(mark).or_default().push(effect);
+        }
+    }
+
+    /// Whether event number `mark` is durable.
+    pub(super) fn is_recorded(&self, mark: u64) -> bool {
+        mark <= self.durable
+    }
+
+    /// Takes back a command that is still held: what it follows from was overtaken.
+    pub(super) fn withdraw(&mut self, mark: u64, key: &CommandKey) {
+        if let Some(held) = self.held.get_mut(&mark) {
+            held.retain(|effect| !matches!(effect, Effect::Do(command) if command.key() == *key));
         }
     }
 

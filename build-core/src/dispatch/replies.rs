@@ -19,7 +19,9 @@ const GONE: &str = "the machine was gone when the coordinator came back";
 impl Dispatcher {
     pub(super) fn done(&mut self, key: &CommandKey, reply: Reply, now: Timestamp) {
         if let Some(open) = self.builds.get_mut(key.build()) {
-            open.answered(key);
+            if !matches!(key, CommandKey::Kill(..)) {
+                open.answered(key);
+            }
             self.dirty.insert(key.build().clone());
         }
         let build = key.build();
@@ -70,7 +72,14 @@ impl Dispatcher {
                 }
                 self.orphan_ended(lease, now);
             }
-            // A killed command is answered where it runs; anything else is no answer to the command.
+            // Its end is told where it runs. When that takes long, it is killed again.
+            (CommandKey::Kill(..), Reply::Killed) => {
+                if let Some(open) = self.builds.get_mut(build) {
+                    let (.., again_at) = open.failed(key, now);
+                    self.timers.insert((again_at, key.clone()));
+                }
+            }
+            // No answer to this command.
             _ => {}
         }
     }

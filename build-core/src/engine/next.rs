@@ -213,6 +213,10 @@ impl<'a> Turn<'a> {
                 .needs
                 .first()
                 .map(|need| self.idle_holder(need, busy));
+            if let (Phase::Ready, Some(need)) = (it.lease.phase, it.step.needs.first()) {
+                // Any of them may be the one that is being copied.
+                sources.extend(self.idle_holders(need, busy).map(|l| &l.record.lease));
+            }
             sources.extend(source.flatten());
             match (it.lease.phase, source) {
                 (Phase::Granted, _) => next.commands.push(self.acquire(builder, it.lease)),
@@ -244,12 +248,19 @@ impl<'a> Turn<'a> {
     }
 
     fn idle_holder(&self, step: &StepName, busy: &BTreeSet<&LeaseId>) -> Option<&'a LeaseId> {
+        let oldest = self.idle_holders(step, busy).min_by_key(|l| l.order);
+        oldest.map(|l| &l.record.lease)
+    }
+
+    fn idle_holders(
+        &self,
+        step: &StepName,
+        busy: &BTreeSet<&LeaseId>,
+    ) -> impl Iterator<Item = &'a LeaseState> {
         self.build
             .leases()
-            .filter(|l| l.phase == Phase::Prepared && l.running.is_none() && l.holds.contains(step))
-            .filter(|l| !busy.contains(&l.record.lease))
-            .min_by_key(|l| l.order)
-            .map(|l| &l.record.lease)
+            .filter(|l| l.phase == Phase::Prepared && l.running.is_none())
+            .filter(move |l| l.holds.contains(step) && !busy.contains(&l.record.lease))
     }
 
     /// A machine is worth having if its directory can be filled at once: otherwise the unit
@@ -278,15 +289,22 @@ impl<'a> Turn<'a> {
                 progress.status.get(&step.name),
                 Some(StepStatus::Waiting | StepStatus::Running)
             );
-            let Some(need) = step.needs.first().filter(|_| is_open) else {
-                continue;
-            };
-            let is_held = kept
-                .iter()
-                .filter_map(|id| self.build.lease(id))
-                .any(|l| l.holds.contains(need));
-            if let (false, Some(holder)) = (is_held, self.build.holder(need)) {
-                kept.insert(&holder.record.lease);
+            // The directory it goes on from, and the one its files are kept from.
+            let own = Some(&step.name).filter(|_| !step.artifacts.is_empty());
+            let needed = step
+                .needs
+                .first()
+                .into_iter()
+                .chain(own)
+                .filter(|_| is_open);
+            for need in needed {
+                let is_held = kept
+                    .iter()
+                    .filter_map(|id| self.build.lease(id))
+                    .any(|l| l.holds.contains(need));
+                if let (false, Some(holder)) = (is_held, self.build.holder(need)) {
+                    kept.insert(&holder.record.lease);
+                }
             }
         }
         let idle = self

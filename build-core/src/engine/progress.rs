@@ -63,16 +63,19 @@ impl<'a> Progress<'a> {
                 Some(state) if !self.given_up.contains(&step.name) => own_status(step, state),
                 _ => StepStatus::Failed,
             };
-            let is_over = |need| {
-                matches!(
-                    self.status.get(need),
-                    Some(StepStatus::Failed | StepStatus::Skipped)
-                )
-            };
-            let skipped = own == StepStatus::Waiting && step.needs.iter().any(is_over);
+            let skipped = own == StepStatus::Waiting && self.lacks_need(step);
             self.status
                 .insert(&step.name, if skipped { StepStatus::Skipped } else { own });
         }
+    }
+
+    /// Whether a step can never run again because one that it needs failed.
+    fn lacks_need(&self, step: &Step) -> bool {
+        let is_over =
+            |status: &StepStatus| matches!(status, StepStatus::Failed | StepStatus::Skipped);
+        step.needs
+            .iter()
+            .any(|need| self.status.get(need).is_some_and(is_over))
     }
 
     /// From the last step to the first: a step whose directory is needed and gone runs again.
@@ -87,11 +90,8 @@ impl<'a> Progress<'a> {
             let is_open = matches!(status, StepStatus::Waiting | StepStatus::Running);
             let is_wanted = is_unkept(step, state)
                 || status == StepStatus::Passed && directories.contains(&step.name);
-            let parts = if is_wanted && build.holder(&step.name).is_none() {
-                if state.reruns >= plan.limits.attempts {
-                    self.given_up.insert(&step.name);
-                    continue;
-                }
+            let is_again = is_wanted && build.holder(&step.name).is_none();
+            let parts = if is_again {
                 vec![first_part(step)]
             } else if is_open {
                 waiting_parts(step, state)
@@ -99,6 +99,10 @@ impl<'a> Progress<'a> {
                 Vec::new()
             };
             if parts.is_empty() {
+                continue;
+            }
+            if is_again && (state.reruns >= plan.limits.attempts || self.lacks_need(step)) {
+                self.given_up.insert(&step.name);
                 continue;
             }
             directories.extend(step.needs.first());

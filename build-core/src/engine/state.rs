@@ -366,9 +366,9 @@ impl BuildState {
         Some(())
     }
 
-    fn listed(&mut self, step: &StepName, tests: &[String], shards: &[Vec<u32>]) -> Option<()> {
-        let step = self.steps.get_mut(step)?;
-        let listing = step.units.get(&Part::List)?;
+    fn listed(&mut self, name: &StepName, tests: &[String], shards: &[Vec<u32>]) -> Option<()> {
+        let step = self.steps.get_mut(name)?;
+        let listing = step.units.get_mut(&Part::List)?;
         if listing.status != UnitStatus::Passed || step.shards.is_some() {
             return None;
         }
@@ -379,6 +379,10 @@ impl BuildState {
                 .collect()
         };
         let shards: Vec<Vec<String>> = shards.iter().map(names).collect::<Option<_>>()?;
+        if shards.is_empty() {
+            listing.status = UnitStatus::Failed;
+            self.troubles.push((name.clone(), no_tests(name)));
+        }
         for (n, _) in (0u32..).zip(&shards) {
             step.units.entry(Part::Shard(n)).or_default().status = UnitStatus::Waiting;
         }
@@ -462,6 +466,13 @@ impl StepState {
                 unit.status = UnitStatus::Waiting;
             }
         }
+    }
+}
+
+fn no_tests(step: &StepName) -> Blame {
+    Blame::Configuration {
+        text: format!("step {:?} lists no tests", step.as_str()),
+        hint: "its `tests` command must print their names".into(),
     }
 }
 

@@ -204,6 +204,11 @@ impl Ledger {
         Some(at)
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn lose_wake_ups(&mut self) {
+        self.resting.clear();
+    }
+
     pub(super) fn next_rested(&self) -> Option<Timestamp> {
         self.resting.first().map(|(until, _)| *until)
     }

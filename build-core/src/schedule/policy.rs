@@ -1,6 +1,7 @@
 //! The rule by which waiters are ordered and matched; the ledger is not its business.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,16 @@ pub trait Policy: Send + Sync {
             return Err(Reason::OtherHostType);
         }
         machine.labels().require(item.labels())
+    }
+}
+
+impl<P: Policy + ?Sized> Policy for Arc<P> {
+    fn rank(&self, item: &Waiter, now: Timestamp) -> Rank {
+        (**self).rank(item, now)
+    }
+
+    fn fits(&self, item: &Waiter, machine: &Machine) -> Result<(), Reason> {
+        (**self).fits(item, machine)
     }
 }
 

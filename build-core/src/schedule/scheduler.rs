@@ -331,16 +331,16 @@ impl Scheduler {
             return;
         }
         self.ledger.give_back(at, failed, now);
+        #[cfg(any(test, feature = "testing"))]
+        if self.is_planted(crate::plant::Plant::LostWakeUp) {
+            self.ledger.lose_wake_ups();
+        }
         self.try_free(at, now, actions);
         self.serve_turned_away(at, now, actions);
     }
 
     fn tick(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         while let Some(at) = self.ledger.rested(now) {
-            #[cfg(any(test, feature = "testing"))]
-            if self.is_planted(crate::plant::Plant::LostWakeUp) {
-                continue;
-            }
             self.try_free(at, now, actions);
         }
         while let Some((_, at)) = self

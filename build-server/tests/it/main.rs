@@ -3,5 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod go_interop;
+#[cfg(feature = "sim")]
+mod seeds;
 #[cfg(feature = "sqlite")]
 mod store;

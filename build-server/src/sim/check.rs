@@ -1,0 +1,151 @@
+//! What must hold.
+
+use build_core::engine::{BuildState, Command, UnitState, UnitStatus};
+use build_core::event::{BuildEvent, Recorded, UnitEnd};
+use build_core::ids::BuildId;
+use build_core::schedule::MachineState;
+
+use super::workload;
+use super::world::{Held, World};
+
+impl World {
+    /// A machine has one owner, and what a command printed is in the log to the last byte.
+    pub(super) fn check_event(&self, recorded: &Recorded) -> Held {
+        match &recorded.event {
+            BuildEvent::Leased { machine, lease, .. } => {
+                let mut leases = self
+                    .folds
+                    .values()
+                    .filter(|f| !f.is_closed())
+                    .flat_map(BuildState::leases);
+                match leases.find(|other| other.record().machine == *machine) {
+                    Some(other) => Err(format!(
+                        "{machine} is given to {lease}, but {} has it",
+                        other.record().lease
+                    )),
+                    None => Ok(()),
+                }
+            }
+            BuildEvent::Ended {
+                unit,
+                end: UnitEnd::Exited(outcome),
+                output_bytes,
+                ..
+            } => {
+                let state = self
+                    .folds
+                    .get(&recorded.build)
+                    .and_then(|fold| fold.unit(unit));
+                let Some(UnitStatus::Running { exec, .. }) = state.map(UnitState::status) else {
+                    return Err(format!(
+                        "{unit} of {} ended, but did not run",
+                        recorded.build
+                    ));
+                };
+                let is_fate = |may_hang| {
+                    let (fate, bytes, _) = workload::fate(self.seed, exec, unit.part, may_hang);
+                    *output_bytes == bytes && (fate == *outcome || !outcome.is_ok())
+                };
+                let is_true = is_fate(true) || is_fate(false);
+                is_true.then_some(()).ok_or(format!(
+                    "{exec} did not end with {outcome} after {output_bytes} bytes"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An effect comes after the events that justify it are durable.
+    pub(super) fn check_justified(&self, command: &Command) -> Held {
+        let fold = self.folds.get(command.key().build());
+        let lease = |lease| fold.and_then(|fold| fold.lease(lease));
+        let is_justified = match command {
+            Command::Plan { .. } => fold.is_some(),
+            Command::Acquire { request, .. } => lease(&request.lease).is_some(),
+            Command::Adopt { record, .. } => lease(&record.lease).is_some(),
+            Command::Prepare { lease: id, .. } => lease(id).is_some(),
+            Command::Run {
+                lease: id, unit, ..
+            } => lease(id).is_some_and(|lease| lease.running() == Some(unit)),
+            // These end things: the lease they are about may have ended before.
+            _ => fold.is_some(),
+        };
+        is_justified
+            .then_some(())
+            .ok_or_else(|| format!("{:?} comes before its events are durable", command.key()))
+    }
+
+    /// When nothing is on its way into the log, the process knows what the log says.
+    pub(super) fn check_state(&self) -> Held {
+        let Some(coordinator) = &self.coordinator else {
+            return Ok(());
+        };
+        if !coordinator.dispatcher.is_durable() {
+            return Ok(());
+        }
+        for build in coordinator.dispatcher.builds() {
+            if self.folds.get(build.id()) != Some(build) {
+                return Err(format!(
+                    "the log contradicts what the process knows of {}",
+                    build.id()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.coordinator
+            .as_ref()
+            .is_some_and(|c| c.dispatcher.is_idle())
+            && self
+                .wanted
+                .keys()
+                .all(|build| self.folds.get(build).is_some_and(BuildState::is_closed))
+    }
+
+    /// The builds that have not ended, each with the last that is known of it.
+    pub(super) fn open_builds(&self) -> String {
+        let open = |build: &&_| self.folds.get(*build).is_none_or(|fold| !fold.is_closed());
+        let last = |build: &BuildId| {
+            let event = self.log.iter().rev().find(|r| r.build == *build);
+            event.map_or_else(
+                || format!("{build} (never recorded)"),
+                |r| format!("{build} ({:?})", r.event),
+            )
+        };
+        let builds: Vec<_> = self.wanted.keys().filter(open).map(last).collect();
+        let why = self.coordinator.iter().flat_map(|c| {
+            c.dispatcher
+                .builds()
+                .flat_map(|b| c.dispatcher.explain(b.id(), self.now()))
+                .map(|(_, why)| why.to_string())
+        });
+        let why: Vec<_> = why.collect();
+        format!("{}; {}", builds.join(", "), why.join(", "))
+    }
+
+    pub(super) fn check_end(&self) -> Held {
+        self.check_state()?;
+        for build in self.wanted.keys() {
+            let is_end =
+                |r: &&Recorded| r.build == *build && matches!(r.event, BuildEvent::Finished { .. });
+            let ends = self.log.iter().filter(is_end).count();
+            if ends != 1 {
+                return Err(format!("{build} ended {ends} times"));
+            }
+        }
+        let Some(coordinator) = &self.coordinator else {
+            return Err("the coordinator is gone".into());
+        };
+        match coordinator
+            .dispatcher
+            .scheduler()
+            .machines()
+            .find(|(_, state)| *state == MachineState::Held)
+        {
+            Some((machine, _)) => Err(format!("{} is held by nobody", machine.id())),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The whole farm under a seed: the real scheduler, engine and dispatcher with a log, machines,
+//! recipes and a clock in memory, in one thread, while things go wrong.
+//!
+//! ```
+//! use build_core::schedule::DefaultPolicy;
+//! use build_server::sim::{Faults, HOUR, Sim};
+//! # fn main() -> Result<(), build_server::sim::Violation> {
+//! let report = Sim::seed(7).policy(DefaultPolicy).machines(5).faults(Faults::ALL).run_for(2 * HOUR).check()?;
+//! assert!(report.builds() > 0);
+//! # Ok(()) }
+//! ```
+//!
+//! What must hold, whatever happens: a machine has one owner; each build that was asked for
+//! ends once, in bounded time; no recorded event is lost or contradicted; an effect comes
+//! after its event is durable; a step finds the work of the steps it needs; no machine is
+//! leaked. The same seed gives the same log, byte for byte.
+
+mod check;
+mod commands;
+mod faults;
+mod happenings;
+mod machine;
+mod rng;
+mod workload;
+mod world;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use build_core::event::{BuildEvent, Recorded};
+use build_core::plant::Plant;
+use build_core::schedule::{DefaultPolicy, Policy};
+
+pub use faults::Faults;
+use world::World;
+
+/// An hour.
+pub const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A simulation to be run.
+#[must_use = "a simulation does nothing until it is checked"]
+pub struct Sim {
+    seed: u64,
+    policy: Arc<dyn Policy>,
+    machines: u32,
+    faults: Faults,
+    time: Duration,
+    plant: Option<Plant>,
+}
+
+impl Sim {
+    /// The simulation that this number stands for: five machines for an hour, without faults.
+    pub fn seed(seed: u64) -> Self {
+        Self {
+            seed,
+            policy: Arc::new(DefaultPolicy),
+            machines: 5,
+            faults: Faults::NONE,
+            time: HOUR,
+            plant: None,
+        }
+    }
+
+    /// Sets the rule by which machines are given out. A machine that nothing fits is a build
+    /// that never ends.
+    pub fn policy(mut self, policy: impl Policy + 'static) -> Self {
+        self.policy = Arc::new(policy);
+        self
+    }
+
+    /// Sets how many machines there are; at least one.
+    pub fn machines(mut self, machines: u32) -> Self {
+        self.machines = machines.max(1);
+        self
+    }
+
+    /// Sets what may go wrong.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Sets how long builds come in and things go wrong. Afterwards everything works, until
+    /// the last build has ended.
+    pub fn run_for(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Plants a bug, to show that it is found.
+    #[doc(hidden)]
+    pub fn plant(mut self, plant: Plant) -> Self {
+        self.plant = Some(plant);
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The first thing that must not happen and did. Its text has the seed.
+    pub fn check(self) -> Result<Report, Violation> {
+        let seed = self.seed;
+        World::new(self)
+            .run()
+            .map_err(|what| Violation { seed, what })
+    }
+}
+
+/// Something that must not happen and did.
+#[derive(Debug, thiserror::Error)]
+#[error("seed {seed}: {what}")]
+pub struct Violation {
+    seed: u64,
+    what: String,
+}
+
+impl Violation {
+    /// The seed that shows it again.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+/// What happened in a simulation in which everything held.
+#[derive(Debug)]
+pub struct Report {
+    log: Vec<Recorded>,
+    crashes: u32,
+}
+
+impl Report {
+    /// The event log.
+    pub fn log(&self) -> &[Recorded] {
+        &self.log
+    }
+
+    /// How many builds ended.
+    pub fn builds(&self) -> usize {
+        self.count(|event| matches!(event, BuildEvent::Finished { .. }))
+    }
+
+    /// How often the coordinator died.
+    pub fn crashes(&self) -> u32 {
+        self.crashes
+    }
+
+    /// How many events there were of a sort.
+    pub fn count(&self, of_sort: impl Fn(&BuildEvent) -> bool) -> usize {
+        self.log
+            .iter()
+            .filter(|recorded| of_sort(&recorded.event))
+            .count()
+    }
+}
+
+impl fmt::Display for Report {
+    /// One event in JSON per line: equal for equal seeds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for recorded in &self.log {
+            let line = serde_json::to_string(recorded).map_err(|_| fmt::Error)?;
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
+    }
+}

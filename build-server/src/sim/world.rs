@@ -1,0 +1,277 @@
+//! The world: true time, what is to happen, the log, the machines and the coordinator.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use build_core::clock::Timestamp;
+use build_core::dispatch::{Dispatcher, Effect, Input};
+use build_core::engine::{BuildState, CommandKey};
+use build_core::event::{NewEvent, Recorded, Seq};
+use build_core::ids::{BuildId, BuilderName, HostType, MachineId};
+use build_core::plant::Plant;
+use build_core::schedule::{Labels, Machine, Policy};
+use build_core::work::{Builder, WorkItem};
+
+use super::faults::Faults;
+use super::happenings::Happening;
+use super::machine::SimMachine;
+use super::rng::Rng;
+use super::{HOUR, Report, Sim};
+
+/// How long the last builds may take after everything works again: longer than any step with
+/// all its attempts, and than the slowest way to notice a lost answer.
+const DRAIN: Duration = Duration::from_secs(3 * 24 * HOUR.as_secs());
+/// Builds that come in per hour for ten machines.
+const BUILDS_PER_HOUR: u64 = 12;
+
+/// Something that must not happen and did.
+pub(super) type Held<T = ()> = Result<T, String>;
+
+pub(super) struct World {
+    pub(super) seed: u64,
+    pub(super) rng: Rng,
+    pub(super) faults: Faults,
+    /// True time in microseconds. Nothing sets it back.
+    pub(super) time: i64,
+    /// What the coordinator's clock is ahead of it.
+    pub(super) offset: i64,
+    agenda: BTreeMap<(i64, u64), Happening>,
+    planned: u64,
+    policy: Arc<dyn Policy>,
+    plant: Option<Plant>,
+    pub(super) coordinator: Option<Coordinator>,
+    /// Counts the processes.
+    pub(super) epoch: u64,
+    pub(super) log: Vec<Recorded>,
+    /// The log, folded.
+    pub(super) folds: BTreeMap<BuildId, BuildState>,
+    pub(super) machines: Vec<SimMachine>,
+    pub(super) wanted: BTreeMap<BuildId, WorkItem>,
+    pub(super) disk_full_until: i64,
+    quiet_at: i64,
+    run_for: Duration,
+    pub(super) crashes: u32,
+}
+
+/// One process.
+pub(super) struct Coordinator {
+    pub(super) dispatcher: Dispatcher,
+    /// Commands it is working on.
+    pub(super) working: BTreeSet<CommandKey>,
+    pub(super) wake: u64,
+}
+
+pub(super) fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl World {
+    pub(super) fn new(sim: Sim) -> Self {
+        let mut rng = Rng::new(sim.seed);
+        let host_type = HostType::new("sim").expect("a plain word");
+        let machines = (0..sim.machines).map(|n| SimMachine {
+            machine: Machine::new(
+                MachineId::new(format!("m{n}")).expect("a plain word"),
+                host_type.clone(),
+                Labels::default(),
+            ),
+            alive: true,
+            slow: sim.faults.contains(Faults::SLOW_MACHINE) && rng.chance(100),
+            held: None,
+        });
+        let machines = machines.collect();
+        Self {
+            seed: sim.seed,
+            faults: sim.faults,
+            time: 1_600_000_000_000_000,
+            offset: 0,
+            agenda: BTreeMap::new(),
+            planned: 0,
+            policy: sim.policy,
+            plant: sim.plant,
+            coordinator: None,
+            epoch: 0,
+            log: Vec::new(),
+            folds: BTreeMap::new(),
+            machines,
+            wanted: BTreeMap::new(),
+            disk_full_until: 0,
+            quiet_at: 0,
+            run_for: sim.time,
+            crashes: 0,
+            rng,
+        }
+    }
+
+    /// Runs until the last build has ended.
+    pub(super) fn run(mut self) -> Held<Report> {
+        self.quiet_at = self.time + micros(self.run_for);
+        let end = self.quiet_at + micros(DRAIN);
+        self.begin()?;
+        while let Some(((at, _), happening)) = self.agenda.pop_first() {
+            self.time = at;
+            if at > end {
+                return Err(format!(
+                    "builds did not end in time: {}",
+                    self.open_builds()
+                ));
+            }
+            if self.faults != Faults::NONE && at > self.quiet_at {
+                self.faults = Faults::NONE;
+            }
+            self.happen(happening)?;
+            if at > self.quiet_at && self.is_over() {
+                self.check_end()?;
+                return Ok(Report {
+                    log: self.log,
+                    crashes: self.crashes,
+                });
+            }
+        }
+        Err("nothing is left to happen, and builds are open".into())
+    }
+
+    /// Whether builds still come in and things go wrong.
+    pub(super) fn is_busy(&self) -> bool {
+        self.time < self.quiet_at
+    }
+
+    pub(super) fn fault(&mut self, fault: Faults, parts: u64) -> bool {
+        self.faults.contains(fault) && self.rng.chance(parts)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.time + self.offset)
+    }
+
+    /// Plans something `after` the present.
+    pub(super) fn plan(&mut self, after: Duration, happening: Happening) {
+        self.planned += 1;
+        let at = self.time.saturating_add(micros(after));
+        self.agenda.insert((at, self.planned), happening);
+    }
+
+    /// A time between the two, in milliseconds.
+    pub(super) fn between(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(self.rng.below(from..to))
+    }
+
+    pub(super) fn next_arrival(&mut self) -> Duration {
+        let mean = 10 * HOUR.as_millis() as u64 / BUILDS_PER_HOUR / self.machines.len() as u64;
+        self.between(1, 2 * mean)
+    }
+
+    pub(super) fn builder() -> Builder {
+        Builder {
+            name: BuilderName::new("sim").expect("a plain word"),
+            host_type: HostType::new("sim").expect("a plain word"),
+            labels: BTreeSet::new(),
+            env: BTreeMap::new(),
+        }
+    }
+
+    /// A process begins, with what is in the log.
+    pub(super) fn start(&mut self) -> Held {
+        self.epoch += 1;
+        let key = self.rng.key();
+        let mut dispatcher = Dispatcher::new(self.policy.clone(), [Self::builder()], key);
+        dispatcher.plant(self.plant);
+        let open = |r: &&Recorded| {
+            self.folds
+                .get(&r.build)
+                .is_some_and(|fold| !fold.is_closed())
+        };
+        let events: Vec<Recorded> = self.log.iter().filter(open).cloned().collect();
+        let restored = dispatcher.restore(events, self.now());
+        if let Some(damage) = restored.damaged.first() {
+            return Err(format!("the log is damaged: {damage}"));
+        }
+        self.coordinator = Some(Coordinator {
+            dispatcher,
+            working: BTreeSet::new(),
+            wake: 0,
+        });
+        self.carry_out(restored.effects)?;
+        self.announce()?;
+        self.resubmit()
+    }
+
+    pub(super) fn tell(&mut self, input: Input) -> Held {
+        let now = self.now();
+        let Some(coordinator) = &mut self.coordinator else {
+            return Ok(());
+        };
+        let effects = coordinator.dispatcher.handle(input, now);
+        self.carry_out(effects)
+    }
+
+    /// Carries out effects in any order; between any two of them the process may die.
+    fn carry_out(&mut self, mut effects: Vec<Effect>) -> Held {
+        while !effects.is_empty() {
+            if self.fault(Faults::CRASH, 1) {
+                self.crash();
+                return Ok(());
+            }
+            let nth = self.rng.below(0..effects.len() as u64) as usize;
+            match effects.swap_remove(nth) {
+                Effect::Append { batch, events } => {
+                    let after = self.between(0, 20);
+                    let epoch = self.epoch;
+                    self.plan(
+                        after,
+                        Happening::Append {
+                            epoch,
+                            batch,
+                            events,
+                        },
+                    );
+                }
+                Effect::Do(command) => self.begin_command(*command)?,
+                Effect::WakeAt(at) => self.wake_at(at),
+                _ => return Err("an effect that the simulation does not know".into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn wake_at(&mut self, at: Timestamp) {
+        let after = at.since(self.now());
+        let epoch = self.epoch;
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.wake += 1;
+            let nth = coordinator.wake;
+            self.plan(after, Happening::Tick { epoch, nth });
+        }
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.coordinator = None;
+        self.crashes += 1;
+        let after = self.between(0, 180_000);
+        self.plan(after, Happening::Restart);
+    }
+
+    /// Writes events; each must be legal where it stands.
+    pub(super) fn append(&mut self, events: Vec<NewEvent>) -> Held {
+        for NewEvent { at, build, event } in events {
+            let seq = Seq(self.log.len() as u64 + 1);
+            let recorded = Recorded {
+                seq,
+                at,
+                build,
+                event,
+            };
+            self.check_event(&recorded)?;
+            let folded = match self.folds.get_mut(&recorded.build) {
+                Some(fold) => fold.apply(&recorded),
+                None => BuildState::new(&recorded).map(|fold| {
+                    self.folds.insert(recorded.build.clone(), fold);
+                }),
+            };
+            folded.map_err(|error| format!("event {}: {error}", recorded.seq.0))?;
+            self.log.push(recorded);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! The simulated farm under many seeds.
+
+use std::time::Duration;
+
+use build_core::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
+use build_core::plant::Plant;
+use build_server::sim::{Faults, HOUR, Report, Sim, Violation};
+
+/// Seeds that once failed, or whose story is worth keeping.
+const COMMITTED: &[u64] = &[0, 1, 2, 3, 7, 42];
+
+/// How many more seeds are run: `FARMER_SEEDS`, else some that take seconds.
+fn count() -> u64 {
+    std::env::var("FARMER_SEEDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(60)
+}
+
+fn small(seed: u64) -> Sim {
+    let machines = 1 + (seed % 6) as u32;
+    Sim::seed(seed)
+        .machines(machines)
+        .faults(Faults::ALL)
+        .run_for(4 * HOUR)
+}
+
+fn checked(sim: Sim) -> Report {
+    sim.check()
+        .unwrap_or_else(|violation| panic!("{violation}"))
+}
+
+#[test]
+fn committed_seeds_hold_and_repeat_themselves() {
+    for seed in COMMITTED {
+        let first = checked(small(*seed)).to_string();
+        let second = checked(small(*seed)).to_string();
+        assert!(!first.is_empty());
+        assert!(first == second, "seed {seed} gave two different logs");
+    }
+}
+
+#[test]
+fn many_seeds_hold() {
+    for seed in 1_000..1_000 + count() {
+        checked(small(seed));
+    }
+}
+
+#[test]
+fn without_faults_nothing_is_lost_and_nothing_is_tried_twice() {
+    let report = checked(Sim::seed(1).machines(20).run_for(12 * HOUR));
+    assert!(report.builds() > 100);
+    assert_eq!(report.crashes(), 0);
+    let lost = |event: &BuildEvent| {
+        matches!(
+            event,
+            BuildEvent::Ended {
+                end: UnitEnd::Lost(_) | UnitEnd::Interrupted,
+                ..
+            } | BuildEvent::LeaseEnded {
+                reason: LeaseEnd::Lost(_),
+                ..
+            } | BuildEvent::Finished {
+                outcome: Outcome::Infrastructure { .. }
+            }
+        )
+    };
+    let first = report.log().iter().find(|recorded| lost(&recorded.event));
+    assert_eq!(first, None);
+}
+
+#[test]
+fn every_fault_alone_is_survived() {
+    for bit in 0..12u64 {
+        let all = [
+            Faults::CRASH,
+            Faults::APPEND,
+            Faults::DISK_FULL,
+            Faults::MACHINE_DEATH,
+            Faults::START,
+            Faults::SLOW_MACHINE,
+            Faults::LOST_REPLY,
+            Faults::DUPLICATE_REPLY,
+            Faults::REORDER,
+            Faults::LEASE_EXPIRY,
+            Faults::CLOCK_JUMP,
+            Faults::STUCK_EXEC,
+        ];
+        let sim = Sim::seed(bit).machines(4).faults(all[bit as usize]);
+        checked(sim.run_for(3 * HOUR));
+    }
+}
+
+/// The first of a thousand seeds that finds a planted bug.
+fn found(plant: Plant) -> Violation {
+    let violation = (0..1_000).find_map(|seed| small(seed).plant(plant).check().err());
+    let violation =
+        violation.unwrap_or_else(|| panic!("{plant:?} was not found in a thousand seeds"));
+    assert!(
+        violation
+            .to_string()
+            .starts_with(&format!("seed {}: ", violation.seed()))
+    );
+    violation
+}
+
+#[test]
+fn a_double_grant_is_found() {
+    let violation = found(Plant::DoubleGrant).to_string();
+    assert!(violation.contains(" is given to "), "{violation}");
+}
+
+#[test]
+fn a_lost_wake_up_is_found() {
+    let violation = found(Plant::LostWakeUp).to_string();
+    assert!(violation.contains("did not end in time"), "{violation}");
+}
+
+#[test]
+fn a_dropped_event_is_found() {
+    let violation = found(Plant::DroppedEvent).to_string();
+    assert!(
+        violation.contains("event") || violation.contains("log"),
+        "{violation}"
+    );
+}
+
+#[test]
+fn a_violation_names_its_seed() {
+    let sim = Sim::seed(99)
+        .machines(1)
+        .faults(Faults::ALL)
+        .run_for(Duration::from_secs(3600));
+    let again = sim.plant(Plant::LostWakeUp).check();
+    if let Err(violation) = again {
+        assert_eq!(violation.seed(), 99);
+    }
+}
