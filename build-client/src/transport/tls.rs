@@ -143,3 +143,108 @@ impl ServerCertVerifier for KeyVerifier {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use rcgen::CertifiedKey;
+    use rustls::ServerConfig;
+    use rustls::server::{ClientHello, ResolvesServerCert};
+    use rustls::sign;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// A connection within this process, once.
+    struct Once(Mutex<Option<DuplexStream>>);
+
+    #[async_trait]
+    impl Dial for Once {
+        async fn dial(&self) -> io::Result<Connection> {
+            let stream = self.0.lock().unwrap().take();
+            Ok(Box::new(stream.expect("dialed once")))
+        }
+
+        fn authority(&self) -> &str {
+            "once"
+        }
+    }
+
+    /// Shows a certificate without asking whether the key belongs to it.
+    #[derive(Debug)]
+    struct Shown(Arc<sign::CertifiedKey>);
+
+    impl ResolvesServerCert for Shown {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<sign::CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    fn identity() -> CertifiedKey<rcgen::KeyPair> {
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+    }
+
+    /// What a client that has pinned `pinned` says about a server that shows the certificate of
+    /// `shown` and signs with the key of `signs`.
+    async fn greet(
+        pinned: &CertifiedKey<rcgen::KeyPair>,
+        shown: &CertifiedKey<rcgen::KeyPair>,
+        signs: &CertifiedKey<rcgen::KeyPair>,
+    ) -> io::Result<Vec<u8>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(
+            signs.signing_key.serialize_pem().as_bytes(),
+        );
+        let key = provider
+            .key_provider
+            .load_private_key(key.unwrap())
+            .unwrap();
+        let shown = sign::CertifiedKey::new(vec![shown.cert.der().clone()], key);
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Shown(Arc::new(shown))));
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let server = async {
+            let mut stream = TlsAcceptor::from(Arc::new(config)).accept(far).await?;
+            stream.write_all(b"hello").await?;
+            stream.shutdown().await
+        };
+        let key = PinnedKey::from_cert_pem(&pinned.cert.pem()).unwrap();
+        let client = async {
+            let mut stream = TlsDial::new(Once(Mutex::new(Some(near))), key)
+                .dial()
+                .await?;
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).await?;
+            Ok(said)
+        };
+        // The server's own failure is the client's refusal, seen from the other side.
+        tokio::join!(client, server).0
+    }
+
+    #[tokio::test]
+    async fn the_holder_of_the_pinned_key_is_greeted() {
+        let (ours, other) = (identity(), identity());
+        assert_eq!(greet(&ours, &ours, &ours).await.unwrap(), b"hello");
+        greet(&ours, &other, &other).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn the_certificate_alone_proves_nothing() {
+        let (ours, thief) = (identity(), identity());
+        let error = greet(&ours, &ours, &thief).await.unwrap_err();
+        assert!(error.to_string().contains("BadSignature"), "{error}");
+    }
+
+    #[test]
+    fn text_without_a_certificate_is_refused() {
+        assert_eq!(
+            PinnedKey::from_cert_pem("").unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
+    }
+}
