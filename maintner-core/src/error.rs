@@ -113,6 +113,14 @@ pub enum Error {
         /// The end of the log.
         end: LogPosition,
     },
+    /// A git repository cannot be read.
+    #[error("cannot read the git repository {}", path.display())]
+    Repository {
+        /// Where it was looked for, or its folder.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The log is no longer a continuation of what was read from it before.
     #[error("the log was rewritten: only its first {common} bytes are as they were")]
     Split {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures::Stream;
+use futures_core::Stream;
 
 use crate::corpus::apply::Touched;
 use crate::corpus::store::Shared;
@@ -201,7 +201,7 @@ impl Changes {
     ///
     /// ```
     /// use maintner_core::{Corpus, Options, pb, source::{MemoryLog, MutationSink}};
-    /// # futures::executor::block_on(async {
+    /// # futures_executor::block_on(async {
     /// let mut log = MemoryLog::new();
     /// let corpus = Corpus::load(log.clone(), Options::default())?;
     /// let mut changes = corpus.follow();
@@ -214,7 +214,7 @@ impl Changes {
     ///
     /// Cancel safe: a change that was not returned will be part of the next one.
     pub async fn next(&mut self) -> Option<Result<Change>> {
-        futures::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
     /// Waits for the next change on this thread, at most for `patience`.

@@ -37,6 +37,7 @@ pub mod query;
 pub mod sample;
 mod snapshot;
 pub mod source;
+pub mod sync;
 
 pub use corpus::{Anomalies, Anomaly, Corpus, Options, Status, View, fuzz_commit};
 pub use error::{Error, Result};

@@ -3,5 +3,7 @@
 
 mod corpus;
 mod damage;
+#[cfg(feature = "git")]
+mod git;
 mod oracle;
 mod reference;
