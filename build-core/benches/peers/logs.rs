@@ -198,8 +198,9 @@ fn huge(dir: &Path, gigabytes: u64) {
 
 /// From nothing to the first byte of a line.
 fn open_at(path: &Path, line: u64, cold: bool) -> Duration {
-    if cold && std::fs::write("/proc/sys/vm/drop_caches", "3").is_err() {
-        println!("(the cache could not be dropped)");
+    if cold {
+        forget_pages(path);
+        forget_pages(&path.with_extension("idx"));
     }
     let begin = Instant::now();
     let log = LiveLog::open(path).expect("the log");
@@ -215,4 +216,12 @@ fn open_at(path: &Path, line: u64, cold: bool) -> Duration {
         "the wrong line"
     );
     took
+}
+
+/// Takes a file that is on the disk out of the page cache.
+fn forget_pages(path: &Path) {
+    use rustix::fs::{Advice, fadvise};
+    let file = std::fs::File::open(path).expect("the log");
+    file.sync_all().expect("the disk");
+    fadvise(&file, 0, None, Advice::DontNeed).expect("advice is taken");
 }

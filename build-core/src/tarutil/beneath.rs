@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::header::Modified;
+use super::names::climbs_only_first;
 
 const DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -104,10 +105,30 @@ impl Beneath {
         })
     }
 
-    /// Whether what is at `path` leads out of the root when it is followed.
-    pub(crate) fn leads_out(&self, path: &[u8]) -> bool {
-        self.kernel_resolves
-            && matches!(open_beneath_any(self.root.as_fd(), path), Err(Errno::XDEV))
+    /// The target of the symbolic link at `path`, if there is one.
+    pub(crate) fn link_target(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        let (parent, name) = split(path);
+        let dir = self.dir(parent).ok()?;
+        Some(
+            rustix::fs::readlinkat(dir, name, Vec::new())
+                .ok()?
+                .into_bytes(),
+        )
+    }
+
+    /// Whether the symbolic link at `path` leads out of the root, or might once other links change:
+    /// that is so when its target goes up again (`a/../b`) from what is not a real directory now.
+    pub(crate) fn leads_out(&self, path: &[u8], target: &[u8]) -> bool {
+        if !self.kernel_resolves {
+            // Then only targets were allowed about which the text alone decides.
+            return false;
+        }
+        let root = self.root.as_fd();
+        if matches!(resolve(root, path, Links::Followed), Err(Errno::XDEV)) {
+            return true;
+        }
+        let whole = [split(path).0, target].join(&b'/');
+        !climbs_only_first(target) && resolve(root, relative(&whole), Links::Refused).is_err()
     }
 
     pub(crate) fn remove(&mut self, path: &[u8]) -> io::Result<()> {
@@ -219,23 +240,45 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-#[cfg(target_os = "linux")]
+/// Without the slash that joining with an empty parent leaves in front.
+fn relative(path: &[u8]) -> &[u8] {
+    path.strip_prefix(b"/").unwrap_or(path)
+}
+
 fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-    openat2(root, path, DIR)
+    openat2(root, path, DIR, Links::Followed)
+}
+
+/// Finds `path` below `root`, whatever it is.
+fn resolve(root: BorrowedFd<'_>, path: &[u8], links: Links) -> Result<OwnedFd, Errno> {
+    let last = if links == Links::Refused {
+        OFlags::NOFOLLOW
+    } else {
+        OFlags::empty()
+    };
+    openat2(root, path, OFlags::PATH | OFlags::CLOEXEC | last, links)
+}
+
+/// What happens to links on the way; the last component is another matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Links {
+    Followed,
+    Refused,
 }
 
 #[cfg(target_os = "linux")]
-fn open_beneath_any(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-    openat2(root, path, OFlags::PATH | OFlags::CLOEXEC)
-}
-
-#[cfg(target_os = "linux")]
-fn openat2(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+fn openat2(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    links: Links,
+) -> Result<OwnedFd, Errno> {
     use rustix::fs::ResolveFlags;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let mut how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    how.set(ResolveFlags::NO_SYMLINKS, links == Links::Refused);
     // EAGAIN: a rename elsewhere in the tree raced with the resolution of `..`.
     for _ in 0..16 {
-        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), how) {
             Err(Errno::AGAIN | Errno::INTR) => {}
             done => return done,
         }
@@ -244,11 +287,6 @@ fn openat2(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, 
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_beneath(_: BorrowedFd<'_>, _: &[u8]) -> Result<OwnedFd, Errno> {
-    Err(Errno::NOSYS)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_beneath_any(_: BorrowedFd<'_>, _: &[u8]) -> Result<OwnedFd, Errno> {
+fn openat2(_: BorrowedFd<'_>, _: &[u8], _: OFlags, _: Links) -> Result<OwnedFd, Errno> {
     Err(Errno::NOSYS)
 }

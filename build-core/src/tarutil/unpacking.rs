@@ -184,10 +184,41 @@ impl<'a> Unpacking<'a> {
         Ok(())
     }
 
-    /// Links come last and in order; what then leads out after all is taken away again.
+    /// Links come last and in order. Those that then lead out are taken away again, also when not all
+    /// could be made.
     fn write_links(&mut self) -> Result<(), UntarError> {
         let links = std::mem::take(&mut self.links).into_ordered();
-        for (path, link) in &links {
+        let made = self.make_links(&links);
+        let mut outside = None;
+        for (path, link) in links.iter().take(self.done.links as usize) {
+            let Some(target) = self.symbolic_target(path, link) else {
+                continue;
+            };
+            if !target_stays_inside(path, &target) || self.job.dir.leads_out(path, &target) {
+                self.job
+                    .dir
+                    .remove(path)
+                    .map_err(|error| self.failed(path, error))?;
+                outside = Some(UntarError::Outside {
+                    name: shown(path),
+                    target: shown(&target),
+                });
+            }
+        }
+        outside.map_or(made, Err)
+    }
+
+    /// Where the link made at `path` points. A hard link may be to a symbolic one, which points
+    /// somewhere else from its new place.
+    fn symbolic_target(&mut self, path: &[u8], link: &Link) -> Option<Vec<u8>> {
+        match link {
+            Link::Symbolic(target) => Some(target.clone()),
+            Link::Hard(_) => self.job.dir.link_target(path),
+        }
+    }
+
+    fn make_links(&mut self, links: &[(Vec<u8>, Link)]) -> Result<(), UntarError> {
+        for (path, link) in links {
             self.job.stop.now()?;
             let made = match link {
                 Link::Symbolic(target) => self.job.dir.symlink(path, target),
@@ -195,18 +226,6 @@ impl<'a> Unpacking<'a> {
             };
             made.map_err(|error| self.failed(path, error))?;
             self.done.links += 1;
-        }
-        for (path, link) in &links {
-            if matches!(link, Link::Symbolic(_)) && self.job.dir.leads_out(path) {
-                self.job
-                    .dir
-                    .remove(path)
-                    .map_err(|error| self.failed(path, error))?;
-                return Err(UntarError::Outside {
-                    name: shown(path),
-                    target: shown(link.target()),
-                });
-            }
         }
         Ok(())
     }

@@ -95,6 +95,13 @@ pub(super) const CASES: &[Hostile] = &[
     refused("hard link to nothing", OUTSIDE, || {
         tar().hard_link("h", "").gz()
     }),
+    refused("hard link that moves a symlink", OUTSIDE, || {
+        tar()
+            .dir("d")
+            .symlink("d/s", "../f")
+            .hard_link("h", "d/s")
+            .gz()
+    }),
     refused("hard link to what is missing", "error writing to", || {
         tar().hard_link("h", "missing").gz()
     }),
