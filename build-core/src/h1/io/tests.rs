@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::join;
 use futures::task::LocalSpawnExt;
 use futures_executor::LocalPool;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
@@ -606,4 +607,112 @@ fn the_server_can_be_waited_for_and_resumed() -> Outcome {
         assert!(server.ready().now_or_never().is_none());
         Ok(())
     })
+}
+
+/// One exchange of a random conversation.
+#[derive(Debug, Clone)]
+struct Turn {
+    /// Pieces of the request body; `None`: a request without one.
+    request: Option<Vec<usize>>,
+    request_is_sized: bool,
+    response: Vec<usize>,
+    response_is_sized: bool,
+    trailer: Option<String>,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let pieces = || proptest::collection::vec(0..600usize, 0..5);
+    let fields = (
+        proptest::option::of(pieces()),
+        any::<bool>(),
+        pieces(),
+        any::<bool>(),
+        proptest::option::of("[!-~]{1,9}"),
+    );
+    fields.prop_map(
+        |(request, request_is_sized, response, response_is_sized, trailer)| Turn {
+            request,
+            request_is_sized,
+            response,
+            response_is_sized,
+            trailer,
+        },
+    )
+}
+
+fn total(pieces: &[usize]) -> usize {
+    pieces.iter().sum()
+}
+
+fn size_of(pieces: &[usize], is_sized: bool) -> BodySize {
+    if is_sized {
+        BodySize::Known(total(pieces) as u64)
+    } else {
+        BodySize::Unknown
+    }
+}
+
+async fn play_server(io: DuplexStream, turns: Vec<Turn>) -> Result<(), Error> {
+    let mut server = server(io);
+    for turn in turns {
+        let mut exchange = server.next().await?.expect("a request");
+        let body = exchange.read_all(1 << 20).await?;
+        assert_eq!(body.len(), total(&turn.request.unwrap_or_default()));
+        let size = size_of(&turn.response, turn.response_is_sized);
+        let mut response = exchange.start(ResponseHead::new(200), size).await?;
+        for piece in &turn.response {
+            response.write(&vec![b'r'; *piece]).await?;
+        }
+        let trailers: Headers = turn
+            .trailer
+            .iter()
+            .map(|text| ("Process-State", text))
+            .collect();
+        response.finish(&trailers).await?;
+    }
+    assert!(server.next().await?.is_none());
+    Ok(())
+}
+
+async fn play_client(io: DuplexStream, turns: Vec<Turn>) -> Result<(), Error> {
+    let mut client = client(io);
+    for turn in turns {
+        let head = RequestHead::new("POST", "/exec");
+        let mut response = match &turn.request {
+            None => client.send(&head, None).await?,
+            Some(pieces) => {
+                let size = size_of(pieces, turn.request_is_sized);
+                let mut request = client.start(&head, size).await?;
+                for piece in pieces {
+                    assert_eq!(request.write(&vec![b'q'; *piece]).await?, Flow::Continue);
+                }
+                request.finish().await?
+            }
+        };
+        assert_eq!(
+            response.read_all(1 << 20).await?,
+            vec![b'r'; total(&turn.response)]
+        );
+        let trailer = turn.trailer.filter(|_| !turn.response_is_sized);
+        assert_eq!(
+            response.trailers().get_str("Process-State"),
+            trailer.as_deref()
+        );
+        assert!(client.is_reusable());
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_conversation_comes_through_any_stream(
+        turns in proptest::collection::vec(turn(), 0..6),
+        capacity in 1..300usize,
+    ) {
+        let (near, far) = duplex(capacity);
+        let (served, asked) =
+            run(join(play_server(near, turns.clone()), play_client(far, turns)));
+        prop_assert!(served.is_ok(), "{served:?}");
+        prop_assert!(asked.is_ok(), "{asked:?}");
+    }
 }
