@@ -26,7 +26,7 @@ pub(crate) async fn log(args: Log, data: &Path, json: bool) -> Result<(), Failur
     }
     let runs: Vec<&Run> = row.runs.iter().filter(|r| wanted(&args, r)).collect();
     if let Some(step) = args.step.as_ref().filter(|_| runs.is_empty()) {
-        let names: Vec<_> = row.steps.iter().map(|s| s.as_str()).collect();
+        let names: Vec<_> = row.steps.iter().map(build_core::ids::StepName::as_str).collect();
         return Err(Failure::usage(
             format!("{} has no output of step {step:?}", row.id),
             format!("its steps: {}", names.join(", ")),
@@ -90,9 +90,9 @@ async fn events(recorded: &Recorded, row: &BuildRow, json: bool) -> Result<(), F
         after = last.seq;
         for event in &page {
             if json {
-                print_json(event)?
+                print_json(event)?;
             } else {
-                print_bytes(line(event).as_bytes())?
+                print_bytes(line(event).as_bytes())?;
             }
         }
     }

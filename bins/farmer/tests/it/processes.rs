@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 /// A process whose command line or working directory is below a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub(crate) struct Process {
     pub pid: u32,
     pub command: String,
 }
 
 /// All of them. Zombies are left out: they run nothing and wait for their parent.
-pub fn below(dir: &Path) -> Vec<Process> {
+pub(crate) fn below(dir: &Path) -> Vec<Process> {
     let dir = dir.to_str().unwrap();
     let pids = std::fs::read_dir("/proc")
         .unwrap()
@@ -29,14 +29,14 @@ pub fn below(dir: &Path) -> Vec<Process> {
 }
 
 /// The buildlets among them.
-pub fn buildlets(dir: &Path) -> Vec<Process> {
+pub(crate) fn buildlets(dir: &Path) -> Vec<Process> {
     below(dir)
         .into_iter()
         .filter(|p| p.command.contains(" buildlet "))
         .collect()
 }
 
-pub fn kill(pid: u32, signal: &str) {
+pub(crate) fn kill(pid: u32, signal: &str) {
     // The process may have ended by itself meanwhile.
     let _gone = std::process::Command::new("kill")
         .args([&format!("-{signal}"), &pid.to_string()])
@@ -46,7 +46,7 @@ pub fn kill(pid: u32, signal: &str) {
 
 /// Waits until `condition` holds; fails, naming it, when it does not within `limit`.
 #[track_caller]
-pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < limit, "waited {limit:?} for: {what}");

@@ -6,12 +6,12 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A git repository in a directory of its own, with a data directory beside it.
-pub struct Repo {
+pub(crate) struct Repo {
     home: TempDir,
 }
 
 impl Repo {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let repo = Self {
             home: tempfile::tempdir().unwrap(),
         };
@@ -20,20 +20,20 @@ impl Repo {
         repo
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.home.path().join("project")
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.home.path().join("data")
     }
 
-    pub fn git(&self, args: &[&str]) -> String {
+    pub(crate) fn git(&self, args: &[&str]) -> String {
         git_in(&self.path(), args)
     }
 
     /// Writes a file; its parents are made.
-    pub fn write(&self, path: &str, contents: &str) -> &Self {
+    pub(crate) fn write(&self, path: &str, contents: &str) -> &Self {
         let path = self.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, contents).unwrap();
@@ -41,14 +41,14 @@ impl Repo {
     }
 
     /// Commits everything there is.
-    pub fn commit(&self, subject: &str) -> String {
+    pub(crate) fn commit(&self, subject: &str) -> String {
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "--allow-empty", "-m", subject]);
         self.git(&["rev-parse", "HEAD"]).trim().to_owned()
     }
 
     /// `farmer` with the data directory of this repository, in the repository.
-    pub fn farmer(&self) -> Command {
+    pub(crate) fn farmer(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farmer"));
         command
             .current_dir(self.path())
@@ -58,12 +58,12 @@ impl Repo {
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         Run(self.farmer().args(args).output().unwrap())
     }
 }
 
-pub fn git_in(dir: &Path, args: &[&str]) -> String {
+pub(crate) fn git_in(dir: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .args([
             "-c",
@@ -86,28 +86,28 @@ pub fn git_in(dir: &Path, args: &[&str]) -> String {
 }
 
 /// What a run of the program said.
-pub struct Run(Output);
+pub(crate) struct Run(Output);
 
 impl Run {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self(output)
     }
 
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.0.status.code().unwrap_or(-1)
     }
 
-    pub fn out(&self) -> String {
+    pub(crate) fn out(&self) -> String {
         String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
 
-    pub fn err(&self) -> String {
+    pub(crate) fn err(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
     /// Asserts the exit code, showing everything that was said when it is another one.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(
             self.code(),
             code,
@@ -119,7 +119,7 @@ impl Run {
     }
 
     /// The JSON objects of standard output, one a line.
-    pub fn events(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn events(&self) -> Vec<serde_json::Value> {
         self.out()
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -129,7 +129,7 @@ impl Run {
 
 /// Whether `tool` is there. Says loudly when a test is skipped for it; in CI that is a failure.
 #[track_caller]
-pub fn has_tool(tool: &str) -> bool {
+pub(crate) fn has_tool(tool: &str) -> bool {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {tool}")])
         .stdout(Stdio::null())
