@@ -253,11 +253,15 @@ impl Turning {
             return;
         }
         let (runner, answers) = (self.actor.runner.clone(), self.answers.clone());
-        self.actor.tasks.spawn("command", async move {
+        let token = self.actor.tasks.token().clone();
+        let work = async move {
             let done = AssertUnwindSafe(runner.carry_out(command)).catch_unwind();
             let input = done.await.unwrap_or_else(|_| panicked(key));
             // The dispatcher has ended: the next one asks again.
             let _ = answers.send(input).await;
+        };
+        self.actor.tasks.spawn("command", async move {
+            token.run_until_cancelled(work).await;
         });
     }
 

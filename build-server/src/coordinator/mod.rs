@@ -99,6 +99,8 @@ impl Coordinator {
     /// As [`Coordinator::run`].
     pub async fn run_until(self, soon: CancellationToken, now: CancellationToken) -> Result<()> {
         let tasks = Supervisor::new("coordinator");
+        // When this future is dropped, its tasks end too.
+        let _tasks_end = tasks.token().clone().drop_guard();
         let find = tasks.group("find");
         for source in self.parts.sources {
             let names = self.handle.builders().to_vec();

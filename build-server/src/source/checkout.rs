@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::git::without_passwords;
 use super::history::{History, append};
-use super::origin::{Origin, Repos};
+use super::origin::Repos;
 use super::repo::Repo;
 use super::submodules::{self, Submodule};
 
@@ -99,7 +99,7 @@ impl Checkout<'_> {
                 let text = format!("submodules are nested deeper than {MAX_NESTING}");
                 return Err(Error::new(ErrorKind::Limit, text));
             }
-            let is_local = self.is_local && matches!(submodule.origin, Origin::Local(_));
+            let is_local = self.is_local && submodule.origin.is_here();
             let repo = self
                 .repos
                 .open_with(&submodule.origin, &submodule.commit)

@@ -140,7 +140,7 @@ impl GitCheckouts {
             repo,
             commit: item.commit.clone(),
             depth,
-            is_local: matches!(origin, Origin::Local(_)),
+            is_local: origin.is_here(),
             nesting: 0,
         };
         checkout.make(dir.path()).await?;

@@ -26,13 +26,20 @@ impl Origin {
             let text = format!("{text:?} names no repository");
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        if let Some(path) = text.strip_prefix("file://") {
-            return Ok(Self::Local(path.into()));
-        }
         Ok(match is_remote(text) {
             true => Self::Remote(text.to_owned()),
             false => Self::Local(text.into()),
         })
+    }
+}
+
+impl Origin {
+    /// Whether it names a directory of this machine, by path or by URL.
+    pub(super) fn is_here(&self) -> bool {
+        match self {
+            Self::Local(_) => true,
+            Self::Remote(url) => url.starts_with("file:"),
+        }
     }
 }
 
@@ -175,8 +182,8 @@ mod tests {
         for path in [".", "/a/b", "a/b:c", "./h:x"] {
             assert!(!remote(path), "{path}");
         }
-        let local = Origin::parse("file:///a").unwrap();
-        assert_eq!(local, Origin::Local("/a".into()));
+        let url = Origin::parse("file:///a").unwrap();
+        assert!(matches!(url, Origin::Remote(_)) && url.is_here());
         assert!(Origin::parse("--upload-pack=x").is_err());
         assert!(Origin::parse("").is_err());
     }

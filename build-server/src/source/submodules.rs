@@ -120,13 +120,12 @@ async fn locate(
     }
     let url = section.url.as_deref().unwrap_or_default();
     let url = resolve(from, url).await?;
-    match Origin::parse(&url)? {
-        Origin::Local(_) if !is_local => Err(Error::new(
-            ErrorKind::Invalid,
-            format!("submodule {name:?} names a directory of this machine: {url}"),
-        )),
-        origin => Ok(origin),
+    let origin = Origin::parse(&url)?;
+    if origin.is_here() && !is_local {
+        let text = format!("submodule {name:?} names a directory of this machine: {url}");
+        return Err(Error::new(ErrorKind::Invalid, text));
     }
+    Ok(origin)
 }
 
 fn clones(from: &Repo, name: &str, path: &str) -> Vec<PathBuf> {

@@ -1,9 +1,23 @@
 //! Integration tests of the servers: one binary, one module for each story.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
 
+#[cfg(feature = "coordinator")]
+mod coordinator;
+#[cfg(feature = "sqlite")]
+mod crash;
+#[cfg(feature = "coordinator")]
+mod farm;
 mod go_interop;
 #[cfg(feature = "sim")]
 mod seeds;
+#[cfg(feature = "coordinator")]
+mod source;
 #[cfg(feature = "sqlite")]
 mod store;

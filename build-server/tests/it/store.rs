@@ -15,7 +15,7 @@ use build_server::record::BuildState;
 use build_server::store::{
     BuildFilter, EventLog, MemoryStore, Records, SqliteOptions, SqliteStore, Store,
 };
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::Connection as _;
 
 trait Both: EventLog + Records {}
 impl<T: EventLog + Records> Both for T {}
