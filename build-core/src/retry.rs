@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::buildlet::ExecOutcome;
 use crate::event::UnitEnd;
+use crate::ids::BuilderName;
 use crate::plan::Step;
 
 /// How often a machine may fail to start for one unit before its build gives up.
@@ -49,8 +50,8 @@ pub enum Blame {
     Canceled,
 }
 
-/// Whose fault `end` was.
-pub fn blame(end: &UnitEnd) -> Blame {
+/// Whose fault `end` was, of a unit that ran for `builder`.
+pub fn blame(end: &UnitEnd, builder: &BuilderName) -> Blame {
     match end {
         UnitEnd::Exited(ExecOutcome::Ok) => Blame::Nobody,
         UnitEnd::Exited(other) => Blame::Code(other.to_string()),
@@ -58,7 +59,7 @@ pub fn blame(end: &UnitEnd) -> Blame {
         UnitEnd::Silent(limit) => Blame::Code(format!("no output for {}", human(*limit))),
         UnitEnd::DiskQuota => Blame::Code("disk quota".into()),
         UnitEnd::MissingTool(tool) => Blame::Configuration {
-            text: format!("{tool}: not found on PATH"),
+            text: format!("{tool}: not found on PATH of builder {builder}"),
             hint: format!(
                 "install {tool} on the machine, or choose a builder whose machines have it"
             ),
@@ -109,28 +110,41 @@ mod tests {
     use super::*;
     use crate::ids::StepName;
 
+    fn local() -> BuilderName {
+        BuilderName::new("local").unwrap()
+    }
+
     #[test]
     fn limits_that_the_buildlet_enforced_are_told_as_limits_of_the_step() {
         let step = Step::new(StepName::new("test").unwrap(), "true");
         let end = classify(UnitEnd::Exited(ExecOutcome::TimedOut), &step);
-        assert_eq!(blame(&end), Blame::Code("ran longer than 2h".into()));
+        assert_eq!(
+            blame(&end, &local()),
+            Blame::Code("ran longer than 2h".into())
+        );
         let end = classify(UnitEnd::Exited(ExecOutcome::Silent), &step);
-        assert_eq!(blame(&end), Blame::Code("no output for 20m".into()));
+        assert_eq!(
+            blame(&end, &local()),
+            Blame::Code("no output for 20m".into())
+        );
         let end = classify(UnitEnd::Exited(ExecOutcome::DiskQuota), &step);
-        assert_eq!(blame(&end), Blame::Code("disk quota".into()));
+        assert_eq!(blame(&end, &local()), Blame::Code("disk quota".into()));
     }
 
     #[test]
     fn only_machines_are_given_a_second_chance() {
         assert_eq!(
-            blame(&UnitEnd::Lost("reset".into())),
+            blame(&UnitEnd::Lost("reset".into()), &local()),
             Blame::Machine("reset".into())
         );
         let failed = UnitEnd::Exited(ExecOutcome::Exit(3));
-        assert_eq!(blame(&failed), Blame::Code("exit status 3".into()));
-        let tool = blame(&UnitEnd::MissingTool("cargo".into()));
+        assert_eq!(
+            blame(&failed, &local()),
+            Blame::Code("exit status 3".into())
+        );
+        let tool = blame(&UnitEnd::MissingTool("cargo".into()), &local());
         assert!(
-            matches!(tool, Blame::Configuration { text, .. } if text.starts_with("cargo: not found"))
+            matches!(tool, Blame::Configuration { text, .. } if text == "cargo: not found on PATH of builder local")
         );
     }
 

@@ -342,7 +342,7 @@ impl BuildState {
             return None;
         }
         place.running = None;
-        let blame = blame(end);
+        let blame = blame(end, &self.builder);
         state.status = match &blame {
             Blame::Nobody => UnitStatus::Passed,
             Blame::Machine(_) => {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
 use build_core::dispatch::{Dispatcher, Effect, Failure, Input};
-use build_core::engine::{Command, CommandKey};
+use build_core::engine::{Command, CommandKey, StepState};
 use build_core::event::{BuildEvent, NewEvent, Seq};
 use build_core::ids::BuildId;
+use build_core::plan::Unit;
 use build_core::pool::Pool;
-use build_core::schedule::Machine;
+use build_core::schedule::{Machine, WaiterId};
 use build_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Request;
-use super::status::FarmStatus;
+use super::status::{FarmStatus, Waiting};
 use crate::run::{RENEW_EVERY, Runner, Silent};
 use crate::store::EventLog;
 use crate::supervise::Supervisor;
@@ -293,6 +294,10 @@ impl Turning {
                 // Whoever asked may have gone.
                 let _ = answer.send(canceled);
             }
+            Request::Explain { build, answer } => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.explain(&build));
+            }
             Request::Status { answer } => {
                 let status = FarmStatus {
                     machines: self.actor.pools.iter().flat_map(|p| p.status()).collect(),
@@ -304,11 +309,36 @@ impl Turning {
         }
     }
 
+    fn explain(&self, build: &BuildId) -> Result<Vec<Waiting>> {
+        let now = self.now();
+        let dispatcher = &self.actor.dispatcher;
+        let state = dispatcher.build(build).ok_or_else(|| not_open(build))?;
+        let steps = state.plan().map_or(&[][..], |plan| &plan.steps);
+        let units = steps.iter().flat_map(|step| {
+            let parts = state
+                .step(&step.name)
+                .into_iter()
+                .flat_map(StepState::units);
+            parts.map(|(part, _)| Unit {
+                step: step.name.clone(),
+                part,
+            })
+        });
+        let waiting = units.filter_map(|unit| {
+            let id = WaiterId {
+                build: build.clone(),
+                unit: unit.clone(),
+            };
+            let why = dispatcher.scheduler().explain(&id, now)?;
+            Some(Waiting { unit, why })
+        });
+        Ok(waiting.collect())
+    }
+
     fn cancel(&mut self, build: BuildId, by: String) -> Result<()> {
         let state = self.actor.dispatcher.build(&build);
         if state.is_none_or(|state| state.outcome().is_some()) {
-            let text = format!("build {build} is not running or waiting");
-            return Err(Error::new(ErrorKind::NotFound, text));
+            return Err(not_open(&build));
         }
         self.take(Input::Cancel { build, by });
         Ok(())
@@ -321,6 +351,11 @@ impl Turning {
             self.take(Input::Machines(machines));
         }
     }
+}
+
+fn not_open(build: &BuildId) -> Error {
+    let text = format!("build {build} is not running or waiting");
+    Error::new(ErrorKind::NotFound, text)
 }
 
 fn panicked(key: CommandKey) -> Input {

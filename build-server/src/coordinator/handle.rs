@@ -13,7 +13,7 @@ use build_core::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::status::FarmStatus;
+use super::status::{FarmStatus, Waiting};
 use crate::record::Run;
 use crate::run::Logs;
 use crate::store::{EventLog, Records, Store};
@@ -52,6 +52,10 @@ pub(super) enum Request {
     },
     Status {
         answer: oneshot::Sender<FarmStatus>,
+    },
+    Explain {
+        build: BuildId,
+        answer: oneshot::Sender<Result<Vec<Waiting>>>,
     },
 }
 
@@ -131,6 +135,22 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Status { answer }).await?;
         answered.await.map_err(|_| stopped())
+    }
+
+    /// Why units of an open build wait for a machine, and what would let them go on; empty when
+    /// none does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when no such build is open, [`ErrorKind::Unavailable`] when the
+    /// coordinator does not run.
+    pub async fn explain(&self, build: &BuildId) -> Result<Vec<Waiting>> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Explain {
+            build: build.clone(),
+            answer,
+        };
+        self.send(request).await?;
+        answered.await.map_err(|_| stopped())?
     }
 
     /// The rows of all builds, also while the coordinator does not run.

@@ -12,7 +12,7 @@ mod status;
 
 pub use builder::CoordinatorBuilder;
 pub use handle::{EventStream, Handle};
-pub use status::FarmStatus;
+pub use status::{FarmStatus, Waiting};
 
 use std::sync::Arc;
 use std::time::Duration;

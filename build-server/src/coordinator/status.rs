@@ -1,6 +1,8 @@
 //! What the farm does at present.
 
+use build_core::plan::Unit;
 use build_core::pool::MachineStatus;
+use build_core::schedule::Explanation;
 use serde::Serialize;
 
 /// What the farm does at present; the open builds are in the records.
@@ -11,4 +13,13 @@ pub struct FarmStatus {
     pub machines: Vec<MachineStatus>,
     /// Why nothing new begins, if so: the event log cannot be written.
     pub stalled: Option<String>,
+}
+
+/// A unit of a build that waits for a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// The unit.
+    pub unit: Unit,
+    /// Why it waits.
+    pub why: Explanation,
 }

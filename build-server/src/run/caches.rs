@@ -79,6 +79,7 @@ impl Inner {
                 restored.commits.push((hit.path, hit.manifest.commit));
             }
         }
+        tracing::info!(build = %work.build, restored = ?restored.commits, "caches were put back");
         let paths = restored
             .commits
             .iter()

@@ -1,6 +1,7 @@
 //! Reads and packs commits with the `git` program.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Once};
 
 use async_trait::async_trait;
 use build_core::buildlet::ByteStream;
@@ -29,15 +30,18 @@ const GZIP_LEVEL: u32 = 1;
 pub struct GitCheckouts {
     repos: Repos,
     dir: PathBuf,
+    cleaned: Arc<Once>,
 }
 
 impl GitCheckouts {
-    /// Copies of remote repositories, and checkouts while they are packed, lie below `dir`.
+    /// Copies of remote repositories, and checkouts while they are packed, lie below `dir`,
+    /// which no other process uses.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
         Self {
             repos: Repos::new(dir.clone()),
             dir,
+            cleaned: Arc::new(Once::new()),
         }
     }
 
@@ -127,8 +131,10 @@ impl GitCheckouts {
     async fn check_out(&self, item: &WorkItem, depth: u32) -> Result<TempDir> {
         let origin = Origin::parse(&item.origin)?;
         let repo = self.repos.open_with(&origin, &item.commit).await?;
-        let place = self.dir.join("checkouts");
+        let (place, cleaned) = (self.dir.join("checkouts"), self.cleaned.clone());
         let dir = tokio::task::spawn_blocking(move || {
+            // What a process that was killed left behind; the directory has one owner.
+            cleaned.call_once(|| drop(std::fs::remove_dir_all(&place)));
             std::fs::create_dir_all(&place)?;
             tempfile::Builder::new().prefix("src-").tempdir_in(&place)
         });

@@ -420,3 +420,33 @@ async fn a_stop_interrupts_and_the_next_start_runs_again() {
     assert_eq!(farm.log(&build, &whole("long")).await, "again\n");
     farm.stop().await;
 }
+
+#[tokio::test]
+async fn a_build_that_waits_says_why() {
+    let repository = Repository::with_file("a", "");
+    let farm = Farm::start(
+        &FakePool::new(1),
+        Store::memory(),
+        Steps(vec![step("long", "sleep 600")]),
+    );
+    let first = farm.submit(&repository).await;
+    farm.until(&first, |e| matches!(e, BuildEvent::Started { .. }))
+        .await;
+    assert!(
+        farm.handle.explain(&first).await.unwrap().is_empty(),
+        "it does not wait"
+    );
+    let second = farm.submit(&repository).await;
+    farm.until(&second, |e| matches!(e, BuildEvent::Planned { .. }))
+        .await;
+    let waiting = farm.handle.explain(&second).await.unwrap();
+    assert_eq!(waiting[0].unit, whole("long"));
+    assert_eq!(waiting[0].why.ahead, 0);
+    farm.handle.cancel(&second, "me").await.unwrap();
+    farm.built(&second).await;
+    assert!(
+        farm.handle.explain(&second).await.is_err(),
+        "it is not open any more"
+    );
+    farm.stop().await;
+}

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -74,7 +75,15 @@ impl Repository {
     }
 }
 
+/// A minute later each time: `git describe` counts wrongly among commits of one second.
+fn date() -> String {
+    static MINUTES: AtomicU64 = AtomicU64::new(0);
+    let minutes = MINUTES.fetch_add(1, Ordering::Relaxed);
+    format!("@{} +0000", 1_600_000_000 + 60 * minutes)
+}
+
 pub fn git_in(dir: &Path, args: &[&str]) -> String {
+    let date = date();
     let output = Command::new("git")
         .args([
             "-c",
@@ -89,6 +98,8 @@ pub fn git_in(dir: &Path, args: &[&str]) -> String {
         .env("GIT_AUTHOR_NAME", "A")
         .env("GIT_AUTHOR_EMAIL", "a@example.org")
         .env("GIT_COMMITTER_NAME", "A")
+        .env("GIT_AUTHOR_DATE", &date)
+        .env("GIT_COMMITTER_DATE", &date)
         .env("GIT_COMMITTER_EMAIL", "a@example.org")
         .output()
         .unwrap();
