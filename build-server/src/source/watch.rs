@@ -33,7 +33,7 @@ impl GitSource {
         let copies = copies.ok().map(Arc::new);
         let dir = copies
             .as_ref()
-            .map_or_else(std::env::temp_dir, |dir| dir.path().to_owned());
+            .map_or_else(|| "farmer-git".into(), |dir| dir.path().to_owned());
         Self {
             checkouts: GitCheckouts::new(dir),
             origin: origin.into(),
