@@ -217,7 +217,7 @@ fn shares(events: &[Recorded], of: &Unit) -> Vec<(String, Duration)> {
     for recorded in events {
         match &recorded.event {
             BuildEvent::Started { unit, tests, .. } if unit.step == of.step => {
-                given.push((unit, tests))
+                given.push((unit, tests));
             }
             BuildEvent::Ended {
                 unit,
