@@ -163,7 +163,11 @@ fn work_program_dir(app: &App, dir: &str, program: &Path) -> Result<PathBuf, Ref
 
 /// Absolute as it is, otherwise below the work directory.
 fn system_dir(app: &App, dir: &str) -> PathBuf {
-    app.work_dir.join(dir)
+    match dir {
+        // Joined with nothing it would get a slash at its end.
+        "" => app.work_dir.clone(),
+        dir => app.work_dir.join(dir),
+    }
 }
 
 fn system_program(app: &App, exec: &Exec) -> Result<PathBuf, String> {

@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+#[cfg(feature = "buildlet")]
+mod buildlet;
 #[cfg(feature = "coordinator")]
 mod coordinator;
 #[cfg(feature = "sqlite")]
