@@ -91,8 +91,9 @@ impl LocalPoolBuilder {
         Self { spares, ..self }
     }
 
-    /// Where the machines live, to be found again by a later process. Default: a temporary
-    /// directory, which nobody finds again.
+    /// Where the machines live, to be found again by a later process: in
+    /// `DIR/machines/HOST_TYPE/`, so pools of several host types can share it. Default: a
+    /// temporary directory, which nobody finds again.
     #[must_use]
     pub fn data_dir(self, dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -154,7 +155,7 @@ impl LocalPoolBuilder {
                     tools: Tools::of(self.env),
                     ttl: self.spare_ttl,
                 },
-                place: Place::new(self.data_dir),
+                place: Place::new(self.data_dir, &self.host_type),
                 table: std::sync::Mutex::default(),
                 cleaning: AsyncMutex::default(),
                 wake: Arc::new(Notify::new()),

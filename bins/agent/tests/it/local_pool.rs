@@ -49,7 +49,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn machine_dirs(data: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(data.join("machines")).unwrap();
+    let entries = std::fs::read_dir(data.join("machines/local")).unwrap();
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
@@ -251,6 +251,39 @@ async fn a_dead_machine_is_gone_with_everything_it_had_started() {
         "the daemon was ended before"
     );
     farm.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn pools_of_several_kinds_share_a_directory() {
+    let data = tempfile::tempdir().unwrap();
+    let local = pool(data.path(), 1);
+    let other = builder(data.path(), 1)
+        .host_type(HostType::new("other").unwrap())
+        .build()
+        .unwrap();
+    let lease = local.acquire(&request(1)).await.unwrap();
+    let of_other = LeaseRequest {
+        machine: MachineId::new("other-1").unwrap(),
+        ..request(2)
+    };
+    // Each has swept its place, and has a spare ready, when it has one more machine than leases.
+    for (pool, name) in [(&local, "local"), (&other, "other")] {
+        pool.machines();
+        let place = data.path().join("machines").join(name);
+        let place = place.to_str().unwrap().to_owned();
+        let wanted = usize::from(name == "local") + 1;
+        until("a spare is ready", || {
+            processes_with(&place).len() == wanted
+        })
+        .await;
+    }
+    let second = other.acquire(&of_other).await.unwrap();
+    for lease in [lease, second] {
+        lease.buildlet().status().await.unwrap();
+        lease.release().await.unwrap();
+    }
+    local.close().await.unwrap();
+    other.close().await.unwrap();
 }
 
 #[tokio::test]

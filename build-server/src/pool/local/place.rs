@@ -1,4 +1,4 @@
-//! The directory of a pool, with one directory for each machine.
+//! The directory of a pool, with one directory for each machine: `machines/HOST_TYPE/m1f00c0de`.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use build_core::ids::HostType;
 use build_core::{Error, ErrorKind, Result};
 
 use super::machine::Binding;
@@ -16,6 +17,7 @@ const TRASH: &str = ".trash-";
 /// Where machines are.
 pub(super) struct Place {
     wanted: Option<PathBuf>,
+    host_type: HostType,
     made: OnceLock<Made>,
 }
 
@@ -27,9 +29,10 @@ struct Made {
 
 impl Place {
     /// Below `wanted`, or in a directory of its own. Nothing is made yet.
-    pub(super) fn new(wanted: Option<PathBuf>) -> Self {
+    pub(super) fn new(wanted: Option<PathBuf>, host_type: &HostType) -> Self {
         Self {
             wanted,
+            host_type: host_type.clone(),
             made: OnceLock::new(),
         }
     }
@@ -55,7 +58,7 @@ impl Place {
                 (own.path().to_owned(), Some(own))
             }
         };
-        let dir = parent.join("machines");
+        let dir = parent.join("machines").join(self.host_type.as_str());
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         // A directory that was there before may have been open to others.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
@@ -167,7 +170,10 @@ mod tests {
     #[test]
     fn a_discarded_machine_is_found_by_nobody_but_the_trash() {
         let data = tempfile::tempdir().unwrap();
-        let place = Place::new(Some(data.path().to_owned()));
+        let place = Place::new(
+            Some(data.path().to_owned()),
+            &HostType::new("local").unwrap(),
+        );
         let dir = place.new_machine().unwrap();
         fs::create_dir(&dir).unwrap();
         let binding = Binding::new(&LeaseId::from_bits(1), &Nonce::new("n1").unwrap());
