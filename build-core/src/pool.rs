@@ -80,7 +80,8 @@ pub trait Lease: Send + Sync {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unavailable`] when the machine does not answer,
-    /// [`crate::ErrorKind::Denied`] when it is somebody else's by now.
+    /// [`crate::ErrorKind::Denied`] when it is somebody else's by now,
+    /// [`crate::ErrorKind::NotFound`] when it is known to have ended.
     async fn renew(&self, ttl: Duration) -> Result<()>;
 
     /// Ends everything that runs on the machine and gives it back. Calling it again does nothing.

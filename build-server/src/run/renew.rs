@@ -41,7 +41,7 @@ impl Runner {
                 }
                 Err(error) => {
                     let since = *silent.0.entry(lease.clone()).or_insert_with(Instant::now);
-                    if error.kind() == ErrorKind::Denied || since.elapsed() >= LEASE_TTL {
+                    if is_final(&error) || since.elapsed() >= LEASE_TTL {
                         lost.push(self.lost(&held, &error));
                     }
                 }
@@ -61,6 +61,11 @@ impl Runner {
             output_bytes: output.unwrap_or(0),
         }
     }
+}
+
+/// Whether the machine will not be ours again, however long we wait.
+pub(super) fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Denied | ErrorKind::NotFound)
 }
 
 async fn renew(held: Arc<Held>) -> (Arc<Held>, Result<(), Error>) {

@@ -10,20 +10,24 @@ use build_core::event::{BuildEvent, Recorded, Seq, UnitEnd};
 use build_core::ids::{BuildId, ExecId, LeaseId};
 use build_core::plan::{Part, Unit};
 use build_core::pool::Adoption;
+use build_core::pool::LEASE_TTL;
 use build_core::shard::Durations;
 use build_core::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Inner;
 use super::leases::Held;
 use super::logs::OpenLog;
+use super::renew::is_final;
 
 /// How long output may be out of reach before the machine counts as lost: by then its lease
 /// has run out as well.
 const OUT_OF_REACH: Duration = Duration::from_secs(60);
 /// Between two attempts to reach it.
 const REACH_AGAIN: Duration = Duration::from_millis(200);
+/// How long the question whether a machine has ended may take.
+const REACH: Duration = Duration::from_secs(5);
 /// How long a full disk may keep output from being written; it waits on the machine meanwhile.
 const DISK_FULL: Duration = Duration::from_secs(5 * 60);
 /// Longest list of tests, in bytes.
@@ -261,6 +265,12 @@ async fn missing_tool(
     Ok(output.text().lines().next().map(str::to_owned))
 }
 
+/// A pool may know at once what the connection does not tell: the machine has ended.
+async fn is_gone(held: &Held) -> bool {
+    let renewed = timeout(REACH, held.lease.renew(LEASE_TTL)).await;
+    matches!(renewed, Ok(Err(error)) if is_final(&error))
+}
+
 async fn copy(mut stream: ExecStream, log: &mut OpenLog) -> Result<ExecOutcome> {
     while let Some(event) = stream.next().await {
         match event? {
@@ -275,10 +285,16 @@ async fn copy(mut stream: ExecStream, log: &mut OpenLog) -> Result<ExecOutcome> 
 /// Appends, and waits for room on a full disk; the output stays on the machine meanwhile.
 async fn append(log: &mut OpenLog, bytes: &[u8]) -> Result<()> {
     let begin = Instant::now();
+    let mut told = false;
     loop {
         match log.append(bytes) {
             Err(error) if error.kind() == ErrorKind::Limit && begin.elapsed() < DISK_FULL => {
-                tracing::error!(error = error.chain(), "no room for output");
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(
+                        error = error.chain(),
+                        "no room for output: waiting for some"
+                    );
+                }
                 sleep(Duration::from_secs(1)).await;
             }
             done => return done,

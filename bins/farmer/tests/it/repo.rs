@@ -24,6 +24,11 @@ impl Repo {
         self.home.path().join("project")
     }
 
+    /// The directory around the repository and its data, for files of the test.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.home.path().join("data")
     }

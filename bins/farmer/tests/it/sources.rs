@@ -87,7 +87,11 @@ fn a_directory_that_is_no_repository_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let repo = Repo::new();
     let run = repo.run(&["build", dir.path().to_str().unwrap()]).exits(2);
-    assert!(run.err().contains("not a git repository"), "{}", run.err());
+    assert!(
+        run.err().contains("not in a git repository"),
+        "{}",
+        run.err()
+    );
 }
 
 #[test]

@@ -44,6 +44,10 @@ impl Lease for LocalLease {
     }
 
     async fn renew(&self, ttl: Duration) -> Result<()> {
+        if !self.machine.is_alive() {
+            let context = format!("machine {} has ended", self.record.machine);
+            return Err(Error::new(ErrorKind::NotFound, context));
+        }
         self.machine.renew(ttl).await
     }
 
