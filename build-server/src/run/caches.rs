@@ -7,14 +7,15 @@
 
 use std::sync::PoisonError;
 
-use build_core::buildlet::{ByteStream, Exec};
+use build_client::once;
+use build_core::buildlet::Exec;
 use build_core::clock::Timestamp;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::ids::CommitHash;
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -204,10 +205,6 @@ fn manifest_key(item: &WorkItem, builder: &Builder, path: &str) -> Result<BlobKe
     }
     let name = hex::encode(&hash.finalize()[..16]);
     BlobKey::new(BlobKind::Cache, format!("{name}.json"))
-}
-
-fn once(bytes: Vec<u8>) -> ByteStream {
-    futures::stream::iter([Ok(Bytes::from(bytes))]).boxed()
 }
 
 async fn set_times(held: &Held, base: Timestamp, hits: &[Hit]) -> Result<()> {

@@ -18,9 +18,11 @@ use crate::farm::{FakePool, Farm, Repository, SOON, Steps, part, step, whole};
 #[tokio::test]
 async fn a_commit_is_built_and_everything_is_recorded() {
     let repository = Repository::with_file("hello.txt", "hello\n");
-    let mut build = step("build", "mkdir out && cp hello.txt out/ && cat hello.txt");
-    build.artifacts = vec!["out/**".into()];
-    let test = step("test", "echo testing; test -f out/hello.txt").needing(&build.name);
+    let run =
+        "mkdir -p out/bin && cp hello.txt out/bin/a\\ b && echo r > report.xml && cat hello.txt";
+    let mut build = step("build", run);
+    build.artifacts = vec!["out/**".into(), "*.xml".into(), "none/*".into()];
+    let test = step("test", "echo testing; test -f report.xml").needing(&build.name);
     let pool = FakePool::new(2);
     let farm = Farm::start(&pool, Store::memory(), Steps(vec![build, test]));
     let built = farm.build(&repository).await;
@@ -37,7 +39,8 @@ async fn a_commit_is_built_and_everything_is_recorded() {
     assert_eq!(row.state, BuildState::Passed);
     assert_eq!(row.item.subject, "first");
     let kept = &row.kept[0].artifacts;
-    assert_eq!((kept[0].path.as_str(), kept[0].size), ("out/hello.txt", 6));
+    let kept: Vec<_> = kept.iter().map(|a| (a.path.as_str(), a.size)).collect();
+    assert_eq!(kept, [("out/bin/a b", 6), ("report.xml", 2)]);
     assert!(pool.leases().is_empty());
     assert_eq!(
         pool.buildlets().len(),
