@@ -26,7 +26,11 @@ pub(crate) async fn log(args: Log, data: &Path, json: bool) -> Result<(), Failur
     }
     let runs: Vec<&Run> = row.runs.iter().filter(|r| wanted(&args, r)).collect();
     if let Some(step) = args.step.as_ref().filter(|_| runs.is_empty()) {
-        let names: Vec<_> = row.steps.iter().map(build_core::ids::StepName::as_str).collect();
+        let names: Vec<_> = row
+            .steps
+            .iter()
+            .map(build_core::ids::StepName::as_str)
+            .collect();
         return Err(Failure::usage(
             format!("{} has no output of step {step:?}", row.id),
             format!("its steps: {}", names.join(", ")),
