@@ -164,14 +164,19 @@ impl Ledger {
     }
 
     /// Somebody of a tier holds a machine, which may not be up.
-    pub(super) fn hold(&mut self, id: &MachineId, tier: u8) -> u32 {
+    pub(super) fn hold(&mut self, id: &MachineId, tier: u8) {
         let at = self.place(id);
+        self.hold_at(at, tier);
+    }
+
+    /// Somebody of a tier holds a machine that is known; the answer is its name.
+    pub(super) fn hold_at(&mut self, at: u32, tier: u8) -> Option<MachineId> {
         self.count(at, false);
-        if let Some(slot) = &mut self.slots[at as usize] {
-            slot.holder = Some(tier);
-        }
+        let slot = self.slots.get_mut(at as usize)?.as_mut()?;
+        slot.holder = Some(tier);
+        let id = slot.id.clone();
         self.count(at, true);
-        at
+        Some(id)
     }
 
     /// A machine was given back; it rests when it has failed.

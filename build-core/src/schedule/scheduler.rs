@@ -204,15 +204,16 @@ impl Scheduler {
         let rank = self.policy.rank(&waiter, now);
         self.entered += 1;
         let author = waiter.author.as_deref();
+        let turn = self.turns.enter(rank, &waiter.host_type, author);
         let order = Order {
             tier: rank.tier(),
-            turn: self.turns.enter(rank, &waiter.host_type, author),
+            turn,
             key: rank.key(),
             seq: self.entered,
         };
         let need = self.shapes.need(&waiter, &*self.policy);
         let at = self.entries.insert(Entry {
-            author: author.map(Box::from),
+            author: waiter.author.map(String::into_boxed_str),
             class: waiter.class,
             order,
             need,
@@ -268,14 +269,13 @@ impl Scheduler {
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) {
-        let Some(id) = self.ledger.slot(machine).map(|slot| slot.id.clone()) else {
-            return;
-        };
         let Some(entry) = self.leave(waiter, true) else {
             return;
         };
         self.shapes.free(kind).remove(&machine);
-        self.ledger.hold(&id, entry.order.tier);
+        let Some(id) = self.ledger.hold_at(machine, entry.order.tier) else {
+            return;
+        };
         let host_type = &self.shapes.needs[entry.need as usize].example.host_type;
         self.waits
             .add(host_type, entry.order.tier, now.since(entry.since));

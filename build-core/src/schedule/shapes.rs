@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::hash::BuildHasher;
 
 use super::machine::{Labels, Machine};
 use super::policy::{Policy, Reason};
@@ -36,13 +37,12 @@ pub(super) struct Kind {
     heads: BinaryHeap<Reverse<(Order, NeedAt)>>,
 }
 
-type NeedKey = (HostType, Labels, Labels);
-
 #[derive(Default)]
 pub(super) struct Shapes {
     pub(super) needs: Vec<Need>,
     pub(super) kinds: Vec<Kind>,
-    needs_by_key: HashMap<NeedKey, NeedAt>,
+    /// Needs by the hash of what makes them equal: nothing is copied to look one up.
+    needs_by_hash: HashMap<u64, Vec<NeedAt>>,
     kinds_by_key: HashMap<(HostType, Labels), KindAt>,
     with_waiters: usize,
 }
@@ -50,13 +50,12 @@ pub(super) struct Shapes {
 impl Shapes {
     /// The shape of a waiter.
     pub(super) fn need(&mut self, waiter: &Waiter, policy: &dyn Policy) -> NeedAt {
-        let key = (
-            waiter.host_type.clone(),
-            waiter.needs.clone(),
-            waiter.tags.clone(),
-        );
-        if let Some(at) = self.needs_by_key.get(&key) {
-            return *at;
+        let hash = self.hash(waiter);
+        let known = self.needs_by_hash.get(&hash).into_iter().flatten();
+        for at in known {
+            if is_same_need(&self.needs[*at as usize].example, waiter) {
+                return *at;
+            }
         }
         let fits = |kind: &Kind| policy.fits(waiter, &kind.example).is_ok();
         let kinds = (0u32..)
@@ -70,7 +69,7 @@ impl Shapes {
             queue: BTreeSet::new(),
             kinds,
         });
-        self.needs_by_key.insert(key, at);
+        self.needs_by_hash.entry(hash).or_default().push(at);
         at
     }
 
@@ -99,6 +98,11 @@ impl Shapes {
         });
         self.kinds_by_key.insert(key, at);
         at
+    }
+
+    fn hash(&self, waiter: &Waiter) -> u64 {
+        let key = (&waiter.host_type, &waiter.needs, &waiter.tags);
+        self.needs_by_hash.hasher().hash_one(key)
     }
 
     /// Adds a waiter to the queue of its shape.
@@ -156,13 +160,11 @@ impl Shapes {
             kept += NeedAt::from(stays);
         }
         self.needs.retain(|need| !need.queue.is_empty());
-        self.needs_by_key.retain(|_, at| match moved[*at as usize] {
-            Some(now) => {
-                *at = now;
-                true
-            }
-            None => false,
-        });
+        self.needs_by_hash.clear();
+        for (at, need) in (0u32..).zip(&self.needs) {
+            let hash = self.hash(&need.example);
+            self.needs_by_hash.entry(hash).or_default().push(at);
+        }
         for kind in &mut self.kinds {
             kind.heads.clear();
         }
@@ -187,4 +189,8 @@ impl Shapes {
             .fits(&need.example, &self.kinds[kind as usize].example)
             .err()
     }
+}
+
+fn is_same_need(one: &Waiter, other: &Waiter) -> bool {
+    one.host_type == other.host_type && one.needs == other.needs && one.tags == other.tags
 }

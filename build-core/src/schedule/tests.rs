@@ -354,6 +354,24 @@ proptest! {
 }
 
 #[test]
+fn who_was_turned_away_is_served_when_the_reserve_has_filled_up() {
+    let mut scheduler = Scheduler::new(DefaultPolicy);
+    let now = Timestamp::from_seconds(1);
+    for n in 0..19 {
+        scheduler.step(Event::Up(machine(n, 0, 0)), now);
+        scheduler.step(
+            Event::Enter(waiter(n.into(), Class::Backfill, "a", "h0", None, now)),
+            now,
+        );
+    }
+    scheduler.step(Event::Up(machine(19, 0, 1)), now);
+    let picky = waiter(99, Class::Backfill, "a", "h0", Some(0), now);
+    assert_eq!(scheduler.step(Event::Enter(picky.clone()), now), []);
+    let actions = scheduler.step(Event::Free(machine(0, 0, 0).id().clone()), now);
+    assert!(matches!(&actions[..], [Action::Grant { waiter, .. }] if *waiter == picky.id));
+}
+
+#[test]
 fn authors_take_turns_in_try_work() {
     let mut scheduler = Scheduler::new(DefaultPolicy);
     let now = Timestamp::from_seconds(1);
