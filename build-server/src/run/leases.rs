@@ -88,7 +88,7 @@ impl Leases {
 }
 
 impl Inner {
-    pub(super) fn pool_of(&self, machine: &MachineId) -> Result<&Arc<dyn Pool>> {
+    fn pool_of(&self, machine: &MachineId) -> Result<&Arc<dyn Pool>> {
         let has = |pool: &&Arc<dyn Pool>| pool.status().iter().any(|m| m.machine == *machine);
         self.pools.iter().find(has).ok_or_else(|| {
             let text = format!("no pool has a machine {machine}");

@@ -9,7 +9,6 @@ use build_core::dispatch::{Listing, Reply};
 use build_core::event::{BuildEvent, Recorded, Seq, UnitEnd};
 use build_core::ids::{BuildId, ExecId, LeaseId};
 use build_core::plan::{Part, Unit};
-use build_core::pool::Adoption;
 use build_core::pool::LEASE_TTL;
 use build_core::shard::Durations;
 use build_core::{Error, ErrorKind, Result};
@@ -120,46 +119,8 @@ impl Inner {
         if self.ordered.contains(id) {
             buildlet.kill(id).await?;
         }
-        let outcome = self.follow_output(held, id, log).await?;
+        let outcome = follow_output(held, id, log).await?;
         Ok(UnitEnd::Exited(outcome))
-    }
-
-    /// Follows the output into the log, from where the log ends, over broken connections.
-    async fn follow_output(
-        &self,
-        held: &Held,
-        id: &ExecId,
-        log: &mut OpenLog,
-    ) -> Result<ExecOutcome> {
-        let mut reached = Instant::now();
-        loop {
-            let before = log.len();
-            let attached = held.buildlet().attach(id, before).await;
-            let error = match attached {
-                Ok(stream) => match copy(stream, log).await {
-                    Ok(outcome) => return Ok(outcome),
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            if log.len() > before {
-                reached = Instant::now();
-            }
-            let given_up = reached.elapsed() > OUT_OF_REACH || !error.kind().is_retryable();
-            if given_up || self.is_gone(held).await {
-                return Err(error.while_doing(format!("follow the output of {id}")));
-            }
-            sleep(REACH_AGAIN).await;
-        }
-    }
-
-    /// Whether its pool knows for certain that the machine has ended.
-    async fn is_gone(&self, held: &Held) -> bool {
-        let record = held.lease.record();
-        match self.pool_of(&record.machine) {
-            Ok(pool) => matches!(pool.adopt(record).await, Ok(Adoption::Gone)),
-            Err(_) => false,
-        }
     }
 
     pub(super) async fn kill(&self, lease: &LeaseId, exec: &ExecId) -> Result<Reply> {
@@ -263,6 +224,29 @@ async fn missing_tool(
     check.path.clone_from(&exec.path);
     let output = buildlet.exec(check).await?;
     Ok(output.text().lines().next().map(str::to_owned))
+}
+
+/// Follows the output into the log, from where the log ends, over broken connections.
+async fn follow_output(held: &Held, id: &ExecId, log: &mut OpenLog) -> Result<ExecOutcome> {
+    let mut reached = Instant::now();
+    loop {
+        let before = log.len();
+        let error = match held.buildlet().attach(id, before).await {
+            Ok(stream) => match copy(stream, log).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if log.len() > before {
+            reached = Instant::now();
+        }
+        let given_up = reached.elapsed() > OUT_OF_REACH || !error.kind().is_retryable();
+        if given_up || is_gone(held).await {
+            return Err(error.while_doing(format!("follow the output of {id}")));
+        }
+        sleep(REACH_AGAIN).await;
+    }
 }
 
 /// A pool may know at once what the connection does not tell: the machine has ended.

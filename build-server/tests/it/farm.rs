@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_client::testing::FakeBuildlet;
-use build_core::Result;
 use build_core::buildlet::{Buildlet, ByteStream};
 use build_core::event::{BuildEvent, Outcome, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType, LeaseId, MachineId, StepName};
@@ -18,6 +17,7 @@ use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, MachineStatus
 use build_core::recipe::{Recipe, Tree};
 use build_core::schedule::{Labels, Machine};
 use build_core::work::{Builder, WorkItem};
+use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::{Coordinator, CoordinatorBuilder, Handle};
 use build_server::source::GitCheckouts;
 use build_server::store::Store;
@@ -225,7 +225,8 @@ impl Lease for FakeLease {
     }
 
     async fn renew(&self, _: Duration) -> Result<()> {
-        self.buildlet.status().await.map(|_| ())
+        let gone = |_| Error::new(ErrorKind::NotFound, "the machine has ended");
+        self.buildlet.status().await.map(|_| ()).map_err(gone)
     }
 
     async fn release(&self) -> Result<()> {
