@@ -5,5 +5,6 @@ mod corpus;
 mod damage;
 #[cfg(feature = "git")]
 mod git;
+mod go_interop;
 mod oracle;
 mod reference;
