@@ -9,6 +9,7 @@
 mod schema;
 mod wire;
 
+pub(crate) use schema::IssueKey;
 pub use schema::{
     BoolChangeView, DiffTreeFileView, DiffTreeView, DismissedReviewView, GerritMutationView,
     GitCommitView, GitMutationView, GitRefView, GitRepoView, GithubCommitView, GithubMutationView,

@@ -153,10 +153,11 @@ impl GitHub {
         for &(_, _, position, len) in group.ops {
             let (bytes, locator) = log.from(position);
             let payload = &bytes[..bytes.len().min(len as usize)];
-            // Scanned before, so both are there.
             let Ok(mutation) = MutationView::parse(payload) else {
+                anomalies.count(Anomaly::UndecodableRecord);
                 continue;
             };
+            // Scanning saw it.
             let Some(issue) = mutation.github_issue() else {
                 continue;
             };

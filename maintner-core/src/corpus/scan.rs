@@ -12,7 +12,7 @@ use super::text::{Locator, TextRef, Texts};
 use crate::GitHash;
 use crate::log::{HeaderParse, RecordError, RecordHeader, Records};
 use crate::mutation::{
-    GerritMutationView, GitCommitView, GithubMutationView, IssueMutationView, MutationView,
+    GerritMutationView, GitCommitView, GithubMutationView, IssueKey, MutationView,
 };
 
 /// A run of whole records.
@@ -181,12 +181,25 @@ impl<'a> Scanner<'a> {
     /// its payload and orders what records say.
     fn record(&mut self, position: u64, payload: &'a [u8]) {
         self.out.records += 1;
+        if let Some(key) = IssueKey::peek(payload) {
+            self.issue(position, key, payload.len());
+            return;
+        }
         let Ok(mutation) = MutationView::parse(payload) else {
             self.out.anomalies.count(Anomaly::UndecodableRecord);
             return;
         };
         if let Some(issue) = mutation.github_issue() {
-            self.issue(position, issue, payload.len());
+            let (owner, repo, number) = (issue.owner(), issue.repo(), issue.number());
+            self.issue(
+                position,
+                IssueKey {
+                    owner,
+                    repo,
+                    number,
+                },
+                payload.len(),
+            );
         }
         if let Some(github) = mutation.github() {
             self.github(position, github);
@@ -215,18 +228,18 @@ impl<'a> Scanner<'a> {
         u32::try_from(number).ok()
     }
 
-    fn issue(&mut self, position: u64, issue: &IssueMutationView<'a>, len: usize) {
-        let Some(repo) = self.repo(issue.owner(), issue.repo()) else {
+    fn issue(&mut self, position: u64, key: IssueKey<'a>, len: usize) {
+        let Some(repo) = self.repo(key.owner, key.repo) else {
             return;
         };
-        if issue.number() == 0 {
+        if key.number == 0 {
             self.out.anomalies.count(Anomaly::VoidMutation);
             return;
         }
         let len = u32::try_from(len).expect("the reader refuses longer records");
         self.out.issues.push(IssueOp {
             repo,
-            number: issue.number(),
+            number: key.number,
             position,
             len,
         });

@@ -1,14 +1,19 @@
 //! The messages of a mutation, field by field.
 
-use super::wire::{DecodeError, Fields, Parts, check_integers};
+use super::wire::{DecodeError, Fields, Nothing, Parts, Source, check_integers};
 
 /// Declares one borrowed message: its stored singular fields, accessors and reader.
+///
+/// A view `keeps` nothing else, its `Source` bytes, or all `Parts` when it has repeated fields.
 ///
 /// Field kinds: `int` (i64), `int32`, `bool`, `str`, `bytes`, `msg VIEW`, and the repeated
 /// `ints`, `strs`, `msgs VIEW`, which are not stored but read again on demand.
 macro_rules! view {
     ($(#[$doc:meta])* $name:ident { $($rest:tt)* }) => {
-        view!(@fields [$(#[$doc])*] $name [] [] [] [] $($rest)*);
+        view!($(#[$doc])* $name keeps Nothing { $($rest)* });
+    };
+    ($(#[$doc:meta])* $name:ident keeps $parts:ident { $($rest:tt)* }) => {
+        view!(@fields [$parts $(#[$doc])*] $name [] [] [] [] $($rest)*);
     };
     // One rule a kind: (stored field) (accessor) (reader arm).
     (@fields $d:tt $name:ident [$($s:tt)*] [$($a:tt)*] [$($r:tt)*] [$($x:tt)*] $(#[$doc:meta])* $num:literal $field:ident: int, $($rest:tt)*) => {
@@ -31,7 +36,7 @@ macro_rules! view {
     };
     (@fields $d:tt $name:ident [$($s:tt)*] [$($a:tt)*] [$($r:tt)*] [$($x:tt)*] $(#[$doc:meta])* $num:literal $field:ident: msgs $view:ident, $($rest:tt)*) => {
         view!(@fields $d $name [$($s)*] [$($a)* $(#[$doc])* pub fn $field(&self) -> impl Iterator<Item = $view<'a>> + '_ {
-            self.parts.values($num).filter_map(|value| $view::parse(value.bytes($num).ok()?).ok())
+            self.parts.values($num).filter_map(|value| $view::parse_checked(value.bytes($num).ok()?).ok())
         }] [$($r)*] [$($x)* ($num, msgs $view)] $($rest)*);
     };
     (@fields $d:tt $name:ident [$($s:tt)*] [$($a:tt)*] [$($r:tt)*] [$($x:tt)*] $(#[$doc:meta])* $num:literal $field:ident: strs, $($rest:tt)*) => {
@@ -44,10 +49,10 @@ macro_rules! view {
             self.parts.integers($num)
         }] [$($r)*] [$($x)* ($num, ints)] $($rest)*);
     };
-    (@fields [$($doc:tt)*] $name:ident [$($s:tt)*] [$($a:tt)*] [$(($num:literal, $field:ident, $kind:ident))*] [$(($xnum:literal, $($xkind:tt)*))*]) => {
+    (@fields [$parts:ident $($doc:tt)*] $name:ident [$($s:tt)*] [$($a:tt)*] [$(($num:literal, $field:ident, $kind:ident))*] [$(($xnum:literal, $($xkind:tt)*))*]) => {
         $($doc)*
         #[derive(Debug, Clone, Default)]
-        pub struct $name<'a> { parts: Parts<'a>, $($s)* }
+        pub struct $name<'a> { parts: $parts<'a>, $($s)* }
 
         impl<'a> $name<'a> {
             /// Reads and checks the message.
@@ -56,23 +61,31 @@ macro_rules! view {
             /// The first violation of the wire format, of a field's type or of UTF-8.
             pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
                 let mut view = Self::default();
-                view.merge(bytes)?;
+                view.merge::<true>(bytes)?;
                 Ok(view)
             }
 
-            /// The bytes that were read (the first piece, where a message is stored in several).
-            pub fn encoded(&self) -> &'a [u8] {
-                self.parts.first()
+            /// Reads a message that was checked as part of another.
+            #[allow(dead_code, reason = "only some messages are repeated")]
+            fn parse_checked(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+                let mut view = Self::default();
+                view.merge::<false>(bytes)?;
+                Ok(view)
             }
 
             /// Merges a further occurrence of the same message into this one.
-            fn merge(&mut self, bytes: &'a [u8]) -> Result<(), DecodeError> {
+            fn merge<const CHECK: bool>(&mut self, bytes: &'a [u8]) -> Result<(), DecodeError> {
                 self.parts.push(bytes);
                 let mut fields = Fields(bytes);
                 while let Some((number, value)) = fields.next_field()? {
                     match number {
                         $($num => view!(@read $kind, self.$field, $num, value),)*
-                        $($xnum => view!(@check $xnum, value, $($xkind)*),)*
+                        $($xnum => {
+                            self.parts.note($xnum);
+                            if CHECK {
+                                view!(@check $xnum, value, $($xkind)*);
+                            }
+                        })*
                         _ => {}
                     }
                 }
@@ -88,9 +101,9 @@ macro_rules! view {
     (@read bool, $place:expr, $num:literal, $value:expr) => { $place = $value.varint($num)? != 0 };
     (@read str, $place:expr, $num:literal, $value:expr) => { $place = $value.string($num)? };
     (@read bytes, $place:expr, $num:literal, $value:expr) => { $place = $value.bytes($num)? };
-    (@read msg, $place:expr, $num:literal, $value:expr) => { $place.get_or_insert_default().merge($value.bytes($num)?)? };
+    (@read msg, $place:expr, $num:literal, $value:expr) => { $place.get_or_insert_default().merge::<CHECK>($value.bytes($num)?)? };
     (@check $num:literal, $value:expr, ints) => { check_integers($num, $value)? };
-    (@check $num:literal, $value:expr, strs) => { drop($value.string($num)?) };
+    (@check $num:literal, $value:expr, strs) => { _ = $value.string($num)? };
     (@check $num:literal, $value:expr, msgs $view:ident) => { drop($view::parse($value.bytes($num)?)?) };
 }
 
@@ -136,7 +149,7 @@ view! {
 
 view! {
     /// Labels and milestones of a repository.
-    GithubMutationView {
+    GithubMutationView keeps Parts {
         /// Account or organisation.
         1 owner: str,
         /// Repository name.
@@ -150,7 +163,7 @@ view! {
 
 view! {
     /// What changed on one issue or pull request.
-    IssueMutationView {
+    IssueMutationView keeps Parts {
         /// Account or organisation.
         1 owner: str,
         /// Repository name.
@@ -292,7 +305,7 @@ view! {
 
 view! {
     /// One event of an issue's time line.
-    IssueEventView {
+    IssueEventView keeps Source {
         /// GitHub's id; 0 makes the entry void.
         1 id: int,
         /// Kind, as GitHub spells it.
@@ -330,7 +343,7 @@ view! {
 
 view! {
     /// A review of a pull request.
-    ReviewView {
+    ReviewView keeps Source {
         /// GitHub's id; 0 makes the entry void.
         1 id: int,
         /// The reviewer.
@@ -398,7 +411,7 @@ view! {
 
 view! {
     /// Files changed by a commit.
-    DiffTreeView {
+    DiffTreeView keeps Parts {
         /// The files.
         1 files: msgs DiffTreeFileView,
     }
@@ -420,7 +433,7 @@ view! {
 
 view! {
     /// Commits and refs of a Gerrit project.
-    GerritMutationView {
+    GerritMutationView keeps Parts {
         /// Host, slash, project.
         1 project: str,
         /// Commits to add.
@@ -439,5 +452,56 @@ view! {
         1 reference: str,
         /// Forty hexadecimal digits.
         2 sha1: str,
+    }
+}
+
+/// Which issue a record is about, if it is about an issue alone and has no part in two pieces.
+///
+/// Only this much is read and checked: the rest when the issue is brought up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IssueKey<'a> {
+    pub(crate) owner: &'a str,
+    pub(crate) repo: &'a str,
+    pub(crate) number: i32,
+}
+
+impl<'a> IssueKey<'a> {
+    pub(crate) fn peek(record: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields(record);
+        let (1, value) = fields.next_field().ok()?? else {
+            return None;
+        };
+        if !fields.0.is_empty() {
+            return None;
+        }
+        let mut key = Self {
+            owner: "",
+            repo: "",
+            number: 0,
+        };
+        let mut fields = Fields(value.bytes(1).ok()?);
+        while let Some((number, value)) = fields.next_field().ok()? {
+            match number {
+                1 => key.owner = value.string(1).ok()?,
+                2 => key.repo = value.string(2).ok()?,
+                3 => key.number = value.varint(3).ok()? as i32,
+                _ => {}
+            }
+        }
+        Some(key)
+    }
+}
+
+impl<'a> IssueEventView<'a> {
+    /// The bytes that were read.
+    pub fn encoded(&self) -> &'a [u8] {
+        self.parts.bytes()
+    }
+}
+
+impl<'a> ReviewView<'a> {
+    /// The bytes that were read.
+    pub fn encoded(&self) -> &'a [u8] {
+        self.parts.bytes()
     }
 }

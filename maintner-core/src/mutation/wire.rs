@@ -1,5 +1,7 @@
 //! The protobuf wire format, just as much of it as mutations use.
 
+use std::marker::PhantomData;
+
 use thiserror::Error;
 
 /// Why a record is not a mutation.
@@ -144,10 +146,35 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// For messages whose fields are all stored in the view.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Nothing<'a>(PhantomData<&'a [u8]>);
+
+impl<'a> Nothing<'a> {
+    pub(super) fn push(&mut self, _part: &'a [u8]) {}
+}
+
+/// The bytes of a message that occurs in one piece.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Source<'a>(&'a [u8]);
+
+impl<'a> Source<'a> {
+    pub(super) fn push(&mut self, part: &'a [u8]) {
+        self.0 = part;
+    }
+
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
 /// The stored pieces of one message: nearly always one, but a sub-message that occurs twice is
 /// the concatenation of both.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parts<'a> {
+    /// Which repeated fields occur, a bit each (numbers are below 32): most do not, and looking
+    /// for them means reading the message again.
+    present: u32,
     first: &'a [u8],
     more: Vec<&'a [u8]>,
 }
@@ -161,13 +188,16 @@ impl<'a> Parts<'a> {
         }
     }
 
-    pub(super) fn first(&self) -> &'a [u8] {
-        self.first
+    pub(super) fn note(&mut self, field: u32) {
+        self.present |= 1 << (field & 31);
     }
 
     /// Values of `field` in all parts; call on checked messages only (errors end the iteration).
     pub(super) fn values(&self, field: u32) -> impl Iterator<Item = Value<'a>> + '_ {
-        std::iter::once(self.first)
+        let occurs = self.present & 1 << (field & 31) != 0;
+        let first = occurs.then_some(self.first);
+        first
+            .into_iter()
             .chain(self.more.iter().copied())
             .flat_map(move |part| {
                 let mut fields = Fields(part);

@@ -1,7 +1,5 @@
 //! Reading a commit object.
 
-use memchr::memmem;
-
 use crate::GitHash;
 
 /// What the header of a commit object says; `N` is how a name is kept.
@@ -38,11 +36,6 @@ struct Person<'a> {
     zone: &'a [u8],
 }
 
-/// Where the message starts: after the first empty line.
-pub(crate) fn message_offset(raw: &[u8]) -> Option<usize> {
-    memmem::find(raw, b"\n\n").map(|at| at + 2)
-}
-
 /// Reads the header of a commit object; its parents go to `parents`.
 ///
 /// `None`: no empty line, or a tree, parent, author or committer that is malformed or (but for
@@ -51,19 +44,34 @@ pub(crate) fn parse_commit<'a>(
     raw: &'a [u8],
     parents: &mut Vec<GitHash>,
 ) -> Option<CommitParts<&'a [u8]>> {
-    let message = message_offset(raw)?;
     let (mut tree, mut author, mut committer) = (None, None, None);
-    for line in lines(&raw[..message - 2]) {
-        if let Some(hash) = line.strip_prefix(b"parent ") {
-            parents.push(GitHash::from_hex(hash)?);
-        } else if let Some(hash) = line.strip_prefix(b"tree ") {
-            tree = Some(GitHash::from_hex(hash)?);
-        } else if let Some(text) = line.strip_prefix(b"author ") {
-            author = Some(parse_person(text)?);
-        } else if let Some(text) = line.strip_prefix(b"committer ") {
-            committer = Some(parse_person(text)?);
+    let mut lines = header_lines(raw);
+    for line in lines.by_ref() {
+        match line.first() {
+            Some(b'p') => {
+                if let Some(hash) = line.strip_prefix(b"parent ") {
+                    parents.push(GitHash::from_hex(hash)?);
+                }
+            }
+            Some(b't') => {
+                if let Some(hash) = line.strip_prefix(b"tree ") {
+                    tree = Some(GitHash::from_hex(hash)?);
+                }
+            }
+            Some(b'a') => {
+                if let Some(text) = line.strip_prefix(b"author ") {
+                    author = Some(parse_person(text)?);
+                }
+            }
+            Some(b'c') => {
+                if let Some(text) = line.strip_prefix(b"committer ") {
+                    committer = Some(parse_person(text)?);
+                }
+            }
+            _ => {}
         }
     }
+    let message = lines.message()?;
     let (_, author, committer) = (tree?, author?, committer?);
     Some(CommitParts {
         message: u32::try_from(message).ok()?,
@@ -76,15 +84,47 @@ pub(crate) fn parse_commit<'a>(
     })
 }
 
-/// Lines without their ends.
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&byte| byte == b'\n')
+/// The lines of a commit object up to the first empty one.
+struct HeaderLines<'a> {
+    raw: &'a [u8],
+    next: usize,
+    done: bool,
+}
+
+fn header_lines(raw: &[u8]) -> HeaderLines<'_> {
+    HeaderLines {
+        raw,
+        next: 0,
+        done: false,
+    }
+}
+
+impl HeaderLines<'_> {
+    /// Where the message starts; only after all lines were taken.
+    fn message(&self) -> Option<usize> {
+        self.done.then_some(self.next)
+    }
+}
+
+impl<'a> Iterator for HeaderLines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.done {
+            return None;
+        }
+        let end = self.next + memchr::memchr(b'\n', self.raw.get(self.next..)?)?;
+        let line = &self.raw[self.next..end];
+        // An empty line ends the header; one at the very beginning ends nothing.
+        self.done = line.is_empty() && self.next > 0;
+        self.next = end + 1;
+        (!self.done).then_some(line)
+    }
 }
 
 /// The value of the first header line with this key, such as `tree`.
 pub(crate) fn header_value<'a>(raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
-    let header = &raw[..message_offset(raw)?.saturating_sub(2)];
-    lines(header).find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b" "))
+    header_lines(raw).find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b" "))
 }
 
 /// `Name <email> seconds zone`.

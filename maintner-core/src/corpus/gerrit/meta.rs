@@ -62,8 +62,8 @@ impl<'a> MetaFacts<'a> {
     /// Reads the message of a meta commit, in one pass over its lines.
     pub(crate) fn parse(message: &'a [u8]) -> Self {
         let mut facts = Self::default();
-        let footer = footer_start(message);
         let mut status_seen = false;
+        let mut in_footer = false;
         let mut phrase = None;
         let mut patch_set_line = None;
         let mut start = 0;
@@ -71,8 +71,12 @@ impl<'a> MetaFacts<'a> {
             let end =
                 memchr::memchr(b'\n', &message[start..]).map_or(message.len(), |at| start + at);
             let line = &message[start..end];
-            let (first, in_footer) = (start == 0, start >= footer);
+            let first = start == 0;
             match line.first() {
+                // Footers come after the last empty line: what looked like some was text.
+                None if !first && end < message.len() => {
+                    (facts.private, facts.wip, in_footer) = (None, None, true);
+                }
                 Some(b'S') if !first && !status_seen && line.starts_with(b"Status: ") => {
                     status_seen = true;
                     facts.status = Status::at_start(&line[b"Status: ".len()..]);
