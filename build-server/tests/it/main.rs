@@ -16,6 +16,7 @@ mod coordinator;
 mod crash;
 #[cfg(feature = "coordinator")]
 mod farm;
+mod client;
 mod go_interop;
 #[cfg(feature = "sim")]
 mod seeds;
