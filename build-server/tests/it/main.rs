@@ -16,7 +16,9 @@ mod coordinator;
 mod crash;
 #[cfg(feature = "coordinator")]
 mod farm;
+#[cfg(feature = "buildlet")]
 mod client;
+#[cfg(feature = "buildlet")]
 mod go_interop;
 #[cfg(feature = "sim")]
 mod seeds;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use build_core::clock::Timestamp;
 use build_core::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
 use build_core::plant::Plant;
+use build_core::schedule::{Machine, Policy, Rank, Reason, Waiter};
 use build_server::sim::{Faults, HOUR, Report, Sim, Violation};
 
 /// Seeds that once failed, or whose story is worth keeping.
@@ -136,4 +138,29 @@ fn a_violation_names_its_seed() {
     if let Err(violation) = again {
         assert_eq!(violation.seed(), 99);
     }
+}
+
+/// Everything labelled `hotfix` first; any machine with the labels will do.
+struct Hotfix;
+
+impl Policy for Hotfix {
+    fn rank(&self, item: &Waiter, _now: Timestamp) -> Rank {
+        if item.has_label("hotfix") {
+            Rank::FIRST
+        } else {
+            Rank::fifo(item)
+        }
+    }
+
+    fn fits(&self, item: &Waiter, machine: &Machine) -> Result<(), Reason> {
+        machine.labels().require(item.labels())
+    }
+}
+
+#[test]
+fn fifty_machines_under_a_policy_of_ones_own() {
+    let sim = Sim::seed(7).policy(Hotfix).machines(50);
+    let report = checked(sim.faults(Faults::ALL).run_for(4 * HOUR));
+    assert!(report.builds() > 150);
+    assert!(report.crashes() > 2);
 }
