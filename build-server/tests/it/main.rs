@@ -10,14 +10,14 @@
 
 #[cfg(feature = "buildlet")]
 mod buildlet;
+#[cfg(feature = "buildlet")]
+mod client;
 #[cfg(feature = "coordinator")]
 mod coordinator;
 #[cfg(feature = "sqlite")]
 mod crash;
 #[cfg(feature = "coordinator")]
 mod farm;
-#[cfg(feature = "buildlet")]
-mod client;
 #[cfg(feature = "buildlet")]
 mod go_interop;
 #[cfg(feature = "sim")]
