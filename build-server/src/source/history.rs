@@ -13,6 +13,10 @@ use build_core::{Error, ErrorKind, Result};
 use super::git::text;
 use super::repo::Repo;
 
+/// Packs what there is as it is: looking for deltas in fifty commits of large files takes a
+/// minute, and the checkout is compressed as a whole anyway.
+const UPLOAD_PACK: &str = "--upload-pack=git -c pack.window=0 -c pack.compression=0 upload-pack";
+
 /// A repository made for a checkout, at `target`.
 pub(super) struct History<'a> {
     pub(super) from: &'a Repo,
@@ -65,7 +69,13 @@ impl History<'_> {
         let depth = format!("--depth={}", depth.max(1));
         let from = self.from.git_dir.to_string_lossy();
         let flags = ["fetch", "--quiet", "--no-write-fetch-head", "--no-tags"];
-        let what = [depth.as_str(), "--", &from, self.commit.as_str()];
+        let what = [
+            UPLOAD_PACK,
+            depth.as_str(),
+            "--",
+            &from,
+            self.commit.as_str(),
+        ];
         self.here(&[&flags[..], &what].concat()).await?;
         Ok(())
     }
