@@ -20,7 +20,11 @@ pub(crate) struct Inbound {
 enum Phase {
     /// Nothing is expected; bytes that come wait.
     Idle,
-    Head(BlockScan),
+    Head {
+        scan: BlockScan,
+        /// An empty line was skipped: a second one is an error.
+        skipped: bool,
+    },
     Body(BodyDecoder),
     /// The bytes belong to another protocol.
     Switched,
@@ -72,7 +76,10 @@ impl Inbound {
         if self.buf.is_empty() && self.buf.capacity() > IDLE_BYTES {
             self.buf = BytesMut::new();
         }
-        self.phase = Phase::Head(BlockScan::default());
+        self.phase = Phase::Head {
+            scan: BlockScan::default(),
+            skipped: false,
+        };
     }
 
     pub(crate) fn expect_body(&mut self, framing: Framing) {
@@ -88,11 +95,11 @@ impl Inbound {
     }
 
     pub(crate) fn is_reading_head(&self) -> bool {
-        matches!(self.phase, Phase::Head(_))
+        matches!(self.phase, Phase::Head { .. })
     }
 
     pub(crate) fn is_reading(&self) -> bool {
-        matches!(self.phase, Phase::Head(_) | Phase::Body(_))
+        matches!(self.phase, Phase::Head { .. } | Phase::Body(_))
     }
 
     pub(crate) fn is_switched(&self) -> bool {
@@ -115,13 +122,14 @@ impl Inbound {
     }
 
     fn try_head(&mut self) -> Result<HeadBlock, Error> {
-        let Phase::Head(scan) = &mut self.phase else {
+        let Phase::Head { scan, skipped } = &mut self.phase else {
             return Ok(HeadBlock::Partial);
         };
         let limit = self.limits.head_bytes;
         let too_large = Error::HeadTooLarge { limit };
         let mut end = scan.find_end(&self.buf, limit, too_large.clone())?;
-        if end == Some(2) {
+        if end == Some(2) && !*skipped {
+            *skipped = true;
             drop(self.buf.split_to(2));
             end = scan.find_end(&self.buf, limit, too_large)?;
         }

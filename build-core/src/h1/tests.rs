@@ -462,13 +462,16 @@ fn request_lines_are_strict() {
 #[test]
 fn one_empty_line_before_a_request_is_skipped() {
     assert!(request(&[b"\r\n", REVERSE].concat()).is_ok());
-    let two = request(&[b"\r\n\r\n", REVERSE].concat());
-    assert_eq!(
-        two,
-        Err(Error::MalformedHead {
-            reason: "empty start line"
-        })
-    );
+    let two_empty = [b"\r\n\r\n", REVERSE].concat();
+    let empty_start = Error::MalformedHead {
+        reason: "empty start line",
+    };
+    assert_eq!(request(&two_empty), Err(empty_start.clone()));
+    let mut conn = ServerConn::new(Limits::default());
+    conn.feed(b"\r\n");
+    assert_eq!(conn.poll_event(), Ok(None));
+    conn.feed(b"\r\n");
+    assert_eq!(conn.poll_event(), Err(empty_start), "in pieces too");
 }
 
 #[test]
