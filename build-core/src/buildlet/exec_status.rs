@@ -40,7 +40,7 @@ pub struct ExecReport {
     /// Number of the signal that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// Bytes of output so far, those dropped for the log limit included.
+    /// Bytes of output that can be read: where the next attachment goes on.
     pub output_bytes: u64,
     /// When it was started: microseconds since 1970-01-01 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -70,6 +70,8 @@ pub(crate) async fn consume<T: Send + 'static>(
         let piece = tokio::select! {
             piece = timeout(STALL, body.chunk()) => piece,
             () = sender.closed() => break,
+            // Half a body must not be taken for a whole one.
+            () = supervisor.token().cancelled() => Ok(Err(ending().into())),
         };
         let stalled = |_| Err(io::ErrorKind::TimedOut.into());
         let piece = piece
@@ -84,6 +86,10 @@ pub(crate) async fn consume<T: Send + 'static>(
     }
     drop(sender);
     task.await.map_err(|_| Lost)
+}
+
+fn ending() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the buildlet ends")
 }
 
 /// The blocking end of a response body.

@@ -78,6 +78,25 @@ async fn an_upload_that_is_cut_off_leaves_the_old_file() {
     assert_eq!(std::fs::read(peer.work_dir().join("f")).unwrap(), b"old");
 }
 
+/// The end of the buildlet is no end of a file.
+#[tokio::test]
+async fn an_upload_that_the_buildlets_end_cuts_off_is_not_kept() {
+    use tokio::io::AsyncWriteExt as _;
+    let peer = Peer::start().await;
+    let mut io = UnixStream::connect(socket(peer.dir.path())).await.unwrap();
+    let head = b"PUT /write?mode=420&path=f HTTP/1.1\r\nHost: \r\nContent-Length: 10\r\n\r\nnew";
+    io.write_all(head).await.unwrap();
+    let root = peer.work_dir();
+    until("the upload has begun", || {
+        std::fs::read_dir(&root).unwrap().count() == 1
+    })
+    .await;
+    let (ended, _dir) = peer.end().await;
+    assert_eq!(ended, Ended::Stopped);
+    assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+    drop(io);
+}
+
 #[tokio::test]
 async fn listings_are_lexical_and_say_what_is_there() {
     let peer = Peer::start().await;
