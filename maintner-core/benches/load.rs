@@ -2,7 +2,6 @@
 //!
 //! Reads the log in `$MAINTNER_BENCH_LOG`, or writes one of the profile `tiny` (seed 1) first.
 //! Prints what the corpus takes in memory for each object, then measures.
-#![expect(missing_docs, reason = "criterion's macros")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 
 use std::hint::black_box;
@@ -100,7 +99,7 @@ fn asking(c: &mut Criterion) {
     let (folder, _keep) = log();
     let view = Corpus::open_with(&folder, options()).unwrap().view();
     c.bench_function("scan issues and comments", |b| {
-        b.iter(|| count(black_box(&view)))
+        b.iter(|| count(black_box(&view)));
     });
     c.bench_function("open issues with labels", |b| {
         b.iter(|| {

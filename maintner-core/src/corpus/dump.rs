@@ -8,6 +8,7 @@ use crate::dump::{
     ClLine, CommentLine, CommitLine, DismissedLine, Dump, EventLine, IssueLine, Line, MessageLine,
     MilestoneRef, ReviewLine, text_hash,
 };
+use crate::mutation::TeamView;
 use crate::query::{Cl, Commit, Event, Issue, IssueMilestone, Repo, Review, UnixTime, User};
 
 fn seconds(time: Option<UnixTime>) -> Option<i64> {
@@ -169,7 +170,7 @@ fn dump_event(dump: &mut Dump, repo: &str, number: i32, event: &Event<'_>) {
         reviewer: id(event.reviewer()),
         team: stored
             .team_reviewer()
-            .map(|team| team.id())
+            .map(TeamView::id)
             .filter(|&team| team != 0),
         to,
         event_type: event.event_type(),

@@ -12,7 +12,7 @@ use super::text::{Locator, TextRef, Texts};
 use crate::GitHash;
 use crate::log::{HeaderParse, RecordError, RecordHeader, Records};
 use crate::mutation::{
-    GerritMutationView, GitCommitView, GithubMutationView, IssueKey, MutationView,
+    DiffTreeView, GerritMutationView, GitCommitView, GithubMutationView, IssueKey, MutationView,
 };
 
 /// A run of whole records.
@@ -319,7 +319,7 @@ impl<'a> Scanner<'a> {
     fn files(&mut self, commit: &GitCommitView<'a>) -> Range<usize> {
         self.files.clear();
         let tree = commit.diff_tree();
-        for file in tree.into_iter().flat_map(|tree| tree.files()) {
+        for file in tree.into_iter().flat_map(DiffTreeView::files) {
             let name = self.names.number(file.file().as_bytes());
             let row = FileRow::new(name, file.added(), file.deleted(), file.binary());
             self.files.push((file.file(), row));

@@ -104,7 +104,7 @@ macro_rules! view {
     (@read msg, $place:expr, $num:literal, $value:expr) => { $place.get_or_insert_default().merge::<CHECK>($value.bytes($num)?)? };
     (@check $num:literal, $value:expr, ints) => { check_integers($num, $value)? };
     (@check $num:literal, $value:expr, strs) => { _ = $value.string($num)? };
-    (@check $num:literal, $value:expr, msgs $view:ident) => { drop($view::parse($value.bytes($num)?)?) };
+    (@check $num:literal, $value:expr, msgs $view:ident) => { _ = $view::parse($value.bytes($num)?)? };
 }
 
 view! {

@@ -123,7 +123,7 @@ impl<'v> Meta<'v> {
             let mut values = lines.filter_map(|line| {
                 keys.iter()
                     .find_map(|key| line.strip_prefix(key))
-                    .map(|value| value.trim())
+                    .map(str::trim)
             });
             Hashtags {
                 text: Cow::Owned(values.next().unwrap_or_default().to_owned()),

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 use super::super::chunk::{Column, Index, hash_pair};
 use super::super::text::{Locator, TextRef, Texts};
 use super::{GitHub, id_hash};
-use crate::mutation::{LabelView, MilestoneView, TeamView, UserView};
+use crate::mutation::{BoolChangeView, LabelView, MilestoneView, TeamView, UserView};
 
 /// A user or team.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -201,7 +201,7 @@ impl<'a, 'o> SharedSink<'a, 'o> {
 
     pub(crate) fn milestone(&mut self, repo: u32, milestone: &MilestoneView<'_>) {
         let title = self.text(milestone.title());
-        let closed = milestone.closed().map(|change| change.val());
+        let closed = milestone.closed().map(BoolChangeView::val);
         let (id, number) = (milestone.id(), milestone.number());
         self.push(
             repo,
