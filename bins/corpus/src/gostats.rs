@@ -11,8 +11,8 @@ use clap::Parser;
 use farmer_cli::{Exit, Failure, double_dashes};
 use maintner_core::View;
 
-use crate::closed_pipe::{self, Out};
-use crate::maintq::{in_background, own_args};
+use crate::out::Out;
+use crate::program;
 
 const EXAMPLES: &str = "Example:
   gostats -modified-files=20 ~/var/maintnerd   the files that most changes touch";
@@ -38,29 +38,11 @@ struct Args {
 /// The entry point.
 pub fn main() -> ExitCode {
     let args = double_dashes(
-        own_args(std::env::args_os().collect()),
+        program::own_args(),
         &["modified-files", "project"],
         &["time-load"],
     );
-    let args = match Args::try_parse_from(args) {
-        Ok(args) => args,
-        Err(error) => {
-            let shown = error.print().is_ok();
-            return ExitCode::from(if shown {
-                u8::try_from(error.exit_code()).unwrap_or(2)
-            } else {
-                3
-            });
-        }
-    };
-    farmer_cli::run("gostats", false, async |stop| {
-        in_background(stop, move || {
-            let mut out = Out::new();
-            let result = args.run(&mut out).and_then(|()| Ok(out.flush()?));
-            closed_pipe::is_success(result, out.is_closed())
-        })
-        .await
-    })
+    program::run("gostats", args, Args::run)
 }
 
 impl Args {

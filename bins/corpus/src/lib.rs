@@ -1,8 +1,9 @@
 //! Programs over the corpus: each a module with an entry point.
 
-mod closed_pipe;
 pub mod gostats;
 pub mod maintq;
+mod out;
+mod program;
 mod progress;
 mod rows;
 mod text_format;

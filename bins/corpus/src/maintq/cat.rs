@@ -7,7 +7,7 @@ use farmer_cli::{Exit, Failure};
 use maintner_core::log::{LogPosition, LogReader};
 
 use super::input::{failure, segments};
-use crate::closed_pipe::Out;
+use crate::out::Out;
 use crate::text_format;
 
 /// Prints the mutations of a log in protobuf text format, an empty line after each

@@ -7,7 +7,7 @@ use farmer_cli::Failure;
 use serde_json::{Map, Value};
 
 use super::input::corpus;
-use crate::closed_pipe::Out;
+use crate::out::Out;
 use crate::rows::{TABLES, each_row};
 
 /// Prints the corpus as JSON lines, one row each, with its table's name

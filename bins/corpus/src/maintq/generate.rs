@@ -8,7 +8,7 @@ use maintner_core::Error;
 use maintner_core::generate::{Fault, Generator, Profile};
 
 use super::input::failure;
-use crate::closed_pipe::Out;
+use crate::out::Out;
 use crate::progress;
 
 /// Writes a synthetic log: the same bytes for the same profile and seed

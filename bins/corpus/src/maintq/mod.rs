@@ -14,10 +14,10 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use farmer_cli::{Exit, Failure};
-use tokio_util::sync::CancellationToken;
+use farmer_cli::Failure;
 
-use crate::closed_pipe::{self, Out};
+use crate::out::Out;
+use crate::program;
 
 pub(crate) use self::input::corpus;
 
@@ -69,50 +69,7 @@ impl Verb {
 
 /// The entry point.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse_from(own_args(std::env::args_os().collect())) {
-        Ok(args) => args,
-        Err(error) => {
-            let shown = error.print().is_ok();
-            return ExitCode::from(if shown {
-                u8::try_from(error.exit_code()).unwrap_or(2)
-            } else {
-                3
-            });
-        }
-    };
-    farmer_cli::run("maintq", false, async |stop| {
-        in_background(stop, move || {
-            let mut out = Out::new();
-            let result = args
-                .verb
-                .run(&mut out)
-                .and_then(|()| Ok(std::io::Write::flush(&mut out)?));
-            closed_pipe::is_success(result, out.is_closed())
-        })
-        .await
+    program::run("maintq", program::own_args(), |args: &Args, out| {
+        args.verb.run(out)
     })
-}
-
-/// Drops the name of the multi-call program.
-pub(crate) fn own_args(mut args: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    let second_is_program = args
-        .get(1)
-        .is_some_and(|arg| crate::PROGRAMS.iter().any(|(name, _)| arg == *name));
-    if second_is_program {
-        args.remove(0);
-    }
-    args
-}
-
-/// Runs blocking work; a signal ends the wait for it.
-pub(crate) async fn in_background(
-    stop: CancellationToken,
-    work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
-) -> Result<(), Failure> {
-    tokio::select! {
-        done = tokio::task::spawn_blocking(work) => done.map_err(|error| {
-            Failure::because(Exit::Infrastructure, &error, None)
-        })?,
-        () = stop.cancelled() => Err(Failure::interrupted()),
-    }
 }

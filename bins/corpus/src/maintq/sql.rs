@@ -19,7 +19,7 @@ use sqlx::{
 };
 
 use super::input::{corpus, failure};
-use crate::closed_pipe::Out;
+use crate::out::Out;
 use crate::progress;
 use crate::rows::{Cell, TABLES, Table, each_row};
 

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use farmer_cli::{Exit, Failure};
 use maintner_core::Error;
-use maintner_core::log::{LogPosition, LogReader, Segment};
+use maintner_core::log::{LogReader, Segment};
 use maintner_core::pb::Mutation;
 use prost::Message as _;
 use serde_json::json;
 
 use super::input::segments;
-use crate::closed_pipe::Out;
+use crate::out::Out;
 use crate::progress;
 
 /// Checks hashes of frozen segments, frames of all records, and their payloads
@@ -92,11 +92,10 @@ impl Args {
             problems,
         } = found;
         if self.json {
-            let end = LogPosition::new(*bytes).bytes();
             writeln!(
                 out,
                 "{}",
-                json!({ "records": records, "end": end, "problems": problems })
+                json!({ "records": records, "bytes": bytes, "problems": problems })
             )?;
         } else {
             writeln!(out, "{records} records, {bytes} bytes, {problems} problems")?;

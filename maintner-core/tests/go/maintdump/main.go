@@ -35,7 +35,6 @@ func main() {
 	if len(os.Args) != 2 {
 		log.Fatal("usage: maintdump FOLDER")
 	}
-	// What the corpus says about odd input is not of interest here.
 	folder := os.Args[1]
 	corpus := new(maintner.Corpus)
 	if err := corpus.Initialize(context.Background(), maintner.NewDiskMutationLogger(folder)); err != nil {

@@ -1,13 +1,6 @@
-//! A reader that goes away (`| head`) has got what it wanted.
+//! Standard output that remembers whether its reader went away, as in `| head`.
 
 use std::io;
-
-use farmer_cli::Failure;
-
-/// Takes a closed pipe for success.
-pub(crate) fn is_success(result: Result<(), Failure>, closed: bool) -> Result<(), Failure> {
-    if closed { Ok(()) } else { result }
-}
 
 /// Standard output that remembers whether its reader went away.
 pub(crate) struct Out {
