@@ -115,7 +115,7 @@ async fn hostile_archives_do_no_harm() {
             .await;
         match case.outcome() {
             Outcome::Harmless => {
-                assert_eq!(answer.status, 200, "{}: {}", case.name(), answer.text())
+                assert_eq!(answer.status, 200, "{}: {}", case.name(), answer.text());
             }
             Outcome::Refused(text) => {
                 assert_ne!(answer.status, 200, "{}", case.name());
