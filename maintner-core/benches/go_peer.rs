@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use maintner_core::generate::{Generator, Profile};
-use maintner_core::log::LogFolder;
+use maintner_core::log::{LogFolder, Segment};
 use maintner_core::{Corpus, Options};
 
 /// What a child measured, by name.
@@ -218,7 +218,7 @@ fn evict(folder: &Path, cold: bool) {
         .unwrap()
         .segments()
         .iter()
-        .map(|s| s.path())
+        .map(Segment::path)
         .chain([snapshot])
         .collect::<Vec<_>>();
     for file in files {
