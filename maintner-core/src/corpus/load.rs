@@ -111,7 +111,7 @@ fn replay(
         Some(batch) => read(batch)?,
         None => Vec::new(),
     };
-    for (index, batch) in batches.iter().enumerate() {
+    for index in 0..batches.len() {
         let current = std::mem::take(&mut next);
         let ahead = batches.get(index + 1);
         let (following, ()) = rayon::join(
@@ -119,13 +119,13 @@ fn replay(
             || state.absorb(&current, &mut round),
         );
         next = following?;
-        batch
-            .units
-            .iter()
-            .for_each(|(_, unit)| texts.forget(unit.position, unit.len));
     }
     state.log.truncate(state.position);
     let touched = state.complete(round);
+    // Not earlier: names are compared with their first occurrence anywhere in the log.
+    for segment in fresh {
+        texts.forget(segment.unit.position, segment.unit.len);
+    }
     Ok((state.position > start).then_some(touched))
 }
 
