@@ -1,6 +1,6 @@
 //! The recorded builds, read beside whoever owns the data directory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use build_core::ids::BuildId;
 use build_server::record::BuildRow;
@@ -11,7 +11,6 @@ use crate::output::failure;
 
 /// The builds of a data directory, to be asked about.
 pub(crate) struct Recorded {
-    pub dir: PathBuf,
     pub store: SqliteStore,
 }
 
@@ -28,10 +27,7 @@ impl Recorded {
             ));
         }
         let store = Store::open_to_read(dir).await.map_err(|e| failure(&e))?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            store,
-        })
+        Ok(Self { store })
     }
 
     /// The build that was named, or the newest.

@@ -210,6 +210,10 @@ pub struct Store {
 enum Place {
     /// Forgotten with the process; files go to a directory that is made when it is first asked for.
     Memory(Arc<std::sync::OnceLock<tempfile::TempDir>>),
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(dead_code, reason = "only a store with a database has a place of its own")
+    )]
     Directory(PathBuf, Arc<DataLock>),
 }
 
