@@ -1,7 +1,7 @@
 //! Clients of a build farm: drive a buildlet over TCP, TLS or a unix socket.
 //!
 //! [`HttpBuildlet`] speaks to real buildlets, this project's and Go's. With the feature
-//! `testing` there is one without a server, [`testing::FakeBuildlet`]: real files and real
+//! `testing` there is one without a server, `testing::FakeBuildlet`: real files and real
 //! commands, and faults on demand. Both are a [`Buildlet`](build_core::buildlet::Buildlet),
 //! so what drives one drives the other:
 //!
@@ -29,8 +29,8 @@
 //!
 //! # Features
 //!
-//! - `tls`: TLS with the buildlet's key pinned ([`transport::TlsDial`]).
-//! - `testing`: [`testing::FakeBuildlet`].
+//! - `tls`: TLS with the buildlet's key pinned (`transport::TlsDial`).
+//! - `testing`: `testing::FakeBuildlet`.
 
 mod buildlet;
 mod key_pair;

@@ -1,7 +1,7 @@
 //! Carries out the engine's commands on leases, through `trait Buildlet` alone.
 //!
 //! Every command may be given twice, and after a restart: what is done already is found out,
-//! not done again. The coordinator calls [`Runner::carry_out`], one task for each command.
+//! not done again. The coordinator calls `Runner::carry_out`, one task for each command.
 
 mod caches;
 mod keep;
