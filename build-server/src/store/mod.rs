@@ -212,7 +212,10 @@ enum Place {
     Memory(Arc<std::sync::OnceLock<tempfile::TempDir>>),
     #[cfg_attr(
         not(feature = "sqlite"),
-        expect(dead_code, reason = "only a store with a database has a place of its own")
+        expect(
+            dead_code,
+            reason = "only a store with a database has a place of its own"
+        )
     )]
     Directory(PathBuf, Arc<DataLock>),
 }
