@@ -224,12 +224,15 @@ fn name_of(place: &str) -> String {
     let is_url = matches!(Origin::parse(place), Ok(Origin::Remote(_)));
     let plain = without_passwords(place);
     let plain = plain.trim_end_matches('/').trim_end_matches(".git");
-    let mut parts = plain.rsplit(['/', ':']).filter(|part| !part.is_empty());
+    // The host is no part of the name.
+    let path = match plain.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+        None if is_url => plain.split_once(':').map_or(plain, |(_, path)| path),
+        None => plain,
+    };
+    let mut parts = path.rsplit('/').filter(|part| !part.is_empty());
     let name = parts.next().unwrap_or("repository").to_owned();
-    match parts
-        .next()
-        .filter(|_| is_url && plain.matches('/').count() != 2)
-    {
+    match parts.next().filter(|_| is_url) {
         Some(owner) => format!("{owner}/{name}"),
         None => name,
     }
