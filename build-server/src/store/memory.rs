@@ -8,7 +8,10 @@ use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 use build_core::{Error, ErrorKind, Result};
 
-use super::{BuildFilter, BuildPage, EventLog, Records};
+use super::board;
+use super::{
+    BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, EventLog, KnownRepo, Records,
+};
 use crate::record::{BuildRow, Timing};
 
 /// Events and rows that are forgotten with the process.
@@ -166,6 +169,28 @@ impl Records for MemoryStore {
         let state = self.state();
         let open = state.rows.builds.values().filter(|row| row.is_open());
         Ok(open.cloned().collect())
+    }
+
+    async fn board(
+        &self,
+        which: &BoardFilter,
+        before: Option<BoardPlace>,
+        limit: usize,
+    ) -> Result<BoardPage> {
+        let state = self.state();
+        let wanted = state.rows.builds.values().filter(|row| {
+            let item = &row.item;
+            item.repo == which.repo && (which.branch.is_none() || which.branch == item.branch)
+        });
+        let mut lines = board::fold(wanted);
+        lines.retain(|line| before.is_none_or(|before| line.place > before));
+        Ok(board::page(lines, limit.max(1)))
+    }
+
+    async fn repos(&self) -> Result<Vec<KnownRepo>> {
+        let state = self.state();
+        let items = state.rows.builds.values().map(|row| &row.item);
+        Ok(board::repos(items.filter(|item| !item.worktree)))
     }
 
     async fn timings(

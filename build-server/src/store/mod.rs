@@ -5,6 +5,7 @@
 //! directory: `farmer.db` (events and rows), `blobs/`, `logs/`, `machines/`, `git/` and `lock`.
 
 mod blobs;
+mod board;
 mod files;
 mod lock;
 mod memory;
@@ -21,6 +22,7 @@ use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 
 pub use blobs::{BlobInfo, BlobKey, BlobKind, MemoryBlobs};
+pub use board::{BoardCell, BoardCommit, BoardFilter, BoardLine, BoardPage, BoardPlace, KnownRepo};
 pub use files::{FileBlobs, Quota};
 pub use lock::{DataLock, Owner};
 pub use memory::MemoryStore;
@@ -130,6 +132,25 @@ pub trait Records: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     async fn open(&self) -> Result<Vec<BuildRow>>;
+
+    /// The commits of a repository before `before`, newest first, at most `limit` (at least 1 is
+    /// looked for), each with its latest build on each builder. Builds of uncommitted files are
+    /// left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn board(
+        &self,
+        which: &BoardFilter,
+        before: Option<BoardPlace>,
+        limit: usize,
+    ) -> Result<BoardPage>;
+
+    /// Every repository on a board, the one with the newest commit first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn repos(&self) -> Result<Vec<KnownRepo>>;
 
     /// The newest `limit` passed runs of a step, newest first.
     ///

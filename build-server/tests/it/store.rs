@@ -13,7 +13,8 @@ use build_core::plan::{Part, Unit};
 use build_core::work::{Class, WorkItem};
 use build_server::record::BuildState;
 use build_server::store::{
-    BuildFilter, EventLog, MemoryStore, Records, SqliteOptions, SqliteStore, Store,
+    BoardFilter, BoardPage, BuildFilter, EventLog, MemoryStore, Records, SqliteOptions,
+    SqliteStore, Store,
 };
 use sqlx::Connection as _;
 
@@ -115,6 +116,106 @@ fn story(n: u64) -> Vec<NewEvent> {
             },
         ),
     ]
+}
+
+/// A commit made at second `time` is asked for on a builder.
+fn asked(n: u64, time: i64, branch: &str, builder: &str) -> NewEvent {
+    let mut item = item(time.unsigned_abs());
+    item.repo = RepoName::new("board").unwrap();
+    item.commit_time = at(time);
+    item.branch = Some(branch.into());
+    let builder = BuilderName::new(builder).unwrap();
+    new(n, BuildEvent::Queued { item, builder })
+}
+
+async fn append_a_board(store: &dyn Both) {
+    let passed = |n| {
+        let outcome = Outcome::Passed;
+        new(n, BuildEvent::Finished { outcome })
+    };
+    let mut uncommitted = asked(7, 9, "main", "linux");
+    let BuildEvent::Queued { item, .. } = &mut uncommitted.event else {
+        unreachable!()
+    };
+    item.worktree = true;
+    let batches = vec![
+        vec![asked(1, 20, "main", "linux"), asked(2, 20, "main", "mac")],
+        vec![passed(1), asked(3, 30, "main", "linux")],
+        vec![asked(4, 10, "side", "linux"), uncommitted],
+        // Built again: the later build is the one that is shown, whichever ends last.
+        vec![asked(5, 20, "main", "mac"), passed(5), passed(2)],
+        vec![queued(6)],
+    ];
+    append_all(store, batches).await;
+}
+
+/// One word for each line: second, then builder and build of each cell.
+fn drawn(page: &BoardPage) -> Vec<String> {
+    let line = |line: &build_server::store::BoardLine| {
+        let cells = line.cells.values();
+        let cells = cells.map(|c| format!(" {}:{}:{}", c.builder, c.build, c.state.as_str()));
+        format!(
+            "{}{}",
+            line.commit.time.as_seconds(),
+            cells.collect::<String>()
+        )
+    };
+    page.lines.iter().map(line).collect()
+}
+
+async fn check_board(store: &dyn Both) {
+    let mut which = BoardFilter {
+        repo: RepoName::new("board").unwrap(),
+        branch: None,
+    };
+    let all = store.board(&which, None, 9).await.unwrap();
+    let expected = [
+        "30 linux:B000000003:queued",
+        "20 linux:B000000001:passed mac:B000000005:passed",
+        "10 linux:B000000004:queued",
+    ];
+    assert_eq!(drawn(&all), expected);
+    assert_eq!(all.next, None);
+    let first = store.board(&which, None, 2).await.unwrap();
+    assert_eq!(drawn(&first), expected[..2]);
+    let place = first.next.unwrap().to_string().parse().unwrap();
+    let second = store.board(&which, Some(place), 2).await.unwrap();
+    assert_eq!(drawn(&second), expected[2..]);
+    which.branch = Some("side".into());
+    let side = store.board(&which, None, 0).await.unwrap();
+    assert_eq!(drawn(&side), expected[2..]);
+    let repos = store.repos().await.unwrap();
+    let repos: Vec<_> = repos
+        .iter()
+        .map(|known| format!("{} {}", known.repo, known.branches.join(",")))
+        .collect();
+    assert_eq!(repos, ["board main,side", "even main"]);
+}
+
+#[tokio::test]
+async fn a_board_has_a_line_for_each_commit_and_a_cell_for_its_latest_build() {
+    let world = World::new().await;
+    for store in &world.stores {
+        append_a_board(&**store).await;
+        check_board(&**store).await;
+        store.rebuild().await.unwrap();
+        check_board(&**store).await;
+    }
+}
+
+#[tokio::test]
+async fn the_board_of_an_older_version_is_made_when_it_is_opened() {
+    let world = World::new().await;
+    append_a_board(&*world.stores[1]).await;
+    let path = world.dir.path().join("farmer.db");
+    let url = format!("sqlite:{}", path.display());
+    let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let older = "DROP TABLE line; DROP TABLE cell; DROP TABLE branch; PRAGMA user_version = 1;";
+    sqlx::raw_sql(older).execute(&mut file).await.unwrap();
+    let newer = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap();
+    check_board(&newer).await;
 }
 
 async fn append_all(store: &dyn Both, batches: Vec<Vec<NewEvent>>) -> Seq {

@@ -4,6 +4,7 @@
 //! transaction (group commit), events and rows together. Readers have connections of their own
 //! and, by the write-ahead log, never wait for the writer.
 
+mod board;
 mod open;
 mod rows;
 
@@ -23,7 +24,9 @@ use tokio::sync::oneshot;
 
 use self::rows::{Rows, Trouble};
 use super::memory::fenced;
-use super::{BuildFilter, BuildPage, EventLog, Records};
+use super::{
+    BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, EventLog, KnownRepo, Records,
+};
 use crate::record::{BuildRow, Timing};
 
 /// Events folded at a time while rows are rebuilt.
@@ -125,9 +128,9 @@ impl SqliteStore {
         open::failed(&self.path, what, error)
     }
 
-    fn trouble(&self, trouble: Trouble) -> Error {
+    fn trouble(&self, what: &str, trouble: Trouble) -> Error {
         match trouble {
-            Trouble::Sql(error) => self.failed("append to", error),
+            Trouble::Sql(error) => self.failed(what, error),
             Trouble::Record(error) => error,
         }
     }
@@ -174,9 +177,9 @@ impl SqliteStore {
         self.insert(&mut transaction, &events).await?;
         let mut rows = Rows::default();
         let folded = rows.fold(&mut transaction, &events).await;
-        folded.map_err(|e| self.trouble(e))?;
+        folded.map_err(|e| self.trouble("append to", e))?;
         let saved = rows.save(&mut transaction).await;
-        saved.map_err(|e| self.trouble(e))?;
+        saved.map_err(|e| self.trouble("append to", e))?;
         transaction.commit().await.map_err(named)?;
         Ok(answers)
     }
@@ -227,7 +230,8 @@ impl SqliteStore {
 
     async fn refold(&self, db: &mut SqliteConnection) -> Result<()> {
         let named = |e| self.failed("rebuild the rows of", e);
-        let empty = "DELETE FROM build; DELETE FROM timing;";
+        let empty = "DELETE FROM build; DELETE FROM timing;
+            DELETE FROM line; DELETE FROM cell; DELETE FROM branch;";
         db.execute(empty).await.map_err(named)?;
         let mut after = Seq(0);
         loop {
@@ -242,8 +246,10 @@ impl SqliteStore {
             after = last.seq;
             let mut rows = Rows::default();
             let folded = rows.fold(db, &events).await;
-            folded.map_err(|e| self.trouble(e))?;
-            rows.save(db).await.map_err(|e| self.trouble(e))?;
+            folded.map_err(|e| self.trouble("append to", e))?;
+            rows.save(db)
+                .await
+                .map_err(|e| self.trouble("append to", e))?;
         }
     }
 }
@@ -385,6 +391,23 @@ impl Records for SqliteStore {
     async fn open(&self) -> Result<Vec<BuildRow>> {
         let read = sqlx::query_scalar("SELECT body FROM build WHERE open ORDER BY number");
         self.bodies(read.fetch_all(&self.readers).await)
+    }
+
+    async fn board(
+        &self,
+        which: &BoardFilter,
+        before: Option<BoardPlace>,
+        limit: usize,
+    ) -> Result<BoardPage> {
+        let limit = limit.max(1);
+        let lines = board::lines(&self.readers, which, before, limit.saturating_add(1)).await;
+        let lines = lines.map_err(|e| self.trouble("read", e))?;
+        Ok(super::board::page(lines, limit))
+    }
+
+    async fn repos(&self) -> Result<Vec<KnownRepo>> {
+        let repos = board::repos(&self.readers).await;
+        repos.map_err(|e| self.trouble("read", e))
     }
 
     async fn timings(

@@ -11,7 +11,10 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 /// Changes of the schema, oldest first; `user_version` counts those that were made.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_events.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_events.sql"),
+    include_str!("migrations/0002_board.sql"),
+];
 /// How long one connection waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections for readers: enough for the pages of one machine, few enough to be cheap.

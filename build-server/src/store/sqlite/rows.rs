@@ -1,20 +1,23 @@
 //! Rows of builds, folded and saved in the transaction that appends their events.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use build_core::Result;
 use build_core::event::{Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName};
 use sqlx::sqlite::SqliteConnection;
 
-use super::{from_json, to_i64, to_json};
+use super::{board, from_json, to_i64, to_json};
 use crate::record::{BuildRow, Timing};
+use crate::store::board::BoardCell;
 
 /// The rows that a batch of events touches.
 #[derive(Default)]
 pub(super) struct Rows {
     builds: HashMap<BuildId, Option<BuildRow>>,
+    /// Those that look different on the board.
+    shown: HashSet<BuildId>,
     timings: Vec<PassedRun>,
 }
 
@@ -50,6 +53,9 @@ impl Rows {
         events: &[Recorded],
     ) -> Result<(), Trouble> {
         for event in events {
+            if BoardCell::is_changed_by(&event.event) {
+                self.shown.insert(event.build.clone());
+            }
             let row = match self.builds.entry(event.build.clone()) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => place.insert(load(db, &event.build).await?),
@@ -72,8 +78,14 @@ impl Rows {
     }
 
     pub(super) async fn save(self, db: &mut SqliteConnection) -> Result<(), Trouble> {
-        for row in self.builds.into_values().flatten() {
+        let mut builds: Vec<_> = self.builds.into_values().flatten().collect();
+        // Of several builds of a commit the first one gives its line the number.
+        builds.sort_by_key(|row| row.number);
+        for row in builds {
             save_build(db, &row).await?;
+            if self.shown.contains(&row.id) {
+                board::save(db, &row).await?;
+            }
         }
         for run in self.timings {
             save_timing(db, &run).await?;
