@@ -3,16 +3,15 @@
 //
 // The protocol's reference date is 2020-12-23, the state that is
 // v0.0.0-20201223195856-0a4bf693f613. The module proxy did not serve that version
-// when this was written ("not available"), so the peer is the older one below, the
-// same as of the buildlet's tests: it knows neither body_change (field 31 of an issue)
-// nor deleted_refs (field 4 of a Gerrit mutation).
+// when this was written, so the peer is the nearest later one that it serves; the
+// log and the rules of the corpus are the same in both.
 module interop.test/maintner
 
 go 1.23
 
 require (
-	github.com/golang/protobuf v1.2.0
-	golang.org/x/build v0.0.0-20190111050920-041ab4dc3f9d
+	github.com/golang/protobuf v1.4.3
+	golang.org/x/build v0.0.0-20210913192547-14e3e09d6b10
 )
 
 require (
@@ -20,9 +19,10 @@ require (
 	github.com/google/go-querystring v1.0.0 // indirect
 	github.com/gregjones/httpcache v0.0.0-20180305231024-9cad4c3443a7 // indirect
 	go4.org v0.0.0-20180809161055-417644f6feb5 // indirect
-	golang.org/x/net v0.0.0-20181029044818-c44066c5c816 // indirect
-	golang.org/x/oauth2 v0.0.0-20181017192945-9dcd33a902f4 // indirect
-	golang.org/x/sync v0.0.0-20180314180146-1d60e4601c6f // indirect
-	golang.org/x/time v0.0.0-20180412165947-fbb02b2291d2 // indirect
-	google.golang.org/appengine v1.2.0 // indirect
+	golang.org/x/net v0.0.0-20210726213435-c6fcb2dbf985 // indirect
+	golang.org/x/oauth2 v0.0.0-20210628180205-a41e5a781914 // indirect
+	golang.org/x/sync v0.0.0-20210220032951-036812b2e83c // indirect
+	golang.org/x/time v0.0.0-20210723032227-1f47c861a9ac // indirect
+	google.golang.org/appengine v1.6.6 // indirect
+	google.golang.org/protobuf v1.25.0 // indirect
 )

@@ -150,25 +150,11 @@ fn drop_exceptions(key: &str, go: &mut Map<String, Value>, ours: &mut Map<String
     }
 }
 
-/// Copies a log into day files, with texts of issues where the old Go library
-/// expects them.
-fn for_old_go(from: &Path, to: &Path) {
-    let segments = LogFolder::open(from).unwrap().segments().to_vec();
-    let mut reader = LogReader::new(segments, LogPosition::START).unwrap();
-    let mut writer = LogWriter::open(to).unwrap();
-    let mut batch = Vec::new();
-    while let Some((_, payload)) = reader.next_record().unwrap() {
-        let mut mutation = Mutation::decode(payload).unwrap();
-        if let Some(issue) = &mut mutation.github_issue
-            && let Some(change) = issue.body_change.take()
-        {
-            issue.body = change.val;
-        }
-        batch.push(mutation.encode_to_vec());
-    }
-    writer
-        .append(&batch.iter().map(Vec::as_slice).collect::<Vec<_>>())
-        .unwrap();
+/// Copies a log into day files, the only names that the Go disk log reads.
+fn as_day_files(from: &Path, to: &Path) {
+    let payloads = records(from);
+    let batch: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+    LogWriter::open(to).unwrap().append(&batch).unwrap();
 }
 
 #[test]
@@ -179,7 +165,7 @@ fn the_go_corpus_reads_our_logs_as_we_do() {
     let dir = tempfile::tempdir().unwrap();
     let (made, log) = (dir.path().join("made"), dir.path().join("log"));
     Generator::new(Profile::Tiny).seed(1).write(&made).unwrap();
-    for_old_go(&made, &log);
+    as_day_files(&made, &log);
     assert_same(&go_dump(programs, &log), our_dump(&log).lines());
 }
 
@@ -271,8 +257,8 @@ fn sync(programs: &Path, home: &Path, log: &Path, what: &[&str]) {
     run(&mut command);
 }
 
-/// A project with branches, a tag, odd names, and changes in several states.
-fn gerrit_project(git: &Git) {
+/// Branches, a tag, odd names, and a merge.
+fn branches(git: &Git) {
     let root = git.commit("README", b"hello\n", "first\n\nFixes #12\n");
     git.commit("\u{e9}.txt", b"accent\n", "a name that git quotes\n");
     git.commit("blob", &[0, 1, 2, 255], "a binary file\n");
@@ -288,6 +274,10 @@ fn gerrit_project(git: &Git) {
         "a merge",
         "side",
     ]);
+}
+
+/// Changes in several states.
+fn changes(git: &Git) {
     change(git, 5, 2, "merged");
     change(git, 14_700, 12, "abandoned");
     change(git, 301, 1, "new");
@@ -334,7 +324,8 @@ fn we_read_what_the_go_tracker_wrote() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path();
     let git = Git::init(home, "proj");
-    gerrit_project(&git);
+    branches(&git);
+    changes(&git);
     let instead = format!(
         "[url \"file://{}/\"]\n\tinsteadOf = https://gerrit.test/\n[protocol \"file\"]\n\tallow = always\n",
         home.display()
@@ -344,9 +335,20 @@ fn we_read_what_the_go_tracker_wrote() {
     let gerrit = home.join("gerrit-log");
     sync(programs, home, &gerrit, &["-gerrit", "gerrit.test/proj"]);
     git.commit("README", b"hello again\n", "later\n");
+    git.run(&["branch", "--quiet", "-D", "side"]);
     sync(programs, home, &gerrit, &["-gerrit", "gerrit.test/proj"]);
+    let deleted = |mutation: &Mutation| {
+        let gerrit = mutation.gerrit.as_ref();
+        gerrit.is_some_and(|gerrit| gerrit.deleted_refs == ["refs/heads/side"])
+    };
+    assert!(
+        records(&gerrit)
+            .iter()
+            .any(|payload| deleted(&Mutation::decode(&payload[..]).unwrap()))
+    );
     let ours = our_dump(&gerrit);
     let has = |what: &str| ours.lines().iter().any(|line| line.contains(what));
+    assert!(!has("refs/heads/side") && has("refs/heads/master"));
     assert!(has(r#""\"\\303\\251.txt\"""#) && has(r#""number":14700"#) && has(r#""version":12"#));
     assert!(has("refs/tags/v1.0.0"));
     assert_same(&go_dump(programs, &gerrit), ours.lines());
@@ -356,13 +358,61 @@ fn we_read_what_the_go_tracker_wrote() {
 
 /// Decoding and encoding what Go wrote gives Go's bytes.
 fn every_record_keeps_its_bytes(log: &Path) {
+    for payload in records(log) {
+        let decoded = Mutation::decode(&payload[..]).unwrap();
+        assert_eq!(decoded.encode_to_vec(), payload, "{decoded:?}");
+    }
+}
+
+/// The payloads of a log.
+fn records(log: &Path) -> Vec<Vec<u8>> {
     let segments = LogFolder::open(log).unwrap().segments().to_vec();
     let mut reader = LogReader::new(segments, LogPosition::START).unwrap();
-    while let Some((pos, payload)) = reader.next_record().unwrap() {
-        assert_eq!(
-            Mutation::decode(payload).unwrap().encode_to_vec(),
-            payload,
-            "at {pos}"
-        );
+    let mut payloads = Vec::new();
+    while let Some((_, payload)) = reader.next_record().unwrap() {
+        payloads.push(payload.to_vec());
     }
+    payloads
+}
+
+#[cfg(feature = "git")]
+#[test]
+fn a_plain_repository_gives_the_same_log_by_go_and_by_us() {
+    use maintner_core::source::MutationSink as _;
+    use maintner_core::sync::git::Repository;
+
+    let Some(programs) = go_programs() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let git = Git::init(home, "proj");
+    branches(&git);
+
+    let (by_go, by_us) = (home.join("by-go"), home.join("by-us"));
+    let repo = git.repo.to_str().unwrap();
+    // The Go tracker reads the tip alone: parents that a commit names count as known.
+    let oldest_first = git.run(&["rev-list", "--all", "--topo-order", "--reverse"]);
+    for id in oldest_first.lines() {
+        git.set("refs/remotes/origin/master", id);
+        sync(programs, home, &by_go, &["-git", repo, "-name", "proj"]);
+    }
+    let mut writer = LogWriter::open(&by_us).unwrap();
+    let batch = Repository::open(&git.repo)
+        .unwrap()
+        .next_batch(|_| false)
+        .unwrap();
+    writer.append_mutations(&batch).unwrap();
+
+    let sorted = |log: &Path| {
+        let mut payloads = records(log);
+        payloads.sort();
+        payloads
+    };
+    assert_eq!(sorted(&by_go).len(), oldest_first.lines().count());
+    assert_eq!(sorted(&by_go), sorted(&by_us), "the records, byte for byte");
+    let (theirs, ours) = (go_dump(programs, &by_us), our_dump(&by_go));
+    assert_eq!(theirs, go_dump(programs, &by_go));
+    assert_eq!(theirs, ours.lines());
+    assert!(theirs.iter().any(|line| line.contains(r"\\303\\251")));
 }

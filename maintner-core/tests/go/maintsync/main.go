@@ -1,5 +1,5 @@
-// Maintsync lets the Go maintner sync a Gerrit project into a folder of
-// maintner-*.mutlog files, once.
+// Maintsync lets the Go maintner sync a Gerrit project or a plain git repository into
+// a folder of maintner-*.mutlog files, once.
 package main
 
 import (
@@ -14,6 +14,8 @@ func main() {
 	log.SetFlags(0)
 	folder := flag.String("log", "", "folder of the log")
 	gerrit := flag.String("gerrit", "", "host/project to follow")
+	git := flag.String("git", "", "directory of a git repository, whose refs/remotes/origin/master is read")
+	name := flag.String("name", "", "name of that repository in the log")
 	scratch := flag.String("scratch", "", "directory for clones of Gerrit projects")
 	flag.Parse()
 
@@ -21,7 +23,12 @@ func main() {
 	logger := maintner.NewDiskMutationLogger(*folder)
 	corpus := new(maintner.Corpus)
 	corpus.EnableLeaderMode(logger, *scratch)
-	corpus.TrackGerrit(*gerrit)
+	if *gerrit != "" {
+		corpus.TrackGerrit(*gerrit)
+	}
+	if *git != "" {
+		corpus.TrackGoGitRepo(*name, *git)
+	}
 	if err := corpus.Initialize(ctx, logger); err != nil {
 		log.Fatal(err)
 	}
