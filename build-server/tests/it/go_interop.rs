@@ -236,12 +236,21 @@ async fn drive(programs: &Path, pair: Option<(&Path, &KeyPair)>) {
         listener = encrypted(listener, pair);
         command.arg("-key-pair").arg(pair_dir);
     }
+    let stop = CancellationToken::new();
     let server = BuildletServer::open(config)
         .unwrap()
-        .run(vec![listener], CancellationToken::new());
+        .run(vec![listener], stop.clone());
+    let driver = async {
+        let driven = command.output().await;
+        // A driver that has failed has not ended the server.
+        if !driven.as_ref().is_ok_and(|driven| driven.status.success()) {
+            stop.cancel();
+        }
+        driven
+    };
     let (ended, driven) = tokio::join!(
         tokio::time::timeout(DRIVE_LIMIT, server),
-        tokio::time::timeout(DRIVE_LIMIT, command.output()),
+        tokio::time::timeout(DRIVE_LIMIT, driver),
     );
     let driven = driven.expect("the driver ends in time").unwrap();
     let said = String::from_utf8_lossy(&driven.stdout).into_owned();

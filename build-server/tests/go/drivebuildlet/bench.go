@@ -58,5 +58,5 @@ func benchPush(c *buildlet.Client) error {
 		return err
 	}
 	defer file.Close()
-	return c.PutTar(file, "pushed")
+	return c.PutTar(ctx, file, "pushed")
 }

@@ -19,6 +19,9 @@ import (
 	"golang.org/x/build/buildlet"
 )
 
+// ctx is that of every call: the driver's own caller ends it in time.
+var ctx = context.Background()
+
 type namedCheck struct {
 	name string
 	run  func(*buildlet.Client) error
@@ -64,18 +67,18 @@ func checks() []namedCheck {
 }
 
 func checkStatus(c *buildlet.Client) error {
-	status, err := c.Status()
+	status, err := c.Status(ctx)
 	if err != nil {
 		return err
 	}
-	if status.Version < 18 {
+	if status.Version < 25 {
 		return fmt.Errorf("version %d", status.Version)
 	}
 	return nil
 }
 
 func checkWorkDir(c *buildlet.Client) error {
-	dir, err := c.WorkDir()
+	dir, err := c.WorkDir(ctx)
 	if err != nil {
 		return err
 	}
@@ -86,12 +89,12 @@ func checkWorkDir(c *buildlet.Client) error {
 }
 
 func checkPut(c *buildlet.Client) error {
-	if err := c.Put(strings.NewReader("hello\n"), "put/b c+.txt", 0644); err != nil {
+	if err := c.Put(ctx, strings.NewReader("hello\n"), "put/b c+.txt", 0644); err != nil {
 		return err
 	}
 	// A reader of unknown length is sent in chunks.
 	chunked := io.MultiReader(strings.NewReader("he"), strings.NewReader("llo\n"))
-	if err := c.Put(chunked, "put/chunked.txt", 0600); err != nil {
+	if err := c.Put(ctx, chunked, "put/chunked.txt", 0600); err != nil {
 		return err
 	}
 	return wantOutput(c, "hello\nhello\n", "/bin/cat", "put/b c+.txt", "put/chunked.txt")
@@ -99,7 +102,7 @@ func checkPut(c *buildlet.Client) error {
 
 func checkPutExecutable(c *buildlet.Client) error {
 	script := "#!/bin/sh\necho ran in $(basename $PWD)\n"
-	if err := c.Put(strings.NewReader(script), "bin/script.sh", 0755); err != nil {
+	if err := c.Put(ctx, strings.NewReader(script), "bin/script.sh", 0755); err != nil {
 		return err
 	}
 	out, err := run(c, "bin/script.sh", buildlet.ExecOpts{})
@@ -110,12 +113,12 @@ func checkPutExecutable(c *buildlet.Client) error {
 }
 
 func checkPutOutside(c *buildlet.Client) error {
-	return wantErr(c.Put(strings.NewReader("x"), "../outside", 0644), "400")
+	return wantErr(c.Put(ctx, strings.NewReader("x"), "../outside", 0644), "400")
 }
 
 func checkPutTar(c *buildlet.Client) error {
 	files := map[string]string{"a/one.txt": "one\n", "a/b/two.txt": "two\n", "three.txt": "three\n"}
-	if err := c.PutTar(bytes.NewReader(tarball(files, 1)), "tree"); err != nil {
+	if err := c.PutTar(ctx, bytes.NewReader(tarball(files, 1)), "tree"); err != nil {
 		return err
 	}
 	return wantOutput(c, "one\ntwo\nthree\n", "/bin/cat", "tree/a/one.txt", "tree/a/b/two.txt", "tree/three.txt")
@@ -123,14 +126,14 @@ func checkPutTar(c *buildlet.Client) error {
 
 func checkPutTarMembers(c *buildlet.Client) error {
 	files := map[string]string{"long.txt": strings.Repeat("0123456789", 1000)}
-	if err := c.PutTar(bytes.NewReader(tarball(files, 2)), "members"); err != nil {
+	if err := c.PutTar(ctx, bytes.NewReader(tarball(files, 2)), "members"); err != nil {
 		return err
 	}
 	return wantOutput(c, files["long.txt"], "/bin/cat", "members/long.txt")
 }
 
 func checkPutTarGarbage(c *buildlet.Client) error {
-	return wantErr(c.PutTar(strings.NewReader("no gzip"), "garbage"), "requires gzip-compressed body")
+	return wantErr(c.PutTar(ctx, strings.NewReader("no gzip"), "garbage"), "requires gzip-compressed body")
 }
 
 func checkPutTarFromURL(c *buildlet.Client) error {
@@ -138,7 +141,7 @@ func checkPutTarFromURL(c *buildlet.Client) error {
 		w.Write(tarball(map[string]string{"fetched.txt": "fetched\n"}, 1))
 	}))
 	defer server.Close()
-	if err := c.PutTarFromURL(server.URL+"/a.tar.gz", "from-url"); err != nil {
+	if err := c.PutTarFromURL(ctx, server.URL+"/a.tar.gz", "from-url"); err != nil {
 		return err
 	}
 	return wantOutput(c, "fetched\n", "/bin/cat", "from-url/fetched.txt")
@@ -147,7 +150,7 @@ func checkPutTarFromURL(c *buildlet.Client) error {
 func checkPutTarFromURLMissing(c *buildlet.Client) error {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	return wantErr(c.PutTarFromURL(server.URL+"/missing.tar.gz", "from-url"), "404 Not Found")
+	return wantErr(c.PutTarFromURL(ctx, server.URL+"/missing.tar.gz", "from-url"), "404 Not Found")
 }
 
 func checkGetTar(c *buildlet.Client) error {
@@ -239,7 +242,7 @@ func checkExecEnv(c *buildlet.Client) error {
 }
 
 func checkExecPath(c *buildlet.Client) error {
-	work, err := c.WorkDir()
+	work, err := c.WorkDir(ctx)
 	if err != nil {
 		return err
 	}
@@ -321,7 +324,7 @@ func checkExecStreams(c *buildlet.Client) error {
 	case <-time.After(20 * time.Second):
 		return errors.New("output is held back")
 	}
-	if err := c.Put(strings.NewReader(""), "go-on", 0644); err != nil {
+	if err := c.Put(ctx, strings.NewReader(""), "go-on", 0644); err != nil {
 		return err
 	}
 	return <-done
@@ -356,10 +359,10 @@ func checkExecMany(c *buildlet.Client) error {
 }
 
 func checkRemoveAll(c *buildlet.Client) error {
-	if err := c.RemoveAll(); err != nil {
+	if err := c.RemoveAll(ctx); err != nil {
 		return err
 	}
-	if err := c.RemoveAll("tree/a", "members", "was-never-there"); err != nil {
+	if err := c.RemoveAll(ctx, "tree/a", "members", "was-never-there"); err != nil {
 		return err
 	}
 	got, err := list(c, "tree", buildlet.ListDirOpts{Recursive: true})
@@ -369,7 +372,7 @@ func checkRemoveAll(c *buildlet.Client) error {
 	if err := same(got, "three.txt"); err != nil {
 		return err
 	}
-	return wantErr(c.RemoveAll("../outside"), "400")
+	return wantErr(c.RemoveAll(ctx, "../outside"), "400")
 }
 
 // checkConnectSSH expects a refusal in plain words: the machine of a test has no
@@ -385,13 +388,18 @@ func checkConnectSSH(c *buildlet.Client) error {
 
 func checkExecTimeout(c *buildlet.Client) error {
 	begin := time.Now()
-	_, err := c.Exec("/bin/sleep", buildlet.ExecOpts{
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	_, err := c.Exec(short, "/bin/sleep", buildlet.ExecOpts{
 		SystemLevel: true,
 		Args:        []string{"60"},
-		Timeout:     300 * time.Millisecond,
 	})
+	// The client says ErrTimeout, or wraps the context's error in words of its own, after
+	// where the deadline met it.
 	if err != buildlet.ErrTimeout {
-		return fmt.Errorf("execErr = %v, want ErrTimeout", err)
+		if err := wantErr(err, context.DeadlineExceeded.Error()); err != nil {
+			return err
+		}
 	}
 	if took := time.Since(begin); took > 10*time.Second {
 		return fmt.Errorf("the time-out took %v", took)
@@ -399,8 +407,16 @@ func checkExecTimeout(c *buildlet.Client) error {
 	return nil
 }
 
+// checkClose ends the machine, after which the client knows that it is gone.
 func checkClose(c *buildlet.Client) error {
-	return c.Close()
+	if err := c.Close(); err != nil {
+		return err
+	}
+	if !c.IsBroken() {
+		return errors.New("the client takes a closed machine for whole")
+	}
+	_, err := c.Status(ctx)
+	return wantErr(err, "")
 }
 
 // run executes a command and gives its output; the error is either error of Exec.
@@ -415,7 +431,7 @@ func run(c *buildlet.Client, cmd string, opts buildlet.ExecOpts) (string, error)
 
 func runTo(c *buildlet.Client, out io.Writer, cmd string, opts buildlet.ExecOpts) (remote, err error) {
 	opts.Output = out
-	return c.Exec(cmd, opts)
+	return c.Exec(ctx, cmd, opts)
 }
 
 func wantOutput(c *buildlet.Client, want, cmd string, args ...string) error {
@@ -427,7 +443,7 @@ func wantOutput(c *buildlet.Client, want, cmd string, args ...string) error {
 }
 
 func wantRemote(c *buildlet.Client, want, cmd string, args ...string) error {
-	remote, err := c.Exec(cmd, buildlet.ExecOpts{SystemLevel: true, Args: args})
+	remote, err := c.Exec(ctx, cmd, buildlet.ExecOpts{SystemLevel: true, Args: args})
 	if err != nil {
 		return fmt.Errorf("infrastructure error: %v", err)
 	}
@@ -453,7 +469,7 @@ func same(got, want string) error {
 
 func list(c *buildlet.Client, dir string, opts buildlet.ListDirOpts) (string, error) {
 	var lines []string
-	err := c.ListDir(dir, opts, func(e buildlet.DirEntry) {
+	err := c.ListDir(ctx, dir, opts, func(e buildlet.DirEntry) {
 		line := e.Name()
 		if e.Digest() != "" {
 			line += "#" + e.Digest()
@@ -465,7 +481,7 @@ func list(c *buildlet.Client, dir string, opts buildlet.ListDirOpts) (string, er
 
 // untar gets a directory and writes it as one line: names, and contents after "=".
 func untar(c *buildlet.Client, dir string) (string, error) {
-	body, err := c.GetTar(context.Background(), dir)
+	body, err := c.GetTar(ctx, dir)
 	if err != nil {
 		return "", err
 	}
