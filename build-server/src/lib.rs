@@ -7,6 +7,8 @@
 pub mod buildlet;
 #[cfg(feature = "coordinator")]
 pub mod coordinator;
+#[cfg(feature = "web")]
+pub mod dashboard;
 #[cfg(feature = "coordinator")]
 pub mod pool;
 #[cfg(feature = "coordinator")]
@@ -20,3 +22,5 @@ pub mod source;
 #[cfg(feature = "coordinator")]
 pub mod store;
 pub mod supervise;
+#[cfg(feature = "web")]
+pub mod web;

@@ -1,0 +1,102 @@
+//! The farm in a browser and for programs: one service of pages and JSON.
+//!
+//! [`service`] puts the API ([`api`]) and the pages ([`crate::dashboard`]) behind one guard:
+//! checks of `Host` and `Origin`, headers that bind browsers, bounds on bodies and time.
+//! Reading needs no credentials; whatever changes or executes needs a token, on loopback too.
+
+mod answer;
+mod api;
+mod auth;
+mod guard;
+mod hosts;
+mod serve;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use build_core::clock::{Clock, SystemClock};
+
+pub use answer::Refusal;
+pub use auth::{Authorizer, Role, TokenFile, User, Visitor};
+pub use hosts::Hosts;
+pub use serve::serve;
+
+use crate::coordinator::Handle;
+use crate::store::Store;
+
+/// What every handler is given. Clones share it.
+#[derive(Clone)]
+pub struct Site {
+    handle: Handle,
+    store: Store,
+    auth: Arc<dyn Authorizer>,
+    clock: Arc<dyn Clock>,
+    hosts: Arc<Hosts>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Site {
+    /// The site of one coordinator and its store; `auth` decides who may change something.
+    pub fn new(handle: Handle, store: Store, auth: impl Authorizer + 'static) -> Self {
+        Self {
+            handle,
+            store,
+            auth: Arc::new(auth),
+            clock: Arc::new(SystemClock),
+            hosts: Arc::default(),
+        }
+    }
+
+    /// Where the time comes from. Default: the machine's clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The names it answers to. Default: this machine's loopback names and addresses.
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = Arc::new(hosts);
+        self
+    }
+
+    /// The coordinator.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// What is remembered.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Who decides what a visitor may do.
+    pub fn auth(&self) -> &dyn Authorizer {
+        &*self.auth
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// The names it answers to.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+}
+
+/// The farm's pages and JSON as one service, behind the guard.
+pub fn service(site: Site) -> Router {
+    let routes = api::router().merge(crate::dashboard::router());
+    guard::guarded(routes, &site).with_state(site)
+}
