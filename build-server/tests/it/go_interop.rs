@@ -20,7 +20,7 @@ use build_server::buildlet::{BuildletServer, Config, Ended, Listener};
 use tokio_util::sync::CancellationToken;
 
 /// How long a program may take to answer for the first time.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(90);
 
 /// How long the Go client may take for all its calls: a few seconds, and one for each try of ssh.
 const DRIVE_LIMIT: Duration = Duration::from_secs(120);

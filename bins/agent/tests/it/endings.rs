@@ -92,7 +92,7 @@ async fn a_signal_ends_everything_in_time() {
     program.signal("TERM");
     assert_eq!(program.ended().code(), Some(0));
     assert!(
-        begin.elapsed() <= Duration::from_secs(6),
+        begin.elapsed() <= Duration::from_secs(15),
         "{:?}",
         begin.elapsed()
     );

@@ -16,7 +16,7 @@ use futures::StreamExt;
 
 const TTL: Duration = Duration::from_secs(60);
 /// Longest wait for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn builder(data: &Path, slots: usize) -> LocalPoolBuilder {
     LocalPool::builder(env!("CARGO_BIN_EXE_buildlet"), slots)

@@ -25,7 +25,7 @@ fn daemons_that_leave_their_session_and_ignore_signals_die_with_their_step() {
          >/dev/null 2>&1 </dev/null &\necho started\n",
     );
     repo.run(&["build"]).exits(0);
-    wait_until("the daemons are gone", Duration::from_secs(10), || {
+    wait_until("the daemons are gone", Duration::from_secs(90), || {
         below(&repo.data()).is_empty()
     });
 }
@@ -161,7 +161,7 @@ fn a_full_data_disk_is_told_and_loses_nothing() {
     let kinds: Vec<_> = events.iter().map(|e| &e["event"]["kind"]).collect();
     assert!(kinds.contains(&&"finished".into()), "{events:#?}");
     repo.run(&["build", "--quiet"]).exits(0);
-    wait_until("no process is left", Duration::from_secs(20), || {
+    wait_until("no process is left", Duration::from_secs(90), || {
         below(&data).is_empty()
     });
     drop(disk);

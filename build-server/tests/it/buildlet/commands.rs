@@ -165,7 +165,7 @@ async fn a_held_output_does_not_hang() {
     );
     let took = begin.elapsed();
     assert!(
-        took >= Duration::from_secs(5) && took < Duration::from_secs(20),
+        took >= Duration::from_secs(5) && took < Duration::from_secs(60),
         "{took:?}"
     );
     peer.end().await;
