@@ -1,9 +1,10 @@
-//! The first programs somebody writes with Farmer: a scheduling rule, tried under the simulation
-//! and then in a farm, and a machine that is driven by hand.
+//! The first programs somebody writes with Farmer: questions to a project's history, a scheduling
+//! rule, tried under the simulation and then in a farm, and a machine that is driven by hand.
 //!
 //! `outside PROGRAM`: a program that can be `PROGRAM buildlet`, such as `farmer`.
 
 mod drive;
+mod history;
 mod hotfix;
 
 use std::path::Path;
@@ -32,9 +33,23 @@ type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 #[tokio::main]
 async fn main() -> Result<()> {
     let program = std::env::args().nth(1).ok_or("give a program that can be a buildlet, such as farmer")?;
+    history().await?;
     simulate()?;
     machine(&program).await?;
     farm(&program).await
+}
+
+/// The corpus of a repository, and of a log that grows.
+async fn history() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let repo = dir.path().join("repo");
+    std::fs::create_dir(&repo)?;
+    commit(&repo)?;
+    git(&repo, &["commit", "-q", "--allow-empty", "-m", "second"])?;
+    let (tip, base) = (git(&repo, &["rev-parse", "HEAD"])?, git(&repo, &["rev-parse", "HEAD~"])?);
+    history::of_a_repository(&repo, tip.trim().parse()?, base.trim().parse()?)?;
+    let log = dir.path().join("log");
+    tokio::time::timeout(Duration::from_secs(60), history::of_a_log(&log)).await?
 }
 
 /// The rule under a seed: a day of a farm in which everything may fail.
@@ -107,12 +122,17 @@ async fn farm(program: &str) -> Result<()> {
 
 fn commit(dir: &Path) -> Result<()> {
     std::fs::write(dir.join("Makefile"), "all:\n\t@echo built\n")?;
-    let identity = ["-c", "user.name=Outside", "-c", "user.email=outside@localhost"];
     for args in [&["init", "-q", "-b", "main"][..], &["add", "-A"], &["commit", "-q", "-m", "first"]] {
-        let done = Command::new("git").current_dir(dir).args(identity).args(args).status()?;
-        if !done.success() {
-            return Err(format!("git {args:?} failed").into());
-        }
+        git(dir, args)?;
     }
     Ok(())
+}
+
+fn git(dir: &Path, args: &[&str]) -> Result<String> {
+    let identity = ["-c", "user.name=Outside", "-c", "user.email=outside@localhost"];
+    let done = Command::new("git").current_dir(dir).args(identity).args(args).output()?;
+    if !done.status.success() {
+        return Err(format!("git {args:?}: {}", String::from_utf8_lossy(&done.stderr)).into());
+    }
+    Ok(String::from_utf8(done.stdout)?)
 }
