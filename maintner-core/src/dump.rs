@@ -9,6 +9,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::source::{MemoryLog, MutationSink as _};
+use crate::{Corpus, Options};
+
 /// Collects lines and brings them into order.
 #[derive(Debug, Default)]
 pub struct Dump {
@@ -337,6 +340,36 @@ pub struct MessageLine {
     pub date: i64,
     pub text_sha256: String,
     pub version: i32,
+}
+
+/// Fuzz entry: whatever the payloads of a log are, loading it at once and record by record
+/// give the same corpus, and both can be asked. Each payload follows its length in two bytes.
+pub fn fuzz_corpus(data: &[u8]) {
+    let payloads = split(data);
+    let options = || Options::default().workers(1).snapshot(false);
+    let read = "a log in memory can be read";
+    let (mut whole, mut grown) = (MemoryLog::new(), MemoryLog::new());
+    whole.append(&payloads).expect(read);
+    let at_once = Corpus::load(whole, options()).expect(read);
+    let in_steps = Corpus::load(grown.clone(), options()).expect(read);
+    for payload in payloads {
+        grown.append(&[payload]).expect(read);
+        in_steps.update().expect(read);
+    }
+    let (one, other) = (at_once.view(), in_steps.view());
+    assert_eq!(one.canonical_dump().lines(), other.canonical_dump().lines());
+    assert_eq!(one.anomalies().total(), other.anomalies().total());
+}
+
+fn split(mut data: &[u8]) -> Vec<&[u8]> {
+    let mut payloads = Vec::new();
+    while let Some((len, rest)) = data.split_first_chunk::<2>() {
+        let len = usize::from(u16::from_be_bytes(*len)).min(rest.len());
+        let (payload, rest) = rest.split_at(len);
+        payloads.push(payload);
+        data = rest;
+    }
+    payloads
 }
 
 #[cfg(test)]

@@ -133,6 +133,15 @@ impl fmt::Display for SegmentName {
     }
 }
 
+/// Fuzz entry: any file name is recognised or not without a panic, and a name that was
+/// recognised is recognised again as the same when it is written.
+pub fn fuzz_segment_name(data: &[u8]) {
+    let Some(name) = SegmentName::parse(&String::from_utf8_lossy(data)) else {
+        return;
+    };
+    assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
+}
+
 /// Where a segment's bytes are.
 #[derive(Debug, Clone)]
 pub enum SegmentData {

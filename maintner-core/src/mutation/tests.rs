@@ -269,6 +269,7 @@ proptest! {
         assert_alike(&bytes);
         fuzz_mutation(&bytes);
         crate::fuzz_commit(&bytes);
+        crate::log::fuzz_segment_name(&bytes);
     }
 
     #[test]
@@ -277,5 +278,24 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
         assert_alike(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_damaged_log_is_loaded_at_once_as_in_steps(flips in proptest::collection::vec((any::<usize>(), 0u8..8), 0..4)) {
+        let mut bytes = Vec::new();
+        for mutation in crate::sample::mutations() {
+            let payload = mutation.encode_to_vec();
+            bytes.extend((payload.len() as u16).to_be_bytes());
+            bytes.extend(payload);
+        }
+        for (at, bit) in flips {
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+        }
+        crate::dump::fuzz_corpus(&bytes);
     }
 }
