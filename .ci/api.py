@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Keeps the signatures in docs/api.md equal to the source.
+"""Keeps the code in docs/api.md and docs/embedding.md equal to the source.
 
 Below each line `<!-- FILE NAME -->` stands a code block with the public trait (or the public
-functions of the type) NAME of FILE. Without arguments: fail when one differs. --write: update.
+functions of the type) NAME of FILE; below `<!-- quote FILE: BEGINNING -->` the item of FILE that
+begins so, whole. Without arguments: fail when one differs. --write: update.
 """
 import re
 import sys
 
-PAGE = "docs/api.md"
+PAGES = ["docs/api.md", "docs/embedding.md"]
 
 
 def bare(source):
@@ -56,20 +57,35 @@ def signatures(path, name):
             inner = without_bodies(block(source, match.start())[match.end() - match.start():-1])
             parts += re.findall(r"^    pub (?:const |async )*fn [^;]*;", inner, re.M | re.S)
         if not parts:
-            sys.exit(f"{PAGE}: no public trait or functions called {name} in {path}")
+            sys.exit(f"no public trait or functions called {name} in {path}")
         text = f"impl {name} {{\n" + "\n".join(parts) + "\n}"
     return re.sub(r"\n\s*\n+", "\n", text)
 
 
-page = open(PAGE).read()
-written = re.sub(
-    r"(<!-- (\S+) (\w+) -->\n```rust\n).*?(```)",
-    lambda m: m[1] + signatures(m[2], m[3]) + "\n" + m[4],
-    page,
-    flags=re.S,
-)
-if "--write" in sys.argv:
-    open(PAGE, "w").write(written)
-elif written != page:
-    sys.exit(f"{PAGE} differs from the source: run .ci/api.py --write and read the difference")
-print(f"{PAGE}: {len(re.findall('<!-- .* -->', page))} signatures agree with the source")
+def quoted(path, beginning):
+    source = open(path).read()
+    start = source.find("\n" + beginning) + 1
+    if not start:
+        sys.exit(f"nothing in {path} begins with {beginning!r}")
+    return block(source, start)
+
+
+for name in PAGES:
+    page = open(name).read()
+    written = re.sub(
+        r"(<!-- (\S+) (\w+) -->\n```rust\n).*?(```)",
+        lambda m: m[1] + signatures(m[2], m[3]) + "\n" + m[4],
+        page,
+        flags=re.S,
+    )
+    written = re.sub(
+        r"(<!-- quote (\S+): (.*?) -->\n```rust\n).*?(```)",
+        lambda m: m[1] + quoted(m[2], m[3]) + "\n" + m[4],
+        written,
+        flags=re.S,
+    )
+    if "--write" in sys.argv:
+        open(name, "w").write(written)
+    elif written != page:
+        sys.exit(f"{name} differs from the source: run .ci/api.py --write and read the difference")
+    print(f"{name}: {len(re.findall('<!-- .* -->', page))} pieces agree with the source")

@@ -67,6 +67,25 @@ pub struct WorkItem {
     pub worktree: bool,
 }
 
+impl WorkItem {
+    /// A commit of a repository, and nothing else known of it.
+    pub fn new(repo: RepoName, origin: impl Into<String>, commit: CommitHash) -> Self {
+        Self {
+            repo,
+            origin: origin.into(),
+            commit,
+            commit_time: Timestamp::default(),
+            subject: String::new(),
+            branch: None,
+            change: None,
+            author: None,
+            class: Class::default(),
+            labels: BTreeSet::new(),
+            worktree: false,
+        }
+    }
+}
+
 /// A builder: a named configuration that turns commits into results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,6 +100,18 @@ pub struct Builder {
     /// Added to the environment of each step.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+}
+
+impl Builder {
+    /// A builder that needs no more than a kind of machine.
+    pub fn new(name: BuilderName, host_type: HostType) -> Self {
+        Self {
+            name,
+            host_type,
+            labels: BTreeSet::new(),
+            env: BTreeMap::new(),
+        }
+    }
 }
 
 /// Finds commits to build.

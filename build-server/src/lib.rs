@@ -2,6 +2,42 @@
 //!
 //! Each server is a feature; nothing here touches the environment, flags or signals of the
 //! process: that is left to the programs.
+//!
+//! A farm that builds every commit of a repository on two buildlets of this machine:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "coordinator", feature = "buildlet"))]
+//! # async fn farm() -> build_core::Result<()> {
+//! use build_core::recipe::Detect;
+//! use build_server::coordinator::Coordinator;
+//! use build_server::pool::LocalPool;
+//! use build_server::source::GitSource;
+//! use build_server::store::Store;
+//!
+//! let coordinator = Coordinator::builder()
+//!     .source(GitSource::watch("/srv/project"))
+//!     .recipe(Detect)
+//!     .pool(LocalPool::new("/usr/bin/farmer", 2))
+//!     .store(Store::memory())
+//!     .build()?;
+//! let handle = coordinator.handle();
+//! let running = tokio_util::sync::CancellationToken::new();
+//! coordinator.run(running).await
+//! # }
+//! ```
+//!
+//! And the same scheduler, engine and recovery for a simulated hour, with everything that can fail:
+//!
+//! ```
+//! # #[cfg(feature = "sim")] {
+//! use build_core::schedule::Fifo;
+//! use build_server::sim::{Faults, HOUR, Sim};
+//!
+//! let report = Sim::seed(7).policy(Fifo).machines(5).faults(Faults::ALL).run_for(HOUR).check()?;
+//! assert!(report.builds() > 0);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #[cfg(feature = "buildlet")]
 pub mod buildlet;
