@@ -64,6 +64,7 @@ pub mod engine;
 pub mod env_list;
 pub mod error;
 pub mod event;
+pub mod flakes;
 pub mod h1;
 pub mod ids;
 pub mod key;
@@ -79,6 +80,7 @@ pub mod retry;
 pub mod schedule;
 pub mod shard;
 pub mod tarutil;
+pub mod test_lines;
 pub mod work;
 
 pub use error::{Error, ErrorKind, Result};
