@@ -82,7 +82,7 @@ impl Handle {
         Ok((handle, news))
     }
 
-    pub(super) fn logs(&self) -> &Logs {
+    pub(crate) fn logs(&self) -> &Logs {
         &self.logs
     }
 

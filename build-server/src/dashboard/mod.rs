@@ -1,10 +1,48 @@
 //! The pages of the farm: readable without scripts, alive with them.
+//!
+//! Each page is rendered here, whole, from what is recorded and what the coordinator says at
+//! present. The one script of the site asks for the same page again when something has happened
+//! and exchanges the parts marked `data-live`; a log that is being written is followed by a
+//! stream of rendered lines ([`log`]).
+
+mod act;
+mod assets;
+mod board;
+mod build;
+mod commit;
+mod error;
+mod estimate;
+mod farm;
+mod history;
+mod log;
+mod machines;
+mod page;
+mod queue;
+mod sign_in;
+mod steps;
+mod time;
+mod words;
 
 use axum::Router;
+use axum::routing::{get, post};
 
 use crate::web::Site;
 
 /// Every page.
 pub(crate) fn router() -> Router<Site> {
     Router::new()
+        .route("/", get(board::page))
+        .route("/builds/{id}", get(build::page))
+        .route("/builds/{id}/lines", get(log::follow::lines))
+        .route("/builds/{id}/raw", get(log::raw::raw))
+        .route("/builds/{id}/rerun", post(act::rerun))
+        .route("/builds/{id}/cancel", post(act::cancel))
+        .route("/commits/{hash}", get(commit::page))
+        .route("/queue", get(queue::page))
+        .route("/machines", get(machines::page))
+        .route("/tests", get(history::page))
+        .route("/sign-in", get(sign_in::page).post(sign_in::sign_in))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/static/{name}", get(assets::asset))
+        .fallback(error::no_such_page)
 }

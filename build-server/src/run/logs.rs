@@ -87,6 +87,20 @@ impl Logs {
         Ok(stream(reader, path.clone()))
     }
 
+    /// The log of an attempt: the one that is being written, or as it lies on the disk.
+    ///
+    /// # Errors
+    /// When there is no such log, or it cannot be read.
+    #[cfg(feature = "web")]
+    pub(crate) fn open(&self, build: &BuildId, exec: &ExecId) -> Result<LiveLog> {
+        if let Some(log) = self.live().get(exec) {
+            return Ok(log.clone());
+        }
+        let path = self.path(build, exec);
+        LiveLog::open(&path)
+            .map_err(|e| Error::from(e).while_doing(format!("read {}", path.display())))
+    }
+
     /// Waits until the log of an attempt is being written, [`LOG_BEGINS`] at most; says whether it is.
     pub(crate) async fn begins(&self, exec: &ExecId) -> bool {
         let waiting = async {

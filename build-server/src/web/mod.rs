@@ -18,6 +18,7 @@ use axum::Router;
 use build_core::clock::{Clock, SystemClock};
 
 pub use answer::Refusal;
+pub(crate) use auth::COOKIE;
 pub use auth::{Authorizer, Role, TokenFile, User, Visitor};
 pub use hosts::Hosts;
 pub use serve::serve;

@@ -1,0 +1,58 @@
+//! Buttons: build again, end a build. Forms, so that they work without scripts.
+
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Redirect;
+use build_core::ErrorKind;
+use build_core::work::{Class, WorkItem};
+
+use super::error::Failure;
+use super::log;
+use crate::web::{Refusal, Site, User};
+
+/// Somebody who may change something; everybody else reads where to sign in.
+pub(super) struct SignedIn(User);
+
+impl FromRequestParts<Site> for SignedIn {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Failure> {
+        match User::from_request_parts(parts, site).await {
+            Ok(user) => Ok(Self(user)),
+            Err(refusal) if refusal.status() == StatusCode::UNAUTHORIZED => {
+                let hint = "sign in at /sign-in with the token of this farm, then press it again";
+                let text = "this button works for people who have signed in";
+                let refusal = Refusal::new(ErrorKind::Denied, text, hint);
+                Err(refusal.with_status(StatusCode::UNAUTHORIZED).into())
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+}
+
+/// Asks for another build of the same commit on the same builder, and shows it.
+pub(super) async fn rerun(
+    State(site): State<Site>,
+    SignedIn(_): SignedIn,
+    Path(id): Path<String>,
+) -> Result<Redirect, Failure> {
+    let row = log::build(&site, &id).await?;
+    let item = WorkItem {
+        class: Class::Interactive,
+        ..row.item
+    };
+    let again = site.handle().submit(item, &row.builder).await?;
+    Ok(Redirect::to(&format!("/builds/{again}")))
+}
+
+/// Asks for the end of a build.
+pub(super) async fn cancel(
+    State(site): State<Site>,
+    SignedIn(user): SignedIn,
+    Path(id): Path<String>,
+) -> Result<Redirect, Failure> {
+    let row = log::build(&site, &id).await?;
+    site.handle().cancel(&row.id, user.name()).await?;
+    Ok(Redirect::to(&format!("/builds/{}", row.id)))
+}

@@ -1,0 +1,270 @@
+//! `/`: the dashboard. Commits down, builders across; what runs, and what waits for what.
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use build_core::ids::{BuilderName, RepoName};
+use serde::Deserialize;
+
+use super::error::{Failure, Guest};
+use super::farm::RunningBuild;
+use super::page::{self, Frame};
+use super::queue::{self, WaitingUnit};
+use super::time::{When, took};
+use super::words::{LEGEND, Mark};
+use crate::store::{BoardCell, BoardFilter, BoardLine, BoardPage, KnownRepo};
+use crate::web::Site;
+
+/// Commits on a page, when there are few builders.
+const COMMITS: usize = 30;
+/// Commits on a page, however many builders there are.
+const FEWEST_COMMITS: usize = 6;
+/// Cells on a page: with their links, this many stay below its 60 KB.
+const CELLS: usize = 720;
+/// Builders from which on a cell is a sign without words.
+const DENSE: usize = 8;
+/// Commits of each repository while none is chosen.
+const COMMITS_OF_EACH: usize = 6;
+/// Repositories shown while none is chosen; the others are links.
+const REPOS: usize = 5;
+/// Builds that run and units that wait, shown above the board.
+const SHOWN_NOW: usize = 8;
+
+#[derive(Deserialize)]
+pub(super) struct Question {
+    repo: Option<String>,
+    branch: Option<String>,
+    before: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "board.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    running: Vec<RunningBuild<'a>>,
+    waiting: Vec<WaitingUnit>,
+    repos: Vec<Link>,
+    tables: Vec<Table>,
+    legend: [Mark; 7],
+}
+
+/// A choice among others.
+struct Link {
+    name: String,
+    url: String,
+    here: bool,
+}
+
+/// The board of one repository.
+struct Table {
+    repo: String,
+    url: String,
+    branches: Vec<Link>,
+    dense: bool,
+    builders: Vec<BuilderName>,
+    rows: Vec<Row>,
+    newest: Option<String>,
+    older: Option<String>,
+}
+
+struct Row {
+    hash: String,
+    short: String,
+    subject: String,
+    author: String,
+    branch: Option<String>,
+    when: When,
+    cells: Vec<Option<Cell>>,
+}
+
+struct Cell {
+    build: String,
+    mark: Mark,
+    took: String,
+}
+
+pub(super) async fn page(
+    State(site): State<Site>,
+    Guest(visitor): Guest,
+    question: Result<Query<Question>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(question) = question?;
+    let known = site.store().records().repos().await?;
+    let frame = Frame::new(&site, visitor, "Dashboard", "/").await?;
+    let chosen = chosen(&question, &known)?;
+    let tables = match chosen {
+        Some(repo) => vec![table(&site, &frame, repo, &question, COMMITS).await?],
+        None => overview(&site, &frame, &known).await?,
+    };
+    let running = frame.farm.running_builds(&site, SHOWN_NOW).await?;
+    let waiting = queue::waiting(&site, &frame, SHOWN_NOW).await?;
+    let link = |known: &KnownRepo| Link {
+        name: known.repo.to_string(),
+        url: address(&known.repo, None, None),
+        here: chosen.is_some_and(|chosen| chosen.repo == known.repo),
+    };
+    let repos = known.iter().map(link).collect();
+    Ok(page::html(&Page {
+        frame: &frame,
+        running,
+        waiting,
+        repos,
+        tables,
+        legend: LEGEND,
+    }))
+}
+
+/// The repository that is asked for, or the only one.
+fn chosen<'a>(
+    question: &Question,
+    known: &'a [KnownRepo],
+) -> Result<Option<&'a KnownRepo>, Failure> {
+    let Some(name) = &question.repo else {
+        return Ok(Some(known).filter(|k| k.len() == 1).and_then(|k| k.first()));
+    };
+    let found = known.iter().find(|known| known.repo.as_str() == name);
+    found.map(Some).ok_or_else(|| {
+        let text = format!("nothing was built of a repository called {name:?}");
+        Failure::not_found(text, "the dashboard lists the repositories")
+    })
+}
+
+async fn overview(site: &Site, frame: &Frame, known: &[KnownRepo]) -> Result<Vec<Table>, Failure> {
+    let mut tables = Vec::new();
+    let all = Question {
+        repo: None,
+        branch: None,
+        before: None,
+    };
+    for repo in known.iter().take(REPOS) {
+        tables.push(table(site, frame, repo, &all, COMMITS_OF_EACH).await?);
+    }
+    Ok(tables)
+}
+
+async fn table(
+    site: &Site,
+    frame: &Frame,
+    known: &KnownRepo,
+    question: &Question,
+    commits: usize,
+) -> Result<Table, Failure> {
+    let before = question.before.as_deref().map(str::parse).transpose()?;
+    let which = BoardFilter {
+        repo: known.repo.clone(),
+        branch: question.branch.clone(),
+    };
+    let builders = site.handle().builders();
+    let limit = commits.min(commits_for(builders.len()));
+    let mut board = site.store().records().board(&which, before, limit).await?;
+    let builders = columns(builders, &board.lines);
+    shorten(&mut board, commits_for(builders.len()));
+    let branch = question.branch.as_deref();
+    let older = board
+        .next
+        .map(|next| address(&known.repo, branch, Some(next.to_string())));
+    let rows = board.lines.iter().map(|line| row(frame, line, &builders));
+    Ok(Table {
+        repo: known.repo.to_string(),
+        url: address(&known.repo, None, None),
+        branches: branches(known, branch),
+        dense: builders.len() > DENSE,
+        rows: rows.collect(),
+        builders,
+        newest: before.map(|_| address(&known.repo, branch, None)),
+        older,
+    })
+}
+
+fn commits_for(builders: usize) -> usize {
+    (CELLS / builders.max(1)).clamp(FEWEST_COMMITS, COMMITS)
+}
+
+/// More builders were found than are configured: fewer commits fit.
+fn shorten(board: &mut BoardPage, commits: usize) {
+    if board.lines.len() > commits {
+        board.lines.truncate(commits);
+        board.next = board.lines.last().map(|line| line.place);
+    }
+}
+
+/// The configured builders in their order, then others that have built one of the commits.
+fn columns(configured: &[BuilderName], lines: &[BoardLine]) -> Vec<BuilderName> {
+    let others: BTreeSet<_> = lines
+        .iter()
+        .flat_map(|line| line.cells.keys())
+        .filter(|name| !configured.contains(name))
+        .collect();
+    configured.iter().chain(others).cloned().collect()
+}
+
+fn branches(known: &KnownRepo, chosen: Option<&str>) -> Vec<Link> {
+    let link = |name: &str, branch: Option<&str>| Link {
+        name: name.to_owned(),
+        url: address(&known.repo, branch, None),
+        here: branch == chosen,
+    };
+    let each = known.branches.iter().map(|b| link(b, Some(b)));
+    std::iter::once(link("all", None)).chain(each).collect()
+}
+
+pub(super) fn address(repo: &RepoName, branch: Option<&str>, before: Option<String>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::from("/?"));
+    query.append_pair("repo", repo.as_str());
+    if let Some(branch) = branch {
+        query.append_pair("branch", branch);
+    }
+    if let Some(before) = before {
+        query.append_pair("before", &before);
+    }
+    query.finish()
+}
+
+fn row(frame: &Frame, line: &BoardLine, builders: &[BuilderName]) -> Row {
+    let commit = &line.commit;
+    let cells = builders.iter().map(|name| line.cells.get(name));
+    Row {
+        hash: commit.hash.to_string(),
+        short: commit.hash.short()[..8].to_owned(),
+        subject: commit.subject.clone(),
+        author: commit.author.as_deref().map(person).unwrap_or_default(),
+        branch: commit.branch.clone(),
+        when: frame.when(commit.time),
+        cells: cells.map(|found| found.map(|c| cell(frame, c))).collect(),
+    }
+}
+
+fn cell(frame: &Frame, cell: &BoardCell) -> Cell {
+    let end = cell.finished.unwrap_or(frame.now);
+    Cell {
+        build: cell.build.to_string(),
+        mark: cell.state.into(),
+        took: cell.started.map(|s| took(end.since(s))).unwrap_or_default(),
+    }
+}
+
+/// The name in `Name <mail>`.
+pub(super) fn person(author: &str) -> String {
+    let name = author.split('<').next().unwrap_or_default().trim();
+    if name.is_empty() { author } else { name }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_fewer_commits_the_more_builders_there_are() {
+        let commits = [0, 1, 24, 48, 100, 10_000].map(commits_for);
+        assert_eq!(commits, [30, 30, 30, 15, 7, 6]);
+    }
+
+    #[test]
+    fn people_are_called_by_name() {
+        assert_eq!(person("Ada L <ada@example.org>"), "Ada L");
+        assert_eq!(person("<ada@example.org>"), "<ada@example.org>");
+    }
+}

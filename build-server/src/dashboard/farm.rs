@@ -1,0 +1,112 @@
+//! What the farm does at present, as every page tells.
+
+use build_core::clock::Timestamp;
+use build_core::ids::LeaseId;
+use build_core::pool::MachineStatus;
+
+use super::error::Failure;
+use super::estimate::{Estimate, Estimates};
+use super::time::took;
+use crate::record::{BuildRow, BuildState, Run};
+use crate::web::Site;
+
+/// The farm at present.
+pub(super) struct Farm {
+    /// Builds that have no result yet, oldest first.
+    pub(super) open: Vec<BuildRow>,
+    pub(super) machines: Vec<MachineStatus>,
+    /// Why nothing new begins, if so.
+    pub(super) trouble: Option<String>,
+}
+
+/// A unit that runs.
+pub(super) struct RunningUnit {
+    pub(super) name: String,
+    /// How long it has run, of how long such units took.
+    pub(super) progress: String,
+    /// For a bar; `None` when nothing is known of past runs.
+    pub(super) percent: Option<u64>,
+}
+
+/// A build that runs.
+pub(super) struct RunningBuild<'a> {
+    pub(super) row: &'a BuildRow,
+    pub(super) units: Vec<RunningUnit>,
+}
+
+impl Farm {
+    /// Asks the records and, when it runs, the coordinator.
+    pub(super) async fn look(site: &Site) -> Result<Self, Failure> {
+        let mut open = site.store().records().open().await?;
+        open.retain(|row| !row.state.is_final());
+        let status = site.handle().status().await;
+        let (machines, trouble) = match status {
+            Ok(status) => (status.machines, status.stalled),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        Ok(Self {
+            open,
+            machines,
+            trouble,
+        })
+    }
+
+    fn count(&self, state: BuildState) -> usize {
+        self.open.iter().filter(|row| row.state == state).count()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.count(BuildState::Running)
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.count(BuildState::Queued)
+    }
+
+    pub(super) fn busy(&self) -> usize {
+        self.machines.iter().filter(|m| m.lease.is_some()).count()
+    }
+
+    /// The build that holds a machine.
+    pub(super) fn holder(&self, lease: &LeaseId) -> Option<&BuildRow> {
+        self.open.iter().find(|row| row.held.contains(lease))
+    }
+
+    /// The oldest `limit` builds that run, with how far they are.
+    pub(super) async fn running_builds(
+        &self,
+        site: &Site,
+        limit: usize,
+    ) -> Result<Vec<RunningBuild<'_>>, Failure> {
+        let now = site.clock().now();
+        let mut estimates = Estimates::new(site.store().records().clone());
+        let mut builds = Vec::new();
+        let running = |row: &&BuildRow| row.state == BuildState::Running;
+        for row in self.open.iter().filter(running).take(limit) {
+            let mut units = Vec::new();
+            for run in row.runs.iter().filter(|run| run.end.is_none()) {
+                let usual = estimates.of(row, &run.unit).await?;
+                units.push(running_unit(run, usual, now));
+            }
+            builds.push(RunningBuild { row, units });
+        }
+        Ok(builds)
+    }
+}
+
+fn running_unit(run: &Run, usual: Option<Estimate>, now: Timestamp) -> RunningUnit {
+    let elapsed = now.since(run.started);
+    let name = run.unit.to_string();
+    match usual {
+        None => RunningUnit {
+            name,
+            progress: format!("for {}", took(elapsed)),
+            percent: None,
+        },
+        Some(usual) => RunningUnit {
+            name,
+            progress: format!("{} of {usual}", took(elapsed)),
+            percent: Some(usual.percent(elapsed)),
+        },
+    }
+}

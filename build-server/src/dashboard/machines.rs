@@ -1,0 +1,67 @@
+//! `/machines`: what each machine does.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use build_core::pool::MachineStatus;
+
+use super::error::{Failure, Guest};
+use super::page::{self, Frame};
+use super::time::took;
+use super::words::{LOST, Mark, NOT_RUN, RUNNING};
+use crate::web::Site;
+
+struct Machine {
+    name: String,
+    kind: String,
+    labels: String,
+    mark: Mark,
+    state: String,
+    build: Option<(String, String)>,
+}
+
+#[derive(Template)]
+#[template(path = "machines.html")]
+struct Page<'a> {
+    frame: &'a Frame,
+    machines: Vec<Machine>,
+}
+
+pub(super) async fn page(
+    State(site): State<Site>,
+    Guest(visitor): Guest,
+) -> Result<Response, Failure> {
+    let frame = Frame::new(&site, visitor, "Machines", "/machines").await?;
+    let machines = frame.farm.machines.iter().map(|m| machine(&frame, m));
+    let machines = machines.collect();
+    Ok(page::html(&Page {
+        frame: &frame,
+        machines,
+    }))
+}
+
+fn machine(frame: &Frame, status: &MachineStatus) -> Machine {
+    let holder = status.lease.as_ref().and_then(|lease| {
+        let row = frame.farm.holder(lease)?;
+        let mut runs = row.runs.iter().rev();
+        Some((row, runs.find(|r| r.lease == *lease && r.end.is_none())))
+    });
+    let (mark, state) = match (&status.trouble, &status.lease, holder) {
+        (Some(trouble), _, _) => (LOST, trouble.clone()),
+        (None, Some(_), Some((_, Some(run)))) => {
+            let spent = took(frame.now.since(run.started));
+            (RUNNING, format!("{} for {spent}", run.unit))
+        }
+        (None, Some(_), _) => (RUNNING, "held: starting, fetching or copying files".into()),
+        (None, None, _) => (NOT_RUN, "free".into()),
+    };
+    let labels: Vec<_> = status.labels.iter().map(String::as_str).collect();
+    Machine {
+        name: status.machine.to_string(),
+        kind: status.host_type.to_string(),
+        labels: labels.join(", "),
+        mark,
+        state,
+        build: holder.map(|(row, _)| (row.id.to_string(), row.item.subject.clone())),
+    }
+}

@@ -1,0 +1,110 @@
+//! One language for how things went: a colour, a sign and a word, each enough alone.
+
+use build_core::buildlet::ExecOutcome;
+use build_core::event::{Outcome, UnitEnd};
+
+use super::time::took;
+use crate::record::{BuildRow, BuildState, Run};
+
+/// How something went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Of the style sheet.
+    pub(super) class: &'static str,
+    /// A shape.
+    pub(super) sign: &'static str,
+    /// For people.
+    pub(super) word: &'static str,
+}
+
+const fn mark(class: &'static str, sign: &'static str, word: &'static str) -> Mark {
+    Mark { class, sign, word }
+}
+
+pub(super) const WAITING: Mark = mark("w", "○", "waiting");
+pub(super) const RUNNING: Mark = mark("r", "◐", "running");
+pub(super) const PASSED: Mark = mark("p", "✓", "passed");
+pub(super) const FAILED: Mark = mark("f", "✗", "failed");
+pub(super) const MISCONFIGURED: Mark = mark("c", "?", "misconfigured");
+pub(super) const LOST: Mark = mark("i", "!", "machine lost");
+pub(super) const CANCELED: Mark = mark("x", "–", "canceled");
+pub(super) const NOT_RUN: Mark = mark("x", "·", "not run");
+
+/// Every mark with what it means, for the legend.
+pub(super) const LEGEND: [Mark; 7] = [
+    PASSED,
+    FAILED,
+    RUNNING,
+    WAITING,
+    LOST,
+    MISCONFIGURED,
+    CANCELED,
+];
+
+impl From<BuildState> for Mark {
+    fn from(state: BuildState) -> Self {
+        match state {
+            BuildState::Queued => WAITING,
+            BuildState::Running => RUNNING,
+            BuildState::Passed => PASSED,
+            BuildState::Failed => FAILED,
+            BuildState::Misconfigured => MISCONFIGURED,
+            BuildState::Infrastructure => LOST,
+            BuildState::Canceled => CANCELED,
+        }
+    }
+}
+
+impl From<&Run> for Mark {
+    fn from(run: &Run) -> Self {
+        match &run.end {
+            None => RUNNING,
+            Some(UnitEnd::Exited(ExecOutcome::Ok)) => PASSED,
+            Some(UnitEnd::Exited(ExecOutcome::Lost) | UnitEnd::Lost(_) | UnitEnd::Interrupted) => {
+                LOST
+            }
+            Some(UnitEnd::Canceled | UnitEnd::Exited(ExecOutcome::Killed)) => CANCELED,
+            Some(UnitEnd::MissingTool(_)) => MISCONFIGURED,
+            Some(_) => FAILED,
+        }
+    }
+}
+
+/// How a unit ended, as one clause.
+pub(super) fn end(end: &UnitEnd) -> String {
+    match end {
+        UnitEnd::Exited(ExecOutcome::Ok) => "passed".into(),
+        UnitEnd::Exited(ExecOutcome::Exit(status)) => format!("exit status {status}"),
+        UnitEnd::Exited(outcome) => outcome.to_string(),
+        UnitEnd::TimedOut(limit) => format!("ran longer than {}", took(*limit)),
+        UnitEnd::Silent(limit) => format!("printed nothing for {}", took(*limit)),
+        UnitEnd::DiskQuota => "the disk was nearly full".into(),
+        UnitEnd::MissingTool(tool) => format!("{tool}: not found on PATH"),
+        UnitEnd::Lost(text) => format!("the machine was lost: {text}"),
+        UnitEnd::Interrupted => "interrupted when the farm was stopped, will run again".into(),
+        UnitEnd::Canceled => "canceled".into(),
+        _ => "ended in a way this version does not know".into(),
+    }
+}
+
+/// How a build that has ended did, as one sentence.
+pub(super) fn outcome(row: &BuildRow, outcome: &Outcome) -> String {
+    let spent = match (row.started, row.finished) {
+        (Some(started), Some(finished)) => took(finished.since(started)),
+        _ => String::new(),
+    };
+    let after = |word: &str| match spent.is_empty() {
+        true => String::new(),
+        false => format!(" {word} {spent}"),
+    };
+    match outcome {
+        Outcome::Passed => format!("Passed{} on {}.", after("in"), row.builder),
+        Outcome::Failed { step, text } => {
+            format!("Failed{}: step {step}: {text}.", after("after"))
+        }
+        Outcome::Misconfigured { text, .. } => format!("Could not be run as configured: {text}."),
+        Outcome::Infrastructure { text } => format!("The machines failed, not the code: {text}."),
+        Outcome::Canceled { by } => format!("Canceled by {by}{}.", after("after")),
+        _ => "Ended in a way this version does not know.".into(),
+    }
+}
