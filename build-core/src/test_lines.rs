@@ -186,7 +186,7 @@ fn libtest(line: &str) -> Option<(&str, Ended)> {
     Some((name, ended))
 }
 
-/// `ok  	PACKAGE	0.1s`, `FAIL	PACKAGE	0.1s`: tabs, so that prose is not taken for it.
+/// `ok PACKAGE 0.1s`, `FAIL PACKAGE 0.1s`, with tabs between, so that prose is not taken for it.
 fn go_package(line: &str) -> Option<(&str, Ended)> {
     let (word, rest) = line.split_once('\t')?;
     let name = rest.split(['\t', ' ']).next()?;
