@@ -132,6 +132,18 @@ pub trait WorkSource: Send + Sync {
     /// When the source cannot be read; the caller tries again after a pause.
     async fn wanted(&self) -> Result<Vec<WorkItem>>;
 
+    /// At most `limit` commits before `tip` on its branch, newest first: those that came with it
+    /// and were never seen are built when machines are idle. The default knows none.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When the source cannot be read; the caller tries again after a pause.
+    async fn earlier(&self, tip: &WorkItem, limit: usize) -> Result<Vec<WorkItem>> {
+        let _none = (tip, limit);
+        Ok(Vec::new())
+    }
+
     /// Returns when [`WorkSource::wanted`] may have a new answer. The default never does:
     /// callers also ask at intervals.
     ///

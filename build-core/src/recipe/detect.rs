@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::farmer_toml::{self, FILE_NAME, FarmerToml, SAMPLE_HINT};
 use super::{Recipe, Tree};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::StepName;
+use crate::ids::{BuilderName, StepName};
 use crate::plan::{Plan, Step};
 use crate::work::{Builder, WorkItem};
 
@@ -47,6 +47,19 @@ impl Recipe for Detect {
             }
             None => Ok(Detected::from_tree(tree).await?.into_plan()),
         }
+    }
+
+    /// Those that the commit's file names; without a file the local one.
+    async fn builders(
+        &self,
+        _item: &WorkItem,
+        tree: &dyn Tree,
+        all: &[BuilderName],
+    ) -> Result<Vec<BuilderName>> {
+        let file = Self::configuration(tree).await?.unwrap_or_default();
+        let named: Vec<_> = file.builders().into_iter().map(|b| b.name).collect();
+        let known = all.iter().filter(|name| named.contains(name));
+        Ok(known.cloned().collect())
     }
 }
 

@@ -22,6 +22,7 @@ pub use quantity::{parse_duration, parse_size, show_duration, show_size};
 use async_trait::async_trait;
 
 use crate::error::Result;
+use crate::ids::BuilderName;
 use crate::plan::Plan;
 use crate::work::{Builder, WorkItem};
 
@@ -52,6 +53,22 @@ pub trait Recipe: Send + Sync {
     /// [`crate::ErrorKind::Invalid`] with a hint when the configuration is wrong or nothing to run
     /// is found: the build ends as misconfigured. Other kinds are tried again.
     async fn plan(&self, item: &WorkItem, builder: &Builder, tree: &dyn Tree) -> Result<Plan>;
+
+    /// Those of `all`, the builders of the farm, that build `item`. The default: all of them.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Recipe::plan`].
+    async fn builders(
+        &self,
+        item: &WorkItem,
+        tree: &dyn Tree,
+        all: &[BuilderName],
+    ) -> Result<Vec<BuilderName>> {
+        let _any = (item, tree);
+        Ok(all.to_vec())
+    }
 }
 
 /// The files of a commit held in memory, for tests and tools.

@@ -12,6 +12,7 @@ use build_core::work::{Builder, WorkSource};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
+use super::find::Chooser;
 use super::handle::{Handle, REQUESTS};
 use super::{AnyPolicy, Coordinator, Parts};
 use crate::source::{Checkouts, GitCheckouts};
@@ -106,7 +107,15 @@ impl CoordinatorBuilder {
         };
         let (sender, requests) = mpsc::channel(REQUESTS);
         let names = builders.iter().map(|builder| builder.name.clone());
-        let (handle, head) = Handle::new(sender, &store, names.collect())?;
+        let (handle, head) = Handle::new(
+            sender,
+            &store,
+            names.collect(),
+            Chooser {
+                recipe: recipe.clone(),
+                checkouts: checkouts.clone(),
+            },
+        )?;
         Ok(Coordinator {
             handle,
             requests,

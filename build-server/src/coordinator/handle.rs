@@ -13,6 +13,7 @@ use build_core::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::find::Chooser;
 use super::status::{FarmStatus, Waiting};
 use crate::record::Run;
 use crate::run::Logs;
@@ -33,6 +34,9 @@ pub struct Handle {
     events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
     builders: Arc<[BuilderName]>,
+    chooser: Arc<Chooser>,
+    /// Counts how often sources were asked to look.
+    looks: watch::Sender<u64>,
     logs: Logs,
     head: watch::Receiver<Seq>,
 }
@@ -69,6 +73,7 @@ impl Handle {
         requests: mpsc::Sender<Request>,
         store: &Store,
         builders: Vec<BuilderName>,
+        chooser: Chooser,
     ) -> Result<(Self, watch::Sender<Seq>)> {
         let (news, head) = watch::channel(Seq(0));
         let handle = Self {
@@ -76,6 +81,8 @@ impl Handle {
             events: store.events().clone(),
             records: store.records().clone(),
             builders: builders.into(),
+            chooser: Arc::new(chooser),
+            looks: watch::channel(0).0,
             logs: Logs::new(store.dir()?.join("logs")),
             head,
         };
@@ -89,6 +96,23 @@ impl Handle {
     /// The names of the builders.
     pub fn builders(&self) -> &[BuilderName] {
         &self.builders
+    }
+
+    /// The builders that a commit is built on when nobody names one.
+    ///
+    /// # Errors
+    /// When the commit cannot be read.
+    pub async fn builders_of(&self, item: &WorkItem) -> Result<Vec<BuilderName>> {
+        self.chooser.builders_of(item, &self.builders).await
+    }
+
+    /// Has every source look for new commits now.
+    pub fn look_for_work(&self) {
+        self.looks.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
     }
 
     /// Asks for a build of a commit on a builder. It is recorded when this returns.

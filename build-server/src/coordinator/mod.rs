@@ -103,8 +103,7 @@ impl Coordinator {
         let _tasks_end = tasks.token().clone().drop_guard();
         let find = tasks.group("find");
         for source in self.parts.sources {
-            let names = self.handle.builders().to_vec();
-            let finding = find::find(source, self.handle.clone(), names);
+            let finding = find::find(source, self.handle.clone(), self.handle.looks());
             let token = find.token().clone();
             find.spawn("source", async move {
                 token.run_until_cancelled(finding).await;

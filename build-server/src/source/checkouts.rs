@@ -18,7 +18,8 @@ use super::checkout::{Checkout, set_times};
 use super::git::without_passwords;
 use super::origin::{Origin, Repos};
 use super::pack::stream_of;
-use super::repo::Repo;
+use super::refs::RefsState;
+use super::repo::{CommitInfo, Repo};
 use super::tree::{CommitTree, WorkTree};
 use super::worktree::overlay;
 
@@ -97,6 +98,33 @@ impl GitCheckouts {
         }
         items.sort_by_key(|item| std::cmp::Reverse(item.commit_time));
         Ok(items)
+    }
+
+    /// The commits before `tip` on its branch, newest first, as work for idle machines.
+    pub(super) async fn earlier(&self, tip: &WorkItem, limit: usize) -> Result<Vec<WorkItem>> {
+        let repo = self.repos.open(&Origin::parse(&tip.origin)?).await?;
+        let infos = repo.before(&tip.commit, limit).await?;
+        let item = |info: CommitInfo| WorkItem {
+            commit: info.hash,
+            commit_time: info.time,
+            subject: info.subject,
+            author: Some(info.author),
+            class: Class::Backfill,
+            ..tip.clone()
+        };
+        Ok(infos.into_iter().map(item).collect())
+    }
+
+    /// What changes when a branch of the repository at a path moves; `None` for a URL.
+    pub(super) async fn state_of_refs(&self, origin: &str) -> Result<Option<RefsState>> {
+        match Origin::parse(origin)? {
+            Origin::Remote(_) => Ok(None),
+            local => {
+                let repo = self.repos.open(&local).await?;
+                let head = repo.head_file().await?;
+                Ok(Some(RefsState::of(repo.git_dir, head)))
+            }
+        }
     }
 
     async fn item(

@@ -247,7 +247,7 @@ async fn read_up_to(
 }
 
 /// Replaces `user:password@` in every URL of a text.
-pub(super) fn without_passwords(text: &str) -> String {
+pub(crate) fn without_passwords(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

@@ -6,6 +6,7 @@ mod git;
 mod history;
 mod origin;
 mod pack;
+mod refs;
 mod repo;
 mod submodules;
 mod tree;
@@ -20,6 +21,8 @@ use build_core::recipe::Tree;
 use build_core::work::WorkItem;
 
 pub use checkouts::GitCheckouts;
+#[cfg(feature = "web")]
+pub(crate) use git::without_passwords;
 pub use tree::WorkTree;
 pub use watch::GitSource;
 

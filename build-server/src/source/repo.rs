@@ -28,6 +28,23 @@ pub(super) struct CommitInfo {
     pub(super) subject: String,
 }
 
+impl CommitInfo {
+    /// Reads hash, time, author and subject, a line each.
+    fn parse(record: &str) -> Result<Self> {
+        let mut lines = record.lines();
+        let hash = CommitHash::new(lines.next().unwrap_or_default())?;
+        let seconds = lines.next().and_then(|line| line.parse().ok());
+        let seconds = seconds
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("commit {hash} has no time")))?;
+        Ok(Self {
+            hash,
+            time: Timestamp::from_seconds(seconds),
+            author: lines.next().unwrap_or_default().to_owned(),
+            subject: lines.next().unwrap_or_default().to_owned(),
+        })
+    }
+}
+
 impl Repo {
     /// The repository around `path`.
     pub(super) async fn open(git: &Git, path: &Path) -> Result<Self> {
@@ -148,22 +165,40 @@ impl Repo {
 
     /// What the log says of a commit.
     pub(super) async fn info(&self, commit: &CommitHash) -> Result<CommitInfo> {
-        let format = "--format=%ct%n%ae%n%s";
-        let shown = self
-            .run(&["log", "-1", "--no-show-signature", format, commit.as_str()])
-            .await?;
+        let mut infos = self.infos(&["-1", commit.as_str()]).await?;
+        infos
+            .pop()
+            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("git shows no commit {commit}")))
+    }
+
+    /// What it says of those before a commit on its branch, newest first.
+    pub(super) async fn before(
+        &self,
+        commit: &CommitHash,
+        limit: usize,
+    ) -> Result<Vec<CommitInfo>> {
+        let count = format!("-{limit}");
+        let args = ["--first-parent", "--skip=1", &count, commit.as_str()];
+        self.infos(&args).await
+    }
+
+    async fn infos(&self, which: &[&str]) -> Result<Vec<CommitInfo>> {
+        let format = [
+            "log",
+            "--no-show-signature",
+            "-z",
+            "--format=%H%n%ct%n%ae%n%s",
+        ];
+        let shown = self.run(&[&format, which].concat()).await?;
         let shown = String::from_utf8_lossy(&shown);
-        let mut lines = shown.lines();
-        let seconds = lines.next().and_then(|line| line.parse().ok());
-        let seconds = seconds.ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("commit {commit} has no time"))
-        })?;
-        Ok(CommitInfo {
-            hash: commit.clone(),
-            time: Timestamp::from_seconds(seconds),
-            author: lines.next().unwrap_or_default().to_owned(),
-            subject: lines.next().unwrap_or_default().to_owned(),
-        })
+        let records = shown.split('\0').filter(|r| !r.is_empty());
+        records.map(CommitInfo::parse).collect()
+    }
+
+    /// The file that names the branch that is checked out.
+    pub(super) async fn head_file(&self) -> Result<PathBuf> {
+        let args = ["rev-parse", "--path-format=absolute", "--git-path", "HEAD"];
+        Ok(PathBuf::from(text(&self.run(&args).await?)))
     }
 
     /// Whether `base` is `commit` or before it.

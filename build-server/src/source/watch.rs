@@ -1,6 +1,6 @@
 //! The newest commits of a repository, as work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,10 +10,11 @@ use tempfile::TempDir;
 
 use super::checkouts::GitCheckouts;
 use super::git::without_passwords;
-use super::origin::Origin;
+use super::refs::RefsState;
 
-/// Between two looks at a repository of this machine: below what a person notices.
-const LOCAL_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two looks at the files of a repository of this machine: below what a person notices,
+/// and a few calls of the system each.
+const LOCAL_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two looks at a remote repository: what its owner does not mind.
 const REMOTE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -22,6 +23,8 @@ pub struct GitSource {
     checkouts: GitCheckouts,
     origin: String,
     branches: Vec<String>,
+    /// What the refs were when they were read last.
+    refs: Mutex<Option<RefsState>>,
     /// Where remote repositories are copied to when nothing else was said; goes with the source.
     _copies: Option<Arc<TempDir>>,
 }
@@ -38,6 +41,7 @@ impl GitSource {
             checkouts: GitCheckouts::new(dir),
             origin: origin.into(),
             branches: Vec::new(),
+            refs: Mutex::default(),
             _copies: copies,
         }
     }
@@ -50,6 +54,11 @@ impl GitSource {
             _copies: None,
             ..self
         }
+    }
+
+    fn refs(&self) -> MutexGuard<'_, Option<RefsState>> {
+        // Nothing panics while it holds this lock.
+        self.refs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Watches the branches that a glob matches, besides the default one.
@@ -67,14 +76,26 @@ impl WorkSource for GitSource {
     }
 
     async fn wanted(&self) -> Result<Vec<WorkItem>> {
+        // Looked at before the branches are read: what moves meanwhile is seen as a change.
+        let refs = self.checkouts.state_of_refs(&self.origin).await?;
+        *self.refs() = refs;
         self.checkouts.tips(&self.origin, &self.branches).await
     }
 
+    async fn earlier(&self, tip: &WorkItem, limit: usize) -> Result<Vec<WorkItem>> {
+        self.checkouts.earlier(tip, limit).await
+    }
+
     async fn changed(&self) {
-        let interval = match Origin::parse(&self.origin) {
-            Ok(Origin::Remote(_)) => REMOTE_INTERVAL,
-            _ => LOCAL_INTERVAL,
+        let Some(read) = self.refs().clone() else {
+            tokio::time::sleep(REMOTE_INTERVAL).await;
+            return;
         };
-        tokio::time::sleep(interval).await;
+        loop {
+            tokio::time::sleep(LOCAL_INTERVAL).await;
+            if read.has_changed() {
+                return;
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -93,7 +94,7 @@ fn changes_nothing(method: &Method) -> bool {
 fn check_host<'r>(site: &Site, uri: &'r Uri, headers: &'r HeaderMap) -> Result<&'r str, Refusal> {
     let named = headers.get(header::HOST).and_then(|h| h.to_str().ok());
     // HTTP/2 has the name in the target.
-    let host = uri.authority().map(|a| a.as_str()).or(named);
+    let host = uri.authority().map(Authority::as_str).or(named);
     match host {
         Some(host) if site.hosts().accept(host) => Ok(host),
         _ => Err(Refusal::new(

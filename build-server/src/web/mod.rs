@@ -18,12 +18,14 @@ use axum::Router;
 use build_core::clock::{Clock, SystemClock};
 
 pub use answer::Refusal;
+pub use api::{NewBuild, OPENAPI};
 pub(crate) use auth::COOKIE;
 pub use auth::{Authorizer, Role, TokenFile, User, Visitor};
 pub use hosts::Hosts;
 pub use serve::serve;
 
 use crate::coordinator::Handle;
+use crate::source::GitCheckouts;
 use crate::store::Store;
 
 /// What every handler is given. Clones share it.
@@ -34,6 +36,7 @@ pub struct Site {
     auth: Arc<dyn Authorizer>,
     clock: Arc<dyn Clock>,
     hosts: Arc<Hosts>,
+    checkouts: Option<GitCheckouts>,
 }
 
 impl fmt::Debug for Site {
@@ -53,6 +56,7 @@ impl Site {
             auth: Arc::new(auth),
             clock: Arc::new(SystemClock),
             hosts: Arc::default(),
+            checkouts: None,
         }
     }
 
@@ -68,6 +72,18 @@ impl Site {
     pub fn with_hosts(mut self, hosts: Hosts) -> Self {
         self.hosts = Arc::new(hosts);
         self
+    }
+
+    /// Through which commits are found that callers name. Default: none can be named.
+    #[must_use]
+    pub fn with_checkouts(mut self, checkouts: GitCheckouts) -> Self {
+        self.checkouts = Some(checkouts);
+        self
+    }
+
+    /// Through which commits are found that callers name.
+    pub(crate) fn checkouts(&self) -> Option<&GitCheckouts> {
+        self.checkouts.as_ref()
     }
 
     /// The coordinator.

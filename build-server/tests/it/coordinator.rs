@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
 use build_core::ids::BuildId;
 use build_core::plan::Part;
+use build_core::work::Class;
 use build_core::{Error, ErrorKind, Result};
 use build_server::record::BuildState;
 use build_server::source::GitSource;
@@ -296,6 +297,45 @@ async fn new_commits_of_a_watched_repository_are_built() {
         .unwrap();
     assert_eq!(page.builds.len(), 2, "each commit once");
     assert_eq!(page.builds[0].item.commit.as_str(), second);
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn of_several_commits_in_one_push_the_newest_is_built_first_and_the_others_when_idle() {
+    let repository = Repository::with_file("a", "");
+    repository.commit("older than the farm");
+    let pool = FakePool::new(1);
+    let store = Store::memory();
+    let start = || {
+        let source = GitSource::watch(repository.origin());
+        let steps = Steps(vec![step("ok", "true")]);
+        Farm::start_with(&pool, store.clone(), steps, |b| b.source(source))
+    };
+    let farm = start();
+    farm.until_finished(1).await;
+    repository.git(&["checkout", "--quiet", "-b", "side"]);
+    let pushed = ["one", "two", "three"].map(|subject| repository.commit(subject));
+    repository.git(&["checkout", "--quiet", "main"]);
+    repository.git(&["merge", "--quiet", "--ff-only", "side"]);
+    farm.until_finished(4).await;
+    farm.stop().await;
+
+    // Another start finds nothing that was not seen.
+    let farm = start();
+    let fourth = repository.commit("four");
+    farm.until_finished(5).await;
+    let all = BuildFilter::default();
+    let page = farm.handle.records().builds(&all, None, 9).await.unwrap();
+    let mut begun: Vec<_> = page.builds.iter().map(|b| (b.started, &b.item)).collect();
+    begun.sort_by_key(|(started, _)| *started);
+    let commits: Vec<_> = begun.iter().map(|(_, i)| i.commit.as_str()).collect();
+    assert_eq!(commits.len(), 5, "first run: the newest commit alone");
+    assert_eq!(commits[1], pushed[2], "the newest first");
+    assert!(commits[2..4].contains(&pushed[0].as_str()));
+    assert!(commits[2..4].contains(&pushed[1].as_str()));
+    assert_eq!(commits[4], fourth);
+    let classes: Vec<_> = begun.iter().map(|(_, i)| i.class).collect();
+    assert_eq!(classes[1..3], [Class::DefaultTip, Class::Backfill]);
     farm.stop().await;
 }
 

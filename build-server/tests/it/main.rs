@@ -26,3 +26,5 @@ mod seeds;
 mod source;
 #[cfg(feature = "sqlite")]
 mod store;
+#[cfg(feature = "web")]
+mod web;

@@ -1,0 +1,189 @@
+//! Builds: listed, shown, asked for, run again, ended.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use build_core::ErrorKind;
+use build_core::event::Seq;
+use build_core::ids::{BuildId, BuilderName, RepoName};
+use build_core::work::{Class, WorkItem};
+use serde::{Deserialize, Serialize};
+
+use super::input::{Body, Id, Params};
+use super::public;
+use crate::record::{BuildRow, BuildState};
+use crate::store::BuildFilter;
+use crate::web::{Refusal, Site, User};
+
+/// Builds in one answer, when nothing is said and at most.
+const PAGE: usize = 50;
+const MAX_PAGE: usize = 1000;
+
+/// Which builds to list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Which {
+    repo: Option<RepoName>,
+    branch: Option<String>,
+    builder: Option<BuilderName>,
+    commit: Option<String>,
+    state: Option<BuildState>,
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// A part of the list of builds, newest first.
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    builds: Vec<BuildRow>,
+    next: Option<Seq>,
+}
+
+pub(super) async fn list(
+    State(site): State<Site>,
+    Params(which): Params<Which>,
+) -> Result<Json<Page>, Refusal> {
+    let filter = BuildFilter {
+        repo: which.repo,
+        branch: which.branch,
+        builder: which.builder,
+        commit: which.commit,
+        state: which.state,
+    };
+    let limit = which.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let before = which.before.map(Seq);
+    let page = site
+        .handle()
+        .records()
+        .builds(&filter, before, limit)
+        .await?;
+    Ok(Json(Page {
+        builds: page.builds.into_iter().map(public::row).collect(),
+        next: page.next,
+    }))
+}
+
+pub(super) async fn one(State(site): State<Site>, Id(id): Id) -> Result<Json<BuildRow>, Refusal> {
+    Ok(Json(public::row(public::find(&site, &id).await?)))
+}
+
+/// A wish for builds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewBuild {
+    /// A path on the machine of the farm, or a URL.
+    pub repo: String,
+    /// The commit: a branch, a tag, a hash; the newest when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rev: Option<String>,
+    /// On which builders; all that the commit names when empty.
+    pub builders: Vec<BuilderName>,
+    /// The uncommitted files too.
+    pub worktree: bool,
+}
+
+/// The builds that were asked for.
+#[derive(Debug, Serialize)]
+struct Created {
+    builds: Vec<BuildRow>,
+}
+
+pub(super) async fn create(
+    State(site): State<Site>,
+    _: User,
+    Body(wish): Body<NewBuild>,
+) -> Result<Response, Refusal> {
+    let Some(checkouts) = site.checkouts() else {
+        return Err(Refusal::new(
+            ErrorKind::Unsupported,
+            "this farm takes no commits by name",
+            "ask for a build again with POST /api/v1/builds/ID/rerun",
+        ));
+    };
+    if wish.repo.is_empty() {
+        return Err(Refusal::new(
+            ErrorKind::Invalid,
+            "no repository was named",
+            "give the path or the URL of one as `repo`",
+        ));
+    }
+    let mut item = checkouts.resolve(&wish.repo, wish.rev.as_deref()).await?;
+    item.class = Class::Interactive;
+    item.worktree = wish.worktree;
+    let builders = match wish.builders.is_empty() {
+        true => site.handle().builders_of(&item).await?,
+        false => wish.builders,
+    };
+    let mut builds = Vec::new();
+    for builder in builders {
+        builds.push(ask(&site, &item, &builder).await?);
+    }
+    Ok((StatusCode::CREATED, Json(Created { builds })).into_response())
+}
+
+/// Asks for a build, or finds the one of this commit that has not ended.
+async fn ask(site: &Site, item: &WorkItem, builder: &BuilderName) -> Result<BuildRow, Refusal> {
+    // What lies in the work tree may have changed since: it is built anew.
+    if !item.worktree
+        && let Some(row) = unfinished(site, item, builder).await?
+    {
+        return Ok(public::row(row));
+    }
+    let id = site.handle().submit(item.clone(), builder).await?;
+    Ok(public::row(public::find(site, &id).await?))
+}
+
+async fn unfinished(
+    site: &Site,
+    item: &WorkItem,
+    builder: &BuilderName,
+) -> Result<Option<BuildRow>, Refusal> {
+    let same = |row: &BuildRow| {
+        row.outcome.is_none()
+            && row.builder == *builder
+            && row.item.commit == item.commit
+            && row.item.origin == item.origin
+            && !row.item.worktree
+    };
+    let open = site.handle().records().open().await?;
+    Ok(open.into_iter().find(same))
+}
+
+pub(super) async fn rerun(
+    State(site): State<Site>,
+    _: User,
+    Id(id): Id,
+) -> Result<Response, Refusal> {
+    let row = public::find(&site, &id).await?;
+    let item = WorkItem {
+        class: Class::Interactive,
+        ..row.item
+    };
+    let again = site.handle().submit(item, &row.builder).await?;
+    let row = public::row(public::find(&site, &again).await?);
+    let place = [(header::LOCATION, place_of(&row.id))];
+    Ok((StatusCode::CREATED, place, Json(row)).into_response())
+}
+
+pub(super) async fn cancel(
+    State(site): State<Site>,
+    user: User,
+    Id(id): Id,
+) -> Result<Response, Refusal> {
+    let row = public::find(&site, &id).await?;
+    if row.state.is_final() {
+        return Err(Refusal::new(
+            ErrorKind::Conflict,
+            format!("build {id} has ended already: {}", row.state.as_str()),
+            "there is nothing left to cancel",
+        ));
+    }
+    site.handle().cancel(&id, user.name()).await?;
+    let row = public::row(public::find(&site, &id).await?);
+    Ok((StatusCode::ACCEPTED, Json(row)).into_response())
+}
+
+fn place_of(id: &BuildId) -> String {
+    format!("/api/v1/builds/{id}")
+}

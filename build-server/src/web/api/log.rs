@@ -1,0 +1,182 @@
+//! What a build printed: from any byte on, and on while it prints.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use build_core::buildlet::ByteStream;
+use build_core::event::Seq;
+use build_core::ids::{BuildId, StepName};
+use build_core::plan::Part;
+use build_core::{Error, ErrorKind, Result};
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Deserializer};
+
+use super::input::{Id, Params};
+use super::public;
+use crate::coordinator::{EventStream, Handle};
+use crate::record::Run;
+use crate::web::{Refusal, Site};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Which {
+    step: Option<StepName>,
+    #[serde(deserialize_with = "part")]
+    part: Option<Part>,
+    attempt: Option<u32>,
+    offset: u64,
+    #[serde(deserialize_with = "switch")]
+    follow: bool,
+}
+
+/// `whole`, `list`, or the number of a shard counted from 0.
+fn part<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Part>, D::Error> {
+    let text = String::deserialize(from)?;
+    match text.as_str() {
+        "whole" => Ok(Some(Part::Whole)),
+        "list" => Ok(Some(Part::List)),
+        number => number.parse().map(|n| Some(Part::Shard(n))).map_err(|_| {
+            serde::de::Error::custom("part is `whole`, `list`, or the number of a shard")
+        }),
+    }
+}
+
+/// `follow`, `follow=1` and `follow=true` turn it on.
+fn switch<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let text = String::deserialize(from)?;
+    match text.as_str() {
+        "" | "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(serde::de::Error::custom("a switch is `true` or `false`")),
+    }
+}
+
+impl Which {
+    fn accepts(&self, run: &Run) -> bool {
+        self.step.as_ref().is_none_or(|s| *s == run.unit.step)
+            && self.part.is_none_or(|p| p == run.unit.part)
+            && self.attempt.is_none_or(|n| n == run.attempt)
+    }
+}
+
+/// The output of the chosen runs of a build, one after the other in the order they were started,
+/// from byte `offset` of all of it on.
+pub(super) async fn log(
+    State(site): State<Site>,
+    Id(id): Id,
+    Params(which): Params<Which>,
+) -> Result<Response, Refusal> {
+    let row = public::find(&site, &id).await?;
+    if let Some(step) = which.step.as_ref().filter(|s| !row.steps.contains(s)) {
+        let names: Vec<_> = row.steps.iter().map(StepName::as_str).collect();
+        return Err(Refusal::new(
+            ErrorKind::NotFound,
+            format!("build {id} has no step {step}"),
+            format!("its steps: {}", names.join(", ")),
+        ));
+    }
+    let text = (
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    // Proxies that collect an answer before they pass it on would hide what is live.
+    let unbuffered = (
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    let output = Output::new(site.handle().clone(), id, which).stream();
+    Ok(([text, unbuffered], Body::from_stream(output)).into_response())
+}
+
+/// The output of one run after the other.
+struct Output {
+    handle: Handle,
+    build: BuildId,
+    which: Which,
+    /// Bytes that are still passed over.
+    skip: u64,
+    /// Runs of the row that were looked at.
+    looked_at: usize,
+    current: Option<ByteStream>,
+    /// Wakes us when something happens to the build.
+    events: EventStream,
+}
+
+impl Output {
+    fn new(handle: Handle, build: BuildId, which: Which) -> Self {
+        let events = handle.events(&build, Seq(0));
+        Self {
+            handle,
+            build,
+            skip: which.offset,
+            which,
+            looked_at: 0,
+            current: None,
+            events,
+        }
+    }
+
+    fn stream(self) -> ByteStream {
+        stream::try_unfold(self, Self::step).boxed()
+    }
+
+    async fn step(mut self) -> Result<Option<(bytes::Bytes, Self)>> {
+        loop {
+            if let Some(current) = &mut self.current {
+                if let Some(piece) = current.next().await {
+                    return Ok(Some((piece?, self)));
+                }
+                self.current = None;
+            }
+            match self.next_run().await? {
+                Some(run) => self.current = self.open(&run).await?,
+                None if !self.which.follow => return Ok(None),
+                // The events end when the build has.
+                None => match self.events.next().await {
+                    Some(event) => drop(event?),
+                    None => match self.next_run().await? {
+                        Some(run) => self.current = self.open(&run).await?,
+                        None => return Ok(None),
+                    },
+                },
+            }
+        }
+    }
+
+    async fn next_run(&mut self) -> Result<Option<Run>> {
+        let row = self.handle.records().build(&self.build).await?;
+        let runs = row.map(|row| row.runs).unwrap_or_default();
+        for run in runs.into_iter().skip(self.looked_at) {
+            self.looked_at += 1;
+            if self.which.accepts(&run) {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn open(&mut self, run: &Run) -> Result<Option<ByteStream>> {
+        let has_ended = run.end.is_some();
+        if has_ended && run.output_bytes <= self.skip {
+            self.skip -= run.output_bytes;
+            return Ok(None);
+        }
+        let offset = std::mem::take(&mut self.skip);
+        let (unit, attempt) = (&run.unit, Some(run.attempt));
+        let opened = self
+            .handle
+            .log(&self.build, unit, attempt, offset, self.which.follow)
+            .await;
+        match opened {
+            Ok(log) => Ok(Some(log)),
+            // Started, and nothing was printed yet.
+            Err(error) if error.kind() == ErrorKind::NotFound && !has_ended => Ok(None),
+            Err(error) => Err(missing(error, &self.build)),
+        }
+    }
+}
+
+fn missing(error: Error, build: &BuildId) -> Error {
+    error.while_doing(format!("read the log of build {build}"))
+}

@@ -1,0 +1,64 @@
+//! `/api/v1`: what programs ask and tell a farm; described in `docs/openapi.json`.
+
+mod builds;
+mod events;
+mod farm;
+mod hooks;
+mod input;
+mod log;
+mod public;
+mod queue;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use build_core::ErrorKind;
+
+use super::{Refusal, Site};
+
+pub use builds::NewBuild;
+
+/// The description of the API, which its answers are tested against.
+pub const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
+
+/// The routes of the API.
+pub(super) fn router() -> Router<Site> {
+    let v1 = Router::new()
+        .route("/builds", get(builds::list).post(builds::create))
+        .route("/builds/{id}", get(builds::one))
+        .route("/builds/{id}/log", get(log::log))
+        .route("/builds/{id}/events", get(events::of_build))
+        .route("/builds/{id}/rerun", post(builds::rerun))
+        .route("/builds/{id}/cancel", post(builds::cancel))
+        .route("/events", get(events::all))
+        .route("/queue", get(queue::queue))
+        .route("/queue/{id}/why", get(queue::why))
+        .route("/pools", get(farm::pools))
+        .route("/machines", get(farm::machines))
+        .route("/hooks/push", post(hooks::push))
+        .route("/openapi.json", get(openapi))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method);
+    Router::new().nest("/api/v1", v1)
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+async fn no_such_path() -> Refusal {
+    Refusal::new(
+        ErrorKind::NotFound,
+        "the API has no such path",
+        "the description of the API is at /api/v1/openapi.json",
+    )
+}
+
+async fn no_such_method() -> Refusal {
+    Refusal::new(
+        ErrorKind::Unsupported,
+        "this path does not take this method",
+        "the description of the API is at /api/v1/openapi.json",
+    )
+}

@@ -1,0 +1,128 @@
+//! What waits, and why.
+
+use axum::Json;
+use axum::extract::State;
+use build_core::ErrorKind;
+use serde::{Deserialize, Serialize};
+
+use super::input::{Id, Params};
+use super::public;
+use crate::coordinator::Waiting;
+use crate::record::{BuildRow, BuildState};
+use crate::web::{Refusal, Site};
+
+/// Builds that are explained in one answer, when nothing is said and at most.
+const SHOWN: usize = 100;
+const MAX_SHOWN: usize = 1000;
+
+/// Open builds of which a part waits.
+#[derive(Debug, Serialize)]
+pub(super) struct Queue {
+    /// How many builds are open.
+    open: usize,
+    /// Those of which something waits, in the order they were asked for.
+    waiting: Vec<QueuedBuild>,
+}
+
+/// One build that waits.
+#[derive(Debug, Serialize)]
+pub(super) struct QueuedBuild {
+    build: BuildRow,
+    units: Vec<WaitingUnit>,
+}
+
+/// One unit of it.
+#[derive(Debug, Serialize)]
+struct WaitingUnit {
+    #[serde(flatten)]
+    waiting: Waiting,
+    /// The explanation in one sentence.
+    text: String,
+}
+
+/// Why one build waits, or that it does not.
+#[derive(Debug, Serialize)]
+pub(super) struct Why {
+    build: BuildRow,
+    /// One sentence.
+    why: String,
+    units: Vec<WaitingUnit>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct HowMany {
+    limit: Option<usize>,
+}
+
+pub(super) async fn queue(
+    State(site): State<Site>,
+    Params(how_many): Params<HowMany>,
+) -> Result<Json<Queue>, Refusal> {
+    let limit = how_many.limit.unwrap_or(SHOWN).min(MAX_SHOWN);
+    let rows = site.handle().records().open().await?;
+    let open = rows.len();
+    let mut waiting = Vec::new();
+    for row in rows.into_iter().filter(|row| !row.state.is_final()) {
+        if waiting.len() == limit {
+            break;
+        }
+        let units = units(&site, &row).await?;
+        if !units.is_empty() || row.state == BuildState::Queued {
+            let build = public::row(row);
+            waiting.push(QueuedBuild { build, units });
+        }
+    }
+    Ok(Json(Queue { open, waiting }))
+}
+
+pub(super) async fn why(State(site): State<Site>, Id(id): Id) -> Result<Json<Why>, Refusal> {
+    let row = public::find(&site, &id).await?;
+    let units = units(&site, &row).await?;
+    let why = sentence(&row, &units);
+    let build = public::row(row);
+    Ok(Json(Why { build, why, units }))
+}
+
+/// The units that wait; none for a build that has ended meanwhile.
+async fn units(site: &Site, row: &BuildRow) -> Result<Vec<WaitingUnit>, Refusal> {
+    if row.state.is_final() {
+        return Ok(Vec::new());
+    }
+    match site.handle().explain(&row.id).await {
+        Ok(waiting) => Ok(waiting.into_iter().map(WaitingUnit::from).collect()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<Waiting> for WaitingUnit {
+    fn from(waiting: Waiting) -> Self {
+        let text = match (waiting.why.expected, waiting.why.samples) {
+            (Some(expected), samples) => format!(
+                "{}; about {} s more, judged by {samples} past waits",
+                waiting.why,
+                expected.as_secs()
+            ),
+            (None, _) => format!("{}; nothing has waited here before", waiting.why),
+        };
+        Self { waiting, text }
+    }
+}
+
+fn sentence(row: &BuildRow, units: &[WaitingUnit]) -> String {
+    if row.state.is_final() {
+        return format!("it does not wait: {}", row.state.as_str());
+    }
+    match units {
+        [] if row.state == BuildState::Queued => "it waits for its plan".to_owned(),
+        [] => "it runs and waits for no machine".to_owned(),
+        [only] => format!("{} waits: {}", only.waiting.unit, only.text),
+        [first, rest @ ..] => format!(
+            "{} waits: {}; so do {} others of it",
+            first.waiting.unit,
+            first.text,
+            rest.len()
+        ),
+    }
+}

@@ -1,0 +1,237 @@
+//! Every path of the API in use, and every way it says no.
+
+use axum::http::{Method, StatusCode};
+use build_core::event::BuildEvent;
+use build_core::ids::BuildId;
+use serde_json::json;
+
+use super::World;
+use crate::farm::step;
+
+/// Waits for its machine's end.
+const LONG: &str = "echo begun; sleep 600";
+
+#[tokio::test]
+async fn a_build_is_asked_for_watched_and_built_again() {
+    let mut build = step("build", "echo built > out; echo hello");
+    build.artifacts = vec!["out".into()];
+    let bad = step("bad", "echo no; exit 3").needing(&build.name);
+    let world = World::new(vec![build, bad]);
+    let created = world
+        .post("/api/v1/builds")
+        .json(&world.wish())
+        .send()
+        .await;
+    assert_eq!(created.status, StatusCode::CREATED);
+    let build = created.json()["builds"][0].clone();
+    assert_eq!(build["item"]["class"], "interactive");
+    let id = BuildId::new(build["id"].as_str().unwrap()).unwrap();
+    let built = world.farm.built(&id).await;
+    assert!(!built.passed());
+
+    let row = world
+        .get(format!("/api/v1/builds/{id}"))
+        .send()
+        .await
+        .json();
+    assert_eq!(row["state"], "failed");
+    assert_eq!(row["outcome"]["failed"]["step"], "bad");
+    assert_eq!(row["kept"][0]["artifacts"][0]["path"], "out");
+    let why = world.get(format!("/api/v1/queue/{id}/why")).send().await;
+    assert_eq!(why.json()["why"], "it does not wait: failed");
+
+    let again = world
+        .post(format!("/api/v1/builds/{id}/rerun"))
+        .send()
+        .await;
+    assert_eq!(again.status, StatusCode::CREATED);
+    let again = BuildId::new(again.json()["id"].as_str().unwrap()).unwrap();
+    let place = world.get(format!("/api/v1/builds/{again}")).send().await;
+    assert_eq!(place.json()["item"]["commit"], row["item"]["commit"]);
+    world.farm.built(&again).await;
+
+    let page = world.get("/api/v1/builds?limit=1").send().await.json();
+    assert_eq!(page["builds"][0]["id"], again.as_str());
+    let next = page["next"].as_u64().unwrap();
+    let older = world.get(format!("/api/v1/builds?before={next}"));
+    let older = older.send().await.json();
+    assert_eq!(older["builds"][0]["id"], id.as_str());
+    assert_eq!(older["next"], json!(null));
+    for (filter, count) in [
+        ("state=failed", 2),
+        ("state=passed", 0),
+        ("branch=main", 2),
+        ("repo=nobody/nothing", 0),
+        ("builder=local&commit=0000", 0),
+    ] {
+        let found = world.get(format!("/api/v1/builds?{filter}")).send().await;
+        let found = found.json()["builds"].as_array().unwrap().len();
+        assert_eq!(found, count, "{filter}");
+    }
+    world.farm.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_says_why_and_what_runs_can_be_canceled() {
+    let world = World::new(vec![step("long", LONG)]);
+    let first = world.farm.submit(&world.repository).await;
+    let begun = |e: &BuildEvent| matches!(e, BuildEvent::Started { .. });
+    world.farm.until(&first, begun).await;
+    world.repository.commit("second");
+    let second = world.farm.submit(&world.repository).await;
+    let planned = |e: &BuildEvent| matches!(e, BuildEvent::Planned { .. });
+    world.farm.until(&second, planned).await;
+
+    let queue = world.get("/api/v1/queue").send().await.json();
+    assert_eq!(queue["open"], 2);
+    assert_eq!(queue["waiting"][0]["build"]["id"], second.as_str());
+    let unit = &queue["waiting"][0]["units"][0];
+    assert_eq!(unit["why"]["hold"], "busy");
+    let text = unit["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("all 1 machines of local that fit are in use"),
+        "{text}"
+    );
+    let why = world
+        .get(format!("/api/v1/queue/{second}/why"))
+        .send()
+        .await;
+    assert!(
+        why.json()["why"]
+            .as_str()
+            .unwrap()
+            .contains("long waits: all 1")
+    );
+    let running = world.get(format!("/api/v1/queue/{first}/why")).send().await;
+    assert_eq!(running.json()["why"], "it runs and waits for no machine");
+    let pools = world.get("/api/v1/pools").send().await.json();
+    assert_eq!(
+        (&pools["pools"][0]["machines"], &pools["pools"][0]["held"]),
+        (&json!(1), &json!(1))
+    );
+    let machines = world.get("/api/v1/machines").send().await.json();
+    assert_eq!(machines["machines"][0]["build"], first.as_str());
+
+    // The same commit is not built twice at a time.
+    let created = world
+        .post("/api/v1/builds")
+        .json(&world.wish())
+        .send()
+        .await;
+    assert_eq!(created.json()["builds"][0]["id"], second.as_str());
+
+    for build in [&second, &first] {
+        let path = format!("/api/v1/builds/{build}/cancel");
+        let canceled = world.post(&path).send().await;
+        assert_eq!(canceled.status, StatusCode::ACCEPTED);
+        world.farm.built(build).await;
+        let again = world.post(&path).send().await;
+        assert_eq!(again.status, StatusCode::CONFLICT);
+        assert_eq!(again.json()["code"], "conflict");
+    }
+    let row = world
+        .get(format!("/api/v1/builds/{first}"))
+        .send()
+        .await
+        .json();
+    assert_eq!(row["outcome"]["canceled"]["by"], "owner");
+    world.farm.stop().await;
+}
+
+#[tokio::test]
+async fn every_mistake_is_answered_with_code_message_and_hint() {
+    let world = World::new(vec![step("s", "true")]);
+    let id = world.farm.submit(&world.repository).await;
+    world.farm.built(&id).await;
+    let wish = |body: serde_json::Value| world.post("/api/v1/builds").json(&body);
+    let origin = world.repository.origin();
+    let large = "x".repeat(2 << 20);
+    let answers = [
+        (world.get("/api/v1/nothing"), 404, "not_found"),
+        (world.get("/api/v1/builds/B000000000"), 404, "not_found"),
+        (world.get("/api/v1/builds/nonsense"), 400, "invalid"),
+        (world.get("/api/v1/builds/%FF"), 400, "invalid"),
+        (world.get("/api/v1/builds?state=sleepy"), 400, "invalid"),
+        (world.get("/api/v1/builds?color=red"), 400, "invalid"),
+        (world.get("/api/v1/builds?limit=-1"), 400, "invalid"),
+        (
+            world.get(format!("/api/v1/builds/{id}/log?step=none")),
+            404,
+            "not_found",
+        ),
+        (
+            world.get(format!("/api/v1/builds/{id}/log?part=half")),
+            400,
+            "invalid",
+        ),
+        (
+            world.get("/api/v1/events").with("last-event-id", "x"),
+            400,
+            "invalid",
+        ),
+        (world.get("/api/v1/queue/B000000000/why"), 404, "not_found"),
+        (
+            world.ask(Method::DELETE, "/api/v1/builds"),
+            405,
+            "unsupported",
+        ),
+        (world.get("/api/v1/hooks/push"), 405, "unsupported"),
+        (world.post("/api/v1/builds"), 415, "invalid"),
+        (
+            world
+                .post("/api/v1/builds")
+                .text("{")
+                .with("content-type", "application/json"),
+            400,
+            "invalid",
+        ),
+        (wish(json!({ "repo": "" })), 400, "invalid"),
+        (wish(json!({ "repo": "/no/such" })), 404, "not_found"),
+        (
+            wish(json!({ "repo": origin, "rev": "nope" })),
+            404,
+            "not_found",
+        ),
+        (
+            wish(json!({ "repo": origin, "builders": ["mars"] })),
+            404,
+            "not_found",
+        ),
+        (wish(json!({ "repo": origin, "colour": 1 })), 422, "invalid"),
+        (wish(json!({ "repo": large })), 413, "limit"),
+        (
+            world.post("/api/v1/builds/B000000000/rerun"),
+            404,
+            "not_found",
+        ),
+        (
+            world.post("/api/v1/builds/B000000000/cancel"),
+            404,
+            "not_found",
+        ),
+    ];
+    for (ask, status, code) in answers {
+        let what = format!("{} {}", ask.method, ask.path);
+        let answer = ask.send().await;
+        assert_eq!(answer.status.as_u16(), status, "{what}: {}", answer.body);
+        assert_eq!(answer.json()["code"], code, "{what}: {}", answer.body);
+    }
+    let description = world.get("/api/v1/openapi.json").send().await.json();
+    assert_eq!(description["openapi"], "3.1.0");
+    world.farm.stop().await;
+}
+
+#[tokio::test]
+async fn a_farm_that_has_stopped_says_so() {
+    let world = World::new(vec![step("s", "true")]);
+    let (router, token) = (world.router.clone(), world.token.clone());
+    world.farm.stop().await;
+    let world = World {
+        router,
+        token,
+        ..World::new(vec![])
+    };
+    let answer = world.get("/api/v1/machines").send().await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json()["code"], "unavailable");
+}

@@ -1,0 +1,92 @@
+//! Logs and events, from any place on and while they come.
+
+use axum::http::StatusCode;
+use build_core::event::BuildEvent;
+use build_core::ids::BuildId;
+use serde_json::Value;
+
+use super::World;
+use crate::farm::step;
+
+#[tokio::test]
+async fn a_log_is_read_from_any_byte_and_by_step() {
+    let one = step("one", "printf 'first\\n'");
+    let two = step("two", "printf 'second\\n'").needing(&one.name);
+    let world = World::new(vec![one, two]);
+    let id = world.farm.submit(&world.repository).await;
+    world.farm.built(&id).await;
+    let all = "first\nsecond\n";
+    for offset in 0..=all.len() + 2 {
+        let path = format!("/api/v1/builds/{id}/log?offset={offset}");
+        let log = world.get(path).send().await;
+        assert_eq!(log.body, all.get(offset..).unwrap_or(""), "from {offset}");
+        let kind = log.headers["content-type"].to_str().unwrap();
+        assert_eq!(kind, "text/plain; charset=utf-8");
+    }
+    for (query, text) in [
+        ("step=two", "second\n"),
+        ("step=two&offset=3&follow", "ond\n"),
+        ("step=one&part=whole&attempt=1", "first\n"),
+        ("step=one&attempt=2", ""),
+        ("part=3", ""),
+        ("follow=true", all),
+    ] {
+        let log = world.get(format!("/api/v1/builds/{id}/log?{query}"));
+        assert_eq!(log.send().await.body, text, "{query}");
+    }
+    world.farm.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_followed_from_the_start_has_everything() {
+    let go = tempfile::tempdir().unwrap();
+    let go_on = go.path().join("go").display().to_string();
+    let one = step(
+        "one",
+        &format!("echo begun; until [ -e {go_on} ]; do sleep 0.01; done"),
+    );
+    let two = step("two", "echo end").needing(&one.name);
+    let world = World::new(vec![one, two]);
+    let id = world.farm.submit(&world.repository).await;
+    let follow = world.get(format!("/api/v1/builds/{id}/log?follow"));
+    let begin = async {
+        let begun = |e: &BuildEvent| matches!(e, BuildEvent::Started { .. });
+        world.farm.until(&id, begun).await;
+        std::fs::write(&go_on, "").unwrap();
+    };
+    let (log, ()) = tokio::join!(follow.send(), begin);
+    assert_eq!(log.body, "begun\nend\n");
+    world.farm.stop().await;
+}
+
+fn events(body: &str) -> Vec<(u64, Value)> {
+    let one = |event: &str| {
+        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+        let id = field("id: ")?.parse().unwrap();
+        Some((id, serde_json::from_str(field("data: ")?).unwrap()))
+    };
+    body.split("\n\n").filter_map(one).collect()
+}
+
+#[tokio::test]
+async fn events_go_on_after_the_last_one_that_was_read() {
+    let world = World::new(vec![step("s", "echo hello")]);
+    let id: BuildId = world.farm.submit(&world.repository).await;
+    let path = format!("/api/v1/builds/{id}/events");
+    // Asked for while it runs: the answer ends with the build.
+    let all = events(&world.get(&path).send().await.body);
+    assert_eq!(all[0].1["event"]["kind"], "queued");
+    assert!(all.iter().any(|(_, e)| e["event"]["kind"] == "finished"));
+    assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    assert!(all.iter().all(|(id, event)| event["seq"] == *id));
+    let middle = all[all.len() / 2].0;
+    let rest = world.get(&path).with("last-event-id", &middle.to_string());
+    assert_eq!(events(&rest.send().await.body), all[all.len() / 2 + 1..]);
+    let rest = world.get(format!("{path}?after={middle}")).send().await;
+    assert_eq!(events(&rest.body), all[all.len() / 2 + 1..]);
+    // A browser would ask again and again otherwise.
+    let last = all.last().unwrap().0.to_string();
+    let done = world.get(&path).with("last-event-id", &last).send().await;
+    assert_eq!(done.status, StatusCode::NO_CONTENT);
+    world.farm.stop().await;
+}
