@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use build_core::h1::{BodySize, Headers, ResponseHead, Version};
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answer::{Lost, Refusal};
 use super::bridge::{STALL, within};
 use super::connection::Io;
-use super::processes::{Child, Command, Grace};
+use super::processes::{Child, Command, Grace, widen};
 use super::routes::{Request, read_params};
 use super::server::App;
 
@@ -31,8 +32,14 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// How long output is read after the command's first process has ended.
 pub(crate) const OUTPUT_GRACE: Duration = Duration::from_secs(5);
 
-/// Output is read, and sent as a chunk, in pieces up to this.
+/// How long the head of an answer waits for something to go with it: a command that has ended
+/// by then is answered in one write.
+const HEAD_HOLD: Duration = Duration::from_millis(5);
+
+/// Output is read, and sent as a chunk, in pieces up to this, once there is much of it.
 const PIECE_BYTES: usize = 256 << 10;
+/// The same before: most commands say little.
+const FIRST_PIECE_BYTES: usize = 8 << 10;
 /// What an answer announces to follow its body.
 const TRAILERS: &str =
     "Process-State, X-Exit-Code, X-Signal, X-Duration-Ms, X-Output-Bytes, X-Output";
@@ -61,17 +68,18 @@ pub(crate) async fn exec(app: &Arc<App>, mut request: Request<'_>) -> Result<(),
         }
     };
     let head = ResponseHead::new(200).with("Trailer", TRAILERS);
-    // Before the command is started: clients wait only so long for a head.
-    let mut response = request
-        .start(head, BodySize::Unknown)
-        .await
-        .map_err(|_| Lost)?;
+    let mut response = request.prepare(head, BodySize::Unknown).map_err(|_| Lost)?;
     response
         .write(prepared.banner.as_bytes())
         .await
         .map_err(|_| Lost)?;
+    if app.processes.may_have_strays() {
+        // That takes seconds, and clients wait only so long for a head.
+        response.flush().await.map_err(|_| Lost)?;
+        app.end_strays().await;
+    }
     let started = Instant::now();
-    let run = match start(app, &prepared).await {
+    let run = match start(app, &prepared) {
         Ok((child, output)) => stream(app, child, output, &mut response).await?,
         Err(text) => Run::not_started(text),
     };
@@ -186,10 +194,8 @@ fn is_program(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// Ends what the command before has left behind, then starts this one.
-async fn start(app: &App, prepared: &Prepared) -> Result<(Child, OwnedFd), String> {
+fn start(app: &App, prepared: &Prepared) -> Result<(Child, OwnedFd), String> {
     let command = prepared.command.as_ref().map_err(Clone::clone)?;
-    app.end_strays().await;
     let id = app.next_exec_id();
     app.processes
         .spawn(&id, command)
@@ -244,6 +250,8 @@ enum Turn {
     Exited(ExecOutcome),
     /// Its first process ended, and somebody else holds on to the output.
     Held,
+    /// Nothing has come that the head could go with.
+    HeadDue,
     ClientGone,
     Shutdown,
 }
@@ -262,7 +270,8 @@ async fn stream(
         truncated: false,
     };
     let mut output = pipe::Receiver::from_owned_fd(output).map_err(|_| Lost)?;
-    let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+    let mut piece = BytesMut::with_capacity(FIRST_PIECE_BYTES);
+    let mut hold = pin!(sleep(HEAD_HOLD));
     let stop = app.supervisor.token();
     let (mut open, mut ended) = (true, None);
     while open || ended.is_none() {
@@ -270,6 +279,7 @@ async fn stream(
             read = output.read_buf(&mut piece), if open => Turn::Output(read),
             exit = child.wait(), if ended.is_none() => Turn::Exited(exit.outcome()),
             () = held_too_long(ended) => Turn::Held,
+            () = &mut hold, if response.is_held() => Turn::HeadDue,
             () = response.closed() => Turn::ClientGone,
             () = stop.cancelled() => Turn::Shutdown,
         };
@@ -286,7 +296,15 @@ async fn stream(
                     end(&mut child, END_GRACE).await;
                     return Err(Lost);
                 }
+                if count == FIRST_PIECE_BYTES {
+                    widen(&output);
+                    piece = BytesMut::with_capacity(PIECE_BYTES);
+                }
                 piece.clear();
+            }
+            Turn::HeadDue => {
+                // A client that is gone is noticed as such.
+                let _ = response.flush().await;
             }
             Turn::Exited(outcome) => {
                 run.outcome = outcome;

@@ -81,9 +81,13 @@ impl App {
 
     /// Makes the directories that every command may count on.
     pub(crate) fn ensure_command_dirs(&self) -> io::Result<()> {
-        ["tmp", "gocache"]
-            .iter()
-            .try_for_each(|name| fs::create_dir_all(self.work_dir.join(name)))
+        let mut dirs = ["tmp", "gocache"]
+            .map(|name| self.work_dir.join(name))
+            .into_iter();
+        dirs.try_for_each(|dir| match dir.is_dir() {
+            true => Ok(()),
+            false => fs::create_dir_all(dir),
+        })
     }
 
     /// Ends what ended commands have left behind; at once when there is nothing.

@@ -1,7 +1,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::server::{Progress, Server};
 use super::{Body, Duplex, Error, Rewind};
@@ -80,12 +80,28 @@ impl<'c, I: Duplex> Exchange<'c, I> {
         head: ResponseHead,
         size: BodySize,
     ) -> Result<ResponseWriter<'c, I>, Error> {
-        let mut out = Vec::with_capacity(256);
-        let encoder = self.server.begin(head, size, &mut out)?;
-        self.server.send(&out[..]).await?;
+        let mut response = self.prepare(head, size)?;
+        response.flush().await?;
+        Ok(response)
+    }
+
+    /// Begins an answer whose head is held back, to go out in one write with what comes
+    /// first: a piece of the body, its end, or [`ResponseWriter::flush`]. For answers that
+    /// may be complete in no time; see to it that the client does not wait long.
+    ///
+    /// # Errors
+    /// A field cannot be written.
+    pub fn prepare(
+        self,
+        head: ResponseHead,
+        size: BodySize,
+    ) -> Result<ResponseWriter<'c, I>, Error> {
+        let mut held = Vec::with_capacity(256);
+        let encoder = self.server.begin(head, size, &mut held)?;
         Ok(ResponseWriter {
             server: self.server,
             encoder,
+            held: held.into(),
             broken: false,
         })
     }
@@ -140,10 +156,37 @@ impl<I: Duplex> Body for Exchange<'_, I> {
 pub struct ResponseWriter<'c, I> {
     server: &'c mut Server<I>,
     encoder: BodyEncoder,
+    /// The head, as long as it was not sent.
+    held: Bytes,
     broken: bool,
 }
 
 impl<I: Duplex> ResponseWriter<'_, I> {
+    /// Whether the head is held back still.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Sends a head that was held back; nothing when it was sent already.
+    ///
+    /// # Errors
+    /// The stream fails.
+    ///
+    /// # Cancel safety
+    /// A dropped future may have sent a part; every later call fails.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        if !self.is_held() {
+            return Ok(());
+        }
+        self.check_whole()?;
+        let head = std::mem::take(&mut self.held);
+        self.broken = true;
+        self.server.send(head).await?;
+        self.broken = false;
+        Ok(())
+    }
+
     /// Sends a piece of the body, as a chunk of its own where the body is chunked, and
     /// flushes it. An empty piece sends nothing.
     ///
@@ -153,14 +196,23 @@ impl<I: Duplex> ResponseWriter<'_, I> {
     /// # Cancel safety
     /// A dropped future may have sent a part; every later call fails.
     pub async fn write(&mut self, data: &[u8]) -> Result<(), Error> {
-        if self.broken {
-            return Err(h1::Error::WrongState("an earlier write was cut off").into());
+        self.check_whole()?;
+        if data.is_empty() {
+            return Ok(());
         }
         let framed = self.encoder.frame(data)?;
+        let head = std::mem::take(&mut self.held);
         self.broken = true;
-        self.server.send(framed).await?;
+        self.server.send(head.chain(framed)).await?;
         self.broken = false;
         Ok(())
+    }
+
+    fn check_whole(&self) -> Result<(), Error> {
+        match self.broken {
+            true => Err(h1::Error::WrongState("an earlier write was cut off").into()),
+            false => Ok(()),
+        }
     }
 
     /// Ends the body. Trailers reach the client only when the body is chunked, whether or
@@ -173,10 +225,9 @@ impl<I: Duplex> ResponseWriter<'_, I> {
     /// # Cancel safety
     /// A dropped future aborts the connection.
     pub async fn finish(self, trailers: &Headers) -> Result<(), Error> {
-        if self.broken {
-            return Err(h1::Error::WrongState("an earlier write was cut off").into());
-        }
-        let mut out = Vec::new();
+        self.check_whole()?;
+        let mut out = Vec::with_capacity(self.held.len() + 128);
+        out.extend_from_slice(&self.held);
         self.encoder.finish(trailers, &mut out)?;
         self.server.send(&out[..]).await?;
         self.server.progress = Progress::Answered;

@@ -56,6 +56,49 @@ async fn echo(io: DuplexStream) -> Result<Server<DuplexStream>, Error> {
     Ok(server)
 }
 
+/// What a client receives at once from an answer of a held head, `pieces` and their end.
+fn first_write(pieces: &'static [&'static str], flush: bool) -> String {
+    run(async move {
+        let (near, mut far) = duplex(4096);
+        let mut server = server(near);
+        far.write_all(b"GET / HTTP/1.1\r\nHost: \r\n\r\n")
+            .await
+            .unwrap();
+        let exchange = server.next().await.unwrap().unwrap();
+        let mut response = exchange
+            .prepare(ResponseHead::new(200), BodySize::Unknown)
+            .unwrap();
+        response.write(b"").await.unwrap();
+        assert!(response.is_held() && far.read_u8().now_or_never().is_none());
+        if flush {
+            response.flush().await.unwrap();
+            response.flush().await.unwrap();
+            assert!(!response.is_held());
+        }
+        for piece in pieces {
+            response.write(piece.as_bytes()).await.unwrap();
+        }
+        response
+            .finish(&Headers::new().with("T", "v"))
+            .await
+            .unwrap();
+        drop(server);
+        let mut received = String::new();
+        far.read_to_string(&mut received).await.unwrap();
+        received
+    })
+}
+
+#[test]
+fn a_held_head_comes_before_whatever_goes_first() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for flush in [false, true] {
+        assert_eq!(first_write(&[], flush), format!("{head}0\r\nT: v\r\n\r\n"));
+        let two = first_write(&["ab", "c"], flush);
+        assert_eq!(two, format!("{head}2\r\nab\r\n1\r\nc\r\n0\r\nT: v\r\n\r\n"));
+    }
+}
+
 #[test]
 fn one_connection_carries_many_exchanges() -> Outcome {
     run(async {

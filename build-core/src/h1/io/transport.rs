@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-/// Most slices handed to one vectored write: prefix, data, suffix.
-const SLICES: usize = 3;
+/// Most slices handed to one vectored write: a held head, prefix, data, suffix.
+const SLICES: usize = 4;
 /// Room made for a read: heads are small, and idle connections are many.
 const HEAD_ROOM: usize = 4 * 1024;
 /// Room made for a read inside a body.

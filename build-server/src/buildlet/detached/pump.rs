@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::State;
 use super::spool::Writer;
+use crate::buildlet::processes::widen;
 
 /// Bytes moved at a time: what the pipe holds at most.
 const PIECE_BYTES: usize = 256 << 10;
@@ -43,6 +44,7 @@ pub(crate) fn pump(
     mut writer: Writer,
     state: &watch::Sender<State>,
 ) -> io::Result<Pumped> {
+    widen(output);
     let mut piece = vec![0; PIECE_BYTES];
     let stopped = loop {
         if !wait_for_output(output, stop)? {

@@ -1,7 +1,7 @@
 //! One command: its first process, and the end of its tree.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,13 +9,19 @@ use std::process::Stdio;
 use build_core::buildlet::ExecOutcome;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal as Kill, WaitId, WaitIdOptions};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::end_watch::EndWatch;
 use super::tree::Whose;
 use super::{EndReport, Grace, Known, MARK, Processes};
 
-/// Room of the output pipe: with it a command that prints much runs on while its output is sent.
+/// Room of a wide pipe: with it a command that prints much runs on while its output is sent.
 const PIPE_BYTES: usize = 1 << 20;
+
+/// Makes room in the output pipe of a command that prints much.
+pub(crate) fn widen(output: &impl AsFd) {
+    // A smaller pipe works as well; unprivileged users have a quota.
+    let _ = rustix::pipe::fcntl_setpipe_size(output, PIPE_BYTES);
+}
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -68,8 +74,7 @@ pub(crate) enum Exit {
 pub(crate) struct Child {
     processes: Processes,
     pid: Pid,
-    /// Tells that a child has ended, this one or another.
-    children: Signal,
+    ended: EndWatch,
     exit: Option<Exit>,
 }
 
@@ -81,8 +86,6 @@ impl Processes {
     /// The system's.
     pub(crate) fn spawn(&self, id: &str, command: &Command) -> io::Result<(Child, OwnedFd)> {
         let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        // A smaller pipe works as well; unprivileged users have a quota.
-        let _ = rustix::pipe::fcntl_setpipe_size(&output, PIPE_BYTES);
         let mut std = std::process::Command::new(&command.program);
         std.args(&command.args)
             .env_clear()
@@ -94,8 +97,6 @@ impl Processes {
             .stderr(input)
             // No function before exec: the standard library can then use posix_spawn.
             .process_group(0);
-        // Before the start: then its end cannot be missed.
-        let children = signal(SignalKind::child())?;
         // The lock is held so that nobody takes the new child for an orphan.
         let mut known = self.known();
         let pid = Pid::from_child(&std.spawn()?);
@@ -107,15 +108,14 @@ impl Processes {
             },
         );
         drop(known);
-        Ok((
-            Child {
-                processes: self.clone(),
-                pid,
-                children,
-                exit: None,
-            },
-            output,
-        ))
+        let ended = EndWatch::new(pid).inspect_err(|_| abandon(self, pid))?;
+        let child = Child {
+            processes: self.clone(),
+            pid,
+            ended,
+            exit: None,
+        };
+        Ok((child, output))
     }
 }
 
@@ -131,10 +131,7 @@ impl Child {
                 return exit;
             }
             match self.try_wait() {
-                Ok(None) => {
-                    // The stream of signals ends with the runtime only.
-                    let _ = self.children.recv().await;
-                }
+                Ok(None) => self.ended.changed().await,
                 Ok(exit) => self.exit = exit,
                 Err(error) => {
                     // Only when somebody else in this process has waited for it.

@@ -7,6 +7,7 @@
 //! and its mark belongs to the one command that runs, or to nobody and ends before the next.
 
 mod child;
+mod end_watch;
 mod table;
 mod tree;
 
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-pub(crate) use child::{Child, Command, Exit, os_words};
+pub(crate) use child::{Child, Command, Exit, os_words, widen};
 pub(crate) use table::Process;
 pub(crate) use tree::{EndReport, Grace};
 
