@@ -6,11 +6,16 @@ use sha1::{Digest, Sha1};
 
 use crate::{Error, ErrorKind, Result};
 
+/// How long the certificate of a new pair is valid.
+#[cfg(feature = "key-generation")]
+const LIFE: std::time::Duration = std::time::Duration::from_secs(5 * 365 * 24 * 60 * 60);
+
 /// A self-signed certificate and its private key, both as PEM text.
 ///
 /// Whoever starts a buildlet hands it the pair; clients pin its key and send its password.
-/// Go clients need an RSA key (docs/protocol/buildlet.md); this crate does not make keys,
-/// it reads them: `openssl req -x509 -newkey rsa:2048 -nodes` makes one.
+/// `KeyPair::generate` (feature `key-generation`) makes one for our own programs. Go clients
+/// need an RSA key (docs/protocol/buildlet.md): `openssl req -x509 -newkey rsa:2048 -nodes`
+/// makes one, and [`KeyPair::from_pem`] reads it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPair {
     cert_pem: String,
@@ -39,6 +44,38 @@ impl KeyPair {
             )),
             None => Ok(Self { cert_pem, key_pem }),
         }
+    }
+
+    /// A new pair: an ECDSA key on P-256, and a certificate for `localhost` that is valid from
+    /// now on for five years. Its other fields are those of the protocol
+    /// (docs/protocol/buildlet.md); Go clients refuse the kind of its key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the system gives no random numbers.
+    #[cfg(feature = "key-generation")]
+    pub fn generate() -> Result<Self> {
+        use std::time::SystemTime;
+
+        use rcgen::{DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
+
+        let failed = |error| Error::caused_by(ErrorKind::Unavailable, "make a key pair", error);
+        let now = SystemTime::now();
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).map_err(failed)?;
+        params.not_before = now.into();
+        params.not_after = (now + LIFE).into();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "Gopher Co");
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = rcgen::KeyPair::generate().map_err(failed)?;
+        let cert = params.self_signed(&key).map_err(failed)?;
+        Self::from_pem(cert.pem(), key.serialize_pem())
     }
 
     /// The certificate.
@@ -106,6 +143,17 @@ mod tests {
             let error = KeyPair::from_pem(cert, key).unwrap_err();
             assert!(error.to_string().contains(missing), "{error}");
         }
+    }
+
+    #[cfg(feature = "key-generation")]
+    #[test]
+    fn a_new_pair_is_whole_and_like_no_other() {
+        let (one, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        assert_ne!(one.password(), other.password());
+        let again = KeyPair::from_pem(one.cert_pem(), one.key_pem()).unwrap();
+        assert!(again == one);
+        #[cfg(feature = "tls")]
+        assert!(one.pinned_key().is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use build_core::buildlet::{param, trailer};
+use build_core::buildlet::{Route, param, trailer};
 use build_core::h1::io::ResponseWriter;
 use build_core::h1::{BodySize, Headers, ResponseHead};
 use build_core::ids::ExecId;
@@ -39,6 +39,10 @@ async fn try_start(app: &App, request: &mut Request<'_>) -> Result<Reply, Refusa
         .id
         .clone()
         .ok_or_else(|| Refusal::bad("requires 'id' parameter"))?;
+    if Route::of(&format!("/exec/{id}")) != Some(Route::ExecOf(id.as_str())) {
+        let text = format!("no command can have the id \"{id}\": its path is another call");
+        return Err(Refusal::bad(text));
+    }
     if let Some(known) = app.detached.find(&id) {
         return Reply::json(&known.report());
     }
@@ -49,7 +53,7 @@ async fn try_start(app: &App, request: &mut Request<'_>) -> Result<Reply, Refusa
         command: prepared.command,
         banner: prepared.banner.into_bytes(),
     };
-    match app.detached.start(order) {
+    match app.detached.start(order).await {
         Ok(report) => Reply::json(&report),
         Err(error @ StartError::TooMany) => Err(Refusal::new(503, error.to_string())),
         Err(error) => Err(Refusal::failed(chain(&error))),

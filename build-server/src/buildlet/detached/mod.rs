@@ -27,7 +27,7 @@ use super::processes::{Child, Command, Processes};
 use crate::supervise::Supervisor;
 pub(crate) use limits::disk_free_bytes;
 use run::Run;
-use spool::Spool;
+use spool::{Spool, Writer};
 
 /// Commands that are remembered: enough for the life of any lease, and a bound on disk use by
 /// small files.
@@ -147,13 +147,14 @@ impl Detached {
 
     /// Starts a command, unless one of that id is known: then only its status is told. A command
     /// that could not be started has ended; that is no error.
-    pub(crate) fn start(&self, order: Order) -> Result<ExecReport, StartError> {
+    pub(crate) async fn start(&self, order: Order) -> Result<ExecReport, StartError> {
         let entry = match self.enter(&order.id)? {
             Ok(new) => new,
             Err(known) => return Ok(known.report()),
         };
-        if let Err(error) = self.launch(&entry, &order) {
+        if let Err(error) = self.launch(&entry, &order).await {
             self.entries().remove(&order.id);
+            self.0.spool.remove(&order.id);
             return Err(StartError::Spool(order.id, error));
         }
         Ok(entry.report())
@@ -173,12 +174,9 @@ impl Detached {
         Ok(Ok(entry))
     }
 
-    fn launch(&self, entry: &Arc<Entry>, order: &Order) -> io::Result<()> {
+    async fn launch(&self, entry: &Arc<Entry>, order: &Order) -> io::Result<()> {
         let shared = &*self.0;
-        let mut writer =
-            spool::Writer::new(shared.spool.create_output(&order.id)?, order.exec.log_bytes);
-        writer.write(&order.banner)?;
-        shared.spool.write_report(&entry.report(), false)?;
+        let mut writer = self.create_files(entry.report(), order).await?;
         let (child, output, dir) = match shared.start_process(order) {
             Ok(started) => started,
             Err(text) => {
@@ -206,6 +204,23 @@ impl Detached {
             .supervisor
             .spawn(&name, run.see_to_end(output, writer));
         Ok(())
+    }
+
+    /// The files of a command. That it starts is on the disk before it does: after a crash of
+    /// the machine nobody takes it for one that never ran.
+    async fn create_files(&self, report: ExecReport, order: &Order) -> io::Result<Writer> {
+        let (banner, cap) = (order.banner.clone(), order.exec.log_bytes);
+        let spool = self.0.spool.clone();
+        let create = move || {
+            let mut writer = Writer::new(spool.create_output(&report.id)?, cap);
+            writer.write(&banner)?;
+            spool.write_report(&report, true)?;
+            Ok(writer)
+        };
+        let created = self.0.supervisor.spawn_blocking("note a start", create);
+        created
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<ExecId, Arc<Entry>>> {

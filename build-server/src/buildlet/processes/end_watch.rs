@@ -53,22 +53,16 @@ impl EndWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
-    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    use std::process::{Command, Stdio};
 
     use super::*;
 
     async fn tells_an_end(watch: impl Fn(Pid) -> io::Result<EndWatch>) {
-        let child = Command::new("cat")
-            .stdin(std::process::Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap();
-        let pid = Pid::from_child(&child);
-        let mut watch = watch(pid).unwrap();
+        let mut cat = Command::new("cat");
+        let mut child = cat.stdin(Stdio::piped()).spawn().unwrap();
+        let mut watch = watch(Pid::from_child(&child)).unwrap();
         drop(child.stdin.take());
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        while waitid(WaitId::Pid(pid), options).unwrap().is_none() {
+        while child.try_wait().unwrap().is_none() {
             watch.changed().await;
         }
     }

@@ -43,6 +43,15 @@ async fn a_command_is_started_once_however_often_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn an_id_whose_path_is_taken_is_refused() {
+    let peer = Peer::start().await;
+    let form = format!("id=start&{}", shell_form("true"));
+    let answer = peer.post("/exec/start", &form).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("\"start\""), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn every_offset_gives_the_same_bytes() {
     let peer = Peer::start().await;
     let line = "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done";
