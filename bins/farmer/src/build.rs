@@ -1,10 +1,11 @@
 //! `farmer build`: one commit, its log on the terminal, then the outcome.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use build_core::event::Outcome;
-use build_core::ids::BuildId;
+use build_core::ids::{BuildId, BuilderName};
 use build_core::recipe::{Detect, FarmerToml};
 use build_core::work::{Builder, Class, WorkItem};
 use build_server::coordinator::{Coordinator, Handle};
@@ -15,12 +16,15 @@ use farmer_cli::{Exit, Failure};
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::build_there::build_there;
 use crate::check::read_config;
 use crate::cli::Build;
 use crate::describe;
+use crate::farm::{AnyFarm, Farm};
 use crate::follow::{Follower, Show, exit_of};
 use crate::machines::pools;
 use crate::output::failure;
+use crate::remote::Remote;
 
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
 /// by themselves.
@@ -33,6 +37,9 @@ pub(crate) async fn build(
     json: bool,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    if let Some(farm) = Remote::find(&data)? {
+        return build_there(args, &farm, json, stop).await;
+    }
     let store = Store::open(&data).await.map_err(|e| failure(&e))?;
     let checkouts = GitCheckouts::new(data.join("git"));
     let item = find(&args, &checkouts, json).await?;
@@ -60,7 +67,7 @@ pub(crate) async fn build(
 }
 
 /// The worst of all outcomes is the program's.
-fn finish(built: Vec<Result<Exit, Failure>>) -> Result<(), Failure> {
+pub(crate) fn finish(built: Vec<Result<Exit, Failure>>) -> Result<(), Failure> {
     let exits = built.into_iter().collect::<Result<Vec<Exit>, Failure>>()?;
     match exits.into_iter().max_by_key(|exit| *exit as u8) {
         None | Some(Exit::Passed) => Ok(()),
@@ -83,28 +90,13 @@ async fn find(args: &Build, checkouts: &GitCheckouts, json: bool) -> Result<Work
             item.commit.short(),
             item.subject
         );
-        say_uncommitted(args, checkouts).await?;
+        let count = checkouts
+            .uncommitted(&args.repo)
+            .await
+            .map_err(|e| failure(&e))?;
+        describe::say_uncommitted(count, args.worktree);
     }
     Ok(item)
-}
-
-async fn say_uncommitted(args: &Build, checkouts: &GitCheckouts) -> Result<(), Failure> {
-    let count = checkouts
-        .uncommitted(&args.repo)
-        .await
-        .map_err(|e| failure(&e))?;
-    let files = if count == 1 {
-        "1 uncommitted file".to_owned()
-    } else {
-        format!("{count} uncommitted files")
-    };
-    match (count, args.worktree) {
-        (0, _) => {}
-        (_, true) => eprintln!("{files} built too"),
-        (1, false) => eprintln!("{files} is not built; --worktree builds it"),
-        (_, false) => eprintln!("{files} are not built; --worktree builds them"),
-    }
-    Ok(())
 }
 
 async fn configuration(
@@ -148,7 +140,7 @@ fn coordinator(
     data: &Path,
 ) -> Result<Coordinator, Failure> {
     let mut parts = Coordinator::builder().store(store).checkouts(checkouts);
-    for pool in pools(config, args.machines, data)? {
+    for pool in pools(builders, config.hosts(), args.machines, data)? {
         parts = parts.pool(pool);
     }
     for builder in builders {
@@ -182,15 +174,20 @@ async fn build_on(
             .await
             .map_err(|e| failure(&e))?,
     };
-    let outcome = Follower::new(
-        handle.clone(),
-        build.clone(),
-        builder.name.to_string(),
-        show,
-    )
-    .run()
-    .await?;
-    tell(handle, &build, outcome.as_ref(), show).await?;
+    let farm: AnyFarm = Arc::new(handle.clone());
+    follow(farm, build, &builder.name, show).await
+}
+
+/// Shows a build to its end and tells how it ended.
+pub(crate) async fn follow(
+    farm: AnyFarm,
+    build: BuildId,
+    builder: &BuilderName,
+    show: Show,
+) -> Result<Exit, Failure> {
+    let follower = Follower::new(farm.clone(), build.clone(), builder.to_string(), show).await?;
+    let outcome = follower.run().await?;
+    tell(&*farm, &build, outcome.as_ref(), show).await?;
     Ok(exit_of(outcome.as_ref()))
 }
 
@@ -214,7 +211,7 @@ async fn interrupted(
 }
 
 async fn tell(
-    handle: &Handle,
+    farm: &dyn Farm,
     build: &BuildId,
     outcome: Option<&Outcome>,
     show: Show,
@@ -226,11 +223,7 @@ async fn tell(
         );
         return Ok(());
     };
-    let row = handle
-        .records()
-        .build(build)
-        .await
-        .map_err(|e| failure(&e))?;
+    let row = farm.row(build).await.map_err(|e| failure(&e))?;
     let took = row
         .and_then(|r| Some(r.finished?.since(r.queued)))
         .map_or(String::new(), |t| format!(" in {}", describe::took(t)));

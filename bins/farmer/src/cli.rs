@@ -1,6 +1,7 @@
 //! The command line of `farmer`: one definition for `--help`, completions and the manual.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -18,6 +19,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  farmer up                        build every new commit; http://localhost:8119 shows it
   farmer build                     build the newest commit of the repository around here
   farmer build ../lib --rev v1.2   build a tag of another one
   farmer build --json | jq .kind   the events of a build as JSON lines
@@ -43,6 +45,8 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Build every new commit, and show it in a browser
+    Up(Up),
     /// Build one commit, stream its log, and tell the outcome
     Build(Build),
     /// Write the detected steps to .farmer.toml
@@ -55,6 +59,10 @@ pub(crate) enum Command {
     Status(Status),
     /// Tell why a build waits, or how it ended
     Why(Why),
+    /// Build the commit of a build again, in the farm that runs
+    Rerun(Named),
+    /// End a build of the farm that runs
+    Cancel(Named),
     /// Measure this machine with Farmer's own parts
     Bench(Bench),
     /// Print the completions for a shell
@@ -67,6 +75,40 @@ pub(crate) enum Command {
     /// A classic program by its name, or `farmer-NAME` on PATH
     #[command(external_subcommand)]
     Other(Vec<OsString>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Paths and URLs
+    #[arg(default_value = ".")]
+    pub repos: Vec<String>,
+    /// Watch these branches too, besides the default one; may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    pub branch: Vec<String>,
+    /// The address to answer on
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub addr: IpAddr,
+    /// The port to answer on; 0 takes any free one
+    #[arg(long, default_value_t = 8119)]
+    pub port: u16,
+    /// A name under which this machine is opened, besides localhost and its addresses
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// Answer other machines too, without encryption
+    #[arg(long)]
+    pub insecure_http: bool,
+    /// Take the steps from this file, not from the commits
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Machines to start at most [default: as many as cores]
+    #[arg(long, value_name = "N")]
+    pub machines: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The build
+    pub build: String,
 }
 
 #[derive(Debug, Args)]

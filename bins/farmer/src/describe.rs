@@ -47,6 +47,21 @@ pub(crate) fn took(duration: Duration) -> String {
     }
 }
 
+/// Says how many files of a work tree differ from its commit, and whether they are built.
+pub(crate) fn say_uncommitted(count: usize, are_built: bool) {
+    let files = if count == 1 {
+        "1 uncommitted file".to_owned()
+    } else {
+        format!("{count} uncommitted files")
+    };
+    match (count, are_built) {
+        (0, _) => {}
+        (_, true) => eprintln!("{files} built too"),
+        (1, false) => eprintln!("{files} is not built; --worktree builds it"),
+        (_, false) => eprintln!("{files} are not built; --worktree builds them"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

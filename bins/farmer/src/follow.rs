@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::pin::Pin;
 
-use build_core::event::{Base, BuildEvent, Outcome, Recorded, Seq};
+use build_core::event::{Base, BuildEvent, Outcome, Recorded};
 use build_core::ids::BuildId;
 use build_core::plan::Unit;
-use build_server::coordinator::Handle;
 use bytes::Bytes;
 use farmer_cli::{Exit, Failure};
 use futures::stream::SelectAll;
 use futures::{Stream, StreamExt, stream};
 
 use crate::describe;
+use crate::farm::AnyFarm;
 use crate::lines::Lines;
 use crate::output::{failure, print_bytes, print_json};
 
@@ -41,7 +41,7 @@ type NewsStream = Pin<Box<dyn Stream<Item = Result<News, build_core::Error>> + S
 
 /// Shows one build until nothing more happens to it.
 pub(crate) struct Follower {
-    handle: Handle,
+    farm: AnyFarm,
     build: BuildId,
     builder: String,
     show: Show,
@@ -55,11 +55,17 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn new(handle: Handle, build: BuildId, builder: String, show: Show) -> Self {
-        let events = handle.events(&build, Seq(0));
+    /// Begins with the first event of the build.
+    pub(crate) async fn new(
+        farm: AnyFarm,
+        build: BuildId,
+        builder: String,
+        show: Show,
+    ) -> Result<Self, Failure> {
+        let events = farm.events(&build).await.map_err(|e| failure(&e))?;
         let events: NewsStream = events.map(|e| e.map(|e| News::Event(Box::new(e)))).boxed();
-        Self {
-            handle,
+        Ok(Self {
+            farm,
             build,
             builder,
             show,
@@ -68,7 +74,7 @@ impl Follower {
             open: HashMap::new(),
             ended: HashSet::new(),
             outcome: None,
-        }
+        })
     }
 
     /// Follows to the end; the outcome, or `None` when the coordinator ended before the build.
@@ -133,10 +139,7 @@ impl Follower {
         if self.show.json || !self.show.output {
             return Ok(());
         }
-        let log = self
-            .handle
-            .log(&self.build, &attempt.0, Some(attempt.1), 0, true)
-            .await;
+        let log = self.farm.log(&self.build, &attempt.0, attempt.1).await;
         let log = log.map_err(|e| failure(&e))?;
         let of = attempt.clone();
         let output = log.map(move |bytes| Ok(News::Output(of.clone(), bytes?)));

@@ -1,11 +1,14 @@
 //! The front door: `farmer`, one program with everything in it.
 
+mod act;
 mod bench;
 mod build;
+mod build_there;
 mod check;
 mod cli;
 mod data_dir;
 mod describe;
+mod farm;
 mod follow;
 mod init;
 mod lines;
@@ -14,7 +17,10 @@ mod machines;
 mod output;
 mod programs;
 mod records;
+mod remote;
 mod status;
+mod up;
+mod watched;
 mod why;
 
 use std::ffi::OsString;
@@ -47,6 +53,9 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     let json = cli.common.json;
     match cli.command {
         Command::Build(args) => build::build(args, data()?, json, stop).await,
+        Command::Up(args) => up::up(args, data()?, stop).await,
+        Command::Rerun(args) => act::rerun(args, &data()?, json).await,
+        Command::Cancel(args) => act::cancel(args, &data()?, json).await,
         Command::Log(args) => log::log(args, &data()?, json).await,
         Command::Bench(args) => bench::bench(args, &data()?, json).await,
         Command::Init(args) => init::init(args).await,

@@ -3,29 +3,29 @@
 use std::path::Path;
 
 use build_core::ids::HostType;
-use build_core::recipe::{FarmerToml, Host};
+use build_core::recipe::Host;
+use build_core::work::Builder;
 use build_server::pool::{LocalPool, LocalPoolBuilder};
 use farmer_cli::Failure;
 
 use crate::output::failure;
 
-/// A pool for each host type of the configuration, or one called `local`. Each machine is this
+/// A pool for each host type, and one called `local` when a builder needs it. Each machine is this
 /// program again, as a buildlet.
 pub(crate) fn pools(
-    config: &FarmerToml,
+    builders: &[Builder],
+    hosts: &[Host],
     machines: Option<u32>,
     data: &Path,
 ) -> Result<Vec<LocalPool>, Failure> {
     let program = std::env::current_exe()?;
     let count = |host: Option<u32>| machines.or(host).unwrap_or_else(cores).max(1) as usize;
     let pool = |slots: usize| LocalPool::builder(&program, slots).data_dir(data);
-    let needs_local = config
-        .builders()
+    let needs_local = builders
         .iter()
-        .any(|b| config.hosts().iter().all(|h| h.name != b.host_type));
+        .any(|b| hosts.iter().all(|h| h.name != b.host_type));
     let local = needs_local.then(|| pool(count(None)));
-    let hosts = config
-        .hosts()
+    let hosts = hosts
         .iter()
         .map(|host| named(pool(count(host.count)), host));
     local

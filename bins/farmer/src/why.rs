@@ -12,6 +12,7 @@ use crate::cli::Why;
 use crate::describe;
 use crate::output::{failure, print_bytes, print_json};
 use crate::records::Recorded;
+use crate::remote::Remote;
 
 /// Tells one build's story: one sentence first, then what led to it.
 pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failure> {
@@ -22,7 +23,10 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
         .map_err(|e| failure(&e))?
         .map(|o| o.to_string());
     let ahead: Vec<&BuildRow> = open.iter().filter(|o| o.number < row.number).collect();
-    let sentence = sentence(&row, &ahead, owner.as_deref());
+    let mut sentence = sentence(&row, &ahead, owner.as_deref());
+    if let (None, Some(farm)) = (&row.outcome, Remote::find(data)?) {
+        sentence = ask(&farm, &row).await?;
+    }
     if json {
         let ahead: Vec<_> = ahead.iter().map(|o| o.id.as_str()).collect();
         return print_json(
@@ -42,6 +46,17 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
         text += &format!("  {}\n", run_line(run));
     }
     print_bytes(text.as_bytes())
+}
+
+/// The farm's own answer: what waits, for what, who is ahead, and for how long.
+async fn ask(farm: &Remote, row: &BuildRow) -> Result<String, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        why: String,
+    }
+    let path = format!("/api/v1/queue/{}/why", row.id);
+    let answer: Answer = farm.get(&path).await.map_err(|e| failure(&e))?;
+    Ok(answer.why)
 }
 
 fn sentence(row: &BuildRow, ahead: &[&BuildRow], owner: Option<&str>) -> String {

@@ -78,7 +78,7 @@ mod tests {
         fs::create_dir_all(git_dir.join("refs/heads/team")).unwrap();
         fs::write(git_dir.join("HEAD"), "ref: refs/heads/main\n").unwrap();
         let state = || RefsState::of(git_dir.clone(), git_dir.join("HEAD"));
-        let mut changes = |path: &str, text: &str| {
+        let changes = |path: &str, text: &str| {
             let before = state();
             assert!(!before.has_changed(), "{path}");
             fs::write(git_dir.join(path), text).unwrap();

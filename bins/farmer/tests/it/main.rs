@@ -9,3 +9,4 @@ mod processes;
 mod repo;
 mod sources;
 mod steps;
+mod up;

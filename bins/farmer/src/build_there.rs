@@ -1,0 +1,109 @@
+//! `farmer build` while a farm runs: the farm builds, this program shows.
+
+use std::sync::Arc;
+
+use build_server::record::BuildRow;
+use build_server::web::NewBuild;
+use farmer_cli::Failure;
+use futures::future::try_join_all;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::build::{finish, follow};
+use crate::cli::Build;
+use crate::farm::AnyFarm;
+use crate::follow::Show;
+use crate::output::failure;
+use crate::remote::{Remote, refusal};
+
+#[derive(Deserialize)]
+struct Created {
+    builds: Vec<BuildRow>,
+}
+
+/// Asks the farm for the builds and follows them; stopping this program stops none of them.
+pub(crate) async fn build_there(
+    args: Build,
+    farm: &Remote,
+    json: bool,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let wish = wish(&args, farm)?;
+    let created: Created = farm
+        .post("/api/v1/builds", &wish)
+        .await
+        .map_err(|e| refusal(&e))?;
+    let Some(first) = created.builds.first() else {
+        return Err(Failure::usage(
+            format!("{} has no builder for this commit", farm.owner()),
+            "name the builders in .farmer.toml, then start the farm again",
+        ));
+    };
+    if !json {
+        let (item, owner) = (&first.item, farm.owner());
+        eprintln!(
+            "farmer: {} at {} {:?}, in {owner}",
+            item.repo,
+            item.commit.short(),
+            item.subject
+        );
+    }
+    let show = Show {
+        json,
+        output: !args.quiet,
+        builder: created.builds.len() > 1,
+    };
+    let there: AnyFarm = Arc::new(farm.clone());
+    let followed = created
+        .builds
+        .iter()
+        .map(|row| follow(there.clone(), row.id.clone(), &row.builder, show));
+    match stop.run_until_cancelled(try_join_all(followed)).await {
+        Some(exits) => finish(exits?.into_iter().map(Ok).collect()),
+        None => {
+            let ids: Vec<_> = created.builds.iter().map(|row| row.id.as_str()).collect();
+            eprintln!(
+                "farmer: goes on in the farm; end it with: farmer cancel {}",
+                ids.join(" ")
+            );
+            Err(Failure::interrupted())
+        }
+    }
+}
+
+fn wish(args: &Build, farm: &Remote) -> Result<NewBuild, Failure> {
+    for (given, flag) in [
+        (args.config.is_some(), "--config"),
+        (args.machines.is_some(), "--machines"),
+    ] {
+        if given {
+            return Err(Failure::usage(
+                format!(
+                    "{flag} cannot be given to a farm that runs: {}",
+                    farm.owner()
+                ),
+                "stop it, or use another data directory with --data",
+            ));
+        }
+    }
+    let builders = args.builder.iter().map(|name| name.parse());
+    let builders = builders
+        .collect::<Result<_, _>>()
+        .map_err(|e| failure(&e))?;
+    Ok(NewBuild {
+        repo: origin(&args.repo)?,
+        rev: args.rev.clone(),
+        builders,
+        worktree: args.worktree,
+    })
+}
+
+/// A path as the farm understands it, which runs in another directory.
+fn origin(repo: &str) -> Result<String, Failure> {
+    let path = std::path::Path::new(repo);
+    if path.exists() {
+        let path = std::path::absolute(path)?;
+        return Ok(path.to_string_lossy().into_owned());
+    }
+    Ok(repo.to_owned())
+}

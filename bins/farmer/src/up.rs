@@ -1,0 +1,187 @@
+//! `farmer up`: every commit of the watched repositories, built and shown in a browser.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use build_core::event::{BuildEvent, Seq};
+use build_core::recipe::Detect;
+use build_server::coordinator::{Coordinator, Handle};
+use build_server::source::{GitCheckouts, GitSource};
+use build_server::store::Store;
+use build_server::supervise::Supervisor;
+use build_server::web::{Hosts, Site, TokenFile, serve, service};
+use farmer_cli::{Exit, Failure};
+use futures::StreamExt;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Up;
+use crate::describe;
+use crate::machines::pools;
+use crate::output::{failure, print_bytes};
+use crate::watched::{Watched, watch};
+
+/// How long the end may take after everything was told to stop: process trees get 5 s to end
+/// by themselves.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs the farm until it is told to stop.
+pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Result<(), Failure> {
+    check_reach(&args)?;
+    let store = Store::open(&data).await.map_err(|e| failure(&e))?;
+    let token = TokenFile::open(&data).map_err(|e| failure(&e))?;
+    let listeners = listen(&args).await?;
+    let address = address_of(&args, &listeners)?;
+    announce(&store, &token, &address)?;
+    let checkouts = GitCheckouts::new(data.join("git"));
+    let watched = watch(&args, &checkouts).await?;
+    let coordinator = coordinator(&args, &watched, &store, &checkouts, &data)?;
+    let handle = coordinator.handle();
+    let site = Site::new(handle.clone(), store.clone(), token)
+        .with_checkouts(checkouts)
+        .with_hosts(hosts(&args));
+    let all = Supervisor::new("farmer");
+    let serving = CancellationToken::new();
+    for listener in listeners {
+        let served = serve(listener, service(site.clone()), serving.clone());
+        all.group("site").spawn("serve", served);
+    }
+    let seen = store.events().head().await.map_err(|e| failure(&e))?;
+    let telling = tell_outcomes(handle.clone(), seen);
+    all.group("outcomes").spawn("tell", telling);
+    let running = all.spawn("coordinator", coordinator.run(stop.clone()));
+    let told = tell_of_the_end(&handle, &stop);
+    let (ran, ()) = tokio::join!(running, told);
+    serving.cancel();
+    if let Err(error) = all.drain(DRAIN).await {
+        tracing::warn!(%error, "the farm has ended");
+    }
+    ran.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?
+        .map_err(|e| failure(&e))
+}
+
+/// Others on the network read and talk in the clear: only when that is wanted.
+fn check_reach(args: &Up) -> Result<(), Failure> {
+    if args.addr.is_loopback() || args.insecure_http {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!(
+            "{} can be reached from other machines, and HTTP is not private",
+            args.addr
+        ),
+        "put a TLS proxy before the loopback address, or accept it with --insecure-http",
+    ))
+}
+
+/// Listens on the address; on the loopback one of the other family too, for browsers may try
+/// that first for `localhost`.
+async fn listen(args: &Up) -> Result<Vec<TcpListener>, Failure> {
+    let first = SocketAddr::new(args.addr, args.port);
+    let listener = TcpListener::bind(first).await.map_err(|e| busy(first, e))?;
+    let port = listener.local_addr()?.port();
+    let mut listeners = vec![listener];
+    if args.addr == std::net::Ipv4Addr::LOCALHOST {
+        let second = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+        // A machine without IPv6, or a program that has it: the first address is the one told.
+        listeners.extend(TcpListener::bind(second).await.ok());
+    }
+    Ok(listeners)
+}
+
+fn busy(address: SocketAddr, error: std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::AddrInUse {
+        return Failure::usage(
+            format!("another program listens on {address}"),
+            "choose another port with --port, or any free one with --port 0",
+        );
+    }
+    Failure::usage(
+        format!("cannot listen on {address}: {error}"),
+        "choose another address with --addr and --port",
+    )
+}
+
+fn address_of(args: &Up, listeners: &[TcpListener]) -> Result<String, Failure> {
+    let local = listeners[0].local_addr()?;
+    Ok(if args.addr.is_loopback() {
+        format!("http://localhost:{}", local.port())
+    } else {
+        format!("http://{local}")
+    })
+}
+
+/// Tells people and programs where the farm answers, before anything else is done.
+fn announce(store: &Store, token: &TokenFile, address: &str) -> Result<(), Failure> {
+    if let Some(lock) = store.lock() {
+        lock.publish(Some(address.to_owned()), Some(token.token().to_owned()))
+            .map_err(|e| failure(&e))?;
+    }
+    print_bytes(format!("{address}\n").as_bytes())?;
+    eprintln!(
+        "farmer: sign in with the token in {}",
+        token.path().display()
+    );
+    Ok(())
+}
+
+fn hosts(args: &Up) -> Hosts {
+    args.host.iter().fold(Hosts::default(), Hosts::and)
+}
+
+fn coordinator(
+    args: &Up,
+    watched: &Watched,
+    store: &Store,
+    checkouts: &GitCheckouts,
+    data: &Path,
+) -> Result<Coordinator, Failure> {
+    let mut parts = Coordinator::builder()
+        .store(store.clone())
+        .checkouts(checkouts.clone());
+    for pool in pools(&watched.builders, &watched.hosts, args.machines, data)? {
+        parts = parts.pool(pool);
+    }
+    for builder in &watched.builders {
+        parts = parts.build_on(builder.clone());
+    }
+    for origin in &watched.origins {
+        let source = GitSource::watch(origin).through(checkouts.clone());
+        parts = parts.source(args.branch.iter().fold(source, GitSource::branch));
+    }
+    parts = match &watched.recipe {
+        Some(file) => parts.recipe(file.clone()),
+        None => parts.recipe(Detect),
+    };
+    parts.build().map_err(|e| failure(&e))
+}
+
+/// Says how each build ended, as it ends.
+async fn tell_outcomes(handle: Handle, seen: Seq) {
+    let mut events = handle.all_events(seen);
+    // Ends with the coordinator; a store that cannot be read is told of by others.
+    while let Some(Ok(event)) = events.next().await {
+        let BuildEvent::Finished { outcome } = &event.event else {
+            continue;
+        };
+        let ended = describe::outcome(outcome);
+        match handle.records().build(&event.build).await {
+            Ok(Some(row)) => eprintln!("{} {ended}: {}", row.id, describe::commit(&row)),
+            _ => eprintln!("{} {ended}", event.build),
+        }
+    }
+}
+
+/// Says at the first signal what becomes of the builds that run.
+async fn tell_of_the_end(handle: &Handle, stop: &CancellationToken) {
+    stop.cancelled().await;
+    let open = handle.records().open().await.unwrap_or_default();
+    match open.iter().filter(|row| row.outcome.is_none()).count() {
+        0 => eprintln!("farmer: stopping"),
+        1 => eprintln!("farmer: stopping; 1 build is interrupted and runs again at the next start"),
+        n => eprintln!(
+            "farmer: stopping; {n} builds are interrupted and run again at the next start"
+        ),
+    }
+}

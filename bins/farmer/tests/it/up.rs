@@ -1,0 +1,233 @@
+//! `farmer up`: a farm that runs, used and attacked as its users and their neighbours would.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::processes::{below, kill, wait_until};
+use crate::repo::{Repo, Run};
+
+/// Longer than anything here takes on a loaded machine.
+const SOON: Duration = Duration::from_secs(120);
+
+/// A farm that runs on a repository, on a free port.
+struct Farm {
+    child: Option<Child>,
+    address: String,
+}
+
+impl Farm {
+    /// Starts one; the address is the first thing it says.
+    fn start(repo: &Repo) -> Self {
+        let mut child = repo
+            .farmer()
+            .args(["up", "--port", "0", "--machines", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("http://").unwrap().to_owned();
+        assert!(address.starts_with("localhost:"), "{line}");
+        Self {
+            child: Some(child),
+            address,
+        }
+    }
+
+    /// The answer to a request written by hand: its status and its body.
+    fn ask(&self, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|h| h.starts_with("Host:")) {
+            request += &format!("Host: {}\r\n", self.address);
+        }
+        for header in headers {
+            request += &format!("{header}\r\n");
+        }
+        write!(stream, "{request}Content-Length: 0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+
+    /// The first Ctrl-C; what it said at its end.
+    fn stop(mut self) -> Run {
+        let child = self.child.take().unwrap();
+        kill(child.id(), "INT");
+        Run::of(child.wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Farm {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended already; then there is nothing to kill.
+            let _ended = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
+/// The newest builds, newest first.
+fn builds(repo: &Repo) -> Vec<Value> {
+    let run = repo.run(&["status", "--json"]);
+    if run.code() == 0 {
+        run.events()
+    } else {
+        Vec::new()
+    }
+}
+
+fn wait_for_build(repo: &Repo, commit: &str, state: &str) -> Value {
+    let mut found = None;
+    let wanted = |b: &Value| b["item"]["commit"] == commit && b["state"] == state;
+    wait_until(&format!("a {state} build of {commit}"), SOON, || {
+        found = builds(repo).into_iter().find(wanted);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn id(build: &Value) -> &str {
+    build["id"].as_str().unwrap()
+}
+
+const ECHO: &str = "[[step]]\nname = \"echo\"\nrun = \"cat word\"\n";
+
+#[test]
+fn commits_are_built_and_every_command_uses_the_farm_that_runs() {
+    let repo = Repo::new();
+    let first = repo
+        .write(".farmer.toml", ECHO)
+        .write("word", "alpha\n")
+        .commit("first");
+    let farm = Farm::start(&repo);
+    wait_for_build(&repo, &first, "passed");
+    let second = repo.write("word", "beta\n").commit("second");
+    let build = wait_for_build(&repo, &second, "passed");
+    assert_eq!(build["item"]["class"], "default_tip");
+
+    let run = repo.run(&["build"]).exits(0);
+    assert!(run.out().contains("beta"), "{}", run.out());
+    assert!(run.err().contains("in farmer up"), "{}", run.err());
+    let json = repo
+        .run(&["build", "--json", "--rev", &first])
+        .exits(0)
+        .events();
+    assert_eq!(json[0]["event"]["kind"], "queued");
+    repo.git(&["rm", "-q", "word"]);
+    let broken = repo.commit("breaks it");
+    let run = repo.run(&["build"]).exits(1);
+    assert!(run.err().contains("exit status 1"), "{}", run.err());
+    assert!(run.out().contains("No such file"), "{}", run.out());
+    wait_for_build(&repo, &broken, "failed");
+    repo.run(&["build", "--rev", "nope"]).exits(2);
+    let refused = repo.run(&["build", "--machines", "3"]).exits(2);
+    assert!(refused.err().contains("--machines"), "{}", refused.err());
+
+    let again = repo.run(&["rerun", id(&build), "--json"]).exits(0).events();
+    assert_eq!(again[0]["item"]["commit"], second);
+    wait_until("the build that was run again", SOON, || {
+        let of = |b: &Value| b["id"] == again[0]["id"] && b["state"] == "passed";
+        builds(&repo).iter().any(of)
+    });
+    let log = repo.run(&["log", id(&build)]).exits(0);
+    assert!(log.out().contains("beta"), "{}", log.out());
+    let late = repo.run(&["cancel", id(&build)]).exits(2);
+    assert!(late.err().contains("has ended already"), "{}", late.err());
+    repo.run(&["cancel", "B000000000"]).exits(2);
+
+    let twice = repo.run(&["up", "--port", "0"]);
+    assert_ne!(twice.code(), 0);
+    assert!(
+        twice.err().contains("farmer up"),
+        "names the owner: {}",
+        twice.err()
+    );
+    let port = farm.address.rsplit(':').next().unwrap();
+    let other = repo.home().join("other").display().to_string();
+    let busy = repo.run(&["up", "--port", port, "--data", &other]).exits(2);
+    assert!(
+        busy.err().contains("another program listens"),
+        "{}",
+        busy.err()
+    );
+    let open = repo
+        .run(&["up", "--addr", "0.0.0.0", "--data", &other])
+        .exits(2);
+    assert!(open.err().contains("--insecure-http"), "{}", open.err());
+    farm.stop().exits(0);
+    let offline = repo.run(&["rerun", id(&build)]).exits(2);
+    assert!(
+        offline.err().contains("start one with: farmer up"),
+        "{}",
+        offline.err()
+    );
+    repo.run(&["status"]).exits(0);
+    repo.run(&["why", id(&build)]).exits(0);
+}
+
+const WAIT: &str =
+    "[[step]]\nname = \"wait\"\nrun = \"echo begun; until [ -e GO ]; do sleep 0.05; done\"\n";
+
+#[test]
+fn neighbours_change_nothing_and_a_stopped_farm_goes_on_at_its_next_start() {
+    let repo = Repo::new();
+    let go = repo.home().join("go");
+    let wait = WAIT.replace("GO", &go.display().to_string());
+    let commit = repo.write(".farmer.toml", &wait).commit("waits");
+    let farm = Farm::start(&repo);
+    let build = wait_for_build(&repo, &commit, "running");
+    let cancel = format!("/api/v1/builds/{}/cancel", id(&build));
+
+    for file in ["token", "lock"] {
+        let mode = std::fs::metadata(repo.data().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file} is its owner's alone");
+    }
+    let token = std::fs::read_to_string(repo.data().join("token")).unwrap();
+    let token = format!("Authorization: Bearer {}", token.trim());
+    for (status, headers) in [
+        (401, &[][..]),
+        (401, &["Authorization: Bearer farmer_guess"]),
+        (403, &[&token, "Origin: https://attacker.example"]),
+        (403, &[&token, "Sec-Fetch-Site: cross-site"]),
+        (421, &[&token, "Host: attacker.example"]),
+    ] {
+        let (answered, body) = farm.ask("POST", &cancel, headers);
+        assert_eq!(answered, status, "{headers:?}: {body}");
+        let refusal: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(refusal["code"], "denied");
+        assert!(!refusal["hint"].as_str().unwrap().is_empty());
+    }
+    let (status, row) = farm.ask("GET", &format!("/api/v1/builds/{}", id(&build)), &[]);
+    assert_eq!(status, 200);
+    assert!(row.contains("\"running\""), "{row}");
+    let why = repo.run(&["why", id(&build)]).exits(0);
+    assert!(why.out().contains("it runs"), "{}", why.out());
+
+    let stopped = farm.stop().exits(0);
+    assert!(
+        stopped.err().contains("runs again at the next start"),
+        "{}",
+        stopped.err()
+    );
+    wait_until("every process of the farm has ended", SOON, || {
+        below(&repo.data()).is_empty()
+    });
+    std::fs::write(&go, "").unwrap();
+    let farm = Farm::start(&repo);
+    let same = wait_for_build(&repo, &commit, "passed");
+    assert_eq!(same["id"], build["id"], "it goes on, not a second one");
+    farm.stop().exits(0);
+}
