@@ -20,6 +20,8 @@ mod crash;
 mod farm;
 #[cfg(feature = "buildlet")]
 mod go_interop;
+#[cfg(feature = "web")]
+mod pages;
 #[cfg(feature = "sim")]
 mod seeds;
 #[cfg(feature = "coordinator")]

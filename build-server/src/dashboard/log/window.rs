@@ -126,15 +126,37 @@ pub(in crate::dashboard) fn window(
         next: first,
         naming,
     };
-    drawing.read(log, first - 1, bytes)?;
+    let most = if from == From::End {
+        usize::MAX
+    } else {
+        MAX_HTML
+    };
+    drawing.read(log, first - 1, bytes, most)?;
+    let left_out = cut_front(&mut drawing.html);
     Ok(Window {
         html: drawing.html,
-        first,
+        first: first + left_out,
         next: drawing.next,
         total,
         bytes,
         complete,
     })
+}
+
+/// Leaves out the first lines of what is too much; says how many.
+fn cut_front(html: &mut String) -> u64 {
+    const END: &str = "</div>\n";
+    let mut from = html.len().saturating_sub(MAX_HTML + MAX_HTML / 8);
+    while !html.is_char_boundary(from) {
+        from += 1;
+    }
+    let Some(at) = html[from..].find(END).filter(|_| from > 0) else {
+        return 0;
+    };
+    let rest = html.split_off(from + at + END.len());
+    let lines = html.matches(END).count() as u64;
+    *html = rest;
+    lines
 }
 
 /// The first line of the end of a log.
@@ -157,7 +179,8 @@ struct Drawing<'a> {
 }
 
 impl Drawing<'_> {
-    fn read(&mut self, log: &LiveLog, first: u64, end: u64) -> io::Result<()> {
+    /// Draws from a line on until there are `most` bytes of HTML.
+    fn read(&mut self, log: &LiveLog, first: u64, end: u64, most: usize) -> io::Result<()> {
         let mut reader = log.reader(Position::Line(first))?.until(end);
         let last = first + LINES;
         let mut cutter = Cutter::default();
@@ -171,7 +194,7 @@ impl Drawing<'_> {
             while cutter.feed(&mut rest) {
                 self.draw(&cutter);
                 cutter.clear();
-                if self.next > last || self.html.len() > MAX_HTML {
+                if self.next > last || self.html.len() > most {
                     return Ok(());
                 }
             }
@@ -246,6 +269,9 @@ mod tests {
         let end = shown(&log, From::End);
         assert_eq!((end.next, end.later()), (2_001, None));
         assert!(end.earlier().is_some());
+        assert!(end.html.len() < MAX_HTML + MAX_HTML / 8);
+        let first = format!("<div id=L{}>", end.first);
+        assert!(end.html.starts_with(&first), "{first}");
         assert_eq!(shown(&log, From::Line(u64::MAX)).first, 2_000);
         assert_eq!(shown(&log, From::Line(0)).first, 1);
     }
