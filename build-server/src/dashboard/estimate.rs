@@ -41,6 +41,22 @@ impl Estimate {
         u64::try_from(elapsed.as_millis() * 100 / whole).map_or(99, |percent| percent.min(99))
     }
 
+    /// What is left of it after some time.
+    pub(super) fn less(self, elapsed: Duration) -> Self {
+        Self {
+            median: self.median.saturating_sub(elapsed),
+            ..self
+        }
+    }
+
+    pub(super) fn median(self) -> Duration {
+        self.median
+    }
+
+    pub(super) fn samples(self) -> usize {
+        self.samples
+    }
+
     /// One after the other.
     fn and(self, next: Self) -> Self {
         Self {

@@ -72,6 +72,23 @@ impl Farm {
         self.open.iter().find(|row| row.held.contains(lease))
     }
 
+    /// When units that run are likely to end, the soonest first, as far as they have a past.
+    pub(super) async fn ends(
+        &self,
+        estimates: &mut Estimates,
+        now: Timestamp,
+    ) -> Result<Vec<Estimate>, Failure> {
+        let mut ends = Vec::new();
+        for row in &self.open {
+            for run in row.runs.iter().filter(|run| run.end.is_none()) {
+                let usual = estimates.of(row, &run.unit).await?;
+                ends.extend(usual.map(|usual| usual.less(now.since(run.started))));
+            }
+        }
+        ends.sort_by_key(|end| end.median());
+        Ok(ends)
+    }
+
     /// The oldest `limit` builds that run, with how far they are.
     pub(super) async fn running_builds(
         &self,

@@ -179,6 +179,7 @@ fn summary(cells: &[Option<Cell>]) -> String {
         (_, 0) => format!("failed {failures} in {}, passes now", ended.len()),
         (_, 1) if failures == 1 => format!("new failure, 1 in {}", ended.len()),
         (_, n) if n == ended.len() => format!("failed all {n} times"),
+        (_, 1) => format!("failed the last time, {failures} in {}", ended.len()),
         (_, n) => format!("broken for {n} builds, {failures} in {}", ended.len()),
     };
     match (ended.len(), lost) {
@@ -214,6 +215,10 @@ mod tests {
         );
         assert_eq!(said(&[PASSED, FAILED, PASSED]), "failed 1 in 3, passes now");
         assert_eq!(said(&[FAILED, FAILED]), "failed all 2 times");
+        assert_eq!(
+            said(&[FAILED, PASSED, FAILED]),
+            "failed the last time, 2 in 3"
+        );
         assert_eq!(said(&[RUNNING]), "no result yet");
         assert_eq!(said(&[PASSED, LOST]), "always passed; 1 machines lost");
     }

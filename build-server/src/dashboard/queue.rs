@@ -8,7 +8,7 @@ use build_core::schedule::{Explanation, Hold};
 use build_core::work::Class;
 
 use super::error::{Failure, Guest};
-use super::estimate::Estimates;
+use super::estimate::{Estimate, Estimates};
 use super::page::{self, Frame};
 use super::time::{about, took};
 use crate::record::BuildRow;
@@ -89,10 +89,14 @@ pub(super) async fn of_build(
         Err(e) if [ErrorKind::NotFound, ErrorKind::Unavailable].contains(&e.kind()) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
+    let ends = match waiting.is_empty() {
+        true => Vec::new(),
+        false => frame.farm.ends(estimates, frame.now).await?,
+    };
     let mut units = Vec::new();
     for waiting in &waiting {
         let usual = estimates.of(row, &waiting.unit).await?;
-        let mut unit = explained(row, &waiting.why);
+        let mut unit = explained(row, &waiting.why, &ends);
         unit.unit = waiting.unit.to_string();
         unit.usual = usual.map_or_else(
             || "no past run to tell how long it takes".into(),
@@ -137,13 +141,13 @@ async fn unplanned(
     })
 }
 
-fn explained(row: &BuildRow, why: &Explanation) -> WaitingUnit {
+fn explained(row: &BuildRow, why: &Explanation, ends: &[Estimate]) -> WaitingUnit {
     WaitingUnit {
         waited: took(why.waited),
         reason: reason(why),
         unblock: unblock(why),
         ahead: ahead(why),
-        eta: eta(why),
+        eta: eta(why, ends),
         ..blank(row)
     }
 }
@@ -221,7 +225,7 @@ pub(super) fn class(class: Class) -> &'static str {
 
 fn ahead(why: &Explanation) -> String {
     if why.ahead == 0 {
-        return "next in line".into();
+        return "it is next".into();
     }
     let group = |ahead: &build_core::schedule::Ahead| {
         let author = ahead.author.as_deref().map(super::board::person);
@@ -232,7 +236,18 @@ fn ahead(why: &Explanation) -> String {
     format!("{} ahead: {}", why.ahead, groups.join(", "))
 }
 
-fn eta(why: &Explanation) -> String {
+/// When it is likely to begin: when enough of what runs ends, as far as that is known from past
+/// runs; else by past waits.
+fn eta(why: &Explanation, ends: &[Estimate]) -> String {
+    if let (Hold::Busy, Some(end)) = (&why.hold, ends.get(why.ahead)) {
+        let (left, samples) = (end.median(), end.samples());
+        let runs = if samples == 1 { "run" } else { "runs" };
+        let of = format!("what runs before it ends so by the median of {samples} past {runs}");
+        return match left.is_zero() {
+            true => format!("any moment, what runs takes longer than usual ({of})"),
+            false => format!("begins in about {} ({of})", about(left)),
+        };
+    }
     let Some(expected) = why.expected else {
         return "no past waits to estimate from".into();
     };

@@ -48,10 +48,14 @@ pub fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
+pub fn repo() -> RepoName {
+    RepoName::new("orchard").unwrap()
+}
+
 /// The commit that is number `n` of the project, made `minutes` ago.
 pub fn item(n: u64, subject: &str, author: &str, minutes: u64) -> WorkItem {
     WorkItem {
-        repo: RepoName::new("orchard").unwrap(),
+        repo: repo(),
         origin: "/nowhere".into(),
         commit: CommitHash::new(format!(
             "{:016x}{:024x}",

@@ -234,7 +234,7 @@ async fn what_waits_says_why_and_who_is_ahead() {
     for text in [
         "Why: all 2 machines of kind local that fit are in use.",
         "What lets it go on: the next of them that becomes free.",
-        "In line: next in line.",
+        "In line: it is next.",
         "What lets it go on: 2 machines must become free first.",
         "In line: 1 ahead: 1 newest of the default branch by a@example.org.",
     ] {
