@@ -1,13 +1,13 @@
 //! When snapshots are written: in the background, after enough new log, and at the end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::apply::State;
 use super::options::Snapshots;
 use crate::log::Segment;
-use crate::snapshot;
+use crate::{Result, snapshot};
 
 /// A log that is shorter loads as fast as a snapshot opens.
 const WORTH: u64 = 4 << 20;
@@ -64,6 +64,17 @@ impl Keeper {
             // A folder that cannot be written to only makes the next start slower.
             let _ = snapshot::write(&path, &state, &segments);
         }));
+    }
+
+    /// Writes a snapshot to a file that somebody chose, perhaps the corpus' own: not while the
+    /// background writes an older one, which would replace it.
+    pub(super) fn save(&mut self, path: &Path, state: &State, segments: &[Segment]) -> Result<()> {
+        self.wait();
+        snapshot::write(path, state, segments)?;
+        if self.path.as_deref() == Some(path) {
+            self.saved = state.position;
+        }
+        Ok(())
     }
 
     /// Waits for a snapshot being written, and writes a last one if it is worth it.

@@ -14,7 +14,7 @@ use super::{Options, View};
 use crate::follow::{Change, Changes, Watch};
 use crate::log::{LogPosition, Segment};
 use crate::source::{DiskSource, MutationSource};
-use crate::{Error, Result, snapshot};
+use crate::{Error, Result};
 
 /// A project's history in memory. Clones are handles to the same corpus.
 ///
@@ -125,8 +125,13 @@ impl Corpus {
     /// # Errors
     /// When the file cannot be written; it is then as it was before.
     pub fn save_snapshot(&self, path: impl AsRef<Path>) -> Result<()> {
-        let writer = self.shared.lock();
-        snapshot::write(path.as_ref(), &writer.state, &writer.segments)
+        let mut writer = self.shared.lock();
+        let Writer {
+            state,
+            segments,
+            keeper,
+        } = &mut *writer;
+        keeper.save(path.as_ref(), state, segments)
     }
 
     /// Whether the corpus started from a snapshot rather than by reading the whole log.

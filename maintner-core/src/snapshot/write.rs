@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::Xxh3;
 use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -17,7 +18,7 @@ use crate::{Error, Result};
 ///
 /// The file appears whole or not at all.
 pub(crate) fn write(path: &Path, state: &State, segments: &[Segment]) -> Result<()> {
-    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+    let temporary = temporary(path);
     let written = write_file(&temporary, state, segments)
         .and_then(|()| fs::rename(&temporary, path))
         .map_err(Error::io("write", path));
@@ -26,6 +27,13 @@ pub(crate) fn write(path: &Path, state: &State, segments: &[Segment]) -> Result<
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// A name that no other writer uses, whether in this process or in another.
+fn temporary(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_extension(format!("tmp-{}-{number}", std::process::id()))
 }
 
 fn write_file(path: &Path, state: &State, segments: &[Segment]) -> io::Result<()> {
@@ -124,5 +132,29 @@ impl Sections for Writer {
     fn index(&mut self, index: &mut Index) -> io::Result<()> {
         self.section(index.slots().slices().map(zerocopy::IntoBytes::as_bytes))?;
         self.section([index.used().as_bytes()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::open;
+
+    #[test]
+    fn writers_of_one_file_do_not_disturb_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("corpus.snap");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        write(&path, &State::default(), &[]).unwrap();
+                        open(&path, &[]).unwrap();
+                    }
+                });
+            }
+        });
+        let files = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(files, 1, "no temporary file is left");
     }
 }
