@@ -25,7 +25,7 @@ const FILE_NAME: &str = "corpus.snap";
 
 const MAGIC: [u8; 8] = *b"CORPUS\r\n";
 /// Raised whenever the sections change.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Reads differently on a machine that stores numbers the other way round.
 const BYTE_ORDER: u32 = 0x0102_0304;
 const ALIGN: u64 = 64;

@@ -73,41 +73,68 @@ impl Round {
     }
 }
 
+/// The parts of the state that commits and refs change.
+struct History<'s> {
+    log: &'s Texts,
+    names: &'s mut Names,
+    commits: &'s mut Commits,
+    gerrit: &'s mut Gerrit,
+}
+
+impl History<'_> {
+    fn absorb(
+        &mut self,
+        batch: &[Scanned],
+        round: &mut CommitBatch,
+        changes: &mut GerritBatch,
+        anomalies: &mut Anomalies,
+    ) {
+        let log = self.log;
+        for scanned in batch {
+            let names = scanned.names.iter();
+            let names: Vec<u32> = names.map(|&name| self.names.intern(log, name)).collect();
+            let projects = scanned.projects.iter();
+            let projects: Vec<u32> = projects
+                .map(|&name| self.gerrit.add_project(log, name))
+                .collect();
+            self.commits.absorb(scanned, &names, &projects, round);
+            let commits = (&*self.commits, &*round);
+            self.gerrit
+                .absorb(log, scanned, &projects, commits, changes, anomalies);
+        }
+        self.gerrit.finish(log, self.commits, changes);
+    }
+}
+
 impl State {
-    /// Applies scanned pieces, which follow each other in the log.
+    /// Applies scanned pieces, which follow each other in the log: what they say about GitHub
+    /// beside what they say about git and Gerrit, which have nothing in common.
     pub(crate) fn absorb(&mut self, batch: &[Scanned], round: &mut Round) {
         for scanned in batch {
             self.records += scanned.records;
             self.anomalies.add(&scanned.anomalies);
             self.position = scanned.end;
-            let names: Vec<u32> = scanned
-                .names
-                .iter()
-                .map(|&name| self.names.intern(&self.log, name))
-                .collect();
-            let projects: Vec<u32> = scanned
-                .projects
-                .iter()
-                .map(|&name| self.gerrit.add_project(&self.log, name))
-                .collect();
-            self.commits
-                .absorb(scanned, &names, &projects, &mut round.commits);
-            let commits = (&self.commits, &round.commits);
-            let anomalies = &mut self.anomalies;
-            self.gerrit.absorb(
-                &self.log,
-                scanned,
-                &projects,
-                commits,
-                &mut round.gerrit,
-                anomalies,
-            );
         }
-        self.gerrit
-            .finish(&self.log, &self.commits, &mut round.gerrit);
-        round
-            .issues
-            .extend(self.github.absorb(&self.log, batch, &mut self.anomalies));
+        let log = &self.log;
+        let mut history = History {
+            log,
+            names: &mut self.names,
+            commits: &mut self.commits,
+            gerrit: &mut self.gerrit,
+        };
+        let github = &mut self.github;
+        let (mut of_issues, mut of_refs) = (Anomalies::default(), Anomalies::default());
+        let Round {
+            commits,
+            gerrit,
+            issues,
+        } = round;
+        rayon::join(
+            || history.absorb(batch, commits, gerrit, &mut of_refs),
+            || issues.extend(github.absorb(log, batch, &mut of_issues)),
+        );
+        self.anomalies.add(&of_refs);
+        self.anomalies.add(&of_issues);
     }
 
     /// Completes what needs the whole round.

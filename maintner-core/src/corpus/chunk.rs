@@ -128,12 +128,14 @@ impl<T: Row> Column<T> {
         }
     }
 
-    /// Zero rows up to `len`.
+    /// Appends zero rows up to `len`.
     pub(crate) fn extend_to(&mut self, len: u32) {
+        let first = self.len as usize >> SHIFT;
         self.len = self.len.max(len);
-        let blocks = (self.len as usize).div_ceil(BLOCK);
-        for number in 0..blocks {
-            self.block((number << SHIFT) as u32);
+        for number in first..(self.len as usize).div_ceil(BLOCK) {
+            if !matches!(self.blocks.get(number), Some(Some(_))) {
+                self.block((number << SHIFT) as u32);
+            }
         }
     }
 
@@ -291,21 +293,24 @@ impl<T: Row> Lists<T> {
 
 /// A hash table from keys stored elsewhere to rows: linear probing over a column, so that it
 /// opens in place and shares memory between versions like any other column.
+///
+/// A slot holds the upper half of the hash beside the row: keys that differ are told apart, and
+/// the table grows, without a look at the keys, which would be a cache miss each.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Index {
-    /// Row + 1; 0 is free. The length is a power of two.
-    slots: Column<u32>,
+    /// Upper half of the hash, then row + 1; 0 is free. The length is a power of two.
+    slots: Column<u64>,
     used: u32,
 }
 
 impl Index {
-    pub(crate) fn mapped(slots: Column<u32>, used: u32) -> Option<Self> {
+    pub(crate) fn mapped(slots: Column<u64>, used: u32) -> Option<Self> {
         let fits =
             slots.len() == 0 && used == 0 || slots.len().is_power_of_two() && used < slots.len();
         fits.then_some(Self { slots, used })
     }
 
-    pub(crate) fn slots(&self) -> &Column<u32> {
+    pub(crate) fn slots(&self) -> &Column<u64> {
         &self.slots
     }
 
@@ -319,43 +324,47 @@ impl Index {
             return None;
         }
         let mask = self.slots.len() - 1;
-        let mut slot = hash as u32 & mask;
+        let mut slot = (hash >> 32) as u32 & mask;
         // At least one slot in three is free, so this ends; the count guards against damage.
         for _ in 0..=mask {
-            match self.slots.get(slot) {
-                0 => return None,
-                row if is(row - 1) => return Some(row - 1),
-                _ => slot = (slot + 1) & mask,
+            let found = self.slots.get(slot);
+            if found == 0 {
+                return None;
             }
+            let row = (found as u32).wrapping_sub(1);
+            if (found ^ hash) >> 32 == 0 && is(row) {
+                return Some(row);
+            }
+            slot = (slot + 1) & mask;
         }
         None
     }
 
-    /// Adds a row that is not there yet; `hash_of` tells the hash of any row.
-    pub(crate) fn insert(&mut self, hash: u64, row: u32, hash_of: impl Fn(u32) -> u64) {
+    /// Adds a row that is not there yet.
+    pub(crate) fn insert(&mut self, hash: u64, row: u32) {
         if self.slots.len() == 0 || self.used >= self.slots.len() / 3 * 2 {
-            self.grow(hash_of);
+            self.grow();
         }
         self.used += 1;
-        Self::place(&mut self.slots, hash, row);
+        Self::place(&mut self.slots, hash >> 32 << 32 | u64::from(row + 1));
     }
 
-    fn grow(&mut self, hash_of: impl Fn(u32) -> u64) {
+    fn grow(&mut self) {
         let mut slots = Column::default();
         slots.extend_to((self.slots.len() * 2).max(BLOCK as u32));
-        for row in self.slots.iter().filter(|&row| row != 0) {
-            Self::place(&mut slots, hash_of(row - 1), row - 1);
+        for slot in self.slots.iter().filter(|&slot| slot != 0) {
+            Self::place(&mut slots, slot);
         }
         self.slots = slots;
     }
 
-    fn place(slots: &mut Column<u32>, hash: u64, row: u32) {
+    fn place(slots: &mut Column<u64>, value: u64) {
         let mask = slots.len() - 1;
-        let mut slot = hash as u32 & mask;
+        let mut slot = (value >> 32) as u32 & mask;
         while slots.get(slot) != 0 {
             slot = (slot + 1) & mask;
         }
-        slots.set(slot, row + 1);
+        slots.set(slot, value);
     }
 }
 
@@ -419,7 +428,7 @@ mod tests {
         let hash = |row: u32| hash_pair(u64::from(row), 3);
         let mut index = Index::default();
         for row in 0..20_000 {
-            index.insert(hash(row), row, hash);
+            index.insert(hash(row), row);
         }
         for row in 0..20_000 {
             assert_eq!(index.find(hash(row), |r| r == row), Some(row));
@@ -438,11 +447,13 @@ mod tests {
         let view = column.clone();
         column.set(1, 42);
         column.push(5_000);
+        column.extend_to(9_000);
         assert_eq!(
             (column.get(1), column.get(4_999), column.get(5_000)),
             (42, 4_999, 5_000)
         );
         assert_eq!((view.get(1), view.len()), (1, 5_000));
-        assert_eq!(column.iter().count(), 5_001);
+        assert_eq!(column.iter().count(), 9_000);
+        assert_eq!(column.iter().last(), Some(0));
     }
 }

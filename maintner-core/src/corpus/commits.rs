@@ -3,7 +3,7 @@
 mod ancestry;
 mod parse;
 
-use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::chunk::{Column, Index, Lists};
 use super::scan::Scanned;
@@ -131,11 +131,9 @@ impl Commits {
             return row;
         }
         let row = self.hashes.push(hash);
-        let hashes = &self.hashes;
-        self.index
-            .insert(hash.index_hash(), row, |row| hashes.get(row).index_hash());
-        self.rows.push(CommitRow::new_zeroed());
-        self.graph.push(Graph::new_zeroed());
+        self.index.insert(hash.index_hash(), row);
+        self.rows.extend_to(row + 1);
+        self.graph.extend_to(row + 1);
         batch.named_at.push(position);
         row
     }

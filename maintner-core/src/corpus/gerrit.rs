@@ -303,11 +303,7 @@ impl Gerrit {
                 project,
                 target: 0,
             });
-            let refs = &self.refs;
-            self.ref_index.insert(ref_hash(project, name), row, |row| {
-                let known = refs.get(row);
-                ref_hash(known.project, log.bytes(known.name))
-            });
+            self.ref_index.insert(ref_hash(project, name), row);
             row
         });
         self.refs.update(row, |known| known.target = target + 1);
@@ -318,11 +314,7 @@ impl Gerrit {
     fn cl(&mut self, project: u32, number: i32, batch: &mut GerritBatch) -> u32 {
         let row = self.find_cl(project, number).unwrap_or_else(|| {
             let row = self.cls.push(ClRow::new(project, number));
-            let cls = &self.cls;
-            self.cl_index.insert(cl_hash(project, number), row, |row| {
-                let cl = cls.get(row);
-                cl_hash(cl.project, cl.number)
-            });
+            self.cl_index.insert(cl_hash(project, number), row);
             batch.fresh.push((project, number, row));
             row
         });

@@ -10,7 +10,7 @@ use super::chunk::{Column, Index, Lists, hash_bytes, hash_pair};
 use super::scan::{IssueOp, Scanned};
 use super::text::{TextRef, Texts};
 use super::{Anomalies, Anomaly};
-use crate::mutation::MutationView;
+use crate::mutation::IssueMutationView;
 
 pub(crate) use issue::{
     CLOSED, CommentRow, EventRow, IssueRow, IssueState, LOCKED, MILESTONE_NONE, MILESTONE_UNKNOWN,
@@ -108,8 +108,11 @@ impl GitHub {
             ops.extend(scanned.issues.iter().map(global));
             shared.extend(scanned.shared.iter().map(|op| op.with_repo(&repos)));
         }
-        // Stable, so each issue's records stay in log order.
-        ops.par_sort_by_key(|&(repo, number, ..)| (repo, number));
+        // Each issue's records stay in log order.
+        ops.par_sort_unstable_by_key(|&(repo, number, position, _)| {
+            let issue = u64::from(repo) << 32 | u64::from(number.cast_unsigned());
+            (issue, position)
+        });
         let groups: Vec<Group<'_>> = ops
             .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
             .map(|ops| Group {
@@ -153,13 +156,14 @@ impl GitHub {
         for &(_, _, position, len) in group.ops {
             let (bytes, locator) = log.from(position);
             let payload = &bytes[..bytes.len().min(len as usize)];
-            let Ok(mutation) = MutationView::parse(payload) else {
-                anomalies.count(Anomaly::UndecodableRecord);
-                continue;
-            };
-            // Scanning saw it.
-            let Some(issue) = mutation.github_issue() else {
-                continue;
+            let issue = match IssueMutationView::of_record(payload) {
+                Ok(Some(issue)) => issue,
+                // Impossible: scanning saw it.
+                Ok(None) => continue,
+                Err(_) => {
+                    anomalies.count(Anomaly::UndecodableRecord);
+                    continue;
+                }
             };
             if state.is_none() && issue.created().is_none() && !issue.not_exist() {
                 anomalies.count(Anomaly::NoCreation);
@@ -167,7 +171,7 @@ impl GitHub {
             }
             let state = state.get_or_insert_with(|| IssueState::new(group.repo, group.number));
             let mut sink = SharedSink::new(locator, position, &mut shared);
-            state.apply(issue, &locator, &mut sink);
+            state.apply(&issue, &locator, &mut sink);
             (0..sink.skipped()).for_each(|_| anomalies.count(Anomaly::ZeroId));
         }
         if let Some(state) = &mut state {
@@ -205,12 +209,7 @@ impl GitHub {
 
     fn add_issue(&mut self, repo: u32, number: i32) -> u32 {
         let row = self.issues.push(IssueRow::new(repo, number));
-        let issues = &self.issues;
-        self.issue_index
-            .insert(issue_hash(repo, number), row, |row| {
-                let issue = issues.get(row);
-                issue_hash(issue.repo, issue.number)
-            });
+        self.issue_index.insert(issue_hash(repo, number), row);
         row
     }
 

@@ -28,8 +28,7 @@ impl Names {
             return row + 1;
         }
         let row = texts.push(text);
-        self.index
-            .insert(hash, row, |row| hash_bytes(log.bytes(texts.get(row))));
+        self.index.insert(hash, row);
         row + 1
     }
 
@@ -66,7 +65,40 @@ impl<'a> LocalNames<'a> {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Forgets the names that were numbered last.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        while self.list.len() > len
+            && let Some(name) = self.list.pop()
+        {
+            let last = self.list.len();
+            let is_last = |&number: &u32| number as usize == last;
+            if let Ok(entry) = self.table.find_entry(hash_bytes(name), is_last) {
+                entry.remove();
+            }
+        }
+    }
+
     pub(crate) fn into_list(self) -> Vec<&'a [u8]> {
         self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forgotten_names_get_new_numbers() {
+        let mut names = LocalNames::default();
+        let all = [&b"a"[..], b"b", b"a", b"c"].map(|name| names.number(name));
+        assert_eq!(all, [0, 1, 0, 2]);
+        names.truncate(1);
+        assert_eq!(names.len(), 1);
+        assert_eq!((names.number(b"c"), names.number(b"a")), (1, 0));
+        assert_eq!(names.into_list(), [&b"a"[..], b"c"]);
     }
 }

@@ -98,35 +98,46 @@ fn replay(
     }
     let batches = batches(&state.log, fresh, unit_size);
     let texts = state.log.clone();
-    let read = |batch: &Batch<'_>| {
-        batch
-            .units
-            .iter()
-            .for_each(|(_, unit)| texts.prefetch(unit.position, unit.len));
-        scan_batch(&texts, batch, options)
+    let read = |index: usize| match batches.get(index) {
+        Some(batch) => {
+            prefetch(&texts, batches.get(index + 1));
+            scan_batch(&texts, batch, options)
+        }
+        None => Ok(Vec::new()),
     };
     let mut round = Round::on(state);
     let start = state.position;
-    let mut next = match batches.first() {
-        Some(batch) => read(batch)?,
-        None => Vec::new(),
-    };
+    prefetch(&texts, batches.first());
+    let mut next = read(0)?;
     for index in 0..batches.len() {
         let current = std::mem::take(&mut next);
-        let ahead = batches.get(index + 1);
-        let (following, ()) = rayon::join(
-            || ahead.map_or_else(|| Ok(Vec::new()), &read),
-            || state.absorb(&current, &mut round),
-        );
+        let (following, ()) =
+            rayon::join(|| read(index + 1), || state.absorb(&current, &mut round));
         next = following?;
+        // All segments so far: names are compared with their first occurrence anywhere.
+        forget(&texts, fresh, state.position);
     }
     state.log.truncate(state.position);
     let touched = state.complete(round);
-    // Not earlier: names are compared with their first occurrence anywhere in the log.
-    for segment in fresh {
-        texts.forget(segment.unit.position, segment.unit.len);
-    }
+    forget(&texts, fresh, u64::MAX);
     Ok((state.position > start).then_some(touched))
+}
+
+/// Has a batch read from the disk while the one before it is worked on.
+fn prefetch(texts: &Texts, batch: Option<&Batch<'_>>) {
+    let units = batch.into_iter().flat_map(|batch| &batch.units);
+    units.for_each(|(_, unit)| texts.prefetch(unit.position, unit.len));
+}
+
+/// Gives back the memory of new segments up to a position: they are in the page cache if they
+/// are needed again.
+fn forget(texts: &Texts, fresh: &[Fresh], end: u64) {
+    for unit in fresh.iter().map(|segment| segment.unit) {
+        let done = end.saturating_sub(unit.position).min(unit.len as u64);
+        if done > 0 {
+            texts.forget(unit.position, done as usize);
+        }
+    }
 }
 
 /// The state at `position` of `now`'s log, or after the last record that ends before it.

@@ -12,7 +12,8 @@ use super::text::{Locator, TextRef, Texts};
 use crate::GitHash;
 use crate::log::{HeaderParse, RecordError, RecordHeader, Records};
 use crate::mutation::{
-    DiffTreeView, GerritMutationView, GitCommitView, GithubMutationView, IssueKey, MutationView,
+    DecodeError, DiffTreeView, GerritMutationView, GitCommitView, GithubMutationView, IssueKey,
+    MutationView,
 };
 
 /// A run of whole records.
@@ -143,6 +144,19 @@ pub(crate) fn scan(texts: &Texts, unit: Unit, max_payload: u64) -> Scanned {
     scanner.finish()
 }
 
+/// How much was found so far.
+struct Mark {
+    anomalies: Anomalies,
+    commits: usize,
+    parents: usize,
+    files: usize,
+    refs: usize,
+    issues: usize,
+    shared: usize,
+    projects: usize,
+    repos: usize,
+}
+
 struct Scanner<'a> {
     out: Scanned,
     locator: Locator<'a>,
@@ -185,10 +199,20 @@ impl<'a> Scanner<'a> {
             self.issue(position, key, payload.len());
             return;
         }
-        let Ok(mutation) = MutationView::parse(payload) else {
+        let mark = self.mark();
+        if self.parts(position, payload).is_err() {
+            self.reset(mark);
             self.out.anomalies.count(Anomaly::UndecodableRecord);
-            return;
-        };
+        }
+    }
+
+    /// Commits and refs, nearly all of the log, are checked as they are taken; on an error the
+    /// caller takes them back.
+    fn parts(&mut self, position: u64, payload: &'a [u8]) -> Result<(), DecodeError> {
+        let mut mutation = MutationView::outline(payload)?;
+        if mutation.github_issue().is_some() || mutation.github().is_some() {
+            mutation = MutationView::parse(payload)?;
+        }
         if let Some(issue) = mutation.github_issue() {
             let (owner, repo, number) = (issue.owner(), issue.repo(), issue.number());
             self.issue(
@@ -207,11 +231,44 @@ impl<'a> Scanner<'a> {
         if let Some(git) = mutation.git()
             && let Some(commit) = git.commit()
         {
-            self.commit(position, commit, None);
+            self.commit(position, commit, None)?;
         }
-        if let Some(gerrit) = mutation.gerrit() {
-            self.gerrit(position, gerrit);
+        match mutation.gerrit() {
+            Some(gerrit) if gerrit.project().is_empty() => {
+                self.out.anomalies.count(Anomaly::VoidMutation);
+                MutationView::parse(payload).map(drop)
+            }
+            Some(gerrit) => self.gerrit(position, gerrit),
+            None => Ok(()),
         }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            anomalies: self.out.anomalies,
+            commits: self.out.commits.len(),
+            parents: self.out.parents.len(),
+            files: self.out.files.len(),
+            refs: self.out.refs.len(),
+            issues: self.out.issues.len(),
+            shared: self.out.shared.len(),
+            projects: self.projects.len(),
+            repos: self.repos.len(),
+        }
+    }
+
+    /// Takes back what was found since the mark. Names may stay: nobody asks for all of them.
+    fn reset(&mut self, mark: Mark) {
+        let out = &mut self.out;
+        out.anomalies = mark.anomalies;
+        out.commits.truncate(mark.commits);
+        out.parents.truncate(mark.parents);
+        out.files.truncate(mark.files);
+        out.refs.truncate(mark.refs);
+        out.issues.truncate(mark.issues);
+        out.shared.truncate(mark.shared);
+        self.projects.truncate(mark.projects);
+        self.repos.truncate(mark.repos);
     }
 
     /// A local number; a piece names few repositories.
@@ -258,17 +315,17 @@ impl<'a> Scanner<'a> {
         (0..skipped).for_each(|_| self.out.anomalies.count(Anomaly::ZeroId));
     }
 
-    fn gerrit(&mut self, position: u64, gerrit: &GerritMutationView<'a>) {
-        if gerrit.project().is_empty() {
-            self.out.anomalies.count(Anomaly::VoidMutation);
-            return;
-        }
+    fn gerrit(
+        &mut self,
+        position: u64,
+        gerrit: &GerritMutationView<'a>,
+    ) -> Result<(), DecodeError> {
         let project = self.projects.number(gerrit.project().as_bytes());
-        gerrit
-            .commits()
-            .for_each(|commit| self.commit(position, &commit, Some(project)));
-        for name in gerrit.deleted_refs() {
-            let name = self.text(name);
+        for commit in gerrit.check_commits() {
+            self.commit(position, &commit?, Some(project))?;
+        }
+        for name in gerrit.check_deleted_refs() {
+            let name = self.text(name?);
             self.out.refs.push(RefOp {
                 project,
                 name,
@@ -276,7 +333,8 @@ impl<'a> Scanner<'a> {
                 position,
             });
         }
-        for reference in gerrit.refs() {
+        for reference in gerrit.check_refs() {
+            let reference = reference?;
             let target = GitHash::from_hex(reference.sha1().as_bytes());
             if target.is_none() || reference.reference().is_empty() {
                 self.out.anomalies.count(Anomaly::BadRef);
@@ -290,9 +348,16 @@ impl<'a> Scanner<'a> {
                 position,
             });
         }
+        Ok(())
     }
 
-    fn commit(&mut self, position: u64, commit: &GitCommitView<'a>, project: Option<u32>) {
+    fn commit(
+        &mut self,
+        position: u64,
+        commit: &GitCommitView<'a>,
+        project: Option<u32>,
+    ) -> Result<(), DecodeError> {
+        self.read_files(commit)?;
         let first_parent = self.out.parents.len();
         let hash = GitHash::from_hex(commit.sha1().as_bytes());
         let parts = parse_commit(commit.raw(), &mut self.out.parents);
@@ -300,10 +365,13 @@ impl<'a> Scanner<'a> {
         let (Some(hash), Some(parts), false) = (hash, parts, raw.is_none()) else {
             self.out.parents.truncate(first_parent);
             self.out.anomalies.count(Anomaly::BadCommit);
-            return;
+            return Ok(());
         };
         let parts = parts.map(|name| self.names.number(name));
-        let files = self.files(commit);
+        let first_file = self.out.files.len();
+        let rows = self.files.iter();
+        let rows = rows.map(|(name, row)| row.with_name(self.names.number(name.as_bytes())));
+        self.out.files.extend(rows);
         self.out.commits.push(ScannedCommit {
             hash,
             position,
@@ -311,25 +379,22 @@ impl<'a> Scanner<'a> {
             parts,
             project,
             parents: first_parent..self.out.parents.len(),
-            files,
+            files: first_file..self.out.files.len(),
         });
+        Ok(())
     }
 
-    /// Adds the files of a commit, sorted by name.
-    fn files(&mut self, commit: &GitCommitView<'a>) -> Range<usize> {
+    /// Collects the files of a commit, sorted by name and not yet named.
+    fn read_files(&mut self, commit: &GitCommitView<'a>) -> Result<(), DecodeError> {
         self.files.clear();
         let tree = commit.diff_tree();
-        for file in tree.into_iter().flat_map(DiffTreeView::files) {
-            let name = self.names.number(file.file().as_bytes());
-            let row = FileRow::new(name, file.added(), file.deleted(), file.binary());
+        for file in tree.into_iter().flat_map(DiffTreeView::check_files) {
+            let file = file?;
+            let row = FileRow::new(0, file.added(), file.deleted(), file.binary());
             self.files.push((file.file(), row));
         }
         self.files.sort_by_key(|(name, _)| *name);
-        let start = self.out.files.len();
-        self.out
-            .files
-            .extend(self.files.iter().map(|(_, row)| *row));
-        start..self.out.files.len()
+        Ok(())
     }
 }
 

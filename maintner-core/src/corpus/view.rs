@@ -68,7 +68,8 @@ impl View {
 
     /// The corpus as it was when the log ended at `position` (or at the last record before it).
     ///
-    /// Takes as long as loading that much of the log; run it on a thread that may wait.
+    /// Takes as long as loading that much of the log, from its beginning: a snapshot holds the
+    /// newest state only. Run it on a thread that may wait.
     ///
     /// ```
     /// # let corpus = maintner_core::sample::corpus();

@@ -1,6 +1,6 @@
 //! The messages of a mutation, field by field.
 
-use super::wire::{DecodeError, Fields, Nothing, Parts, Source, check_integers};
+use super::wire::{DecodeError, Fields, Nothing, Parts, Source, Value, check_integers};
 
 /// Declares one borrowed message: its stored singular fields, accessors and reader.
 ///
@@ -36,7 +36,7 @@ macro_rules! view {
     };
     (@fields $d:tt $name:ident [$($s:tt)*] [$($a:tt)*] [$($r:tt)*] [$($x:tt)*] $(#[$doc:meta])* $num:literal $field:ident: msgs $view:ident, $($rest:tt)*) => {
         view!(@fields $d $name [$($s)*] [$($a)* $(#[$doc])* pub fn $field(&self) -> impl Iterator<Item = $view<'a>> + '_ {
-            self.parts.values($num).filter_map(|value| $view::parse_checked(value.bytes($num).ok()?).ok())
+            self.parts.values($num).filter_map(|value| $view::outline(value.bytes($num).ok()?).ok())
         }] [$($r)*] [$($x)* ($num, msgs $view)] $($rest)*);
     };
     (@fields $d:tt $name:ident [$($s:tt)*] [$($a:tt)*] [$($r:tt)*] [$($x:tt)*] $(#[$doc:meta])* $num:literal $field:ident: strs, $($rest:tt)*) => {
@@ -65,9 +65,10 @@ macro_rules! view {
                 Ok(view)
             }
 
-            /// Reads a message that was checked as part of another.
+            /// Reads the message without a look into its repeated fields: those were checked
+            /// before, or will be when they are taken.
             #[allow(dead_code, reason = "only some messages are repeated")]
-            fn parse_checked(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+            pub(crate) fn outline(bytes: &'a [u8]) -> Result<Self, DecodeError> {
                 let mut view = Self::default();
                 view.merge::<false>(bytes)?;
                 Ok(view)
@@ -489,6 +490,52 @@ impl<'a> IssueKey<'a> {
             }
         }
         Some(key)
+    }
+}
+
+impl<'a> GerritMutationView<'a> {
+    /// The commits of an outline, each an outline.
+    pub(crate) fn check_commits(
+        &self,
+    ) -> impl Iterator<Item = Result<GitCommitView<'a>, DecodeError>> + '_ {
+        let read = |value: Value<'a>| GitCommitView::outline(value.bytes(2)?);
+        self.parts.values(2).map(read)
+    }
+
+    /// The refs of an outline.
+    pub(crate) fn check_refs(
+        &self,
+    ) -> impl Iterator<Item = Result<GitRefView<'a>, DecodeError>> + '_ {
+        let read = |value: Value<'a>| GitRefView::parse(value.bytes(3)?);
+        self.parts.values(3).map(read)
+    }
+
+    /// The deleted refs of an outline.
+    pub(crate) fn check_deleted_refs(
+        &self,
+    ) -> impl Iterator<Item = Result<&'a str, DecodeError>> + '_ {
+        self.parts.values(4).map(|value| value.string(4))
+    }
+}
+
+impl<'a> DiffTreeView<'a> {
+    /// The files of an outline.
+    pub(crate) fn check_files(
+        &self,
+    ) -> impl Iterator<Item = Result<DiffTreeFileView<'a>, DecodeError>> + '_ {
+        let read = |value: Value<'a>| DiffTreeFileView::parse(value.bytes(1)?);
+        self.parts.values(1).map(read)
+    }
+}
+
+impl<'a> IssueMutationView<'a> {
+    /// What a record says about an issue. Most records about issues say nothing else.
+    pub(crate) fn of_record(record: &'a [u8]) -> Result<Option<Self>, DecodeError> {
+        let mut fields = Fields(record);
+        match fields.next_field()? {
+            Some((1, Value::Bytes(issue))) if fields.0.is_empty() => Self::parse(issue).map(Some),
+            _ => Ok(MutationView::parse(record)?.github_issue),
+        }
     }
 }
 

@@ -64,6 +64,7 @@ impl<'a> Value<'a> {
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
+    #[inline]
     pub(super) fn next_field(&mut self) -> Result<Option<(u32, Value<'a>)>, DecodeError> {
         if self.0.is_empty() {
             return Ok(None);
@@ -83,6 +84,7 @@ impl<'a> Fields<'a> {
         Ok(Some((field, value)))
     }
 
+    #[inline]
     fn key(&mut self) -> Result<(u32, u64), DecodeError> {
         let key = self.varint()?;
         let field = u32::try_from(key).map_err(|_| DecodeError::Overlong)? >> 3;
@@ -92,7 +94,23 @@ impl<'a> Fields<'a> {
         Ok((field, key & 7))
     }
 
+    /// Nearly all integers have one or two bytes.
+    #[inline]
     pub(super) fn varint(&mut self) -> Result<u64, DecodeError> {
+        match *self.0 {
+            [low, ref rest @ ..] if low < 0x80 => {
+                self.0 = rest;
+                Ok(low.into())
+            }
+            [low, high, ref rest @ ..] if high < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for (index, &byte) in self.0.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * index);
@@ -112,6 +130,7 @@ impl<'a> Fields<'a> {
         })
     }
 
+    #[inline]
     fn take(&mut self, len: u64) -> Result<&'a [u8], DecodeError> {
         let len = usize::try_from(len).map_err(|_| DecodeError::Truncated)?;
         let (head, tail) = self.0.split_at_checked(len).ok_or(DecodeError::Truncated)?;
@@ -119,6 +138,7 @@ impl<'a> Fields<'a> {
         Ok(head)
     }
 
+    #[cold]
     fn skip(&mut self, field: u32, wire_type: u64, depth: u32) -> Result<(), DecodeError> {
         match wire_type {
             0 => self.varint().map(drop),

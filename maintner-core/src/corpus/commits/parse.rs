@@ -133,12 +133,20 @@ fn parse_person(text: &[u8]) -> Option<Person<'_>> {
     let (rest, zone) = split_last_word(text)?;
     let (name, seconds) = split_last_word(rest)?;
     zone_offset(zone)?;
-    let seconds = std::str::from_utf8(seconds).ok()?.parse().ok()?;
     Some(Person {
         name: name.trim_ascii(),
-        seconds,
+        seconds: parse_seconds(seconds)?,
         zone,
     })
+}
+
+/// Nearly all times are a few digits.
+fn parse_seconds(text: &[u8]) -> Option<i64> {
+    if text.len() > 18 || !text.iter().all(u8::is_ascii_digit) {
+        return std::str::from_utf8(text).ok()?.parse().ok();
+    }
+    let digits = text.iter().map(|digit| i64::from(digit - b'0'));
+    (!text.is_empty()).then(|| digits.fold(0, |value, digit| value * 10 + digit))
 }
 
 fn split_last_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -201,6 +209,16 @@ mod tests {
         assert_eq!(&RAW[parts.message as usize..], b"subject\n\nbody\n");
         let tree = header_value(RAW, "tree").unwrap();
         assert_eq!(tree, b"4b825dc642cb6eb9a060e54bf8d69288fbee4904");
+    }
+
+    #[test]
+    fn seconds() {
+        let parsed = |text: &str| parse_seconds(text.as_bytes());
+        assert_eq!(parsed("1257894000"), Some(1_257_894_000));
+        assert_eq!(parsed("-5"), Some(-5));
+        assert_eq!(parsed("9223372036854775807"), Some(i64::MAX));
+        assert_eq!(parsed("9223372036854775808"), None);
+        assert_eq!((parsed(""), parsed("1x")), (None, None));
     }
 
     #[test]

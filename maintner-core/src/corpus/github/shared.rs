@@ -37,9 +37,7 @@ impl Accounts {
         match self.row(id) {
             None => {
                 let row = self.rows.push(Account { id, name });
-                let rows = &self.rows;
-                self.index
-                    .insert(account_hash(id), row, |row| account_hash(rows.get(row).id));
+                self.index.insert(account_hash(id), row);
             }
             Some(row) => {
                 let old = self.rows.get(row).name;
@@ -264,9 +262,7 @@ impl GitHub {
                     repo,
                     unused: 0,
                 });
-                let labels = &self.labels;
-                let hash_of = |row| id_hash(labels.get(row).repo, labels.get(row).id);
-                self.label_index.insert(id_hash(repo, id), row, hash_of);
+                self.label_index.insert(id_hash(repo, id), row);
             }
             Some(row) => {
                 let old = self.labels.get(row).name;
@@ -300,9 +296,7 @@ impl GitHub {
                 ..Milestone::new_zeroed()
             };
             let row = self.milestones.push(new);
-            let all = &self.milestones;
-            let hash_of = |row| id_hash(all.get(row).repo, all.get(row).id);
-            self.milestone_index.insert(id_hash(repo, id), row, hash_of);
+            self.milestone_index.insert(id_hash(repo, id), row);
             row
         });
         let old = self.milestones.get(row);
