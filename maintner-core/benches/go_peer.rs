@@ -3,8 +3,8 @@
 //!
 //! `cargo bench -p maintner-core --no-default-features --bench go_peer -- [PROFILE] [RUNS]`
 //! makes the log (default go2020, 1.6 GB, seed 1; kept in the target folder), builds the
-//! Go peer, and prints medians and raw samples. A folder of a finished log may be given by
-//! the environment variable `MAINTNER_BENCH_LOG`.
+//! Go peer, and prints a table of medians and the raw samples in Markdown. A folder of a
+//! finished log may be given by the environment variable `MAINTNER_BENCH_LOG`.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 use std::collections::BTreeMap;
@@ -13,11 +13,19 @@ use std::process::Command;
 use std::time::Instant;
 
 use maintner_core::generate::{Generator, Profile};
-use maintner_core::log::{LogFolder, Segment};
-use maintner_core::{Corpus, Options};
+use maintner_core::log::{LogFolder, LogWriter, Segment};
+use maintner_core::pb::{
+    GerritMutation, GitCommit, GitRef, GithubIssueCommentMutation, GithubIssueMutation, Mutation,
+    Timestamp,
+};
+use maintner_core::{Corpus, Options, View};
+use prost::Message as _;
 
 /// What a child measured, by name.
 type Sample = BTreeMap<String, u64>;
+
+/// Updates that a child measures.
+const UPDATES: u32 = 2_000;
 
 fn main() {
     let args: Vec<String> = std::env::args()
@@ -25,7 +33,7 @@ fn main() {
         .filter(|arg| arg != "--bench")
         .collect();
     match args.first().map(String::as_str) {
-        Some("child") => child(Path::new(&args[1]), args[2] == "snapshot"),
+        Some("child") => child(Path::new(&args[1]), &args[2]),
         profile => {
             let profile: Profile = profile.unwrap_or("go2020").parse().unwrap();
             let runs = args.get(1).map_or(3, |runs| runs.parse().unwrap());
@@ -35,29 +43,26 @@ fn main() {
 }
 
 /// Opens the corpus and asks what the Go peer is asked.
-fn child(folder: &Path, snapshot: bool) {
+fn child(folder: &Path, mode: &str) {
+    if mode == "live" {
+        return live(folder);
+    }
     let start = Instant::now();
-    let options = Options::default().verify(true);
-    let options = if snapshot {
-        options.snapshot_file(snapshot_file(folder))
-    } else {
-        options.snapshot(false)
+    let options = match mode {
+        "snapshot" => Options::default().snapshot_file(snapshot_file(folder)),
+        _ => Options::default().snapshot(false),
     };
-    let corpus = Corpus::open_with(folder, options).unwrap();
+    let corpus = Corpus::open_with(folder, options.verify(true)).unwrap();
     let view = corpus.view();
     let repo = view.github().repo("golang/go").unwrap();
     let issue = repo.issue(1).unwrap();
     println!("title {}", issue.title().split(' ').next().unwrap());
     println!("load {}", start.elapsed().as_nanos());
-    for line in std::fs::read_to_string("/proc/self/smaps_rollup")
-        .unwrap()
-        .lines()
-    {
-        let mut words = line.split_whitespace();
-        if let (Some(name @ ("Rss:" | "Anonymous:")), Some(kib)) = (words.next(), words.next()) {
-            println!("{} {kib}", name.trim_end_matches(':').to_lowercase());
-        }
-    }
+    kib(
+        "/proc/self/smaps_rollup",
+        &[("Rss:", "rss"), ("Anonymous:", "anonymous")],
+    );
+    kib("/proc/self/status", &[("VmHWM:", "peak")]);
 
     let start = Instant::now();
     let objects: usize = view
@@ -68,7 +73,23 @@ fn child(folder: &Path, snapshot: bool) {
         .sum();
     println!("objects {objects}");
     println!("scan {}", start.elapsed().as_nanos());
+    ancestor(&view);
+}
 
+/// Prints lines of a file of the kernel's that hold a name and a number of KiB.
+fn kib(file: &str, wanted: &[(&str, &str)]) {
+    for line in std::fs::read_to_string(file).unwrap().lines() {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap_or_default();
+        if let Some((_, ours)) = wanted.iter().find(|(theirs, _)| *theirs == name) {
+            println!("{ours} {}", words.next().unwrap());
+        }
+    }
+}
+
+/// Whether the first commit of master is an ancestor of the last: once, as the peer is asked,
+/// and many times.
+fn ancestor(view: &View) {
     let project = view.gerrit().project("go.googlesource.com", "go").unwrap();
     let tip = view
         .git()
@@ -78,6 +99,100 @@ fn child(folder: &Path, snapshot: bool) {
     let start = Instant::now();
     println!("related {}", tip.has_ancestor(&root));
     println!("ancestor {}", start.elapsed().as_nanos());
+    let start = Instant::now();
+    let related = (0..1_000).filter(|_| tip.has_ancestor(&root)).count();
+    println!("again {related}");
+    println!("ancestor_again {}", start.elapsed().as_nanos() / 1_000);
+}
+
+/// Follows a log that grows by one mutation at a time, in a copy of the folder.
+fn live(folder: &Path) {
+    let copy = tempfile::tempdir_in(folder.parent().unwrap()).unwrap();
+    for segment in LogFolder::open(folder).unwrap().segments() {
+        let name = copy.path().join(segment.name().to_string());
+        if segment.name().sha224().is_some() {
+            std::os::unix::fs::symlink(segment.path(), name).unwrap();
+        } else {
+            std::fs::copy(segment.path(), name).unwrap();
+        }
+    }
+    let options = Options::default().snapshot_file(snapshot_file(folder));
+    let corpus = Corpus::open_with(copy.path(), options).unwrap();
+    let mut writer = LogWriter::open(copy.path()).unwrap();
+    let (mut appends, mut updates) = (Vec::new(), Vec::new());
+    for n in 0..UPDATES {
+        let payload = mutation(n).encode_to_vec();
+        let start = Instant::now();
+        writer.append(&[&payload]).unwrap();
+        appends.push(start.elapsed().as_nanos());
+        let before = corpus.view().generation();
+        let start = Instant::now();
+        let change = corpus.update().unwrap().unwrap();
+        updates.push(start.elapsed().as_nanos());
+        assert!(change.view().generation() > before, "it is published");
+    }
+    for (name, mut times) in [("append", appends), ("update", updates)] {
+        times.sort_unstable();
+        let at = |percent: usize| times[times.len() * percent / 100];
+        println!("{name}_p50 {}\n{name}_p99 {}", at(50), at(99));
+        println!("{name}_max {}", times[times.len() - 1]);
+    }
+}
+
+/// By turns a comment on some issue, with a new title, and a commit on master.
+fn mutation(n: u32) -> Mutation {
+    let time = |seconds: u32| {
+        let seconds = i64::from(seconds);
+        Some(Timestamp { seconds, nanos: 0 })
+    };
+    if n.is_multiple_of(2) {
+        let comment = GithubIssueCommentMutation {
+            id: i64::from(n) + (1 << 40),
+            body: "a comment ".repeat(30),
+            created: time(1_600_000_000 + n),
+            updated: time(1_600_000_000 + n),
+            ..GithubIssueCommentMutation::default()
+        };
+        let issue = GithubIssueMutation {
+            owner: "golang".to_owned(),
+            repo: "go".to_owned(),
+            number: 1 + (n * 7_919 % 40_000).cast_signed(),
+            created: time(1_500_000_000),
+            title: format!("title {n}"),
+            comment: vec![comment],
+            ..GithubIssueMutation::default()
+        };
+        return Mutation {
+            github_issue: Some(issue),
+            ..Mutation::default()
+        };
+    }
+    let hash = format!("{:08x}{:032x}", n.wrapping_mul(0x9e37_79b9), n);
+    let person = "A Gopher <gopher@example.com>";
+    let time = 1_600_000_000 + n;
+    let raw = format!(
+        "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor {person} {time} +0000\n\
+         committer {person} {time} +0000\n\nsubject {n}\n\nbody\n"
+    );
+    let commit = GitCommit {
+        sha1: hash.clone(),
+        raw: raw.into_bytes(),
+        diff_tree: None,
+    };
+    let reference = GitRef {
+        r#ref: "refs/heads/master".to_owned(),
+        sha1: hash,
+    };
+    let gerrit = GerritMutation {
+        project: "go.googlesource.com/go".to_owned(),
+        commits: vec![commit],
+        refs: vec![reference],
+        ..GerritMutation::default()
+    };
+    Mutation {
+        gerrit: Some(gerrit),
+        ..Mutation::default()
+    }
 }
 
 fn snapshot_file(folder: &Path) -> PathBuf {
@@ -86,81 +201,166 @@ fn snapshot_file(folder: &Path) -> PathBuf {
 
 fn compare(profile: Profile, runs: usize) {
     let ours = log(profile);
+    // Pages that are not on the disk yet cannot be dropped.
+    assert!(Command::new("sync").status().unwrap().success());
     let (go_log, _links) = for_go(&ours);
     let peer = build_peer();
     let itself = std::env::current_exe().unwrap();
-    let mut samples: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
-    let mut take =
-        |name, command: &mut Command| samples.entry(name).or_default().push(measure(command));
+    let run = |mode: &str| {
+        let mut command = Command::new(&itself);
+        command.arg("child").arg(&ours).arg(mode);
+        command
+    };
     // The first run leaves the snapshot behind.
-    measure(
-        Command::new(&itself)
-            .arg("child")
-            .arg(&ours)
-            .arg("snapshot"),
-    );
+    measure(&mut run("snapshot"));
     assert!(
         snapshot_file(&ours).exists(),
         "opening with a snapshot file writes it"
     );
+    let mut samples = Samples::default();
     for _ in 0..runs {
-        for (cache, cold) in [("cold", true), ("warm", false)] {
-            evict(&ours, cold);
-            take(
-                if cold { "ours cold" } else { "ours warm" },
-                Command::new(&itself).arg("child").arg(&ours).arg("fresh"),
-            );
-            evict(&ours, cold);
-            take(
-                if cold { "go cold" } else { "go warm" },
-                Command::new(&peer).arg(&go_log),
-            );
-            evict(&ours, cold);
-            take(
-                if cold {
-                    "snapshot cold"
-                } else {
-                    "snapshot warm"
-                },
-                Command::new(&itself)
-                    .arg("child")
-                    .arg(&ours)
-                    .arg("snapshot"),
-            );
+        for cache in ["cold", "warm"] {
+            for (who, mut command) in [
+                ("ours", run("fresh")),
+                ("Go", Command::new(&peer)),
+                ("snapshot", run("snapshot")),
+            ] {
+                if who == "Go" {
+                    command.arg(&go_log);
+                }
+                evict(&ours, cache == "cold");
+                samples.add(who, cache, measure(&mut command));
+            }
             eprintln!("{cache} round done");
         }
+        samples.add("live", "warm", measure(&mut run("live")));
     }
+    samples.check();
     let bytes = LogFolder::open(&ours).unwrap().end().bytes();
-    println!(
-        "log {bytes} bytes, profile {}, {runs} runs; medians, then raw samples",
-        profile.name()
-    );
-    for (name, all) in &samples {
-        println!("\n{name}");
-        for field in ["wall", "load", "scan", "ancestor", "rss", "anonymous"] {
-            let mut values: Vec<u64> = all.iter().map(|sample| sample[field]).collect();
-            let raw = values
-                .iter()
-                .map(u64::to_string)
-                .collect::<Vec<_>>()
-                .join(" ");
-            values.sort_unstable();
-            println!("  {field:9} {:>14}   {raw}", values[values.len() / 2]);
-        }
-    }
-    let objects: Vec<u64> = samples
-        .values()
-        .flatten()
-        .map(|sample| sample["objects"])
-        .collect();
-    assert!(
-        objects.iter().all(|n| *n == objects[0]),
-        "both must see the same: {objects:?}"
-    );
+    println!("Log of {bytes} bytes, profile {}.\n", profile.name());
+    samples.print_table();
+    samples.print_raw();
 }
 
-/// Runs a child; its numbers and the time from start to end of the process.
+/// All samples, by who was measured and the state of the page cache.
+#[derive(Default)]
+struct Samples(BTreeMap<(&'static str, &'static str), Vec<Sample>>);
+
+/// Rows of the table: what, field of ours, field of the peer's, divisor, unit.
+const ROWS: [(&str, &str, (&str, &str), f64); 9] = [
+    ("load to the first title, s", "ours", ("load", "load"), 1e9),
+    ("the same, process CPU, s", "ours", ("cpu", "cpu"), 1e9),
+    (
+        "resident after load, MB",
+        "ours",
+        ("rss", "rss"),
+        1e6 / 1024.0,
+    ),
+    (
+        "resident at most, MB",
+        "ours",
+        ("peak", "rss"),
+        1e6 / 1024.0,
+    ),
+    (
+        "anonymous after load, MB",
+        "ours",
+        ("anonymous", "anonymous"),
+        1e6 / 1024.0,
+    ),
+    (
+        "snapshot to the first title, ms",
+        "snapshot",
+        ("load", "load"),
+        1e6,
+    ),
+    ("all issues and comments, ms", "ours", ("scan", "scan"), 1e6),
+    (
+        "has_ancestor, first call, µs",
+        "ours",
+        ("ancestor", "ancestor"),
+        1e3,
+    ),
+    (
+        "has_ancestor, repeated, µs",
+        "ours",
+        ("ancestor_again", "ancestor"),
+        1e3,
+    ),
+];
+
+impl Samples {
+    fn add(&mut self, who: &'static str, cache: &'static str, sample: Sample) {
+        self.0.entry((who, cache)).or_default().push(sample);
+    }
+
+    /// Both must have seen the same.
+    fn check(&self) {
+        let all = self.0.values().flatten();
+        let objects: Vec<_> = all.filter_map(|sample| sample.get("objects")).collect();
+        assert!(
+            objects.windows(2).all(|two| two[0] == two[1]),
+            "{objects:?}"
+        );
+    }
+
+    fn median(&self, who: &'static str, cache: &'static str, field: &str) -> Option<f64> {
+        let all = self.0.get(&(who, cache))?.iter();
+        let mut values: Vec<u64> = all
+            .filter_map(|sample| sample.get(field).copied())
+            .collect();
+        values.sort_unstable();
+        values.get(values.len() / 2).map(|&value| value as f64)
+    }
+
+    fn print_table(&self) {
+        println!("| medians | cache | ours | Go | ratio |\n|---|---|---|---|---|");
+        for (what, who, (field, of_go), divisor) in ROWS {
+            for cache in ["cold", "warm"] {
+                let ours = self.median(who, cache, field);
+                let go = self.median("Go", cache, of_go);
+                if let (Some(ours), Some(go)) = (ours, go) {
+                    let (a, b) = (ours / divisor, go / divisor);
+                    println!("| {what} | {cache} | {a:.3} | {b:.3} | {:.1} |", b / a);
+                }
+            }
+        }
+        for field in ["update_p50", "update_p99", "append_p50", "append_p99"] {
+            let micros = self.median("live", "warm", field).unwrap_or_default() / 1e3;
+            println!("| live: {field}, µs | warm | {micros:.0} | cannot | |");
+        }
+    }
+
+    fn print_raw(&self) {
+        println!("\nTimes in nanoseconds, memory in KiB.\n\n```text");
+        for ((who, cache), all) in &self.0 {
+            println!("{who} {cache}");
+            for field in all[0].keys() {
+                let values = all.iter().filter_map(|sample| sample.get(field));
+                let values: Vec<String> = values.map(u64::to_string).collect();
+                println!("  {field:15} {}", values.join(" "));
+            }
+        }
+        println!("```");
+    }
+}
+
+/// CPU time of this process' children that have ended, in nanoseconds.
+fn children_cpu() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // After the name, which is in parentheses, cutime and cstime are the fields 13 and 14, in
+    // hundredths of a second.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(13).take(2);
+    ticks
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .sum::<u64>()
+        * 10_000_000
+}
+
+/// Runs a child; its numbers, the time from start to end of the process, and its CPU time.
 fn measure(command: &mut Command) -> Sample {
+    let cpu = children_cpu();
     let start = Instant::now();
     let done = command.output().unwrap();
     let wall = start.elapsed().as_nanos();
@@ -176,6 +376,7 @@ fn measure(command: &mut Command) -> Sample {
         .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
         .collect();
     sample.insert("wall".to_owned(), wall.try_into().unwrap());
+    sample.insert("cpu".to_owned(), children_cpu() - cpu);
     sample
 }
 

@@ -1,7 +1,8 @@
 //! How fast a log becomes answers.
 //!
 //! Reads the log in `$MAINTNER_BENCH_LOG`, or writes one of the profile `tiny` (seed 1) first.
-//! Prints what the corpus takes in memory for each object, then measures.
+//! Prints what the corpus takes in memory for each object, then measures; elements are
+//! segments.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed bench")]
 
 use std::hint::black_box;
@@ -64,7 +65,7 @@ fn count(view: &View) -> (usize, usize) {
 
 fn loading(c: &mut Criterion) {
     let (folder, _keep) = log();
-    let bytes = LogFolder::open(&folder).unwrap().end().bytes();
+    let segments = LogFolder::open(&folder).unwrap().segments().len();
     let before = memory("Anonymous");
     let corpus = Corpus::open_with(&folder, options()).unwrap();
     let used = memory("Anonymous") - before;
@@ -75,7 +76,9 @@ fn loading(c: &mut Criterion) {
     );
 
     let mut group = c.benchmark_group("load");
-    group.sample_size(10).throughput(Throughput::Bytes(bytes));
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(segments as u64));
     group.bench_function("checked", |b| {
         b.iter(|| Corpus::open_with(&folder, options()).unwrap());
     });

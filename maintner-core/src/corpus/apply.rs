@@ -8,7 +8,7 @@ use super::Anomalies;
 use super::commits::{CommitBatch, Commits};
 use super::gerrit::{Gerrit, GerritBatch};
 use super::github::GitHub;
-use super::intern::Names;
+use super::intern::{NameBatch, Names};
 use super::scan::Scanned;
 use super::text::Texts;
 
@@ -33,6 +33,7 @@ pub(crate) struct State {
 /// What one load or update touched, and what it has to finish before it is visible.
 #[derive(Debug)]
 pub(crate) struct Round {
+    names: NameBatch,
     commits: CommitBatch,
     gerrit: GerritBatch,
     issues: HashSet<u32>,
@@ -66,6 +67,7 @@ impl Round {
     /// tried again when this one may have brought what they lack.
     pub(crate) fn on(state: &State) -> Self {
         Self {
+            names: NameBatch::starting(&state.names),
             commits: CommitBatch::starting(&state.commits),
             gerrit: GerritBatch::default(),
             issues: HashSet::new(),
@@ -73,36 +75,32 @@ impl Round {
     }
 }
 
-/// The parts of the state that commits and refs change.
+/// The parts of the state that commits and refs change, each with what its round keeps.
 struct History<'s> {
     log: &'s Texts,
-    names: &'s mut Names,
-    commits: &'s mut Commits,
-    gerrit: &'s mut Gerrit,
+    names: (&'s mut Names, &'s mut NameBatch),
+    commits: (&'s mut Commits, &'s mut CommitBatch),
+    gerrit: (&'s mut Gerrit, &'s mut GerritBatch),
 }
 
 impl History<'_> {
-    fn absorb(
-        &mut self,
-        batch: &[Scanned],
-        round: &mut CommitBatch,
-        changes: &mut GerritBatch,
-        anomalies: &mut Anomalies,
-    ) {
+    fn absorb(&mut self, batch: &[Scanned], anomalies: &mut Anomalies) {
         let log = self.log;
+        let (names, fresh) = (&mut *self.names.0, &mut *self.names.1);
+        let (commits, round) = (&mut *self.commits.0, &mut *self.commits.1);
+        let (gerrit, changes) = (&mut *self.gerrit.0, &mut *self.gerrit.1);
         for scanned in batch {
-            let names = scanned.names.iter();
-            let names: Vec<u32> = names.map(|&name| self.names.intern(log, name)).collect();
+            let rows = scanned.names.iter();
+            let rows: Vec<u32> = rows.map(|&name| names.intern(log, name, fresh)).collect();
             let projects = scanned.projects.iter();
             let projects: Vec<u32> = projects
-                .map(|&name| self.gerrit.add_project(log, name))
+                .map(|&name| gerrit.add_project(log, name))
                 .collect();
-            self.commits.absorb(scanned, &names, &projects, round);
-            let commits = (&*self.commits, &*round);
-            self.gerrit
-                .absorb(log, scanned, &projects, commits, changes, anomalies);
+            commits.absorb(scanned, &rows, &projects, round);
+            let known = (&*commits, &*round);
+            gerrit.absorb(log, scanned, &projects, known, changes, anomalies);
         }
-        self.gerrit.finish(log, self.commits, changes);
+        gerrit.finish(log, commits, changes);
     }
 }
 
@@ -118,19 +116,15 @@ impl State {
         let log = &self.log;
         let mut history = History {
             log,
-            names: &mut self.names,
-            commits: &mut self.commits,
-            gerrit: &mut self.gerrit,
+            names: (&mut self.names, &mut round.names),
+            commits: (&mut self.commits, &mut round.commits),
+            gerrit: (&mut self.gerrit, &mut round.gerrit),
         };
         let github = &mut self.github;
+        let issues = &mut round.issues;
         let (mut of_issues, mut of_refs) = (Anomalies::default(), Anomalies::default());
-        let Round {
-            commits,
-            gerrit,
-            issues,
-        } = round;
         rayon::join(
-            || history.absorb(batch, commits, gerrit, &mut of_refs),
+            || history.absorb(batch, &mut of_refs),
             || issues.extend(github.absorb(log, batch, &mut of_issues)),
         );
         self.anomalies.add(&of_refs);

@@ -187,7 +187,7 @@ impl Commits {
     }
 
     fn link(&mut self, row: u32, parents: &[u32], placeholder: bool, batch: &mut CommitBatch) {
-        if !placeholder && self.parents(row).as_ref() == parents {
+        if !placeholder && *self.parents(row) == *parents {
             return;
         }
         batch.disturbed |= !placeholder || row < batch.first;

@@ -391,7 +391,7 @@ impl Gerrit {
                 return None;
             }
             fresh.push(meta);
-            next = match commits.parents(meta).as_ref() {
+            next = match &*commits.parents(meta) {
                 [] => 0,
                 [parent] => parent + 1,
                 _ => return None,

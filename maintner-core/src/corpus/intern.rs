@@ -14,27 +14,59 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn intern(&mut self, log: &Texts, text: TextRef) -> u32 {
+    pub(crate) fn intern(&mut self, log: &Texts, text: TextRef, round: &mut NameBatch) -> u32 {
         if text.is_none() {
             return 0;
         }
         let bytes = log.bytes(text);
         let hash = hash_bytes(bytes);
-        let texts = &mut self.texts;
-        if let Some(row) = self
-            .index
-            .find(hash, |row| log.bytes(texts.get(row)) == bytes)
-        {
+        let texts = &self.texts;
+        let is = |row| match round.get(row) {
+            Some(name) => name == bytes,
+            None => log.bytes(texts.get(row)) == bytes,
+        };
+        if let Some(row) = self.index.find(hash, is) {
             return row + 1;
         }
-        let row = texts.push(text);
+        let row = self.texts.push(text);
         self.index.insert(hash, row);
+        round.push(bytes);
         row + 1
     }
 
     pub(crate) fn text(&self, name: u32) -> TextRef {
         name.checked_sub(1)
             .map_or(TextRef::NONE, |row| self.texts.get(row))
+    }
+}
+
+/// Copies of the names that one round of loading brought: each comparison with one in the log
+/// would have its page read, from all over the log.
+#[derive(Debug)]
+pub(crate) struct NameBatch {
+    first: u32,
+    ends: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl NameBatch {
+    pub(crate) fn starting(names: &Names) -> Self {
+        Self {
+            first: names.texts.len(),
+            ends: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    fn get(&self, row: u32) -> Option<&[u8]> {
+        let index = row.checked_sub(self.first)? as usize;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.bytes.get(start..*self.ends.get(index)?)
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        self.ends.push(self.bytes.len());
     }
 }
 

@@ -18,7 +18,7 @@ use crate::map::Map;
 use crate::{Error, Result};
 
 /// About this much is scanned by one task.
-const UNIT: usize = 4 << 20;
+const UNIT: usize = 8 << 20;
 /// About this much is applied in one go; bounds what loading needs besides the result.
 const BATCH: usize = 64 << 20;
 /// Additions up to this size are read into memory rather than mapped.

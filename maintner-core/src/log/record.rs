@@ -51,6 +51,12 @@ impl RecordHeader {
         expected_offset: u64,
         max_payload: u64,
     ) -> Result<HeaderParse, RecordError> {
+        if let Some(header) = Self::parse_canonical(input)
+            && header.offset == expected_offset
+            && header.payload_len <= max_payload
+        {
+            return Ok(HeaderParse::Complete(header));
+        }
         let window = &input[..input.len().min(MAX_HEADER)];
         let Some(equals) = window.iter().position(|&b| b == b'=') else {
             return incomplete(window, expected_offset);
@@ -89,6 +95,37 @@ impl RecordHeader {
             payload_len,
         }))
     }
+}
+
+impl RecordHeader {
+    /// A header as writers make it, in one pass; anything else is for [`Self::parse`] to judge.
+    #[inline]
+    fn parse_canonical(input: &[u8]) -> Option<Self> {
+        let (offset, rest) = lower_hex(input.strip_prefix(PREFIX)?, b'+')?;
+        let (payload_len, rest) = lower_hex(rest, b'=')?;
+        let header_len = u32::try_from(input.len() - rest.len()).ok()?;
+        Some(Self {
+            offset,
+            header_len,
+            payload_len,
+        })
+    }
+}
+
+/// A number of at most eleven digits that `end` follows, and what comes then.
+#[inline]
+fn lower_hex(input: &[u8], end: u8) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for (index, &byte) in input.iter().take(12).enumerate() {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ if byte == end && index > 0 => return Some((value, &input[index + 1..])),
+            _ => return None,
+        };
+        value = value << 4 | u64::from(digit);
+    }
+    None
 }
 
 /// What [`RecordHeader::parse`] found.

@@ -59,6 +59,7 @@ macro_rules! view {
             ///
             /// # Errors
             /// The first violation of the wire format, of a field's type or of UTF-8.
+            #[inline]
             pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
                 let mut view = Self::default();
                 view.merge::<true>(bytes)?;
@@ -68,6 +69,7 @@ macro_rules! view {
             /// Reads the message without a look into its repeated fields: those were checked
             /// before, or will be when they are taken.
             #[allow(dead_code, reason = "only some messages are repeated")]
+            #[inline]
             pub(crate) fn outline(bytes: &'a [u8]) -> Result<Self, DecodeError> {
                 let mut view = Self::default();
                 view.merge::<false>(bytes)?;
@@ -530,6 +532,7 @@ impl<'a> DiffTreeView<'a> {
 
 impl<'a> IssueMutationView<'a> {
     /// What a record says about an issue. Most records about issues say nothing else.
+    #[inline]
     pub(crate) fn of_record(record: &'a [u8]) -> Result<Option<Self>, DecodeError> {
         let mut fields = Fields(record);
         match fields.next_field()? {

@@ -64,7 +64,9 @@ impl<'a> Value<'a> {
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    #[inline]
+    /// Inlined everywhere: the hottest function of loading, and its result goes through memory
+    /// otherwise.
+    #[inline(always)]
     pub(super) fn next_field(&mut self) -> Result<Option<(u32, Value<'a>)>, DecodeError> {
         if self.0.is_empty() {
             return Ok(None);

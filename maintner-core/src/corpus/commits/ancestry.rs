@@ -6,7 +6,7 @@
 //! the first-parent line of C" takes logarithmic time; only merges newer than A are looked
 //! into beyond that.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 
 use hashbrown::HashSet;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
@@ -52,13 +52,37 @@ impl Graph {
     }
 }
 
+/// Rows of a commit's parents; nearly always one, which is kept in the commit itself.
+#[derive(Debug)]
+pub(crate) enum Parents<'a> {
+    One([u32; 1]),
+    Listed(&'a [u32]),
+}
+
+impl Parents<'_> {
+    pub(crate) fn into_owned(self) -> Vec<u32> {
+        self.to_vec()
+    }
+}
+
+impl Deref for Parents<'_> {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        match self {
+            Self::One(parent) => parent,
+            Self::Listed(parents) => parents,
+        }
+    }
+}
+
 impl Commits {
     /// Rows of the parents, in order.
-    pub(crate) fn parents(&self, row: u32) -> Cow<'_, [u32]> {
+    pub(crate) fn parents(&self, row: u32) -> Parents<'_> {
         match self.graph.get(row).link {
-            0 => Cow::Borrowed(&[]),
-            link if link & MERGE != 0 => Cow::Borrowed(self.merges.get(link & !MERGE)),
-            link => Cow::Owned(vec![link - 1]),
+            0 => Parents::Listed(&[]),
+            link if link & MERGE != 0 => Parents::Listed(self.merges.get(link & !MERGE)),
+            link => Parents::One([link - 1]),
         }
     }
 

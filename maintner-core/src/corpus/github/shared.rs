@@ -33,18 +33,15 @@ impl Accounts {
             .find(account_hash(id), |row| self.rows.get(row).id == id)
     }
 
-    fn set(&mut self, log: &Texts, id: i64, name: TextRef) {
+    /// The name is not compared with the one known: that would read the log far back.
+    fn set(&mut self, id: i64, name: TextRef) {
         match self.row(id) {
             None => {
                 let row = self.rows.push(Account { id, name });
                 self.index.insert(account_hash(id), row);
             }
-            Some(row) => {
-                let old = self.rows.get(row).name;
-                if !name.is_none() && log.bytes(old) != log.bytes(name) {
-                    self.rows.update(row, |account| account.name = name);
-                }
-            }
+            Some(row) if !name.is_none() => self.rows.update(row, |account| account.name = name),
+            Some(_) => {}
         }
     }
 }
@@ -232,8 +229,8 @@ impl<'a, 'o> SharedSink<'a, 'o> {
 impl GitHub {
     pub(super) fn apply_shared(&mut self, log: &Texts, op: &SharedOp) {
         match op.what {
-            What::User { id, login } => self.users.set(log, id, login),
-            What::Team { id, slug } => self.teams.set(log, id, slug),
+            What::User { id, login } => self.users.set(id, login),
+            What::Team { id, slug } => self.teams.set(id, slug),
             What::Label { id, name } => self.set_label(log, op.repo, id, name),
             What::Milestone {
                 id,
