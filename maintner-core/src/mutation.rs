@@ -9,13 +9,13 @@
 mod schema;
 mod wire;
 
-pub(crate) use schema::IssueKey;
 pub use schema::{
     BoolChangeView, DiffTreeFileView, DiffTreeView, DismissedReviewView, GerritMutationView,
     GitCommitView, GitMutationView, GitRefView, GitRepoView, GithubCommitView, GithubMutationView,
     IssueCommentView, IssueEventView, IssueMutationView, LabelView, MilestoneView, MutationView,
     ReviewView, StringChangeView, SyncStatusView, TeamView, TimestampView, UserView,
 };
+pub(crate) use schema::{EventKey, IssueKey};
 pub use wire::DecodeError;
 
 /// Feeds arbitrary bytes to the reader; it must return, whatever they are.

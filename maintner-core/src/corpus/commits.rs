@@ -146,13 +146,22 @@ impl Commits {
         projects: &[u32],
         batch: &mut CommitBatch,
     ) {
+        // Each look-up is a cache miss: together they overlap.
+        let known: Vec<_> = scanned.commits.iter().map(|c| self.find(c.hash)).collect();
+        let known_parents: Vec<_> = scanned
+            .parents
+            .iter()
+            .map(|&hash| self.find(hash))
+            .collect();
         let mut parents = Vec::new();
         let mut files = Vec::new();
-        for commit in &scanned.commits {
-            let row = self.find_or_add(commit.hash, commit.position, batch);
+        for (commit, known) in scanned.commits.iter().zip(known) {
+            let at = commit.position;
+            let row = known.unwrap_or_else(|| self.find_or_add(commit.hash, at, batch));
             parents.clear();
-            for &hash in &scanned.parents[commit.parents.clone()] {
-                parents.push(self.find_or_add(hash, commit.position, batch));
+            for index in commit.parents.clone() {
+                let (hash, known) = (scanned.parents[index], known_parents[index]);
+                parents.push(known.unwrap_or_else(|| self.find_or_add(hash, at, batch)));
             }
             files.clear();
             let found = &scanned.files[commit.files.clone()];

@@ -542,6 +542,49 @@ impl<'a> IssueMutationView<'a> {
     }
 }
 
+/// What is needed to keep an event: its id, its time, and the team it may name.
+#[derive(Debug, Default)]
+pub(crate) struct EventKey<'a> {
+    pub(crate) id: i64,
+    pub(crate) created: Option<TimestampView<'a>>,
+    pub(crate) team: Option<TeamView<'a>>,
+    pub(crate) encoded: &'a [u8],
+}
+
+impl<'a> EventKey<'a> {
+    /// Reads an event that was checked.
+    fn peek(encoded: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut key = Self {
+            encoded,
+            ..Self::default()
+        };
+        let mut fields = Fields(encoded);
+        while let Some((number, value)) = fields.next_field()? {
+            match number {
+                1 => key.id = value.varint(1)?.cast_signed(),
+                4 => {
+                    let created = key.created.get_or_insert_default();
+                    created.merge::<false>(value.bytes(4)?)?;
+                }
+                16 => {
+                    let team = key.team.get_or_insert_default();
+                    team.merge::<false>(value.bytes(16)?)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(key)
+    }
+}
+
+impl<'a> IssueMutationView<'a> {
+    /// The [`events`](Self::events), as much of them as is kept.
+    pub(crate) fn event_keys(&self) -> impl Iterator<Item = EventKey<'a>> + '_ {
+        let events = self.parts.values(26);
+        events.filter_map(|value| EventKey::peek(value.bytes(26).ok()?).ok())
+    }
+}
+
 impl<'a> IssueEventView<'a> {
     /// The bytes that were read.
     pub fn encoded(&self) -> &'a [u8] {

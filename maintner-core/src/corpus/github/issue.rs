@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 use super::super::text::{Locator, TextRef};
 use super::SharedSink;
 use crate::mutation::{
-    IssueCommentView, IssueEventView, IssueMutationView, ReviewView, SyncStatusView, TimestampView,
+    EventKey, IssueCommentView, IssueMutationView, ReviewView, SyncStatusView, TimestampView,
 };
 
 /// A time that was never set.
@@ -162,7 +162,7 @@ impl IssueState {
             .comments()
             .for_each(|comment| self.apply_comment(&comment, locator, shared));
         mutation
-            .events()
+            .event_keys()
             .for_each(|event| self.apply_event(&event, locator, shared));
         mutation
             .reviews()
@@ -290,22 +290,21 @@ impl IssueState {
 
     fn apply_event(
         &mut self,
-        event: &IssueEventView<'_>,
+        event: &EventKey<'_>,
         locator: &Locator<'_>,
         shared: &mut SharedSink<'_, '_>,
     ) {
-        let id = event.id();
+        let id = event.id;
         if id == 0 {
             return shared.skip();
         }
-        if let Some(team) = event.team_reviewer().filter(|team| team.id() != 0) {
+        if let Some(team) = event.team.as_ref().filter(|team| team.id() != 0) {
             shared.team(team);
         }
-        let created = seconds(event.created());
         let row = EventRow {
             id,
-            created,
-            source: locator.locate(event.encoded()),
+            created: seconds(event.created.as_ref()),
+            source: locator.locate(event.encoded),
         };
         match self.events.iter_mut().rev().find(|event| event.id == id) {
             Some(known) => *known = row,
