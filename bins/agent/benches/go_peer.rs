@@ -1,7 +1,7 @@
 //! The buildlet against the Go project's, both with their own client, over TCP on this machine.
 //!
 //! `cargo bench -p farmer-agent --bench go_peer [-- exec|output|push]` prints the seconds of
-//! every sample, in turns of one side and the other, then the medians. Needs a Go toolchain; the
+//! every sample, in turns of one side and the other, then rows of Markdown. Needs a Go toolchain; the
 //! peer is the module in `build-server/tests/go`.
 
 #![allow(
@@ -130,9 +130,7 @@ impl Bench {
         for (side, seconds) in &all {
             println!("{name}: {}: samples {seconds:.6?}", &side[2..]);
         }
-        for (side, seconds) in all {
-            println!("{name}: {}: median {:.6} s", &side[2..], median(seconds));
-        }
+        print_rows(name, &all);
     }
 
     async fn ours_samples(&self, client: &HttpBuildlet, name: &str, samples: usize) -> Vec<f64> {
@@ -296,7 +294,30 @@ async fn pieces(path: &Path) -> ByteStream {
     }))
 }
 
-fn median(mut seconds: Vec<f64>) -> f64 {
+/// One row of Markdown for each side: the smallest, the median and the 90 % sample in
+/// milliseconds, and how many times faster than the Go side its median is.
+fn print_rows(name: &str, all: &BTreeMap<&str, Vec<f64>>) {
+    let go = all
+        .get("3 go")
+        .map_or(f64::NAN, |seconds| share(seconds, 0.5));
+    println!("| measured | side | smallest, ms | median, ms | 90 %, ms | times Go |");
+    println!("|---|---|---|---|---|---|");
+    for (side, seconds) in all {
+        let [smallest, median, most] = [0.0, 0.5, 0.9].map(|part| share(seconds, part));
+        println!(
+            "| {name} | {} | {:.3} | {:.3} | {:.3} | {:.2} |",
+            &side[2..],
+            smallest * 1e3,
+            median * 1e3,
+            most * 1e3,
+            go / median
+        );
+    }
+}
+
+/// The sample below which this share of them lies.
+fn share(seconds: &[f64], part: f64) -> f64 {
+    let mut seconds = seconds.to_vec();
     seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    seconds[((seconds.len() - 1) as f64 * part).round() as usize]
 }

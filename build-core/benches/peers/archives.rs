@@ -50,12 +50,12 @@ fn pack(tree: &Path, dir: &Path, runs: u64) {
     let mut sides: Vec<Side> = (1..=9)
         .map(|level| Side::new(format!("ours, level {level}")))
         .collect();
-    let mut peers = vec![("tar | gzip -6", "gzip -6".to_owned())];
+    let mut peers = vec![("tar, gzip -6", "gzip -6".to_owned())];
     if let Some(program) = go_pargzip(dir) {
-        peers.push(("tar | Go pargzip", program));
+        peers.push(("tar, Go pargzip", program));
     }
-    peers.push(("tar | pigz -1", "pigz -1".to_owned()));
-    peers.push(("tar | pigz -6", "pigz -6".to_owned()));
+    peers.push(("tar, pigz -1", "pigz -1".to_owned()));
+    peers.push(("tar, pigz -6", "pigz -6".to_owned()));
     sides.extend(peers.iter().map(|(name, _)| Side::new(*name)));
     for run in 0..=runs {
         for (i, side) in sides.iter_mut().enumerate() {
@@ -109,7 +109,7 @@ fn unpack(tree: &Path, dir: &Path, runs: u64) {
         let mut sides = vec![
             Side::new("ours"),
             Side::new("tar xzf"),
-            Side::new("pigz -dc | tar xf -"),
+            Side::new("pigz -dc, tar"),
         ];
         let name = archive.display();
         for run in 0..=runs {
