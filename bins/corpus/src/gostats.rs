@@ -2,6 +2,7 @@
 //! printed them.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,13 +36,9 @@ struct Args {
     project: String,
 }
 
-/// The entry point.
-pub fn main() -> ExitCode {
-    let args = double_dashes(
-        program::own_args(),
-        &["modified-files", "project"],
-        &["time-load"],
-    );
+/// The entry point: the arguments without the program's name.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let args = double_dashes(args, &["modified-files", "project"], &["time-load"]);
     program::run("gostats", args, Args::run)
 }
 

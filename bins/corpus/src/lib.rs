@@ -3,15 +3,22 @@
 pub mod gostats;
 pub mod maintq;
 mod out;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod program;
 mod progress;
+#[cfg(feature = "sql")]
+pub mod query;
 mod rows;
+#[cfg(feature = "sql")]
+mod sql;
 mod text_format;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// A program's name and its entry point.
-pub type Program = (&'static str, fn() -> ExitCode);
+/// A program: its arguments, without its name, to its exit code.
+pub type Program = fn(Vec<OsString>) -> ExitCode;
 
-/// The programs of the group.
-pub const PROGRAMS: &[Program] = &[("gostats", gostats::main), ("maintq", maintq::main)];
+/// The programs of the group, by name.
+pub const PROGRAMS: &[(&str, Program)] = &[("gostats", gostats::main), ("maintq", maintq::main)];

@@ -6,16 +6,15 @@ use std::process::ExitCode;
 use farmer_corpus::PROGRAMS;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args();
+    let mut args = std::env::args_os();
     let own = args.next().unwrap_or_default();
-    let own = Path::new(&own)
-        .file_stem()
-        .map(|name| name.to_string_lossy().into_owned());
-    let names = own.into_iter().chain(args.next());
-    for name in names {
-        if let Some((_, main)) = PROGRAMS.iter().find(|(program, _)| *program == name) {
-            return main();
-        }
+    let own = Path::new(&own).file_stem().map(ToOwned::to_owned);
+    let find = |name| PROGRAMS.iter().find(|(program, _)| *program == name);
+    if let Some((_, main)) = own.as_deref().and_then(find) {
+        return main(args.collect());
+    }
+    if let Some((_, main)) = args.next().as_deref().and_then(find) {
+        return main(args.collect());
     }
     let all: Vec<&str> = PROGRAMS.iter().map(|(name, _)| *name).collect();
     eprintln!(

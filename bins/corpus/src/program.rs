@@ -7,28 +7,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use farmer_cli::{Exit, Failure};
 
-use crate::PROGRAMS;
 use crate::out::Out;
 
-/// The arguments of this process, without the name of the multi-call program.
-pub(crate) fn own_args() -> Vec<OsString> {
-    let mut args: Vec<OsString> = std::env::args_os().collect();
-    let second_is_program = args
-        .get(1)
-        .is_some_and(|arg| PROGRAMS.iter().any(|(name, _)| arg == *name));
-    if second_is_program {
-        args.remove(0);
-    }
-    args
-}
-
-/// Parses `args` and runs `work` on a thread that may block; a signal ends the wait for it.
+/// Parses `args`, which begin after the program's name, and runs `work` on a thread that may block; a signal ends the wait for it.
 /// A reader of standard output that goes away has got what it wanted.
 pub(crate) fn run<A: Parser + Send + 'static>(
     name: &str,
     args: Vec<OsString>,
     work: impl FnOnce(&A, &mut Out) -> Result<(), Failure> + Send + 'static,
 ) -> ExitCode {
+    let args = std::iter::once(name.into()).chain(args);
     let args = match A::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => return show(&error),

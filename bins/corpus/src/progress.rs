@@ -12,6 +12,14 @@ pub(crate) fn bytes(what: &'static str, bytes: u64) -> ProgressBar {
     bar.with_message(what)
 }
 
+/// A count of things whose number is not known before.
+pub(crate) fn counter(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, target());
+    let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}");
+    bar.set_style(style.expect("the template is valid"));
+    bar.with_message(what)
+}
+
 /// A sign of life for work of unknown length.
 pub(crate) fn spinner(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, target());

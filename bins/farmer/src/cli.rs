@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use farmer_cli::Shell;
+use farmer_corpus::query::Query;
 
 /// Builds every commit of your repository on machines you own.
 #[derive(Debug, Parser)]
@@ -25,6 +26,7 @@ Examples:
   farmer build --json | jq .kind   the events of a build as JSON lines
   farmer log                       the log of the newest build
   farmer why B0123456789           why a build waits, or how it ended
+  farmer query builds state=failed the builds and the history, by conditions or in SQL
   farmer buildlet --help           a machine for whoever holds its key, with the flags of the Go program
 
 Exit codes: 0 passed, 1 the build failed, 2 bad usage or configuration, 3 the machines failed.";
@@ -63,6 +65,9 @@ pub(crate) enum Command {
     Rerun(Named),
     /// End a build of the farm that runs
     Cancel(Named),
+    /// Ask the history of a repository and the builds, by conditions or in SQL
+    #[command(after_help = crate::query::EXAMPLES)]
+    Query(Query),
     /// Measure this machine with Farmer's own parts
     Bench(Bench),
     /// Print the completions for a shell

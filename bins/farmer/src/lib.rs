@@ -16,6 +16,7 @@ mod log;
 mod machines;
 mod output;
 mod programs;
+mod query;
 mod records;
 mod remote;
 mod status;
@@ -62,6 +63,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Check(args) => check::check(args, json).await,
         Command::Status(args) => status::status(args, &data()?, json).await,
         Command::Why(args) => why::why(args, &data()?, json).await,
+        Command::Query(args) => query::query(args, data()?, json).await,
         Command::Completions { shell } => Ok(farmer_cli::completions(
             Cli::command(),
             shell,

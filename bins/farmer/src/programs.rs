@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use farmer_agent::{PROGRAMS, Program};
+use farmer_agent::Program;
 use farmer_cli::Failure;
 
 /// The program that this one was started as, by its own name.
@@ -14,8 +14,10 @@ pub(crate) fn by_own_name(argv0: Option<&OsString>) -> Option<Program> {
 }
 
 fn find(name: &OsStr) -> Option<Program> {
-    PROGRAMS
-        .iter()
+    let groups = [farmer_agent::PROGRAMS, farmer_corpus::PROGRAMS];
+    groups
+        .into_iter()
+        .flatten()
         .find(|(known, _)| *known == name)
         .map(|(_, program)| *program)
 }

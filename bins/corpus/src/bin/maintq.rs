@@ -1,4 +1,4 @@
 //! `maintq` on its own.
 fn main() -> std::process::ExitCode {
-    farmer_corpus::maintq::main()
+    farmer_corpus::maintq::main(std::env::args_os().skip(1).collect())
 }

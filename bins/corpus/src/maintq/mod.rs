@@ -11,6 +11,7 @@ mod repair;
 mod sql;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,8 @@ use crate::out::Out;
 use crate::program;
 
 pub(crate) use self::input::corpus;
+#[cfg(feature = "sql")]
+pub(crate) use self::input::failure;
 
 const EXAMPLES: &str = "Examples:
   maintq generate --profile tiny /tmp/log   a log to play with
@@ -27,6 +30,7 @@ const EXAMPLES: &str = "Examples:
   maintq cat /tmp/log | less                every mutation
   maintq dump --hash /tmp/log               the fingerprint of what the log says
   maintq export --table issues /tmp/log     rows as JSON lines
+  maintq sql /tmp/log issues closed=0       a table and conditions, or a SELECT statement
 
 Exit codes: 0 done; 1 the log is damaged or the two differ; 2 bad usage; 3 the machine failed.";
 
@@ -67,9 +71,7 @@ impl Verb {
     }
 }
 
-/// The entry point.
-pub fn main() -> ExitCode {
-    program::run("maintq", program::own_args(), |args: &Args, out| {
-        args.verb.run(out)
-    })
+/// The entry point: the arguments without the program's name.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    program::run("maintq", args, |args: &Args, out| args.verb.run(out))
 }

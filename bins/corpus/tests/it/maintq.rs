@@ -297,4 +297,52 @@ fn sql_asks_the_rows_and_makes_them_once() {
     );
     assert_eq!(ask(&[&folder, &"DELETE FROM issues"]).code, Some(2));
     assert!(ask(&[&folder]).out.contains("issues(repo, number, title"));
+    let filtered = ask(&[&folder, &"issues", &"closed=1", &"title~SOME"]);
+    assert_eq!(filtered.out.lines().count(), 2, "{}", filtered.err);
+    let wrong = ask(&[&folder, &"issues", &"colour=red"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(
+        wrong.err.contains("issues has no column \"colour\""),
+        "{}",
+        wrong.err
+    );
+    let none = ask(&[&"--records", &"/nonexistent", &folder, &query]);
+    assert_eq!(none.code, Some(2));
+    assert!(
+        none.err.contains("/nonexistent") && none.err.contains("hint:"),
+        "{}",
+        none.err
+    );
+    let other = ask(&[&"--records", &copy, &folder, &query]);
+    assert_eq!(other.code, Some(2));
+    assert!(
+        other.err.contains("copy.db holds no build records"),
+        "{}",
+        other.err
+    );
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn export_writes_a_parquet_file_for_each_table() {
+    use parquet::file::reader::{FileReader as _, SerializedFileReader};
+
+    let dir = tempfile::tempdir().unwrap();
+    let (log, rows) = (dir.path().join("log"), dir.path().join("rows"));
+    documented(&log);
+    let ran = run("maintq", &[&"export", &"--parquet", &rows, &log]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(
+        fs::read_dir(&rows).unwrap().count(),
+        ran.out.lines().count()
+    );
+    let file = fs::File::open(rows.join("issues.parquet")).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let row = reader.get_row_iter(None).unwrap().next().unwrap().unwrap();
+    let title = row
+        .get_column_iter()
+        .find(|(name, _)| *name == "title")
+        .unwrap()
+        .1;
+    assert_eq!(title.to_string(), "\"some title\"");
 }

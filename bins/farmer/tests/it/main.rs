@@ -6,6 +6,7 @@ mod kill;
 mod kinds;
 mod limits;
 mod processes;
+mod query;
 mod repo;
 mod sources;
 mod steps;

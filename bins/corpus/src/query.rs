@@ -1,0 +1,105 @@
+//! Questions about a repository or a log together with what was built of it: `farmer query`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use farmer_cli::{Exit, Failure};
+use maintner_core::log::Sha224Hex;
+use maintner_core::{Corpus, View};
+
+use crate::maintq::{corpus, failure};
+use crate::out::Out;
+use crate::progress;
+use crate::sql::{
+    Question, attach_records, build, of_commits, of_log, open, print_answer, print_tables,
+};
+
+/// What is asked, and about what.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Query {
+    /// SQL, or a table and conditions on its columns; the tables are listed when not given
+    #[arg(value_name = "QUERY")]
+    query: Vec<String>,
+    /// The repository
+    #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "log")]
+    repo: PathBuf,
+    /// Ask a folder of mutation logs (GitHub, Gerrit, git), not a repository
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
+    /// At most N rows
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+}
+
+impl Query {
+    /// Answers on standard output. Rows are kept below `data`, whose builds are asked too when
+    /// there are any. Blocks; must be called where tokio allows that.
+    ///
+    /// # Errors
+    /// When the question, the repository or the log is at fault, or the disk.
+    pub fn run(&self, data: &Path, json: bool) -> Result<(), Failure> {
+        let mut out = Out::new();
+        let answered = self
+            .answer(data, json, &mut out)
+            .and_then(|()| Ok(out.flush()?));
+        if out.is_closed() { Ok(()) } else { answered }
+    }
+
+    fn answer(&self, data: &Path, json: bool, out: &mut Out) -> Result<(), Failure> {
+        let records = data.join("farmer.db");
+        if self.query.is_empty() {
+            return print_tables(records.exists(), out);
+        }
+        let question = Question::parse(&self.query, self.limit)?;
+        let runtime = tokio::runtime::Handle::current();
+        let (file, view) = self.rows(data)?;
+        if !file.exists() {
+            let view = view.map_or_else(|| self.view(), Ok)?;
+            runtime.block_on(build(&view, &file))?;
+        }
+        runtime.block_on(async {
+            let mut db = open(&file).await?;
+            if records.exists() {
+                attach_records(&mut db, &records).await?;
+            }
+            print_answer(&mut db, &question, json, out).await
+        })
+    }
+
+    /// The file of rows, and the corpus if that had to be read to know it.
+    fn rows(&self, data: &Path) -> Result<(PathBuf, Option<View>), Failure> {
+        let about = self.log.as_ref().unwrap_or(&self.repo);
+        let about = about.canonicalize().map_err(|error| {
+            let text = format!("cannot read {}", about.display());
+            Failure::because(
+                Exit::Usage,
+                anyhow::Error::new(error).context(text).as_ref(),
+                Some("name a repository with --repo, or a folder of logs with --log"),
+            )
+        })?;
+        let name = Sha224Hex::of(about.as_os_str().as_encoded_bytes()).to_string();
+        let folder = data.join("query").join(&name[..16]);
+        if self.log.is_some() {
+            return Ok((of_log(&about, &folder)?, None));
+        }
+        let view = self.view()?;
+        Ok((of_commits(&view, &folder), Some(view)))
+    }
+
+    fn view(&self) -> Result<View, Failure> {
+        if let Some(log) = &self.log {
+            return Ok(corpus(log)?.view());
+        }
+        let bar = progress::spinner("reading the repository");
+        let loaded = Corpus::from_git(&self.repo).map_err(|error| match &error {
+            maintner_core::Error::Repository { .. } => Failure::because(
+                Exit::Usage,
+                &error,
+                Some("name a repository with --repo, or a folder of logs with --log"),
+            ),
+            _ => failure(&error),
+        })?;
+        bar.finish_and_clear();
+        Ok(loaded.view())
+    }
+}

@@ -1,0 +1,219 @@
+//! The corpus as an SQLite file, made once for each state of the log.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use farmer_cli::{Exit, Failure};
+use maintner_core::View;
+use maintner_core::log::{LogFolder, Sha224Hex};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection as _};
+
+use super::broken;
+use crate::maintq::failure;
+use crate::progress;
+use crate::rows::{Cell, TABLES, Table, each_row};
+
+/// Changes when the tables do, so that older files are made anew.
+const VERSION: u32 = 1;
+/// Values of one INSERT; SQLite allows 32,766.
+const VALUES: usize = 2_000;
+/// A file that is still being made is written to more often than this.
+const ABANDONED: Duration = Duration::from_secs(3600);
+/// Indices made once all rows are there.
+const INDICES: &[&str] = &[
+    "issues(repo, number)",
+    "comments(repo, number)",
+    "events(repo, number)",
+    "commits(hash)",
+    "commit_files(hash)",
+    "cls(project, number)",
+    "cl_messages(project, number)",
+];
+
+/// The file of rows, in `folder`, for the log as it is now.
+pub(crate) fn of_log(log: &Path, folder: &Path) -> Result<PathBuf, Failure> {
+    let log = LogFolder::open(log).map_err(|e| failure(&e))?;
+    let mut key = String::new();
+    for segment in log.segments() {
+        let modified = fs::metadata(segment.path()).and_then(|meta| meta.modified());
+        let modified = modified
+            .ok()
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        key.push_str(&format!(
+            "{} {} {modified:?}\n",
+            segment.name(),
+            segment.len()
+        ));
+    }
+    Ok(named(folder, &key))
+}
+
+/// The file of rows, in `folder`, for the commits of a repository.
+pub(crate) fn of_commits(view: &View, folder: &Path) -> PathBuf {
+    let hashes = view
+        .git()
+        .commits()
+        .map(|commit| format!("{}\n", commit.hash()));
+    let mut hashes: Vec<String> = hashes.collect();
+    hashes.sort_unstable();
+    named(folder, &hashes.concat())
+}
+
+fn named(folder: &Path, key: &str) -> PathBuf {
+    let key = Sha224Hex::of(format!("{VERSION}\n{key}").as_bytes()).to_string();
+    folder.join(format!("corpus-{}.sqlite", &key[..16]))
+}
+
+/// Makes the file; it appears under its name only when it is whole.
+pub(crate) async fn build(view: &View, file: &Path) -> Result<(), Failure> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    remove_older(file);
+    // Several programs may make it at once; each its own, and the last name counts.
+    let unfinished = file.with_extension(format!("unfinished-{}", std::process::id()));
+    let options = SqliteConnectOptions::new()
+        .filename(&unfinished)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Off)
+        .synchronous(SqliteSynchronous::Off);
+    let mut db = SqliteConnection::connect_with(&options)
+        .await
+        .map_err(|e| broken(&e))?;
+    fill(view, &mut db).await?;
+    db.close().await.map_err(|e| broken(&e))?;
+    fs::rename(&unfinished, file)?;
+    Ok(())
+}
+
+async fn fill(view: &View, db: &mut SqliteConnection) -> Result<(), Failure> {
+    for table in TABLES {
+        let columns: Vec<String> = table
+            .columns
+            .iter()
+            .map(|(name, kind)| format!("\"{name}\" {kind}"))
+            .collect();
+        run(
+            db,
+            format!("CREATE TABLE {}({})", table.name, columns.join(", ")),
+        )
+        .await?;
+    }
+    run(db, "BEGIN".to_owned()).await?;
+    let bar = progress::counter("rows made");
+    // Reading is plain code and writing is not: a bounded queue joins the two.
+    let (send, mut receive) = tokio::sync::mpsc::channel(4);
+    let view = view.clone();
+    let reader = tokio::task::spawn_blocking(move || batches(&view, &send));
+    while let Some((table, cells)) = receive.recv().await {
+        bar.inc((cells.len() / table.columns.len()) as u64);
+        insert(db, table, cells).await?;
+    }
+    drop(receive);
+    reader
+        .await
+        .map_err(|error| Failure::because(Exit::Infrastructure, &error, None))??;
+    for index in INDICES {
+        let name = index.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        run(db, format!("CREATE INDEX {name} ON {index}")).await?;
+    }
+    run(db, "COMMIT".to_owned()).await?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+type Batch = (&'static Table, Vec<Cell<'static>>);
+
+/// Sends all rows, table by table as they come, many at a time.
+fn batches(view: &View, send: &tokio::sync::mpsc::Sender<Batch>) -> Result<(), Failure> {
+    let mut waiting: Vec<Vec<Cell<'static>>> = TABLES.iter().map(|_| Vec::new()).collect();
+    let gone = || {
+        Failure::because(
+            Exit::Infrastructure,
+            &std::io::Error::other("the rows could not be stored"),
+            None,
+        )
+    };
+    each_row(view, &mut |table, cells| {
+        let index = TABLES
+            .iter()
+            .position(|t| t.name == table.name)
+            .unwrap_or(0);
+        let rows = &mut waiting[index];
+        rows.extend(cells.iter().map(owned));
+        if rows.len() + cells.len() > VALUES {
+            send.blocking_send((table, std::mem::take(rows)))
+                .map_err(|_| gone())?;
+        }
+        Ok(())
+    })?;
+    for (table, rows) in TABLES
+        .iter()
+        .zip(waiting)
+        .filter(|(_, rows)| !rows.is_empty())
+    {
+        send.blocking_send((table, rows)).map_err(|_| gone())?;
+    }
+    Ok(())
+}
+
+fn owned(cell: &Cell<'_>) -> Cell<'static> {
+    match cell {
+        Cell::Null => Cell::Null,
+        Cell::Int(n) => Cell::Int(*n),
+        Cell::Text(text) => Cell::Text(text.clone().into_owned().into()),
+    }
+}
+
+async fn insert(
+    db: &mut SqliteConnection,
+    table: &Table,
+    cells: Vec<Cell<'static>>,
+) -> Result<(), Failure> {
+    let columns = table.columns.len();
+    let row = format!("({})", vec!["?"; columns].join(","));
+    let rows = vec![row; cells.len() / columns].join(",");
+    let mut query = sqlx::query::<sqlx::Sqlite>(AssertSqlSafe(format!(
+        "INSERT INTO {} VALUES {rows}",
+        table.name
+    )));
+    for cell in cells {
+        query = match cell {
+            Cell::Null => query.bind(None::<i64>),
+            Cell::Int(n) => query.bind(n),
+            Cell::Text(text) => query.bind(text.into_owned()),
+        };
+    }
+    query.execute(db).await.map_err(|e| broken(&e))?;
+    Ok(())
+}
+
+async fn run(db: &mut SqliteConnection, statement: String) -> Result<(), Failure> {
+    sqlx::query(AssertSqlSafe(statement))
+        .execute(db)
+        .await
+        .map_err(|e| broken(&e))?;
+    Ok(())
+}
+
+/// Files for older states of the log are of no use any more, nor is what a killed run left.
+fn remove_older(file: &Path) {
+    let Some(folder) = file.parent() else { return };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let left = || name.contains(".unfinished-") && is_abandoned(&entry);
+        if name.starts_with("corpus-") && (name.ends_with(".sqlite") || left()) {
+            // It costs disk space only when it stays.
+            let _may_stay = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether nobody has written to the file for a long time.
+fn is_abandoned(entry: &fs::DirEntry) -> bool {
+    let written = entry.metadata().and_then(|meta| meta.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
+}
