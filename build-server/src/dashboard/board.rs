@@ -31,7 +31,7 @@ const COMMITS_OF_EACH: usize = 6;
 /// Repositories shown while none is chosen; the others are links.
 const REPOS: usize = 5;
 /// Builds that run and units that wait, shown above the board.
-const SHOWN_NOW: usize = 8;
+const SHOWN_NOW: usize = 5;
 
 #[derive(Deserialize)]
 pub(super) struct Question {

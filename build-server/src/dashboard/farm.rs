@@ -72,7 +72,7 @@ impl Farm {
         self.open.iter().find(|row| row.held.contains(lease))
     }
 
-    /// When units that run are likely to end, the soonest first, as far as they have a past.
+    /// When machines are likely to be free, the soonest first, as far as what they do has a past.
     pub(super) async fn ends(
         &self,
         estimates: &mut Estimates,
@@ -81,8 +81,8 @@ impl Farm {
         let mut ends = Vec::new();
         for row in &self.open {
             for run in row.runs.iter().filter(|run| run.end.is_none()) {
-                let usual = estimates.of(row, &run.unit).await?;
-                ends.extend(usual.map(|usual| usual.less(now.since(run.started))));
+                let elapsed = now.since(run.started);
+                ends.extend(estimates.end_of(row, run, elapsed).await?);
             }
         }
         ends.sort_by_key(|end| end.median());

@@ -242,9 +242,11 @@ fn eta(why: &Explanation, ends: &[Estimate]) -> String {
     if let (Hold::Busy, Some(end)) = (&why.hold, ends.get(why.ahead)) {
         let (left, samples) = (end.median(), end.samples());
         let runs = if samples == 1 { "run" } else { "runs" };
-        let of = format!("what runs before it ends so by the median of {samples} past {runs}");
+        let of = format!("a machine is free then, by the median of {samples} {runs}");
         return match left.is_zero() {
-            true => format!("any moment, what runs takes longer than usual ({of})"),
+            true => format!(
+                "any moment, what runs takes longer than usual (median of {samples} {runs})"
+            ),
             false => format!("begins in about {} ({of})", about(left)),
         };
     }
