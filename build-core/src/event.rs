@@ -3,6 +3,7 @@
 //! An event is recorded before its effect. Kinds this version does not know are kept as
 //! they are, so that an older program does not lose what a newer one wrote.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,13 @@ pub enum BuildEvent {
         item: WorkItem,
         /// What it is built on.
         builder: BuilderName,
+    },
+    /// A machine was asked for, to be used by hand: a session begins.
+    SessionOpened {
+        /// The builder whose machine it is.
+        builder: BuilderName,
+        /// For whom, for people.
+        by: String,
     },
     /// What to run is known.
     Planned {
@@ -238,6 +246,31 @@ pub enum Outcome {
         /// Who, for people.
         by: String,
     },
+    /// A session ended without anything having failed.
+    Closed(SessionEnd),
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// Whoever held it gave it back.
+    Returned,
+    /// Nobody renewed it in time.
+    Abandoned,
+    /// The coordinator was stopped.
+    Stopped,
+}
+
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Returned => "it was given back",
+            Self::Abandoned => "nobody used it any more",
+            Self::Stopped => "the coordinator was stopped",
+        })
+    }
 }
 
 impl Outcome {
@@ -285,6 +318,7 @@ macro_rules! stored_kinds {
 
 stored_kinds! {
     Queued { item: WorkItem, builder: BuilderName },
+    SessionOpened { builder: BuilderName, by: String },
     Planned { plan: Plan },
     Leased { lease: LeaseId, nonce: Nonce, machine: MachineId, unit: Unit },
     Ready { lease: LeaseId, place: String },

@@ -34,7 +34,7 @@ fn is_lower_hex(text: &str) -> bool {
 }
 
 fn is_build_id(text: &str) -> bool {
-    text.len() == 10 && text.starts_with('B') && is_lower_hex(&text[1..])
+    text.len() == 10 && text.starts_with(['B', 'S']) && is_lower_hex(&text[1..])
 }
 
 macro_rules! string_id {
@@ -130,7 +130,8 @@ string_id! {
     ChangeRef, "change", is_printable
 }
 string_id! {
-    /// One build: one commit on one builder. `B` and nine lower-case hex digits.
+    /// What events belong to. One build, one commit on one builder: `B` and nine lower-case hex
+    /// digits. Or one session, a machine held for somebody: `S` and as many.
     BuildId, "build id", is_build_id
 }
 string_id! {
@@ -158,6 +159,16 @@ impl BuildId {
     /// The id made of the low 36 bits of `bits`.
     pub fn from_bits(bits: u64) -> Self {
         Self(format!("B{:09x}", bits & 0xf_ffff_ffff).into())
+    }
+
+    /// The id of a session, made of the low 36 bits of `bits`.
+    pub fn session_from_bits(bits: u64) -> Self {
+        Self(format!("S{:09x}", bits & 0xf_ffff_ffff).into())
+    }
+
+    /// Whether it is the id of a session.
+    pub fn is_session(&self) -> bool {
+        self.0.starts_with('S')
     }
 }
 
@@ -196,6 +207,10 @@ mod tests {
         let id = BuildId::from_bits(u64::MAX);
         assert_eq!(id.as_str(), "Bfffffffff");
         assert_eq!(BuildId::new(id.as_str()).unwrap(), id);
+        assert!(!id.is_session());
+        let session = BuildId::session_from_bits(7);
+        assert_eq!(BuildId::new("S000000007").unwrap(), session);
+        assert!(session.is_session());
     }
 
     #[test]

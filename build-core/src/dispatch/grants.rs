@@ -14,7 +14,8 @@ use crate::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
 use crate::ids::{BuildId, HostType, LeaseId, MachineId, Nonce};
 use crate::plan::Unit;
 use crate::pool::LEASE_TTL;
-use crate::schedule::{Action, Event, Machine, Waiter, WaiterId};
+use crate::schedule::{Action, Event, Labels, Machine, Waiter, WaiterId};
+use crate::work::Class;
 
 /// A machine whose lease was written off ends everything on its own when the lease is not
 /// renewed; this long after, it can be used again without having answered.
@@ -81,7 +82,7 @@ impl Dispatcher {
         self.carry_out(actions, now).contains(build)
     }
 
-    /// A unit of a build as the queue sees it. A builder that is not configured any more
+    /// A unit of a build, or a session, as the queue sees it: a person waits for a session. A builder that is not configured any more
     /// has no machines: its builds end without waiting.
     pub(super) fn waiter(&self, state: &BuildState, unit: Unit, helper: bool) -> Waiter {
         let item = state.item();
@@ -98,10 +99,13 @@ impl Dispatcher {
                 .into_iter()
                 .flat_map(|b| b.labels.iter().cloned())
                 .collect(),
-            tags: item.labels.iter().cloned().collect(),
-            class: item.class,
-            author: item.author.clone(),
-            commit_time: item.commit_time,
+            tags: item.map_or_else(Labels::default, |i| i.labels.iter().cloned().collect()),
+            class: item.map_or(Class::Interactive, |i| i.class),
+            author: match item {
+                Some(item) => item.author.clone(),
+                None => state.opened_by().map(str::to_owned),
+            },
+            commit_time: item.map_or(state.queued_at(), |i| i.commit_time),
             enqueued: state.queued_at(),
             deadline: Some(state.queued_at() + WAIT_LIMIT),
             helper,
@@ -235,7 +239,7 @@ impl Dispatcher {
             return;
         };
         let release = Command::Release {
-            item: open.state.item().clone(),
+            item: open.state.item().cloned(),
             builder: self.builders.get(open.state.builder()).cloned(),
             build,
             lease: lease.clone(),

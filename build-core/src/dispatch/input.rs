@@ -25,7 +25,26 @@ pub enum Input {
         /// What it is built on.
         builder: BuilderName,
     },
-    /// A build is not wanted any more.
+    /// Somebody wants a machine to use it by hand. A second one with the same id changes nothing.
+    OpenSession {
+        /// Its id, never used before.
+        session: BuildId,
+        /// The builder whose machine it is.
+        builder: BuilderName,
+        /// For whom, for people.
+        by: String,
+    },
+    /// Somebody still uses a session: it lasts for another [`super::SESSION_TTL`].
+    RenewSession {
+        /// Which.
+        session: BuildId,
+    },
+    /// Whoever held a session gives its machine back.
+    CloseSession {
+        /// Which.
+        session: BuildId,
+    },
+    /// A build or a session is not wanted any more.
     Cancel {
         /// Which.
         build: BuildId,

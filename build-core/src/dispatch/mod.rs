@@ -21,6 +21,7 @@ mod open;
 mod outbox;
 mod replies;
 mod restore;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -28,10 +29,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use input::{Effect, Failure, Input, Listing, Reply};
 pub use restore::Restored;
+pub use sessions::SESSION_TTL;
 
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, CommandKey, Mode, next};
-use crate::event::{BuildEvent, NewEvent};
+use crate::event::{BuildEvent, NewEvent, SessionEnd};
 use crate::ids::{BuildId, BuilderName, LeaseId, MachineId};
 use crate::plan::Unit;
 use crate::schedule::{Event, Explanation, Policy, Scheduler, WaiterId};
@@ -49,6 +51,8 @@ pub struct Dispatcher {
     leases: BTreeMap<LeaseId, BuildId>,
     /// Machines of leases that were written off, until their end is known or certain.
     orphans: BTreeMap<LeaseId, Orphan>,
+    /// When sessions end unless they are renewed.
+    sessions: BTreeMap<BuildId, Timestamp>,
     /// Machines that are up, as last told.
     machines: BTreeSet<MachineId>,
     /// Builds to look at before the present call returns.
@@ -80,6 +84,7 @@ impl Dispatcher {
             builds: BTreeMap::new(),
             leases: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            sessions: BTreeMap::new(),
             machines: BTreeSet::new(),
             dirty: BTreeSet::new(),
             closed: BTreeSet::new(),
@@ -101,12 +106,12 @@ impl Dispatcher {
         self.flush(now)
     }
 
-    /// One open build.
+    /// One open build or session.
     pub fn build(&self, build: &BuildId) -> Option<&BuildState> {
         self.builds.get(build).map(|open| &open.state)
     }
 
-    /// All builds that are queued, run, or still hold machines.
+    /// All builds and sessions that are queued, run, or still hold machines.
     pub fn builds(&self) -> impl Iterator<Item = &BuildState> {
         self.builds.values().map(|open| &open.state)
     }
@@ -166,6 +171,19 @@ impl Dispatcher {
                 item,
                 builder,
             } => self.submit(build, BuildEvent::Queued { item, builder }, now),
+            Input::OpenSession {
+                session,
+                builder,
+                by,
+            } => {
+                let opened = BuildEvent::SessionOpened { builder, by };
+                self.submit(session.clone(), opened, now);
+                self.renew_session(&session, now);
+            }
+            Input::RenewSession { session } => self.renew_session(&session, now),
+            Input::CloseSession { session } => {
+                self.close_session(&session, SessionEnd::Returned, now);
+            }
             Input::Cancel { build, by } => {
                 self.record(&build, BuildEvent::CancelRequested { by }, now);
             }
@@ -247,6 +265,7 @@ impl Dispatcher {
             }
         }
         self.expire_orphans(now);
+        self.expire_sessions(now);
         let actions = self.scheduler.step(Event::Tick, now);
         self.carry_out(actions, now);
     }
@@ -290,6 +309,7 @@ impl Dispatcher {
             && let Some((_, build)) = self.closed.pop_first()
         {
             self.builds.remove(&build);
+            self.sessions.remove(&build);
         }
     }
 
@@ -300,6 +320,7 @@ impl Dispatcher {
             self.scheduler.wake_at(),
             self.outbox.retry_at(),
             self.orphans.values().map(|orphan| orphan.due).min(),
+            self.sessions.values().min().copied(),
         ];
         let wake = timers.into_iter().flatten().min();
         if wake != self.woken_for {

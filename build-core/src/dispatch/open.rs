@@ -90,7 +90,9 @@ impl Dispatcher {
         };
         let mut wanted = BTreeSet::new();
         for command in commands {
-            let command = adopted_first(open, command);
+            let Some(command) = adopted_first(open, command) else {
+                continue;
+            };
             let key = command.key();
             let resting = open.failures.get(&key).is_some_and(|f| f.again_at > now);
             if !wanted.insert(key.clone()) || resting || open.commands.contains_key(&key) {
@@ -113,10 +115,12 @@ impl Dispatcher {
     }
 }
 
-/// A machine of an earlier process is found again before anything is done with it.
-fn adopted_first(open: &Open, command: Command) -> Command {
+/// A machine of an earlier process is found again before anything is done with it; one that
+/// is held by this process needs no finding.
+fn adopted_first(open: &Open, command: Command) -> Option<Command> {
     let lease = match &command {
-        Command::Plan { .. } => return command,
+        Command::Plan { .. } => return Some(command),
+        Command::Adopt { record, .. } if open.attached.contains(&record.lease) => return None,
         Command::Acquire { request, .. } => &request.lease,
         Command::Adopt { record, .. } => &record.lease,
         Command::Prepare { lease, .. }
@@ -125,11 +129,11 @@ fn adopted_first(open: &Open, command: Command) -> Command {
         | Command::Keep { lease, .. }
         | Command::Release { lease, .. } => lease,
     };
-    match open.state.lease(lease) {
+    Some(match open.state.lease(lease) {
         Some(known) if !open.attached.contains(lease) => Command::Adopt {
             build: open.state.id().clone(),
             record: known.record().clone(),
         },
         _ => command,
-    }
+    })
 }

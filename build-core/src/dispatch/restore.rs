@@ -67,6 +67,7 @@ impl Dispatcher {
             self.scheduler.step(hold, now);
         }
         self.dirty.insert(build.clone());
-        self.builds.insert(build, Open::new(state, 0));
+        self.builds.insert(build.clone(), Open::new(state, 0));
+        self.renew_session(&build, now);
     }
 }

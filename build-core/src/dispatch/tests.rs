@@ -488,7 +488,7 @@ fn no_effect_comes_before_its_event_is_durable() {
     dispatcher.handle(Input::Machines(machines(1)), Timestamp::default());
     let mut farm = Farm::new(1, vec![step("build", &[])]);
     farm.submit();
-    let item = farm.dispatcher.build(&build()).unwrap().item().clone();
+    let item = farm.dispatcher.build(&build()).unwrap().item().unwrap().clone();
     let builder = BuilderName::new("local").unwrap();
     let now = Timestamp::default();
     let effects = dispatcher.handle(

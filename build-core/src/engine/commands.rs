@@ -104,8 +104,8 @@ pub enum Command {
         build: BuildId,
         /// The lease.
         lease: LeaseId,
-        /// The commit.
-        item: WorkItem,
+        /// The commit; a session has none, and no caches.
+        item: Option<WorkItem>,
         /// The builder, part of the name of a cache.
         builder: Option<Builder>,
         /// Directories below the checkout.

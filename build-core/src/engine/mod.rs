@@ -14,6 +14,7 @@ mod commands;
 mod exec;
 mod next;
 mod progress;
+mod session;
 mod state;
 
 pub use commands::{Command, CommandKey};

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::commands::Command;
 use super::exec::{exec_id, exec_of};
 use super::progress::{Progress, StepStatus, is_unkept};
+use super::session;
 use super::state::{BuildState, LeaseState, Phase, UnitStatus};
 use crate::event::{Base, BuildEvent, Outcome};
-use crate::ids::{LeaseId, StepName};
+use crate::ids::{BuildId, LeaseId, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::{LEASE_TTL, LeaseRequest};
 use crate::retry::Blame;
-use crate::work::Builder;
+use crate::work::{Builder, WorkItem};
 
 /// Whether builds go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +39,14 @@ pub struct Next {
 /// What follows from the state of a build; the same for the same state.
 /// `builder` is the configuration of the build's builder, `None` when there is none.
 pub fn next(build: &BuildState, builder: Option<&Builder>, mode: Mode) -> Next {
-    let turn = Turn { build, builder };
+    let Some(item) = build.item() else {
+        return session::next(build, builder, mode);
+    };
+    let turn = Turn {
+        build,
+        item,
+        builder,
+    };
     if build.outcome().is_some() {
         return turn.release_all();
     }
@@ -57,7 +65,7 @@ pub fn next(build: &BuildState, builder: Option<&Builder>, mode: Mode) -> Next {
     match build.plan() {
         None => Next::command(Command::Plan {
             build: build.id().clone(),
-            item: build.item().clone(),
+            item: item.clone(),
             builder: builder.clone(),
         }),
         Some(plan) => turn.go_on(plan, builder),
@@ -65,7 +73,7 @@ pub fn next(build: &BuildState, builder: Option<&Builder>, mode: Mode) -> Next {
 }
 
 impl Next {
-    fn finished(outcome: Outcome) -> Self {
+    pub(super) fn finished(outcome: Outcome) -> Self {
         Self {
             events: vec![BuildEvent::Finished { outcome }],
             ..Self::default()
@@ -82,6 +90,7 @@ impl Next {
 
 struct Turn<'a> {
     build: &'a BuildState,
+    item: &'a WorkItem,
     builder: Option<&'a Builder>,
 }
 
@@ -219,7 +228,7 @@ impl<'a> Turn<'a> {
             }
             sources.extend(source.flatten());
             match (it.lease.phase, source) {
-                (Phase::Granted, _) => next.commands.push(self.acquire(builder, it.lease)),
+                (Phase::Granted, _) => next.commands.push(acquire(self.build.id(), builder, it.lease)),
                 (_, None) => {
                     next.commands
                         .push(self.prepare(plan, builder, it.lease, Base::Source));
@@ -314,20 +323,6 @@ impl<'a> Turn<'a> {
         next.commands.extend(idle.map(|lease| self.release(lease)));
     }
 
-    fn acquire(&self, builder: &Builder, lease: &LeaseState) -> Command {
-        Command::Acquire {
-            build: self.build.id().clone(),
-            request: LeaseRequest {
-                lease: lease.record.lease.clone(),
-                nonce: lease.record.nonce.clone(),
-                machine: lease.record.machine.clone(),
-                host_type: builder.host_type.clone(),
-                builder: builder.name.clone(),
-                ttl: LEASE_TTL,
-            },
-        }
-    }
-
     fn prepare(&self, plan: &Plan, builder: &Builder, lease: &LeaseState, base: Base) -> Command {
         let caches = match base {
             Base::Source => distinct(plan.steps.iter().flat_map(|step| &step.cache)),
@@ -337,7 +332,7 @@ impl<'a> Turn<'a> {
             build: self.build.id().clone(),
             lease: lease.record.lease.clone(),
             base,
-            item: self.build.item().clone(),
+            item: self.item.clone(),
             builder: builder.clone(),
             depth: plan.depth,
             caches,
@@ -409,10 +404,24 @@ impl<'a> Turn<'a> {
         Command::Release {
             build: self.build.id().clone(),
             lease: lease.record.lease.clone(),
-            item: self.build.item().clone(),
+            item: Some(self.item.clone()),
             builder: self.builder.cloned(),
             caches: distinct(steps.flat_map(|step| &step.cache)),
         }
+    }
+}
+
+pub(super) fn acquire(build: &BuildId, builder: &Builder, lease: &LeaseState) -> Command {
+    Command::Acquire {
+        build: build.clone(),
+        request: LeaseRequest {
+            lease: lease.record.lease.clone(),
+            nonce: lease.record.nonce.clone(),
+            machine: lease.record.machine.clone(),
+            host_type: builder.host_type.clone(),
+            builder: builder.name.clone(),
+            ttl: LEASE_TTL,
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the recorded events say of one build.
+//! What the recorded events say of one build, or of one session.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,12 @@ use crate::pool::LeaseRecord;
 use crate::retry::{Blame, CREATION_ATTEMPTS, blame};
 use crate::work::WorkItem;
 
-/// One build, folded from its events.
+/// One build, folded from its events. A session is a build without steps of its own: it holds
+/// one machine until it is closed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildState {
     id: BuildId,
-    item: WorkItem,
+    wish: Wish,
     builder: BuilderName,
     queued_at: Timestamp,
     plan: Option<Plan>,
@@ -27,6 +28,15 @@ pub struct BuildState {
     troubles: Vec<(StepName, Blame)>,
     canceled_by: Option<String>,
     outcome: Option<Outcome>,
+}
+
+/// What a machine is wanted for.
+#[derive(Clone, Debug, PartialEq)]
+enum Wish {
+    /// To build a commit.
+    Commit(Box<WorkItem>),
+    /// To be used by this person or tool.
+    Session(String),
 }
 
 /// One step of a build.
@@ -149,25 +159,39 @@ impl BuildState {
     /// The state after the first event of a build.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] when it is not [`BuildEvent::Queued`].
+    /// [`ErrorKind::Corrupt`] when it is neither [`BuildEvent::Queued`] nor
+    /// [`BuildEvent::SessionOpened`].
     pub fn new(first: &Recorded) -> Result<Self> {
         Self::begin(&first.build, first.at, &first.event)
     }
 
     pub(crate) fn begin(build: &BuildId, at: Timestamp, event: &BuildEvent) -> Result<Self> {
-        let BuildEvent::Queued { item, builder } = event else {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("the events of build {build} do not begin with its queueing"),
-            ));
+        let (wish, builder, steps) = match event {
+            BuildEvent::Queued { item, builder } => {
+                let wish = Wish::Commit(Box::new(item.clone()));
+                (wish, builder, BTreeMap::new())
+            }
+            BuildEvent::SessionOpened { builder, by } => {
+                let unit = session_unit();
+                let step = StepState {
+                    units: BTreeMap::from([(unit.part, UnitState::default())]),
+                    ..StepState::default()
+                };
+                let steps = BTreeMap::from([(unit.step, step)]);
+                (Wish::Session(by.clone()), builder, steps)
+            }
+            _ => {
+                let text = format!("the events of build {build} do not begin with its queueing");
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            }
         };
         Ok(Self {
             id: build.clone(),
-            item: item.clone(),
+            wish,
             builder: builder.clone(),
             queued_at: at,
             plan: None,
-            steps: BTreeMap::new(),
+            steps,
             leases: BTreeMap::new(),
             ended: BTreeMap::new(),
             leases_granted: 0,
@@ -191,7 +215,7 @@ impl BuildState {
         let done = match event {
             BuildEvent::Unknown(_) => Some(()),
             _ if !known => None,
-            BuildEvent::Queued { .. } => None,
+            BuildEvent::Queued { .. } | BuildEvent::SessionOpened { .. } => None,
             BuildEvent::Planned { plan } => self.planned(plan),
             BuildEvent::Leased {
                 lease,
@@ -240,7 +264,7 @@ impl BuildState {
     }
 
     fn planned(&mut self, plan: &Plan) -> Option<()> {
-        if self.plan.is_some() {
+        if self.plan.is_some() || self.opened_by().is_some() {
             return None;
         }
         self.steps = plan
@@ -402,6 +426,14 @@ impl BuildState {
         }
         let ended = self.leases.remove(lease)?;
         self.ended.insert(lease.clone(), ended.holds);
+        if let (LeaseEnd::Lost(text), Phase::Ready, Wish::Session(_)) =
+            (reason, ended.phase, &self.wish)
+        {
+            // Whoever used it cannot go on with another machine.
+            let trouble = (ended.unit.step, Blame::Machine(text.clone()));
+            self.troubles.push(trouble);
+            return Some(());
+        }
         if let (LeaseEnd::Lost(text), true) = (reason, ended.phase < Phase::Prepared) {
             // The build goes on with the machines it has, if it has any.
             if self.leases.is_empty() {
@@ -469,6 +501,14 @@ impl StepState {
     }
 }
 
+/// The unit for which the machine of a session is granted.
+pub(super) fn session_unit() -> Unit {
+    Unit {
+        step: StepName::new("session").expect("a plain word"),
+        part: Part::Whole,
+    }
+}
+
 fn no_tests(step: &StepName) -> Blame {
     Blame::Configuration {
         text: format!("step {:?} lists no tests", step.as_str()),
@@ -483,9 +523,20 @@ impl BuildState {
         &self.id
     }
 
-    /// The commit.
-    pub fn item(&self) -> &WorkItem {
-        &self.item
+    /// The commit; `None` for a session.
+    pub fn item(&self) -> Option<&WorkItem> {
+        match &self.wish {
+            Wish::Commit(item) => Some(item),
+            Wish::Session(_) => None,
+        }
+    }
+
+    /// Who holds the session; `None` for a build.
+    pub fn opened_by(&self) -> Option<&str> {
+        match &self.wish {
+            Wish::Commit(_) => None,
+            Wish::Session(by) => Some(by),
+        }
     }
 
     /// What it is built on.
@@ -543,6 +594,14 @@ impl BuildState {
     /// Whether its result is known and all its machines are given back: nothing follows.
     pub fn is_closed(&self) -> bool {
         self.outcome.is_some() && self.leases.is_empty()
+    }
+
+    /// Why no machine worked, or the one that did is gone, for good.
+    pub(super) fn machine_trouble(&self) -> Option<&str> {
+        self.troubles.iter().find_map(|(_, blame)| match blame {
+            Blame::Machine(text) => Some(text.as_str()),
+            _ => None,
+        })
     }
 
     /// What went wrong so far for good, in order.
