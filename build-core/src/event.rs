@@ -273,6 +273,22 @@ impl fmt::Display for SessionEnd {
     }
 }
 
+impl fmt::Display for Outcome {
+    /// One sentence without its subject.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::Failed { step, text } => write!(f, "failed: step {step}: {text}"),
+            Self::Misconfigured { text, .. } => {
+                write!(f, "could not be run as configured: {text}")
+            }
+            Self::Infrastructure { text } => write!(f, "stopped: the machines failed: {text}"),
+            Self::Canceled { by } => write!(f, "canceled by {by}"),
+            Self::Closed(end) => end.fmt(f),
+        }
+    }
+}
+
 impl Outcome {
     /// Whether every step passed.
     pub fn is_passed(&self) -> bool {

@@ -3,6 +3,8 @@
 //! A row is a pure function of a build's events, so every store folds with the same code and
 //! can rebuild its rows from the log at any time.
 
+mod session;
+
 use std::time::Duration;
 
 use build_core::clock::Timestamp;
@@ -11,6 +13,8 @@ use build_core::ids::{BuildId, BuilderName, ExecId, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
+
+pub use session::SessionRow;
 
 /// Where a build stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,14 +8,7 @@ use build_server::record::BuildRow;
 
 /// How a build ended, in one sentence without its subject.
 pub(crate) fn outcome(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Passed => "passed".to_owned(),
-        Outcome::Failed { step, text } => format!("failed: step {step}: {text}"),
-        Outcome::Misconfigured { text, .. } => format!("could not be run as configured: {text}"),
-        Outcome::Infrastructure { text } => format!("stopped: the machines failed: {text}"),
-        Outcome::Canceled { by } => format!("canceled by {by}"),
-        other => format!("ended in a way this version does not know: {other:?}"),
-    }
+    outcome.to_string()
 }
 
 /// How a unit ended, in a few words.

@@ -19,6 +19,7 @@ mod programs;
 mod query;
 mod records;
 mod remote;
+mod sessions;
 mod status;
 mod up;
 mod watched;

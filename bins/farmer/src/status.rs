@@ -1,23 +1,22 @@
-//! `farmer status`: the newest builds.
+//! `farmer status`: the machines held by hand, and the newest builds.
 
 use std::path::Path;
 
 use build_core::clock::{Clock, SystemClock, Timestamp};
 use build_server::record::BuildRow;
-use build_server::store::DataLock;
+use build_server::store::{DataLock, Records};
 use farmer_cli::Failure;
 
 use crate::cli::Status;
 use crate::describe::took;
 use crate::output::{failure, print_bytes, print_json};
 use crate::records::Recorded;
+use crate::sessions;
 
-/// Lists the newest builds, newest first.
+/// Lists the open sessions, then the newest builds, newest first.
 pub(crate) async fn status(args: Status, data: &Path, json: bool) -> Result<(), Failure> {
-    let builds = Recorded::open(data)
-        .await?
-        .newest(args.limit.max(1))
-        .await?;
+    let recorded = Recorded::open(data).await?;
+    let builds = recorded.newest(args.limit.max(1)).await?;
     if json {
         return builds.iter().try_for_each(print_json);
     }
@@ -25,7 +24,12 @@ pub(crate) async fn status(args: Status, data: &Path, json: bool) -> Result<(), 
         eprintln!("{owner} is at work in {}", data.display());
     }
     let now = SystemClock.now();
-    let table: String = builds.iter().map(|row| line(row, now)).collect();
+    let open = recorded.store.open_sessions().await;
+    let open = open.map_err(|e| failure(&e))?;
+    let held = open.iter().map(|row| sessions::line(row, now));
+    let table: String = held
+        .chain(builds.iter().map(|row| line(row, now)))
+        .collect();
     print_bytes(table.as_bytes())
 }
 

@@ -13,10 +13,19 @@ use crate::describe;
 use crate::output::{failure, print_bytes, print_json};
 use crate::records::Recorded;
 use crate::remote::Remote;
+use crate::sessions;
 
 /// Tells one build's story: one sentence first, then what led to it.
 pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failure> {
     let recorded = Recorded::open(data).await?;
+    let named = args.build.as_deref().unwrap_or_default();
+    if let Some(row) = sessions::find(&recorded, named).await? {
+        let sentence = sessions::sentence(&row, SystemClock.now());
+        if json {
+            return print_json(&json!({ "session": row, "why": sentence }));
+        }
+        return print_bytes(format!("{} {sentence}\n", row.id).as_bytes());
+    }
     let row = recorded.find(args.build.as_deref()).await?;
     let open = recorded.open_builds().await?;
     let owner = DataLock::owner(data)

@@ -20,6 +20,9 @@ pub(super) struct Open {
     pub(super) attached: BTreeSet<LeaseId>,
     /// Commands given out, when their answers are overdue, and the event they waited for.
     commands: BTreeMap<CommandKey, (Timestamp, u64)>,
+    /// Commands that were answered, or whose answers are overdue, and the events they waited
+    /// for: the ones that were given a second time may wait still.
+    stale: Vec<(u64, CommandKey)>,
     /// Commands that failed and may be tried again: how often, since when, and not before when.
     failures: BTreeMap<CommandKey, Failures>,
 }
@@ -39,14 +42,21 @@ impl Open {
             wants: BTreeSet::new(),
             attached: BTreeSet::new(),
             commands: BTreeMap::new(),
+            stale: Vec::new(),
             failures: BTreeMap::new(),
         }
     }
 
     /// A command was answered.
     pub(super) fn answered(&mut self, key: &CommandKey) {
-        self.commands.remove(key);
+        self.forget(key);
         self.failures.remove(key);
+    }
+
+    fn forget(&mut self, key: &CommandKey) {
+        let known = self.commands.remove(key);
+        self.stale
+            .extend(known.map(|(_, mark)| (mark, key.clone())));
     }
 
     /// A command failed and is to be tried again after a pause: how often by now, since when,
@@ -56,7 +66,7 @@ impl Open {
         key: &CommandKey,
         now: Timestamp,
     ) -> (u32, Timestamp, Timestamp) {
-        self.commands.remove(key);
+        self.forget(key);
         let first = Failures {
             count: 0,
             since: now,
@@ -71,7 +81,7 @@ impl Open {
     /// The timer of a command has run out: its answer, or its pause, is over.
     pub(super) fn overdue(&mut self, key: &CommandKey, now: Timestamp) {
         if self.commands.get(key).is_some_and(|(due, _)| *due <= now) {
-            self.commands.remove(key);
+            self.forget(key);
         }
     }
 }
@@ -88,6 +98,9 @@ impl Dispatcher {
         let Some(open) = self.builds.get_mut(build) else {
             return;
         };
+        for (mark, key) in open.stale.drain(..) {
+            self.outbox.withdraw(mark, &key);
+        }
         let mut wanted = BTreeSet::new();
         for command in commands {
             let Some(command) = adopted_first(open, command) else {

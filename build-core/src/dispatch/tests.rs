@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::*;
 use crate::buildlet::ExecOutcome;
 use crate::engine::Command;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Base, LeaseEnd, Outcome, Recorded, Seq, UnitEnd};
 use crate::ids::{CommitHash, HostType, RepoName, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
+use crate::retry::CREATION_ATTEMPTS;
 use crate::schedule::{DefaultPolicy, Labels, Machine};
 use crate::work::{Class, WorkItem};
 
@@ -488,7 +489,13 @@ fn no_effect_comes_before_its_event_is_durable() {
     dispatcher.handle(Input::Machines(machines(1)), Timestamp::default());
     let mut farm = Farm::new(1, vec![step("build", &[])]);
     farm.submit();
-    let item = farm.dispatcher.build(&build()).unwrap().item().unwrap().clone();
+    let item = farm
+        .dispatcher
+        .build(&build())
+        .unwrap()
+        .item()
+        .unwrap()
+        .clone();
     let builder = BuilderName::new("local").unwrap();
     let now = Timestamp::default();
     let effects = dispatcher.handle(
@@ -529,4 +536,173 @@ fn no_effect_comes_before_its_event_is_durable() {
         matches!(&effects[0], Effect::Do(command) if matches!(**command, Command::Plan { .. })),
         "{effects:?}"
     );
+}
+
+fn session() -> BuildId {
+    BuildId::session_from_bits(1)
+}
+
+impl Farm {
+    fn open_session(&mut self) {
+        self.tell(Input::OpenSession {
+            session: session(),
+            builder: BuilderName::new("local").unwrap(),
+            by: "me".into(),
+        });
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.tell(Input::Tick);
+        self.run();
+    }
+}
+
+#[test]
+fn a_session_holds_one_machine_until_it_is_closed() {
+    let mut farm = Farm::new(1, vec![step("test", &[])]);
+    farm.open_session();
+    assert_eq!(farm.dispatcher.session_machine(&session()), None);
+    farm.run();
+    assert!(farm.dispatcher.session_machine(&session()).is_some());
+    farm.submit();
+    farm.run();
+    assert!(farm.done.is_empty(), "the build has to wait");
+    farm.tell(Input::CloseSession { session: session() });
+    assert_eq!(farm.outcome(), Some(&Outcome::Closed(SessionEnd::Returned)));
+    farm.run();
+    assert_eq!(farm.done, ["prepare source", "test"]);
+    assert!(farm.dispatcher.is_idle());
+}
+
+#[test]
+fn a_session_waits_before_builds_that_nobody_waits_for() {
+    let mut farm = Farm::new(0, vec![step("test", &[])]);
+    farm.submit();
+    farm.run();
+    farm.open_session();
+    let why = farm.dispatcher.explain(&session(), farm.now);
+    assert_eq!(why.len(), 1);
+    farm.tell(Input::Machines(machines(1)));
+    farm.run();
+    assert!(farm.dispatcher.session_machine(&session()).is_some());
+    assert!(farm.done.is_empty());
+}
+
+#[test]
+fn a_session_that_nobody_renews_ends() {
+    let mut farm = Farm::new(1, vec![]);
+    farm.open_session();
+    farm.run();
+    farm.wait(SESSION_TTL / 2);
+    farm.tell(Input::RenewSession { session: session() });
+    farm.wait(SESSION_TTL / 2);
+    assert_eq!(farm.outcome(), None);
+    farm.wait(SESSION_TTL / 2);
+    assert_eq!(
+        farm.outcome(),
+        Some(&Outcome::Closed(SessionEnd::Abandoned))
+    );
+    assert!(farm.dispatcher.is_idle());
+}
+
+#[test]
+fn a_session_survives_a_crash_after_any_event() {
+    for crash_after in 1..=3 {
+        let mut farm = Farm::new(1, vec![]);
+        farm.open_session();
+        while farm.log.len() < crash_after && farm.step() {}
+        farm.crash();
+        assert_eq!(farm.dispatcher.session_machine(&session()), None);
+        farm.run();
+        assert!(farm.dispatcher.session_machine(&session()).is_some());
+        assert!(farm.todo.is_empty(), "nothing is asked for twice");
+        assert_eq!(farm.count(is_leased), 1);
+        farm.tell(Input::CloseSession { session: session() });
+        farm.run();
+        assert!(farm.dispatcher.is_idle());
+    }
+}
+
+#[test]
+fn a_session_ends_with_its_machine_and_says_so() {
+    let mut farm = Farm::new(2, vec![]);
+    farm.open_session();
+    farm.run();
+    let lease = farm.dispatcher.session_machine(&session()).unwrap().clone();
+    farm.tell(Input::LeaseLost {
+        lease,
+        text: "connection reset".into(),
+        output_bytes: 0,
+    });
+    farm.run();
+    let text = farm.outcome().unwrap().to_string();
+    assert!(text.ends_with("the machine of the session is gone: connection reset"));
+}
+
+#[test]
+fn a_machine_that_does_not_start_is_replaced_and_then_given_up() {
+    let mut farm = Farm::new(9, vec![]);
+    farm.open_session();
+    for _ in 0..CREATION_ATTEMPTS {
+        let command = farm.todo.pop_front().unwrap();
+        let failure = Failure::from(&Error::new(ErrorKind::Unavailable, "no room"));
+        farm.tell(Input::Failed(command.key(), failure));
+    }
+    assert!(farm.outcome().unwrap().to_string().ends_with("no room"));
+    assert!(farm.dispatcher.session_machine(&session()).is_none());
+}
+
+#[test]
+fn a_stop_ends_sessions_and_a_person_can_cancel_them() {
+    let mut farm = Farm::new(1, vec![]);
+    farm.open_session();
+    farm.run();
+    farm.tell(Input::Stop);
+    farm.run();
+    assert_eq!(farm.outcome(), Some(&Outcome::Closed(SessionEnd::Stopped)));
+    assert!(farm.dispatcher.is_idle());
+
+    let mut farm = Farm::new(1, vec![]);
+    farm.open_session();
+    farm.run();
+    let (build, by) = (session(), "her".to_owned());
+    farm.tell(Input::Cancel { build, by });
+    farm.run();
+    assert_eq!(
+        farm.outcome(),
+        Some(&Outcome::Canceled { by: "her".into() })
+    );
+}
+
+#[test]
+fn a_command_that_is_given_again_is_taken_back_when_its_first_answer_comes() {
+    let mut farm = Farm::new(1, vec![step("test", &[])]);
+    farm.submit();
+    farm.step();
+    farm.step();
+    // Its answer is overdue while events cannot be written: it is given again, and held back.
+    let prepare = farm.todo.pop_front().unwrap().key();
+    let kept = BuildEvent::Unknown(serde_json::json!({"kind": "note"}));
+    assert!(farm.dispatcher.record(&build(), kept, farm.now));
+    farm.now = farm.now + Duration::from_secs(2 * 60 * 60);
+    let effects = farm.dispatcher.handle(Input::Tick, farm.now);
+    let given = |effects: &[Effect]| {
+        let of_key = |e: &&Effect| matches!(e, Effect::Do(c) if c.key() == prepare);
+        effects.iter().filter(of_key).count()
+    };
+    assert_eq!(given(&effects), 0);
+    let reply = Reply::Prepared {
+        base: Base::Source,
+        cache_hits: Vec::new(),
+    };
+    farm.dispatcher
+        .handle(Input::Done(prepare.clone(), reply), farm.now);
+    let mut after = Vec::new();
+    for effect in effects {
+        if let Some(recorded) = farm.effect(effect) {
+            after.extend(farm.dispatcher.handle(recorded, farm.now));
+        }
+    }
+    assert_eq!(given(&after), 0, "the directory is in use by now");
 }

@@ -228,7 +228,10 @@ impl<'a> Turn<'a> {
             }
             sources.extend(source.flatten());
             match (it.lease.phase, source) {
-                (Phase::Granted, _) => next.commands.push(acquire(self.build.id(), builder, it.lease)),
+                (Phase::Granted, _) => {
+                    next.commands
+                        .push(acquire(self.build.id(), builder, it.lease))
+                }
                 (_, None) => {
                     next.commands
                         .push(self.prepare(plan, builder, it.lease, Base::Source));

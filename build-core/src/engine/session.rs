@@ -19,7 +19,9 @@ pub(super) fn next(session: &BuildState, builder: Option<&Builder>, mode: Mode) 
         return Next::finished(outcome);
     }
     let mut next = Next::default();
-    let granted = session.leases().find(|lease| lease.phase() == Phase::Granted);
+    let granted = session
+        .leases()
+        .find(|lease| lease.phase() == Phase::Granted);
     match (granted, builder) {
         (Some(lease), Some(builder)) => {
             next.commands.push(acquire(session.id(), builder, lease));

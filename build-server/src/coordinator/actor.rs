@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
 use build_core::dispatch::{Dispatcher, Effect, Failure, Input};
-use build_core::engine::{Command, CommandKey, StepState};
+use build_core::engine::{Command, CommandKey};
 use build_core::event::{BuildEvent, NewEvent, Seq};
 use build_core::ids::BuildId;
-use build_core::plan::Unit;
-use build_core::pool::Pool;
-use build_core::schedule::{Machine, WaiterId};
+use build_core::pool::{Lease, Pool};
+use build_core::schedule::Machine;
 use build_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,7 +19,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::handle::Request;
+use super::handle::{Request, session_ended};
+use super::session::{Held, renew};
 use super::status::{FarmStatus, Waiting};
 use crate::run::{RENEW_EVERY, Runner, Silent};
 use crate::store::EventLog;
@@ -53,6 +53,8 @@ struct Turning {
     append: Option<BoxFuture<'static, Appended>>,
     /// Builds whose first event is not durable yet, and who waits for it.
     submitted: Vec<(BuildId, oneshot::Sender<Result<BuildId>>)>,
+    /// Sessions whose machines are not ready yet, and who waits for them.
+    opening: Vec<(BuildId, oneshot::Sender<Result<Arc<dyn Lease>>>)>,
     wake: Option<Instant>,
     machines: Vec<Machine>,
     failed: Option<Error>,
@@ -81,6 +83,7 @@ impl Actor {
             active: HashSet::new(),
             append: None,
             submitted: Vec::new(),
+            opening: Vec::new(),
             wake: None,
             machines: Vec::new(),
             failed: None,
@@ -171,6 +174,37 @@ impl Turning {
         let now = self.now();
         let effects = self.actor.dispatcher.handle(input, now);
         self.act(effects);
+        self.hand_over();
+    }
+
+    /// Gives sessions that are ready, or have ended, to whoever opened them.
+    fn hand_over(&mut self) {
+        let (dispatcher, runner) = (&self.actor.dispatcher, &self.actor.runner);
+        let state = |session: &BuildId| match dispatcher.build(session) {
+            None => Some(Err(not_open(session))),
+            Some(state) => match (state.outcome(), dispatcher.session_machine(session)) {
+                (Some(outcome), _) => Some(Err(session_ended(session, outcome))),
+                (None, Some(lease)) => Some(runner.lease(lease)),
+                (None, None) => None,
+            },
+        };
+        let mut waiting = Vec::new();
+        for (session, answer) in self.opening.drain(..) {
+            match state(&session) {
+                // Whoever asked may have gone; then nobody renews the session, and it is closed.
+                Some(ready) => drop(answer.send(ready)),
+                None => waiting.push((session, answer)),
+            }
+        }
+        self.opening = waiting;
+    }
+
+    fn renew_session(&self, session: BuildId, held: Held) {
+        let renewing = renew(session, held, self.answers.clone());
+        let token = self.actor.tasks.token().clone();
+        self.actor.tasks.spawn("session", async move {
+            token.run_until_cancelled(renewing).await;
+        });
     }
 
     fn act(&mut self, effects: Vec<Effect>) {
@@ -289,6 +323,31 @@ impl Turning {
                     builder,
                 });
             }
+            Request::OpenSession {
+                session,
+                builder,
+                by,
+                held,
+                answer,
+            } => {
+                self.opening.push((session.clone(), answer));
+                self.renew_session(session.clone(), held);
+                self.take(Input::OpenSession {
+                    session,
+                    builder,
+                    by,
+                });
+            }
+            Request::TakeUpSession {
+                session,
+                held,
+                answer,
+            } => {
+                self.opening.push((session.clone(), answer));
+                self.renew_session(session.clone(), held);
+                self.take(Input::RenewSession { session });
+            }
+            Request::CloseSession { session } => self.take(Input::CloseSession { session }),
             Request::Cancel { build, by, answer } => {
                 let canceled = self.cancel(build, by);
                 // Whoever asked may have gone.
@@ -312,27 +371,9 @@ impl Turning {
     fn explain(&self, build: &BuildId) -> Result<Vec<Waiting>> {
         let now = self.now();
         let dispatcher = &self.actor.dispatcher;
-        let state = dispatcher.build(build).ok_or_else(|| not_open(build))?;
-        let steps = state.plan().map_or(&[][..], |plan| &plan.steps);
-        let units = steps.iter().flat_map(|step| {
-            let parts = state
-                .step(&step.name)
-                .into_iter()
-                .flat_map(StepState::units);
-            parts.map(|(part, _)| Unit {
-                step: step.name.clone(),
-                part,
-            })
-        });
-        let waiting = units.filter_map(|unit| {
-            let id = WaiterId {
-                build: build.clone(),
-                unit: unit.clone(),
-            };
-            let why = dispatcher.scheduler().explain(&id, now)?;
-            Some(Waiting { unit, why })
-        });
-        Ok(waiting.collect())
+        dispatcher.build(build).ok_or_else(|| not_open(build))?;
+        let waiting = dispatcher.explain(build, now).into_iter();
+        Ok(waiting.map(|(unit, why)| Waiting { unit, why }).collect())
     }
 
     fn cancel(&mut self, build: BuildId, by: String) -> Result<()> {
@@ -354,7 +395,12 @@ impl Turning {
 }
 
 fn not_open(build: &BuildId) -> Error {
-    let text = format!("build {build} is not running or waiting");
+    let what = if build.is_session() {
+        "session"
+    } else {
+        "build"
+    };
+    let text = format!("{what} {build} is not running or waiting");
     Error::new(ErrorKind::NotFound, text)
 }
 

@@ -106,11 +106,10 @@ impl CoordinatorBuilder {
             None => Arc::new(GitCheckouts::new(store.dir()?.join("git"))),
         };
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let names = builders.iter().map(|builder| builder.name.clone());
         let (handle, head) = Handle::new(
             sender,
             &store,
-            names.collect(),
+            &builders,
             Chooser {
                 recipe: recipe.clone(),
                 checkouts: checkouts.clone(),

@@ -1,19 +1,21 @@
 //! What may be asked of a coordinator that runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use build_core::buildlet::ByteStream;
-use build_core::event::{Recorded, Seq};
-use build_core::ids::{BuildId, BuilderName};
+use build_core::event::{Outcome, Recorded, Seq};
+use build_core::ids::{BuildId, BuilderName, HostType};
 use build_core::plan::Unit;
-use build_core::work::WorkItem;
+use build_core::pool::Lease;
+use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::find::Chooser;
+use super::session::{Held, Holder, Session, line};
 use super::status::{FarmStatus, Waiting};
 use crate::record::Run;
 use crate::run::Logs;
@@ -37,6 +39,8 @@ pub struct Handle {
     chooser: Arc<Chooser>,
     /// Counts how often sources were asked to look.
     looks: watch::Sender<u64>,
+    /// The first builder of each kind of machine.
+    by_host_type: Arc<BTreeMap<HostType, BuilderName>>,
     logs: Logs,
     head: watch::Receiver<Seq>,
 }
@@ -48,6 +52,21 @@ pub(super) enum Request {
         item: Box<WorkItem>,
         builder: BuilderName,
         answer: oneshot::Sender<Result<BuildId>>,
+    },
+    OpenSession {
+        session: BuildId,
+        builder: BuilderName,
+        by: String,
+        held: Held,
+        answer: oneshot::Sender<Result<Arc<dyn Lease>>>,
+    },
+    TakeUpSession {
+        session: BuildId,
+        held: Held,
+        answer: oneshot::Sender<Result<Arc<dyn Lease>>>,
+    },
+    CloseSession {
+        session: BuildId,
     },
     Cancel {
         build: BuildId,
@@ -72,15 +91,18 @@ impl Handle {
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         store: &Store,
-        builders: Vec<BuilderName>,
+        builders: &[Builder],
         chooser: Chooser,
     ) -> Result<(Self, watch::Sender<Seq>)> {
         let (news, head) = watch::channel(Seq(0));
+        let kinds = builders.iter().rev();
+        let kinds = kinds.map(|b| (b.host_type.clone(), b.name.clone()));
         let handle = Self {
             requests,
             events: store.events().clone(),
             records: store.records().clone(),
-            builders: builders.into(),
+            builders: builders.iter().map(|b| b.name.clone()).collect(),
+            by_host_type: Arc::new(kinds.collect()),
             chooser: Arc::new(chooser),
             looks: watch::channel(0).0,
             logs: Logs::new(store.dir()?.join("logs")),
@@ -136,7 +158,99 @@ impl Handle {
         answered.await.map_err(|_| stopped())?
     }
 
-    /// Asks for the end of a build.
+    /// Opens a session: a machine of a builder, or of a kind, to be used by hand. Waits for the
+    /// machine as builds do, before those that nobody waits for.
+    ///
+    /// When the future is dropped the session is given up.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such builder or kind of machine,
+    /// [`ErrorKind::Unavailable`] when no machine could be made ready or the coordinator does not
+    /// run, [`ErrorKind::Canceled`] when somebody canceled the session.
+    pub async fn create(&self, builder_or_host_type: &str) -> Result<Session> {
+        self.create_for(builder_or_host_type, "somebody").await
+    }
+
+    /// [`Handle::create`], for somebody who is named to others, and has turns as an author has.
+    ///
+    /// # Errors
+    /// As [`Handle::create`].
+    pub async fn create_for(&self, builder_or_host_type: &str, by: &str) -> Result<Session> {
+        let builder = self.builder_called(builder_or_host_type)?;
+        let session = self.new_session_id().await?;
+        let (holder, held) = line();
+        let (answer, answered) = oneshot::channel();
+        let request = Request::OpenSession {
+            session: session.clone(),
+            builder,
+            by: by.to_owned(),
+            held,
+            answer,
+        };
+        self.send(request).await?;
+        self.held(session, holder, answered).await
+    }
+
+    /// Takes up a session that was left, or whose holder ended with an earlier coordinator.
+    /// While several hold it, the first one that closes or drops it ends it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such session, or it has ended: the text says why.
+    pub async fn session(&self, id: &BuildId) -> Result<Session> {
+        let row = self.records.session(id).await?;
+        let row = row.ok_or_else(|| {
+            let text = format!("there is no session {id}");
+            Error::new(ErrorKind::NotFound, text)
+        })?;
+        if let Some(outcome) = &row.outcome {
+            return Err(session_ended(id, outcome));
+        }
+        let (holder, held) = line();
+        let (answer, answered) = oneshot::channel();
+        let session = id.clone();
+        let request = Request::TakeUpSession {
+            session: session.clone(),
+            held,
+            answer,
+        };
+        self.send(request).await?;
+        self.held(session, holder, answered).await
+    }
+
+    async fn held(
+        &self,
+        id: BuildId,
+        holder: Holder,
+        answered: oneshot::Receiver<Result<Arc<dyn Lease>>>,
+    ) -> Result<Session> {
+        let lease = answered.await.map_err(|_| stopped())??;
+        Ok(Session::new(id, lease, self.clone(), holder))
+    }
+
+    /// Ends a session and waits until its machine is given back.
+    pub(super) async fn close_session(&self, id: &BuildId) -> Result<()> {
+        let mut events = self.events(id, Seq(0));
+        let session = id.clone();
+        self.send(Request::CloseSession { session }).await?;
+        while let Some(event) = events.next().await {
+            event?;
+        }
+        Ok(())
+    }
+
+    fn builder_called(&self, name: &str) -> Result<BuilderName> {
+        let by_name = self.builders.iter().find(|b| b.as_str() == name);
+        let host_type = HostType::new(name).ok();
+        let by_kind = host_type.and_then(|kind| self.by_host_type.get(&kind));
+        by_name.or(by_kind).cloned().ok_or_else(|| {
+            let names: Vec<_> = self.builders.iter().map(BuilderName::as_str).collect();
+            let text = format!("there is no builder or host type called {name}");
+            Error::new(ErrorKind::NotFound, text)
+                .with_hint(format!("there are: {}", names.join(", ")))
+        })
+    }
+
+    /// Asks for the end of a build or a session.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when no such build is open.
@@ -161,7 +275,7 @@ impl Handle {
         answered.await.map_err(|_| stopped())
     }
 
-    /// Why units of an open build wait for a machine, and what would let them go on; empty when
+    /// Why units of an open build, or a session, wait for a machine, and what would let them go on; empty when
     /// none does.
     ///
     /// # Errors
@@ -243,10 +357,17 @@ impl Handle {
 
     async fn new_id(&self) -> Result<BuildId> {
         loop {
-            let drawn = getrandom::u64();
-            let bits = drawn.map_err(|e| Error::caused_by(ErrorKind::Bug, "draw a build id", e))?;
-            let id = BuildId::from_bits(bits);
+            let id = BuildId::from_bits(draw()?);
             if self.records.build(&id).await?.is_none() {
+                return Ok(id);
+            }
+        }
+    }
+
+    async fn new_session_id(&self) -> Result<BuildId> {
+        loop {
+            let id = BuildId::session_from_bits(draw()?);
+            if self.records.session(&id).await?.is_none() {
                 return Ok(id);
             }
         }
@@ -255,6 +376,21 @@ impl Handle {
     async fn send(&self, request: Request) -> Result<()> {
         self.requests.send(request).await.map_err(|_| stopped())
     }
+}
+
+fn draw() -> Result<u64> {
+    getrandom::u64().map_err(|e| Error::caused_by(ErrorKind::Bug, "draw an id", e))
+}
+
+/// Why a session is not there any more.
+pub(super) fn session_ended(id: &BuildId, outcome: &Outcome) -> Error {
+    let kind = match outcome {
+        Outcome::Canceled { .. } => ErrorKind::Canceled,
+        Outcome::Infrastructure { .. } => ErrorKind::Unavailable,
+        Outcome::Misconfigured { .. } => ErrorKind::Invalid,
+        _ => ErrorKind::NotFound,
+    };
+    Error::new(kind, format!("session {id} has ended: {outcome}"))
 }
 
 /// Somebody who reads the log of events and then waits for more.
@@ -296,6 +432,10 @@ impl Follower {
         let Some(build) = &self.build else {
             return Ok(false);
         };
+        if build.is_session() {
+            let row = self.records.session(build).await?;
+            return Ok(row.is_none_or(|row| !row.is_open()));
+        }
         let row = self.records.build(build).await?;
         Ok(row.is_none_or(|row| !row.is_open()))
     }

@@ -8,10 +8,12 @@ mod actor;
 mod builder;
 mod find;
 mod handle;
+mod session;
 mod status;
 
 pub use builder::CoordinatorBuilder;
 pub use handle::{EventStream, Handle};
+pub use session::Session;
 pub use status::{FarmStatus, Waiting};
 
 use std::sync::Arc;

@@ -148,13 +148,12 @@ impl Inner {
     pub(super) async fn release(
         &self,
         lease: &LeaseId,
-        item: &WorkItem,
-        builder: Option<&Builder>,
+        for_caches: Option<(&WorkItem, &Builder)>,
         caches: &[String],
     ) -> Result<Reply> {
         let held = self.leases.find(lease)?;
         held.over.cancel();
-        if let Some(builder) = builder.filter(|_| !caches.is_empty()) {
+        if let Some((item, builder)) = for_caches.filter(|_| !caches.is_empty()) {
             let keep = self.keep_caches(&held, item, builder, caches);
             if tokio::time::timeout(KEEP_CACHES, keep).await.is_err() {
                 tracing::warn!(%lease, "keeping caches took too long, they stay as they were");

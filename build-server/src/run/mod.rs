@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{Command, CommandKey};
-use build_core::pool::Pool;
+use build_core::ids::LeaseId;
+use build_core::pool::{Lease, Pool};
 use build_core::recipe::Recipe;
 use build_core::{Error, ErrorKind, Result};
 
@@ -66,6 +67,11 @@ impl Runner {
             packing: Packing::default(),
             ordered: Ordered::default(),
         }))
+    }
+
+    /// The machine that this process holds by a lease.
+    pub(crate) fn lease(&self, lease: &LeaseId) -> Result<Arc<dyn Lease>> {
+        Ok(self.0.leases.find(lease)?.lease.clone())
     }
 
     /// Carries out a command and says how that went. Bounded in time.
@@ -138,9 +144,8 @@ impl Runner {
                 caches,
                 ..
             } => {
-                inner
-                    .release(&lease, &item, builder.as_ref(), &caches)
-                    .await
+                let for_caches = item.as_ref().zip(builder.as_ref());
+                inner.release(&lease, for_caches, &caches).await
             }
             other => {
                 let text = format!("no way to carry out {:?}", other.key());

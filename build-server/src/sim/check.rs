@@ -51,6 +51,9 @@ impl World {
                     "{exec} did not end with {outcome} after {output_bytes} bytes"
                 ))
             }
+            BuildEvent::Finished { outcome } if recorded.build.is_session() => {
+                self.check_session_end(&recorded.build, outcome)
+            }
             _ => Ok(()),
         }
     }
@@ -101,10 +104,11 @@ impl World {
             && self
                 .wanted
                 .keys()
-                .all(|build| self.folds.get(build).is_some_and(BuildState::is_closed))
+                .all(|build| self.folds.contains_key(build))
+            && self.folds.values().all(BuildState::is_closed)
     }
 
-    /// The builds that have not ended, each with the last that is known of it.
+    /// The builds and sessions that have not ended, each with the last that is known of it.
     pub(super) fn open_builds(&self) -> String {
         let open = |build: &&_| self.folds.get(*build).is_none_or(|fold| !fold.is_closed());
         let last = |build: &BuildId| {
@@ -114,7 +118,9 @@ impl World {
                 |r| format!("{build} ({:?})", r.event),
             )
         };
-        let builds: Vec<_> = self.wanted.keys().filter(open).map(last).collect();
+        let sessions = self.folds.keys().filter(|id| id.is_session());
+        let all = self.wanted.keys().chain(sessions);
+        let builds: Vec<_> = all.filter(open).map(last).collect();
         let why = self.coordinator.iter().flat_map(|c| {
             c.dispatcher
                 .builds()
@@ -127,7 +133,7 @@ impl World {
 
     pub(super) fn check_end(&self) -> Held {
         self.check_state()?;
-        for build in self.wanted.keys() {
+        for build in self.folds.keys() {
             let is_end =
                 |r: &&Recorded| r.build == *build && matches!(r.event, BuildEvent::Finished { .. });
             let ends = self.log.iter().filter(is_end).count();

@@ -11,6 +11,7 @@ use build_core::ids::{BuildId, BuilderName, ExecId, LeaseId};
 use build_core::pool::LEASE_TTL;
 
 use super::faults::Faults;
+use super::sessions::Holder;
 use super::workload;
 use super::world::{Held, World, micros};
 
@@ -25,6 +26,12 @@ pub(super) enum Happening {
     Arrive,
     /// Somebody changes their mind.
     Cancel(BuildId),
+    /// Somebody wants a machine.
+    OpenSession,
+    /// Whoever has a session says that it is still used.
+    UseSession(BuildId),
+    /// Whoever has a session gives it back, or forgets it.
+    StopUsing(BuildId, Holder),
     /// Sources and pools are asked.
     Announce,
     /// Leases are renewed.
@@ -66,6 +73,7 @@ impl World {
         self.start()?;
         for (after, happening) in [
             (Duration::ZERO, Happening::Arrive),
+            (Duration::ZERO, Happening::OpenSession),
             (ANNOUNCE, Happening::Announce),
             (RENEW, Happening::Renew),
             (RENEW, Happening::Trouble),
@@ -84,6 +92,9 @@ impl World {
                     by: "somebody".into(),
                 });
             }
+            Happening::OpenSession => return self.open_session(),
+            Happening::UseSession(session) => return self.use_session(session),
+            Happening::StopUsing(session, how) => return self.stop_using(session, how),
             Happening::Announce => {
                 self.plan(ANNOUNCE, Happening::Announce);
                 self.check_state()?;

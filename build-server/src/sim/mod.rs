@@ -10,8 +10,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What must hold, whatever happens: a machine has one owner; each build that was asked for
-//! ends once, in bounded time; no recorded event is lost or contradicted; an effect comes
+//! What must hold, whatever happens: a machine has one owner, a build or a session; each build
+//! that was asked for ends once, in bounded time; no recorded event is lost or contradicted; an effect comes
 //! after its event is durable; a step finds the work of the steps it needs; no machine is
 //! leaked. The same seed gives the same log, byte for byte.
 
@@ -21,6 +21,7 @@ mod faults;
 mod happenings;
 mod machine;
 mod rng;
+mod sessions;
 mod workload;
 mod world;
 
@@ -137,7 +138,17 @@ impl Report {
 
     /// How many builds ended.
     pub fn builds(&self) -> usize {
-        self.count(|event| matches!(event, BuildEvent::Finished { .. }))
+        self.ends().filter(|r| !r.build.is_session()).count()
+    }
+
+    /// How many sessions ended.
+    pub fn sessions(&self) -> usize {
+        self.ends().filter(|r| r.build.is_session()).count()
+    }
+
+    fn ends(&self) -> impl Iterator<Item = &Recorded> {
+        let is_end = |r: &&Recorded| matches!(r.event, BuildEvent::Finished { .. });
+        self.log.iter().filter(is_end)
     }
 
     /// How often the coordinator died.

@@ -17,6 +17,7 @@ use super::faults::Faults;
 use super::happenings::Happening;
 use super::machine::SimMachine;
 use super::rng::Rng;
+use super::sessions::Holder;
 use super::{HOUR, Report, Sim};
 
 /// How long the last builds may take after everything works again: longer than any step with
@@ -48,6 +49,8 @@ pub(super) struct World {
     pub(super) folds: BTreeMap<BuildId, BuildState>,
     pub(super) machines: Vec<SimMachine>,
     pub(super) wanted: BTreeMap<BuildId, WorkItem>,
+    /// Sessions that were asked for, and what became of whoever did.
+    pub(super) holders: BTreeMap<BuildId, Holder>,
     pub(super) disk_full_until: i64,
     quiet_at: i64,
     run_for: Duration,
@@ -96,6 +99,7 @@ impl World {
             folds: BTreeMap::new(),
             machines,
             wanted: BTreeMap::new(),
+            holders: BTreeMap::new(),
             disk_full_until: 0,
             quiet_at: 0,
             run_for: sim.time,

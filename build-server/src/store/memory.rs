@@ -12,7 +12,7 @@ use super::board;
 use super::{
     BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, EventLog, KnownRepo, Records,
 };
-use crate::record::{BuildRow, Timing};
+use crate::record::{BuildRow, SessionRow, Timing};
 
 /// Events and rows that are forgotten with the process.
 #[derive(Default)]
@@ -32,10 +32,14 @@ struct Rows {
     builds: BTreeMap<Seq, BuildRow>,
     numbers: HashMap<BuildId, Seq>,
     timings: Vec<(Seq, Timing)>,
+    sessions: BTreeMap<Seq, SessionRow>,
 }
 
 impl Rows {
     fn apply(&mut self, recorded: &Recorded) {
+        if recorded.build.is_session() {
+            return self.apply_to_session(recorded);
+        }
         let Some(number) = self.numbers.get(&recorded.build) else {
             if let Some(row) = BuildRow::begin(recorded) {
                 self.numbers.insert(row.id.clone(), row.number);
@@ -49,6 +53,32 @@ impl Rows {
         row.apply(recorded);
         self.timings
             .extend(row.timing(recorded).map(|timing| (*number, timing)));
+    }
+
+    fn apply_to_session(&mut self, recorded: &Recorded) {
+        match self.numbers.get(&recorded.build) {
+            Some(number) => {
+                if let Some(row) = self.sessions.get_mut(number) {
+                    row.apply(recorded);
+                }
+            }
+            None => {
+                if let Some(row) = SessionRow::begin(recorded) {
+                    self.numbers.insert(row.id.clone(), row.number);
+                    self.sessions.insert(row.number, row);
+                }
+            }
+        }
+    }
+
+    fn is_open(&self, build: &BuildId) -> bool {
+        let Some(number) = self.numbers.get(build) else {
+            return false;
+        };
+        match build.is_session() {
+            true => self.sessions.get(number).is_some_and(SessionRow::is_open),
+            false => self.builds.get(number).is_some_and(BuildRow::is_open),
+        }
     }
 }
 
@@ -130,14 +160,8 @@ impl EventLog for MemoryStore {
 
     async fn read_open(&self) -> Result<Vec<Recorded>> {
         let state = self.state();
-        let numbers = &state.rows;
-        let is_open = |build: &BuildId| {
-            let number = numbers.numbers.get(build);
-            number
-                .and_then(|n| numbers.builds.get(n))
-                .is_some_and(BuildRow::is_open)
-        };
-        let open = state.events.iter().filter(|e| is_open(&e.build));
+        let open = state.events.iter();
+        let open = open.filter(|event| state.rows.is_open(&event.build));
         Ok(open.cloned().collect())
     }
 }
@@ -191,6 +215,18 @@ impl Records for MemoryStore {
         let state = self.state();
         let items = state.rows.builds.values().map(|row| &row.item);
         Ok(board::repos(items.filter(|item| !item.worktree)))
+    }
+
+    async fn session(&self, id: &BuildId) -> Result<Option<SessionRow>> {
+        let state = self.state();
+        let number = state.rows.numbers.get(id);
+        Ok(number.and_then(|n| state.rows.sessions.get(n)).cloned())
+    }
+
+    async fn open_sessions(&self) -> Result<Vec<SessionRow>> {
+        let state = self.state();
+        let open = state.rows.sessions.values().filter(|row| row.is_open());
+        Ok(open.cloned().collect())
     }
 
     async fn timings(

@@ -29,7 +29,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 
-use crate::record::{BuildRow, BuildState, Timing};
+use crate::record::{BuildRow, BuildState, SessionRow, Timing};
 
 /// The log of everything that happened: the only truth.
 #[async_trait]
@@ -64,7 +64,7 @@ pub trait EventLog: Send + Sync {
     /// When the log cannot be read.
     async fn read_build(&self, build: &BuildId, after: Seq, limit: usize) -> Result<Vec<Recorded>>;
 
-    /// The events of all builds that are open, in order: what a start folds.
+    /// The events of all builds and sessions that are open, in order: what a start folds.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -151,6 +151,18 @@ pub trait Records: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     async fn repos(&self) -> Result<Vec<KnownRepo>>;
+
+    /// One session.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn session(&self, id: &BuildId) -> Result<Option<SessionRow>>;
+
+    /// Every session that is open, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn open_sessions(&self) -> Result<Vec<SessionRow>>;
 
     /// The newest `limit` passed runs of a step, newest first.
     ///

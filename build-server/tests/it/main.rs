@@ -25,6 +25,8 @@ mod pages;
 #[cfg(feature = "sim")]
 mod seeds;
 #[cfg(feature = "coordinator")]
+mod sessions;
+#[cfg(feature = "coordinator")]
 mod source;
 #[cfg(feature = "sqlite")]
 mod store;

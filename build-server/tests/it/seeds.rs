@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
+use build_core::event::{BuildEvent, LeaseEnd, Outcome, SessionEnd, UnitEnd};
 use build_core::plant::Plant;
 use build_core::schedule::{Machine, Policy, Rank, Reason, Waiter};
 use build_server::sim::{Faults, HOUR, Report, Sim, Violation};
@@ -40,6 +40,31 @@ fn committed_seeds_hold_and_repeat_themselves() {
         assert!(!first.is_empty());
         assert!(first == second, "seed {seed} gave two different logs");
     }
+}
+
+#[test]
+fn sessions_end_in_every_way() {
+    let mut ways = [0; 4];
+    for seed in 0..60 {
+        let report = checked(small(seed));
+        let of_sessions = report.log().iter().filter(|r| r.build.is_session());
+        for recorded in of_sessions {
+            let BuildEvent::Finished { outcome } = &recorded.event else {
+                continue;
+            };
+            ways[match outcome {
+                Outcome::Closed(SessionEnd::Returned) => 0,
+                Outcome::Closed(SessionEnd::Abandoned) => 1,
+                Outcome::Infrastructure { .. } => 2,
+                Outcome::Canceled { .. } => 3,
+                _ => continue,
+            }] += 1;
+        }
+        if !ways.contains(&0) {
+            return;
+        }
+    }
+    panic!("returned, abandoned, lost, canceled: {ways:?}");
 }
 
 #[test]

@@ -210,7 +210,8 @@ async fn the_board_of_an_older_version_is_made_when_it_is_opened() {
     let path = world.dir.path().join("farmer.db");
     let url = format!("sqlite:{}", path.display());
     let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let older = "DROP TABLE line; DROP TABLE cell; DROP TABLE branch; PRAGMA user_version = 1;";
+    let older = "DROP TABLE line; DROP TABLE cell; DROP TABLE branch;
+        DROP TABLE session; PRAGMA user_version = 1;";
     sqlx::raw_sql(older).execute(&mut file).await.unwrap();
     let newer = SqliteStore::open(&path, SqliteOptions::default())
         .await

@@ -6,6 +6,7 @@
 mod drive;
 mod history;
 mod hotfix;
+mod session;
 
 use std::path::Path;
 use std::process::Command;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use drive::drive;
 use hotfix::Hotfix;
+use session::session;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -36,6 +38,7 @@ async fn main() -> Result<()> {
     history().await?;
     simulate()?;
     machine(&program).await?;
+    session(&program).await?;
     farm(&program).await
 }
 

@@ -8,6 +8,7 @@ mod limits;
 mod processes;
 mod query;
 mod repo;
+mod sessions;
 mod sources;
 mod steps;
 mod up;

@@ -27,7 +27,7 @@ use super::memory::fenced;
 use super::{
     BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, EventLog, KnownRepo, Records,
 };
-use crate::record::{BuildRow, Timing};
+use crate::record::{BuildRow, SessionRow, Timing};
 
 /// Events folded at a time while rows are rebuilt.
 const REBUILD_BATCH: usize = 10_000;
@@ -230,7 +230,7 @@ impl SqliteStore {
 
     async fn refold(&self, db: &mut SqliteConnection) -> Result<()> {
         let named = |e| self.failed("rebuild the rows of", e);
-        let empty = "DELETE FROM build; DELETE FROM timing;
+        let empty = "DELETE FROM build; DELETE FROM timing; DELETE FROM session;
             DELETE FROM line; DELETE FROM cell; DELETE FROM branch;";
         db.execute(empty).await.map_err(named)?;
         let mut after = Seq(0);
@@ -327,9 +327,9 @@ impl EventLog for SqliteStore {
 
     async fn read_open(&self) -> Result<Vec<Recorded>> {
         let read = sqlx::query(
-            "SELECT event.seq, event.at, event.build, event.body
-             FROM build JOIN event ON event.build = build.id
-             WHERE build.open ORDER BY event.seq",
+            "SELECT seq, at, build, body FROM event WHERE build IN
+               (SELECT id FROM build WHERE open UNION ALL SELECT id FROM session WHERE open)
+             ORDER BY seq",
         );
         self.events(read.fetch_all(&self.readers).await)
     }
@@ -408,6 +408,17 @@ impl Records for SqliteStore {
     async fn repos(&self) -> Result<Vec<KnownRepo>> {
         let repos = board::repos(&self.readers).await;
         repos.map_err(|e| self.trouble("read", e))
+    }
+
+    async fn session(&self, id: &BuildId) -> Result<Option<SessionRow>> {
+        let read = sqlx::query_scalar("SELECT body FROM session WHERE id = ?").bind(id.as_str());
+        let rows = read.fetch_all(&self.readers).await;
+        Ok(self.bodies(rows)?.pop())
+    }
+
+    async fn open_sessions(&self) -> Result<Vec<SessionRow>> {
+        let read = sqlx::query_scalar("SELECT body FROM session WHERE open ORDER BY number");
+        self.bodies(read.fetch_all(&self.readers).await)
     }
 
     async fn timings(

@@ -6,16 +6,18 @@ use std::collections::{HashMap, HashSet};
 use build_core::Result;
 use build_core::event::{Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName};
+use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{board, from_json, to_i64, to_json};
-use crate::record::{BuildRow, Timing};
+use crate::record::{BuildRow, SessionRow, Timing};
 use crate::store::board::BoardCell;
 
 /// The rows that a batch of events touches.
 #[derive(Default)]
 pub(super) struct Rows {
     builds: HashMap<BuildId, Option<BuildRow>>,
+    sessions: HashMap<BuildId, Option<SessionRow>>,
     /// Those that look different on the board.
     shown: HashSet<BuildId>,
     timings: Vec<PassedRun>,
@@ -53,12 +55,16 @@ impl Rows {
         events: &[Recorded],
     ) -> Result<(), Trouble> {
         for event in events {
+            if event.build.is_session() {
+                self.fold_session(db, event).await?;
+                continue;
+            }
             if BoardCell::is_changed_by(&event.event) {
                 self.shown.insert(event.build.clone());
             }
             let row = match self.builds.entry(event.build.clone()) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(load(db, &event.build).await?),
+                Entry::Vacant(place) => place.insert(load(db, LOAD_BUILD, &event.build).await?),
             };
             match row {
                 None => *row = BuildRow::begin(event),
@@ -77,6 +83,22 @@ impl Rows {
         Ok(())
     }
 
+    async fn fold_session(
+        &mut self,
+        db: &mut SqliteConnection,
+        event: &Recorded,
+    ) -> Result<(), Trouble> {
+        let row = match self.sessions.entry(event.build.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(load(db, LOAD_SESSION, &event.build).await?),
+        };
+        match row {
+            None => *row = SessionRow::begin(event),
+            Some(row) => row.apply(event),
+        }
+        Ok(())
+    }
+
     pub(super) async fn save(self, db: &mut SqliteConnection) -> Result<(), Trouble> {
         let mut builds: Vec<_> = self.builds.into_values().flatten().collect();
         // Of several builds of a commit the first one gives its line the number.
@@ -87,6 +109,9 @@ impl Rows {
                 board::save(db, &row).await?;
             }
         }
+        for row in self.sessions.into_values().flatten() {
+            save_session(db, &row).await?;
+        }
         for run in self.timings {
             save_timing(db, &run).await?;
         }
@@ -94,8 +119,15 @@ impl Rows {
     }
 }
 
-async fn load(db: &mut SqliteConnection, id: &BuildId) -> Result<Option<BuildRow>, Trouble> {
-    let body: Option<String> = sqlx::query_scalar("SELECT body FROM build WHERE id = ?")
+const LOAD_BUILD: &str = "SELECT body FROM build WHERE id = ?";
+const LOAD_SESSION: &str = "SELECT body FROM session WHERE id = ?";
+
+async fn load<T: DeserializeOwned>(
+    db: &mut SqliteConnection,
+    query: &'static str,
+    id: &BuildId,
+) -> Result<Option<T>, Trouble> {
+    let body: Option<String> = sqlx::query_scalar(query)
         .bind(id.as_str())
         .fetch_optional(db)
         .await?;
@@ -116,6 +148,20 @@ async fn save_build(db: &mut SqliteConnection, row: &BuildRow) -> Result<(), Tro
         .bind(row.item.branch.as_deref())
         .bind(row.builder.as_str())
         .bind(row.item.commit.as_str())
+        .bind(to_json(row)?)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+async fn save_session(db: &mut SqliteConnection, row: &SessionRow) -> Result<(), Trouble> {
+    let save = sqlx::query(
+        "INSERT INTO session (number, id, open, body) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (number) DO UPDATE SET open = ?3, body = ?4",
+    );
+    save.bind(to_i64(row.number))
+        .bind(row.id.as_str())
+        .bind(row.is_open())
         .bind(to_json(row)?)
         .execute(db)
         .await?;

@@ -1,0 +1,150 @@
+//! Machines held by hand, from being asked for to being given back.
+
+use build_core::ErrorKind;
+use build_core::buildlet::{Buildlet, Exec};
+use build_core::event::{BuildEvent, Outcome, Seq, SessionEnd};
+use build_core::ids::BuildId;
+use build_server::coordinator::Session;
+use build_server::store::Store;
+use futures::StreamExt;
+
+use crate::farm::{FakePool, Farm, Repository, SOON, Steps, step};
+
+fn no_steps() -> Steps {
+    Steps(vec![step("test", "true")])
+}
+
+async fn create(farm: &Farm) -> Session {
+    let created = tokio::time::timeout(SOON, farm.handle.create("local"));
+    created.await.expect("a machine is free").unwrap()
+}
+
+async fn outcome(farm: &Farm, session: &BuildId) -> Outcome {
+    farm.built(session).await.outcome().clone()
+}
+
+#[tokio::test]
+async fn a_session_is_a_buildlet_until_it_is_closed() {
+    let pool = FakePool::new(1);
+    let farm = Farm::start(&pool, Store::memory(), no_steps());
+    let session = create(&farm).await;
+    let out = session.exec(Exec::new("echo").arg("hello")).await.unwrap();
+    assert_eq!(out.text(), "hello\n");
+    let open = farm.handle.records().open_sessions().await.unwrap();
+    assert_eq!(open[0].id, *session.id());
+    assert_eq!(open[0].machine.as_ref().unwrap().as_str(), "m1");
+    session.close().await.unwrap();
+    assert!(pool.leases().is_empty());
+    let ended = outcome(&farm, session.id()).await;
+    assert_eq!(ended, Outcome::Closed(SessionEnd::Returned));
+    session.close().await.unwrap();
+    assert!(session.status().await.is_err());
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_dropped_is_given_back_and_a_build_goes_on() {
+    let pool = FakePool::new(1);
+    let farm = Farm::start(&pool, Store::memory(), no_steps());
+    let session = create(&farm).await;
+    let repository = Repository::with_file("a", "");
+    let build = farm.submit(&repository).await;
+    let waits = async {
+        while farm.handle.explain(&build).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, waits).await.unwrap();
+    drop(session);
+    assert!(farm.built(&build).await.passed());
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_session_can_see_why_and_give_up() {
+    let pool = FakePool::new(1);
+    let farm = Farm::start(&pool, Store::memory(), no_steps());
+    let first = create(&farm).await;
+    let second = tokio::spawn({
+        let handle = farm.handle.clone();
+        async move { handle.create_for("local", "her").await.map(drop) }
+    });
+    let mut events = farm.handle.all_events(Seq(0));
+    let second_id = loop {
+        let event = events.next().await.unwrap().unwrap();
+        if let BuildEvent::SessionOpened { by, .. } = &event.event
+            && by == "her"
+        {
+            break event.build;
+        }
+    };
+    let why = farm.handle.explain(&second_id).await.unwrap();
+    assert_eq!(why.len(), 1);
+    second.abort();
+    let ended = outcome(&farm, &second_id).await;
+    assert_eq!(ended, Outcome::Closed(SessionEnd::Returned));
+    drop(first);
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_survives_the_coordinator_and_is_taken_up_again() {
+    let pool = FakePool::new(1);
+    let store = Store::memory();
+    let farm = Farm::start(&pool, store.clone(), no_steps());
+    let session = create(&farm).await;
+    let id = session.id().clone();
+    session.exec(Exec::shell("echo kept > file")).await.unwrap();
+    farm.kill().await;
+    drop(session);
+
+    let farm = Farm::start(&pool, store.clone(), no_steps());
+    let again = tokio::time::timeout(SOON, farm.handle.session(&id)).await;
+    let again = again.expect("it is found again soon").unwrap();
+    let out = again.exec(Exec::shell("cat file")).await.unwrap();
+    assert_eq!(out.text(), "kept\n");
+    assert_eq!(pool.buildlets().len(), 1);
+    again.leave();
+    farm.kill().await;
+
+    // Its machine dies while nobody watches: it ends, and says why.
+    pool.leases()[0].buildlet.die();
+    let farm = Farm::start(&pool, store, no_steps());
+    let ended = outcome(&farm, &id).await;
+    assert!(matches!(ended, Outcome::Infrastructure { .. }), "{ended:?}");
+    let error = farm.handle.session(&id).await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("was gone"), "{error}");
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_sessions() {
+    let pool = FakePool::new(1);
+    let store = Store::memory();
+    let farm = Farm::start(&pool, store.clone(), no_steps());
+    let session = create(&farm).await;
+    farm.stop().await;
+    assert!(pool.leases().is_empty());
+    let row = store.records().session(session.id()).await.unwrap();
+    let ended = row.unwrap().outcome;
+    assert_eq!(ended, Some(Outcome::Closed(SessionEnd::Stopped)));
+}
+
+#[tokio::test]
+async fn an_unknown_kind_of_machine_is_refused_with_those_there_are() {
+    let farm = Farm::start(&FakePool::new(1), Store::memory(), no_steps());
+    let error = farm.handle.create("plan9").await.map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.hint(), Some("there are: local"));
+    let canceled = {
+        let session = create(&farm).await;
+        farm.handle.cancel(session.id(), "me").await.unwrap();
+        outcome(&farm, session.id()).await
+    };
+    assert_eq!(canceled, Outcome::Canceled { by: "me".into() });
+    let nobody = BuildId::session_from_bits(1);
+    let unknown = farm.handle.session(&nobody).await.map(drop);
+    assert!(unknown.is_err());
+    farm.stop().await;
+}
