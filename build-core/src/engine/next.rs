@@ -229,9 +229,10 @@ impl<'a> Turn<'a> {
             sources.extend(source.flatten());
             match (it.lease.phase, source) {
                 (Phase::Granted, _) => {
-                    next.commands
-                        .push(acquire(self.build.id(), builder, it.lease))
+                    let acquire = acquire(self.build.id(), builder, it.lease);
+                    next.commands.push(acquire);
                 }
+
                 (_, None) => {
                     next.commands
                         .push(self.prepare(plan, builder, it.lease, Base::Source));

@@ -10,7 +10,7 @@ use build_core::dispatch::{Dispatcher, Effect, Failure, Input};
 use build_core::engine::{Command, CommandKey};
 use build_core::event::{BuildEvent, NewEvent, Seq};
 use build_core::ids::BuildId;
-use build_core::pool::{Lease, Pool};
+use build_core::pool::Pool;
 use build_core::schedule::Machine;
 use build_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{Request, session_ended};
+use super::handle::{LeaseAnswer, Request, session_ended};
 use super::session::{Held, renew};
 use super::status::{FarmStatus, Waiting};
 use crate::run::{RENEW_EVERY, Runner, Silent};
@@ -54,7 +54,7 @@ struct Turning {
     /// Builds whose first event is not durable yet, and who waits for it.
     submitted: Vec<(BuildId, oneshot::Sender<Result<BuildId>>)>,
     /// Sessions whose machines are not ready yet, and who waits for them.
-    opening: Vec<(BuildId, oneshot::Sender<Result<Arc<dyn Lease>>>)>,
+    opening: Vec<(BuildId, LeaseAnswer)>,
     wake: Option<Instant>,
     machines: Vec<Machine>,
     failed: Option<Error>,

@@ -45,6 +45,9 @@ pub struct Handle {
     head: watch::Receiver<Seq>,
 }
 
+/// To whom a machine is given once it is ready.
+pub(super) type LeaseAnswer = oneshot::Sender<Result<Arc<dyn Lease>>>;
+
 /// A question to the task that owns the dispatcher.
 pub(super) enum Request {
     Submit {
@@ -58,12 +61,12 @@ pub(super) enum Request {
         builder: BuilderName,
         by: String,
         held: Held,
-        answer: oneshot::Sender<Result<Arc<dyn Lease>>>,
+        answer: LeaseAnswer,
     },
     TakeUpSession {
         session: BuildId,
         held: Held,
-        answer: oneshot::Sender<Result<Arc<dyn Lease>>>,
+        answer: LeaseAnswer,
     },
     CloseSession {
         session: BuildId,
