@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 
 use super::git::without_passwords;
 use super::history::{History, append};
+use super::index;
 use super::origin::Repos;
 use super::repo::Repo;
 use super::submodules::{self, Submodule};
@@ -73,9 +74,14 @@ impl Checkout<'_> {
         Ok(())
     }
 
-    /// Git LFS is asked only when the repository uses it.
+    /// Git LFS is asked only when the repository uses it, as its `.gitattributes` say.
     async fn large_files(&self, target: &Path) -> Result<()> {
         let git = &self.repo.git;
+        let top = target.to_owned();
+        let looked = tokio::task::spawn_blocking(move || has_attributes(&top)).await;
+        if !looked.map_err(|e| Error::caused_by(ErrorKind::Bug, "look for attributes", e))?? {
+            return Ok(());
+        }
         let listed = git
             .run(target, &["ls-files", "-z", ":(attr:filter=lfs)"])
             .await?;
@@ -120,16 +126,35 @@ impl Checkout<'_> {
     }
 }
 
-/// Gives every file below `dir` the same time, except what is below a `.git`, then lets each
-/// index know. Blocking.
+/// Whether a `.gitattributes` is somewhere below `dir`. Blocking.
+fn has_attributes(dir: &Path) -> std::io::Result<bool> {
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in dir.read_dir()? {
+            let entry = entry?;
+            match entry.file_name() {
+                name if name == ".gitattributes" => return Ok(true),
+                name if name == ".git" => {}
+                _ if entry.file_type()?.is_dir() => dirs.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Gives every file below `dir` the same time, except what is below a `.git`, and lets each
+/// index know; the answer is the checkouts whose index is of an unknown format. Blocking.
 pub(super) fn set_times(dir: &Path, time: Timestamp) -> std::io::Result<Vec<PathBuf>> {
-    let mut checkouts = Vec::new();
+    let mut strange = Vec::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in dir.read_dir()? {
             let entry = entry?;
             if entry.file_name() == ".git" {
-                checkouts.push(dir.clone());
+                if !index::set_times(&entry.path().join("index"), time)? {
+                    strange.push(dir.clone());
+                }
                 continue;
             }
             if entry.file_type()?.is_dir() {
@@ -138,7 +163,7 @@ pub(super) fn set_times(dir: &Path, time: Timestamp) -> std::io::Result<Vec<Path
             set_time(&entry.path(), time)?;
         }
     }
-    Ok(checkouts)
+    Ok(strange)
 }
 
 fn set_time(path: &Path, time: Timestamp) -> std::io::Result<()> {

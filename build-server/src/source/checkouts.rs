@@ -56,6 +56,7 @@ impl GitCheckouts {
         let parsed = Origin::parse(origin)?;
         let repo = self.repos.refresh(&parsed).await?;
         let commit = repo.resolve(rev.unwrap_or("HEAD")).await?;
+        self.repos.remember(&repo, &commit);
         let branch = match rev {
             None => repo.head_branch().await?,
             Some(rev) => repo.branch_called(rev).await?,
@@ -189,8 +190,8 @@ impl GitCheckouts {
     async fn settle(&self, dir: TempDir, time: Timestamp) -> Result<TempDir> {
         let path = dir.path().to_owned();
         let set = tokio::task::spawn_blocking(move || set_times(&path, time)).await;
-        let checkouts = set.map_err(|e| Error::caused_by(ErrorKind::Bug, "set times", e))??;
-        for checkout in checkouts {
+        let strange = set.map_err(|e| Error::caused_by(ErrorKind::Bug, "set times", e))??;
+        for checkout in strange {
             let args = ["update-index", "-q", "--refresh"];
             // Says by its exit status that a submodule differs, which is no matter here.
             self.repos.git.ask(&checkout, &args).await?;

@@ -4,7 +4,7 @@
 //! nearest tag as well, however far it is: those come without their files (as a partial clone
 //! has them), so that a long history is never copied.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use build_core::ids::CommitHash;
@@ -15,7 +15,9 @@ use super::repo::Repo;
 
 /// Packs what there is as it is: looking for deltas in fifty commits of large files takes a
 /// minute, and the checkout is compressed as a whole anyway.
-const UPLOAD_PACK: &str = "--upload-pack=git -c pack.window=0 -c pack.compression=0 upload-pack";
+const AS_IT_IS: [&str; 4] = ["-c", "pack.window=0", "-c", "pack.compression=0"];
+/// Commits that are looked at for one that is taken: histories have branches.
+const LOOK_AHEAD: u32 = 20;
 
 /// A repository made for a checkout, at `target`.
 pub(super) struct History<'a> {
@@ -40,10 +42,9 @@ impl History<'_> {
     /// Makes the repository, with `depth` commits and what `git describe` needs.
     pub(super) async fn make(&self, depth: u32) -> Result<()> {
         self.init().await?;
-        self.fetch(depth).await?;
+        let present = self.take(depth.max(1)).await?;
         let tags = self.tags().await?;
         if !tags.is_empty() {
-            let present = self.present().await?;
             let known = self.deepen(present).await?;
             self.copy_tags(&tags, &known).await?;
         }
@@ -65,19 +66,22 @@ impl History<'_> {
         Ok(())
     }
 
-    async fn fetch(&self, depth: u32) -> Result<()> {
-        let depth = format!("--depth={}", depth.max(1));
-        let from = self.from.git_dir.to_string_lossy();
-        let flags = ["fetch", "--quiet", "--no-write-fetch-head", "--no-tags"];
-        let what = [
-            UPLOAD_PACK,
-            depth.as_str(),
-            "--",
-            &from,
-            self.commit.as_str(),
-        ];
-        self.here(&[&flags[..], &what].concat()).await?;
-        Ok(())
+    /// Copies `depth` commits with all their files; the answer is those commits.
+    async fn take(&self, depth: u32) -> Result<BTreeSet<String>> {
+        let commit = self.commit.as_str();
+        let most = format!("--max-count={}", depth.saturating_mul(LOOK_AHEAD));
+        let listed = self
+            .from
+            .run(&["rev-list", "--parents", &most, commit])
+            .await?;
+        let listed = String::from_utf8_lossy(&listed);
+        let part = Part::of(&listed, commit, depth);
+        let ends = part.ends.iter().map(|end| format!("--shallow {end}\n"));
+        let input = ends.collect::<String>() + commit + "\n";
+        self.pack(&["--revs", "--delta-base-offset"], &input)
+            .await?;
+        self.write_shallow(part.ends, &part.commits).await?;
+        Ok(part.commits)
     }
 
     async fn tags(&self) -> Result<Vec<Tag>> {
@@ -98,11 +102,6 @@ impl History<'_> {
             })
         });
         Ok(tags.collect())
-    }
-
-    async fn present(&self) -> Result<BTreeSet<String>> {
-        let listed = self.here(&["rev-list", self.commit.as_str()]).await?;
-        Ok(lines(&listed))
     }
 
     /// Adds the commits down to the nearest tags, without their files.
@@ -155,17 +154,17 @@ impl History<'_> {
 
     /// Copies objects as a pack of their own; the answer is its name.
     async fn copy_objects(&self, objects: &[String]) -> Result<String> {
+        self.pack(&[], &(objects.join("\n") + "\n")).await
+    }
+
+    async fn pack(&self, flags: &[&str], input: &str) -> Result<String> {
         let prefix = self.target.join(".git/objects/pack/pack");
         let prefix = prefix.to_string_lossy();
-        let args = ["pack-objects", "--quiet", &prefix];
-        let input = objects.join("\n") + "\n";
+        let pack = ["pack-objects", "--quiet"];
+        let args = [&AS_IT_IS[..], &pack, flags, &[&prefix]].concat();
         let from = self.from.place();
-        let printed = self
-            .from
-            .git
-            .run_with(from, &args, input.as_bytes())
-            .await?;
-        Ok(text(&printed))
+        let printed = self.from.git.run_with(from, &args, input.as_bytes());
+        Ok(text(&printed.await?))
     }
 
     /// Commits whose parents are not here are the new end of history.
@@ -189,7 +188,16 @@ impl History<'_> {
             .lines()
             .filter(is_cut)
             .filter_map(|line| line.split(' ').next());
-        let mut ends: BTreeSet<String> = cut.map(str::to_owned).collect();
+        self.write_shallow(cut.map(str::to_owned).collect(), known)
+            .await
+    }
+
+    /// Writes down where the history ends, among the commits that are `known`.
+    async fn write_shallow(
+        &self,
+        mut ends: BTreeSet<String>,
+        known: &BTreeSet<String>,
+    ) -> Result<()> {
         // Where the history of the origin itself ends.
         if let Ok(origin) = tokio::fs::read_to_string(self.from.git_dir.join("shallow")).await {
             ends.extend(
@@ -228,6 +236,57 @@ impl History<'_> {
             .await?;
         Ok(())
     }
+}
+
+/// The newest commits of a history.
+struct Part {
+    commits: BTreeSet<String>,
+    /// Those of them whose parents are not among them.
+    ends: BTreeSet<String>,
+}
+
+impl Part {
+    /// What is at most `depth` commits away from `tip`, itself included, of a list of commits
+    /// with their parents.
+    fn of(listed: &str, tip: &str, depth: u32) -> Self {
+        let words = listed.lines().map(|line| line.split(' '));
+        let parents: HashMap<&str, Vec<&str>> = words
+            .filter_map(|mut words| Some((words.next()?, words.collect())))
+            .collect();
+        let near = reach(&parents, tip, depth, &BTreeSet::new());
+        let is_end = |commit: &&str| {
+            let above = parents.get(commit).into_iter().flatten();
+            above.into_iter().any(|parent| !near.contains(parent))
+        };
+        let ends: BTreeSet<&str> = near.iter().copied().filter(is_end).collect();
+        // What is behind an end only is not reached any more.
+        let commits = reach(&parents, tip, depth, &ends);
+        let owned = |commit: &&str| (*commit).to_owned();
+        Self {
+            ends: ends.intersection(&commits).map(owned).collect(),
+            commits: commits.iter().map(owned).collect(),
+        }
+    }
+}
+
+/// The listed commits within `depth` of `tip` that are not behind one of `ends`.
+fn reach<'a>(
+    parents: &HashMap<&'a str, Vec<&'a str>>,
+    tip: &'a str,
+    depth: u32,
+    ends: &BTreeSet<&str>,
+) -> BTreeSet<&'a str> {
+    let (mut reached, mut edge) = (BTreeSet::from([tip]), vec![tip]);
+    for _ in 1..depth {
+        let open = edge.iter().filter(|commit| !ends.contains(*commit));
+        let above = open.filter_map(|commit| parents.get(commit)).flatten();
+        let listed = above.copied().filter(|parent| parents.contains_key(parent));
+        edge = listed.filter(|parent| reached.insert(parent)).collect();
+        if edge.is_empty() {
+            break;
+        }
+    }
+    reached
 }
 
 /// Tells git that what is missing was left out on purpose.
@@ -275,4 +334,41 @@ pub(super) async fn append(path: &Path, lines: &str) -> Result<()> {
     };
     text.push_str(lines);
     write(path, &text).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(listed: &str, depth: u32) -> (String, String) {
+        let part = Part::of(listed, "e", depth);
+        let joined = |set: BTreeSet<String>| set.into_iter().collect::<String>();
+        (joined(part.commits), joined(part.ends))
+    }
+
+    fn is(commits: &str, ends: &str) -> (String, String) {
+        (commits.to_owned(), ends.to_owned())
+    }
+
+    #[test]
+    fn a_part_of_a_line_ends_once() {
+        let line = "e d\nd c\nc b\nb a\na\n";
+        assert_eq!(part(line, 1), is("e", "e"));
+        assert_eq!(part(line, 3), is("cde", "c"));
+        assert_eq!(part(line, 5), is("abcde", ""));
+        assert_eq!(part(line, 50), is("abcde", ""));
+        // The list was cut.
+        assert_eq!(part("e d\nd c\n", 50), is("de", "d"));
+    }
+
+    #[test]
+    fn what_is_behind_an_end_alone_is_left_out() {
+        // e merges d and c; d has b, c has a and b behind it.
+        let merge = "e d c\nd b\nc a\nb\na\n";
+        assert_eq!(part(merge, 2), is("cde", "cd"));
+        assert_eq!(part(merge, 3), is("abcde", ""));
+        // b is reached through d, whose other parent is too far away.
+        let uneven = "e d\nd c b\nb\n";
+        assert_eq!(part(uneven, 3), is("de", "d"));
+    }
 }

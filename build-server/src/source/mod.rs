@@ -4,6 +4,7 @@ mod checkout;
 mod checkouts;
 mod git;
 mod history;
+mod index;
 mod origin;
 mod pack;
 mod refs;

@@ -1,8 +1,8 @@
 //! From a path or URL to a repository on this machine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use build_core::ids::CommitHash;
 use build_core::{Error, ErrorKind, Result};
@@ -56,7 +56,20 @@ pub(super) struct Repos {
     dir: Arc<Path>,
     /// One fetch into each copy at a time.
     fetching: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
+    known: Arc<Mutex<Known>>,
 }
+
+/// What git was asked before and need not be asked again.
+#[derive(Default)]
+struct Known {
+    /// Repositories by a path in them, and whether that path has a `.git` of its own.
+    repos: HashMap<PathBuf, (bool, Repo)>,
+    /// Commits that are in a repository.
+    commits: HashSet<(PathBuf, CommitHash)>,
+}
+
+/// Answers that are remembered, of each sort; more of them, and all are asked for again.
+const REMEMBERED: usize = 1024;
 
 impl Repos {
     pub(super) fn new(dir: PathBuf) -> Self {
@@ -64,13 +77,14 @@ impl Repos {
             git: Git::default(),
             dir: dir.into(),
             fetching: Arc::default(),
+            known: Arc::default(),
         }
     }
 
     /// The repository at an origin; a remote one as it was copied last, or now for the first time.
     pub(super) async fn open(&self, origin: &Origin) -> Result<Repo> {
         match origin {
-            Origin::Local(path) => Repo::open(&self.git, path).await,
+            Origin::Local(path) => self.open_local(path).await,
             Origin::Remote(url) => {
                 let dir = self.copy_dir(url);
                 if !dir.join("HEAD").exists() {
@@ -81,10 +95,53 @@ impl Repos {
         }
     }
 
+    async fn open_local(&self, path: &Path) -> Result<Repo> {
+        let is_top = path.join(".git").exists();
+        let known = self.known().repos.get(path).cloned();
+        if let Some((_, repo)) =
+            known.filter(|(was, repo)| *was == is_top && repo.git_dir.join("HEAD").exists())
+        {
+            return Ok(repo);
+        }
+        let repo = Repo::open(&self.git, path).await?;
+        let mut known = self.known();
+        if known.repos.len() >= REMEMBERED {
+            known.repos.clear();
+        }
+        known.repos.insert(path.to_owned(), (is_top, repo.clone()));
+        Ok(repo)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing panics while it holds this lock.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that a commit is in a repository.
+    pub(super) fn remember(&self, repo: &Repo, commit: &CommitHash) {
+        let mut known = self.known();
+        if known.commits.len() >= REMEMBERED {
+            known.commits.clear();
+        }
+        known.commits.insert((repo.git_dir.clone(), commit.clone()));
+    }
+
+    async fn has(&self, repo: &Repo, commit: &CommitHash) -> Result<bool> {
+        let place = (repo.git_dir.clone(), commit.clone());
+        if self.known().commits.contains(&place) {
+            return Ok(true);
+        }
+        let has = repo.has(commit).await?;
+        if has {
+            self.remember(repo, commit);
+        }
+        Ok(has)
+    }
+
     /// The repository at an origin, fetched anew when it has no such commit.
     pub(super) async fn open_with(&self, origin: &Origin, commit: &CommitHash) -> Result<Repo> {
         let repo = self.open(origin).await?;
-        if repo.has(commit).await? {
+        if self.has(&repo, commit).await? {
             return Ok(repo);
         }
         if let Origin::Remote(url) = origin {
