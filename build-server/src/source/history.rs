@@ -1,6 +1,6 @@
 //! The `.git` of a checkout: some commits whole, more of them by name, and their tags.
 //!
-//! A step sees `depth` commits with all their files. `git describe` needs the commits down to the
+//! A step sees `depth` commits with their files, large ones of earlier commits left out. `git describe` needs the commits down to the
 //! nearest tag as well, however far it is: those come without their files (as a partial clone
 //! has them), so that a long history is never copied.
 
@@ -16,6 +16,9 @@ use super::repo::Repo;
 /// Packs what there is as it is: looking for deltas in fifty commits of large files takes a
 /// minute, and the checkout is compressed as a whole anyway.
 const AS_IT_IS: [&str; 4] = ["-c", "pack.window=0", "-c", "pack.compression=0"];
+/// Files of earlier commits that are larger are left out: hundreds of megabytes of history
+/// would be copied and compressed for one commit of it.
+const LARGE_FILES: &str = "--filter=blob:limit=1m";
 /// Commits that are looked at for one that is taken: histories have branches.
 const LOOK_AHEAD: u32 = 20;
 
@@ -76,10 +79,21 @@ impl History<'_> {
             .await?;
         let listed = String::from_utf8_lossy(&listed);
         let part = Part::of(&listed, commit, depth);
-        let ends = part.ends.iter().map(|end| format!("--shallow {end}\n"));
-        let input = ends.collect::<String>() + commit + "\n";
-        self.pack(&["--revs", "--delta-base-offset"], &input)
-            .await?;
+        let commits: Vec<_> = part.commits.iter().map(String::as_str).collect();
+        let listed = self.objects_of(&commits, &[LARGE_FILES, "--filter-print-omitted"]);
+        // Omitted ones are marked by a tilde.
+        let (omitted, mut objects): (BTreeSet<String>, _) = listed
+            .await?
+            .into_iter()
+            .partition(|line| line.starts_with('~'));
+        if !omitted.is_empty() {
+            objects.extend(self.objects_of(&[commit], &[]).await?);
+        }
+        let objects: Vec<_> = objects.into_iter().collect();
+        let pack = self.copy_objects(&objects).await?;
+        if !omitted.is_empty() {
+            self.mark_partial(&pack).await?;
+        }
         self.write_shallow(part.ends, &part.commits).await?;
         Ok(part.commits)
     }
@@ -116,11 +130,7 @@ impl History<'_> {
         let missing: Vec<_> = known.difference(&present).cloned().collect();
         if !missing.is_empty() {
             let pack = self.copy_objects(&missing).await?;
-            let path = self
-                .target
-                .join(format!(".git/objects/pack/pack-{pack}.promisor"));
-            write(&path, "").await?;
-            append(&self.target.join(".git/config"), PARTIAL).await?;
+            self.mark_partial(&pack).await?;
             self.mark_shallow(&known).await?;
         }
         Ok(known)
@@ -154,17 +164,32 @@ impl History<'_> {
 
     /// Copies objects as a pack of their own; the answer is its name.
     async fn copy_objects(&self, objects: &[String]) -> Result<String> {
-        self.pack(&[], &(objects.join("\n") + "\n")).await
-    }
-
-    async fn pack(&self, flags: &[&str], input: &str) -> Result<String> {
         let prefix = self.target.join(".git/objects/pack/pack");
         let prefix = prefix.to_string_lossy();
-        let pack = ["pack-objects", "--quiet"];
-        let args = [&AS_IT_IS[..], &pack, flags, &[&prefix]].concat();
+        let pack = ["pack-objects", "--quiet", "--delta-base-offset", &prefix];
+        let args = [&AS_IT_IS[..], &pack].concat();
+        let input = objects.join("\n") + "\n";
         let from = self.from.place();
         let printed = self.from.git.run_with(from, &args, input.as_bytes());
         Ok(text(&printed.await?))
+    }
+
+    /// What commits consist of, without what is behind them.
+    async fn objects_of(&self, commits: &[&str], flags: &[&str]) -> Result<BTreeSet<String>> {
+        let list = ["rev-list", "--objects", "--no-object-names"];
+        let these = ["--no-walk=unsorted", "--stdin"];
+        let args = [&list[..], &these, flags].concat();
+        let from = self.from.place();
+        let input = commits.join("\n") + "\n";
+        let listed = self.from.git.run_with(from, &args, input.as_bytes());
+        Ok(lines(&listed.await?))
+    }
+
+    /// Tells git that objects which those of a pack name were left out on purpose.
+    async fn mark_partial(&self, pack: &str) -> Result<()> {
+        let place = self.target.join(".git/objects/pack");
+        write(&place.join(format!("pack-{pack}.promisor")), "").await?;
+        append(&self.target.join(".git/config"), PARTIAL).await
     }
 
     /// Commits whose parents are not here are the new end of history.
