@@ -22,6 +22,7 @@ use maintner_core::log::{LogFolder, LogPosition, LogReader, LogWriter, Records, 
 use maintner_core::pb::{
     BoolChange, GitCommit, GitMutation, GithubIssueMutation, Mutation, Timestamp,
 };
+use maintner_core::query::UnixTime;
 use maintner_core::source::{MemoryLog, MutationSink as _};
 use maintner_core::{Corpus, GitHash, Options, View};
 use prost::Message as _;
@@ -150,7 +151,7 @@ fn at(seconds: i64) -> Option<Timestamp> {
 /// Closes one issue and opens the other, in two records of one batch.
 fn swap(round: usize) -> [Mutation; 2] {
     [1, 2].map(|number| {
-        let closed = (round + number) % 2 == 0;
+        let closed = (round + number).is_multiple_of(2);
         of(GithubIssueMutation {
             closed: Some(BoolChange { val: closed }),
             updated: at(1_600_000_000 + round as i64),
@@ -228,7 +229,7 @@ fn check_12_a_tombstone_that_comes_to_life_has_all_its_fields() {
         let issue = view.github().repo("o/r").unwrap().issue(7).unwrap();
         (
             issue.exists(),
-            issue.created().map(|at| at.seconds()),
+            issue.created().map(UnixTime::seconds),
             issue.title().to_owned(),
         )
     };
