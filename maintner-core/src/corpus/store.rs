@@ -230,10 +230,12 @@ impl Shared {
         Change::new(View::new(published), touched, reset)
     }
 
+    /// Works on threads of the pool from beginning to end: going there for each part anew would
+    /// take longer than a small update.
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.pool {
             Some(pool) => pool.install(work),
-            None => work(),
+            None => rayon::scope(|_| work()),
         }
     }
 

@@ -107,8 +107,8 @@ impl Piece {
     }
 }
 
-/// Held pieces up to this size are merged with the one before.
-const MERGE: usize = 1 << 20;
+/// Held pieces are merged with the one before up to this size, which an update may have to copy.
+const MERGE: usize = 64 << 10;
 
 /// All bytes of the log, in pieces; cloning shares them.
 #[derive(Debug, Clone, Default)]
