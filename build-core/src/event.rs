@@ -12,6 +12,7 @@ use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::ids::{BuildId, BuilderName, ExecId, LeaseId, MachineId, Nonce, StepName};
 use crate::plan::{Plan, Unit};
+use crate::test_lines::TestCounts;
 use crate::work::WorkItem;
 
 /// Position in the event log: 1 for the first event, no gaps.
@@ -121,6 +122,15 @@ pub enum BuildEvent {
         output_bytes: u64,
         /// How long it ran.
         took: Duration,
+    },
+    /// What a command printed of the tests it ran; recorded before its end.
+    Tested {
+        /// What of the build it ran.
+        unit: Unit,
+        /// Counted from 1.
+        attempt: u32,
+        /// The tests.
+        tests: TestCounts,
     },
     /// The tests of a sharded step are known.
     Listed {
@@ -341,6 +351,7 @@ stored_kinds! {
     Prepared { lease: LeaseId, base: Base, cache_hits: Vec<String> },
     Started { unit: Unit, attempt: u32, lease: LeaseId, exec: ExecId, tests: Vec<String> },
     Ended { unit: Unit, attempt: u32, end: UnitEnd, output_bytes: u64, took: Duration },
+    Tested { unit: Unit, attempt: u32, tests: TestCounts },
     Listed { step: StepName, tests: Vec<String>, shards: Vec<Vec<u32>> },
     Kept { step: StepName, artifacts: Vec<Artifact> },
     LeaseEnded { lease: LeaseId, reason: LeaseEnd },

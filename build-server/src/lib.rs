@@ -46,6 +46,8 @@ pub mod coordinator;
 #[cfg(feature = "web")]
 pub mod dashboard;
 #[cfg(feature = "coordinator")]
+pub mod flakes;
+#[cfg(feature = "coordinator")]
 pub mod pool;
 #[cfg(feature = "coordinator")]
 pub mod record;

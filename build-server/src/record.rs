@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use build_core::clock::Timestamp;
 use build_core::event::{Artifact, BuildEvent, Outcome, Recorded, Seq, UnitEnd};
-use build_core::ids::{BuildId, BuilderName, ExecId, LeaseId, StepName};
+use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
+use build_core::test_lines::TestCounts;
 use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +87,9 @@ pub struct Run {
     /// How many tests it was given, for a shard.
     #[serde(default)]
     pub tests: u64,
+    /// What it printed of tests.
+    #[serde(default, skip_serializing_if = "TestCounts::is_empty")]
+    pub tested: TestCounts,
     /// How it ended; `None` while it runs.
     pub end: Option<UnitEnd>,
     /// How long it ran.
@@ -195,6 +199,7 @@ impl BuildRow {
                 lease: lease.clone(),
                 started: recorded.at,
                 tests: tests.len() as u64,
+                tested: TestCounts::default(),
                 end: None,
                 took: None,
                 output_bytes: 0,
@@ -212,6 +217,15 @@ impl BuildRow {
                     run.took = Some(*took);
                 }
             }
+            BuildEvent::Tested {
+                unit,
+                attempt,
+                tests,
+            } => {
+                if let Some(run) = self.run_mut(unit, *attempt) {
+                    run.tested.clone_from(tests);
+                }
+            }
             BuildEvent::Kept { step, artifacts } => self.kept.push(KeptFiles {
                 step: step.clone(),
                 artifacts: artifacts.clone(),
@@ -223,6 +237,20 @@ impl BuildRow {
             }
             _ => {}
         }
+    }
+
+    /// What `recorded` tells of tests. Uncommitted files are nobody's past.
+    pub fn tested(&self, recorded: &Recorded) -> Option<Tested> {
+        let BuildEvent::Tested { unit, tests, .. } = &recorded.event else {
+            return None;
+        };
+        (!self.item.worktree).then(|| Tested {
+            build: self.id.clone(),
+            number: self.number,
+            commit: self.item.commit.clone(),
+            step: unit.step.clone(),
+            tests: tests.clone(),
+        })
     }
 
     fn add_cache_hits(&mut self, hits: &[String]) {
@@ -261,6 +289,21 @@ impl BuildRow {
             took: *took,
         })
     }
+}
+
+/// What a run printed of the tests of its step: the past of a test is made of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tested {
+    /// In which build.
+    pub build: BuildId,
+    /// The position of that build.
+    pub number: Seq,
+    /// What was built.
+    pub commit: CommitHash,
+    /// The step.
+    pub step: StepName,
+    /// The tests.
+    pub tests: TestCounts,
 }
 
 /// How long a unit took when it passed.

@@ -10,6 +10,7 @@ use crate::ids::{BuildId, BuilderName, LeaseId};
 use crate::plan::Plan;
 use crate::schedule::Machine;
 use crate::shard::Durations;
+use crate::test_lines::TestCounts;
 use crate::work::WorkItem;
 
 /// Something that happened.
@@ -116,6 +117,8 @@ pub enum Reply {
         end: UnitEnd,
         /// Bytes in its log.
         output_bytes: u64,
+        /// What it printed of tests.
+        tests: TestCounts,
         /// For a listing that passed.
         listing: Option<Listing>,
     },

@@ -12,6 +12,7 @@ use crate::ids::{BuildId, LeaseId, StepName};
 use crate::plan::{Part, Unit};
 use crate::retry::{PLAN_ATTEMPTS, classify};
 use crate::shard::{parse_listing, spread};
+use crate::test_lines::TestCounts;
 
 /// What is said of a machine that did not outlive the process that held it.
 const GONE: &str = "the machine was gone when the coordinator came back";
@@ -51,9 +52,11 @@ impl Dispatcher {
                 Reply::Ran {
                     end,
                     output_bytes,
+                    tests,
                     listing,
                 },
             ) => {
+                self.tested(build, (unit, *attempt), &end, tests, now);
                 self.ran(build, (unit, *attempt), end, output_bytes, listing, now);
             }
             // When this machine has gone, another one runs the step again.
@@ -197,6 +200,31 @@ impl Dispatcher {
         match state.status() {
             UnitStatus::Running { lease, .. } => Some(lease.clone()),
             _ => None,
+        }
+    }
+
+    /// A listing names tests but runs none, and what was lost may run again.
+    fn tested(
+        &mut self,
+        build: &BuildId,
+        (unit, attempt): (&Unit, u32),
+        end: &UnitEnd,
+        tests: TestCounts,
+        now: Timestamp,
+    ) {
+        let over = matches!(end, UnitEnd::Exited(ExecOutcome::Ok | ExecOutcome::Exit(_)));
+        let known = self.lease_of(build, unit, attempt).is_some();
+        if over && known && unit.part != Part::List && !tests.is_empty() {
+            let unit = unit.clone();
+            self.record(
+                build,
+                BuildEvent::Tested {
+                    unit,
+                    attempt,
+                    tests,
+                },
+                now,
+            );
         }
     }
 

@@ -171,6 +171,7 @@ impl Farm {
                 Reply::Ran {
                     end,
                     output_bytes: 3,
+                    tests: Default::default(),
                     listing: Some(listing),
                 }
             }

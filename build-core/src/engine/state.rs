@@ -213,7 +213,7 @@ impl BuildState {
     pub(crate) fn advance(&mut self, at: Timestamp, event: &BuildEvent) -> Result<()> {
         let known = self.outcome.is_none() || matches!(event, BuildEvent::LeaseEnded { .. });
         let done = match event {
-            BuildEvent::Unknown(_) => Some(()),
+            BuildEvent::Unknown(_) | BuildEvent::Tested { .. } => Some(()),
             _ if !known => None,
             BuildEvent::Queued { .. } | BuildEvent::SessionOpened { .. } => None,
             BuildEvent::Planned { plan } => self.planned(plan),

@@ -1,6 +1,7 @@
 //! The output of units: one file for each attempt, `logs/BUILD/EXEC.log`, read while it is written.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use build_core::buildlet::ByteStream;
 use build_core::ids::{BuildId, ExecId};
 use build_core::livelog::{LiveLog, LogReader, LogWriter, Options, Position};
+use build_core::test_lines::{TestCounts, TestLines};
 use build_core::{Error, Result};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Notify;
@@ -31,6 +33,7 @@ pub struct Logs {
 /// A log that is being written; readers see its end when this is dropped.
 pub(crate) struct OpenLog {
     writer: LogWriter,
+    tests: TestLines,
     path: PathBuf,
     exec: ExecId,
     logs: Logs,
@@ -142,14 +145,32 @@ impl Logs {
             opened => opened,
         };
         let writer = writer.map_err(failed)?;
+        let tests = tests_so_far(&path, writer.log().len()).map_err(failed)?;
         self.live().insert(exec.clone(), writer.log());
         self.begun.notify_waiters();
         Ok(OpenLog {
             writer,
+            tests,
             path: path.clone(),
             exec: exec.clone(),
             logs: self.clone(),
         })
+    }
+}
+
+/// What was printed of tests before this process went on with the log.
+fn tests_so_far(path: &Path, len: u64) -> std::io::Result<TestLines> {
+    let mut tests = TestLines::default();
+    if len == 0 {
+        return Ok(tests);
+    }
+    let mut file = std::fs::File::open(path)?.take(len);
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(tests),
+            read => tests.feed(&piece[..read]),
+        }
     }
 }
 
@@ -167,12 +188,19 @@ impl OpenLog {
 
     /// Adds output; readers see it at once.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.writer.append(bytes).map_err(|e| self.failed(e))
+        self.writer.append(bytes).map_err(|e| self.failed(e))?;
+        self.tests.feed(bytes);
+        Ok(())
     }
 
     /// Forces it to the disk: before the end of the attempt is recorded.
     pub(crate) fn sync(&self) -> Result<()> {
         self.writer.sync().map_err(|e| self.failed(e))
+    }
+
+    /// The attempt has ended: what it printed of tests.
+    pub(crate) fn finish(mut self) -> TestCounts {
+        std::mem::take(&mut self.tests).finish()
     }
 
     fn failed(&self, error: std::io::Error) -> Error {

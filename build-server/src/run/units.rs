@@ -83,7 +83,7 @@ impl Inner {
         let end = followed?;
         log.sync()?;
         let output_bytes = log.len();
-        drop(log);
+        let tests = log.finish();
         self.ordered.remove(&id);
         let is_list = unit.part == Part::List && end == UnitEnd::Exited(ExecOutcome::Ok);
         let listing = match is_list {
@@ -93,6 +93,7 @@ impl Inner {
         Ok(Reply::Ran {
             end,
             output_bytes,
+            tests,
             listing,
         })
     }

@@ -308,6 +308,7 @@ impl World {
             }),
             end: UnitEnd::Exited(outcome),
             output_bytes: done.output_bytes,
+            tests: Default::default(),
         };
         self.answer(epoch, key, Ok(reply));
     }

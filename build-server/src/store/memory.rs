@@ -12,7 +12,7 @@ use super::board;
 use super::{
     BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, EventLog, KnownRepo, Records,
 };
-use crate::record::{BuildRow, SessionRow, Timing};
+use crate::record::{BuildRow, SessionRow, Tested, Timing};
 
 /// Events and rows that are forgotten with the process.
 #[derive(Default)]
@@ -33,6 +33,7 @@ struct Rows {
     numbers: HashMap<BuildId, Seq>,
     timings: Vec<(Seq, Timing)>,
     sessions: BTreeMap<Seq, SessionRow>,
+    tested: Vec<Tested>,
 }
 
 impl Rows {
@@ -53,6 +54,7 @@ impl Rows {
         row.apply(recorded);
         self.timings
             .extend(row.timing(recorded).map(|timing| (*number, timing)));
+        self.tested.extend(row.tested(recorded));
     }
 
     fn apply_to_session(&mut self, recorded: &Recorded) {
@@ -244,6 +246,24 @@ impl Records for MemoryStore {
         let newest_first = state.rows.timings.iter().rev();
         let wanted = newest_first.filter(|(number, timing)| timing.step == *step && is_of(number));
         Ok(wanted.take(limit).map(|(_, t)| t.clone()).collect())
+    }
+
+    async fn tested(
+        &self,
+        repo: &RepoName,
+        builder: &BuilderName,
+        step: &StepName,
+        before: Seq,
+        limit: usize,
+    ) -> Result<Vec<Tested>> {
+        let state = self.state();
+        let is_of = |tested: &&Tested| {
+            let row = state.rows.builds.get(&tested.number);
+            row.is_some_and(|row| row.item.repo == *repo && row.builder == *builder)
+        };
+        let newest_first = state.rows.tested.iter().rev();
+        let wanted = newest_first.filter(|t| t.step == *step && t.number < before);
+        Ok(wanted.filter(is_of).take(limit).cloned().collect())
     }
 
     async fn rebuild(&self) -> Result<()> {

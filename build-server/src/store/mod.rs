@@ -29,7 +29,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 
-use crate::record::{BuildRow, BuildState, SessionRow, Timing};
+use crate::record::{BuildRow, BuildState, SessionRow, Tested, Timing};
 
 /// The log of everything that happened: the only truth.
 #[async_trait]
@@ -175,6 +175,20 @@ pub trait Records: Send + Sync {
         step: &StepName,
         limit: usize,
     ) -> Result<Vec<Timing>>;
+
+    /// What runs of a step printed of its tests, in builds that were asked for before `before`:
+    /// the newest `limit`, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn tested(
+        &self,
+        repo: &RepoName,
+        builder: &BuilderName,
+        step: &StepName,
+        before: Seq,
+        limit: usize,
+    ) -> Result<Vec<Tested>>;
 
     /// Throws all rows away and folds them anew from the log.
     ///

@@ -18,6 +18,8 @@ mod coordinator;
 mod crash;
 #[cfg(feature = "coordinator")]
 mod farm;
+#[cfg(feature = "coordinator")]
+mod flakes;
 #[cfg(feature = "buildlet")]
 mod go_interop;
 #[cfg(feature = "web")]

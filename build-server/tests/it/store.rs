@@ -10,8 +10,9 @@ use build_core::clock::Timestamp;
 use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, RepoName, StepName};
 use build_core::plan::{Part, Unit};
+use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
-use build_server::record::BuildState;
+use build_server::record::{BuildState, Tested};
 use build_server::store::{
     BoardFilter, BoardPage, BuildFilter, EventLog, MemoryStore, Records, SqliteOptions,
     SqliteStore, Store,
@@ -211,7 +212,7 @@ async fn the_board_of_an_older_version_is_made_when_it_is_opened() {
     let url = format!("sqlite:{}", path.display());
     let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
     let older = "DROP TABLE line; DROP TABLE cell; DROP TABLE branch;
-        DROP TABLE session; PRAGMA user_version = 1;";
+        DROP TABLE session; DROP TABLE tested; PRAGMA user_version = 1;";
     sqlx::raw_sql(older).execute(&mut file).await.unwrap();
     let newer = SqliteStore::open(&path, SqliteOptions::default())
         .await
@@ -354,6 +355,40 @@ async fn rows_rebuilt_from_the_log_are_the_same_rows() {
         );
         assert_eq!(timings.len(), 3);
     }
+}
+
+#[tokio::test]
+async fn the_past_of_tests_is_told_newest_first() {
+    let world = World::new().await;
+    let mut answers = Vec::new();
+    for store in &world.stores {
+        for n in 1..=6 {
+            let tests = TestCounts {
+                passed: n,
+                ..TestCounts::default()
+            };
+            let tested = BuildEvent::Tested {
+                unit: unit(),
+                attempt: 1,
+                tests,
+            };
+            append_all(&**store, vec![vec![queued(n), new(n, tested)]]).await;
+        }
+        let repo = RepoName::new("even").unwrap();
+        let local = BuilderName::new("local").unwrap();
+        let last = store.build(&build(6)).await.unwrap().unwrap();
+        assert_eq!(last.runs.len(), 0);
+        let step = unit().step;
+        let past = |limit| store.tested(&repo, &local, &step, last.number, limit);
+        let numbers = |past: &[Tested]| past.iter().map(|t| t.tests.passed).collect::<Vec<_>>();
+        assert_eq!(numbers(&past(9).await.unwrap()), [4, 2]);
+        assert_eq!(numbers(&past(1).await.unwrap()), [4]);
+        let before = past(9).await.unwrap();
+        store.rebuild().await.unwrap();
+        assert_eq!(past(9).await.unwrap(), before);
+        answers.push(before);
+    }
+    assert_eq!(answers[0], answers[1], "both stores answer the same");
 }
 
 #[tokio::test]

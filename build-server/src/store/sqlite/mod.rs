@@ -27,7 +27,7 @@ use super::memory::fenced;
 use super::{
     BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, EventLog, KnownRepo, Records,
 };
-use crate::record::{BuildRow, SessionRow, Timing};
+use crate::record::{BuildRow, SessionRow, Tested, Timing};
 
 /// Events folded at a time while rows are rebuilt.
 const REBUILD_BATCH: usize = 10_000;
@@ -230,7 +230,8 @@ impl SqliteStore {
 
     async fn refold(&self, db: &mut SqliteConnection) -> Result<()> {
         let named = |e| self.failed("rebuild the rows of", e);
-        let empty = "DELETE FROM build; DELETE FROM timing; DELETE FROM session;
+        let empty =
+            "DELETE FROM build; DELETE FROM timing; DELETE FROM session; DELETE FROM tested;
             DELETE FROM line; DELETE FROM cell; DELETE FROM branch;";
         db.execute(empty).await.map_err(named)?;
         let mut after = Seq(0);
@@ -433,6 +434,24 @@ impl Records for SqliteStore {
         );
         let read = read.bind(repo.as_str()).bind(builder.as_str());
         let read = read.bind(step.as_str()).bind(to_limit(limit));
+        self.bodies(read.fetch_all(&self.readers).await)
+    }
+
+    async fn tested(
+        &self,
+        repo: &RepoName,
+        builder: &BuilderName,
+        step: &StepName,
+        before: Seq,
+        limit: usize,
+    ) -> Result<Vec<Tested>> {
+        let read = sqlx::query_scalar(
+            "SELECT body FROM tested WHERE repo = ? AND builder = ? AND step = ? AND number < ?
+             ORDER BY number DESC, seq DESC LIMIT ?",
+        );
+        let read = read.bind(repo.as_str()).bind(builder.as_str());
+        let read = read.bind(step.as_str()).bind(to_i64(before));
+        let read = read.bind(to_limit(limit));
         self.bodies(read.fetch_all(&self.readers).await)
     }
 

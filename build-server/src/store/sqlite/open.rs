@@ -11,10 +11,11 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 /// Changes of the schema, oldest first; `user_version` counts those that were made.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_events.sql"),
     include_str!("migrations/0002_board.sql"),
     include_str!("migrations/0003_session.sql"),
+    include_str!("migrations/0004_tested.sql"),
 ];
 /// How long one connection waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

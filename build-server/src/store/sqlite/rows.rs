@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{board, from_json, to_i64, to_json};
-use crate::record::{BuildRow, SessionRow, Timing};
+use crate::record::{BuildRow, SessionRow, Tested, Timing};
 use crate::store::board::BoardCell;
 
 /// The rows that a batch of events touches.
@@ -20,14 +20,27 @@ pub(super) struct Rows {
     sessions: HashMap<BuildId, Option<SessionRow>>,
     /// Those that look different on the board.
     shown: HashSet<BuildId>,
-    timings: Vec<PassedRun>,
+    timings: Vec<OfStep<Timing>>,
+    tested: Vec<OfStep<Tested>>,
 }
 
-struct PassedRun {
+/// What an event tells of a step of a builder.
+struct OfStep<T> {
     seq: Seq,
     repo: RepoName,
     builder: BuilderName,
-    timing: Timing,
+    told: T,
+}
+
+impl<T> OfStep<T> {
+    fn new(row: &BuildRow, event: &Recorded, told: T) -> Self {
+        Self {
+            seq: event.seq,
+            repo: row.item.repo.clone(),
+            builder: row.builder.clone(),
+            told,
+        }
+    }
 }
 
 /// What can go wrong here; the caller names the file.
@@ -70,13 +83,12 @@ impl Rows {
                 None => *row = BuildRow::begin(event),
                 Some(row) => {
                     row.apply(event);
-                    let passed = row.timing(event).map(|timing| PassedRun {
-                        seq: event.seq,
-                        repo: row.item.repo.clone(),
-                        builder: row.builder.clone(),
-                        timing,
-                    });
-                    self.timings.extend(passed);
+                    let timing = row.timing(event);
+                    let tested = row.tested(event);
+                    self.timings
+                        .extend(timing.map(|told| OfStep::new(row, event, told)));
+                    self.tested
+                        .extend(tested.map(|told| OfStep::new(row, event, told)));
                 }
             }
         }
@@ -114,6 +126,9 @@ impl Rows {
         }
         for run in self.timings {
             save_timing(db, &run).await?;
+        }
+        for run in self.tested {
+            save_tested(db, &run).await?;
         }
         Ok(())
     }
@@ -168,14 +183,29 @@ async fn save_session(db: &mut SqliteConnection, row: &SessionRow) -> Result<(),
     Ok(())
 }
 
-async fn save_timing(db: &mut SqliteConnection, run: &PassedRun) -> Result<(), Trouble> {
+async fn save_timing(db: &mut SqliteConnection, run: &OfStep<Timing>) -> Result<(), Trouble> {
     sqlx::query("INSERT INTO timing (seq, repo, builder, step, body) VALUES (?, ?, ?, ?, ?)")
         .bind(to_i64(run.seq))
         .bind(run.repo.as_str())
         .bind(run.builder.as_str())
-        .bind(run.timing.step.as_str())
-        .bind(to_json(&run.timing)?)
+        .bind(run.told.step.as_str())
+        .bind(to_json(&run.told)?)
         .execute(db)
         .await?;
+    Ok(())
+}
+
+async fn save_tested(db: &mut SqliteConnection, run: &OfStep<Tested>) -> Result<(), Trouble> {
+    sqlx::query(
+        "INSERT INTO tested (seq, repo, builder, step, number, body) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(to_i64(run.seq))
+    .bind(run.repo.as_str())
+    .bind(run.builder.as_str())
+    .bind(run.told.step.as_str())
+    .bind(to_i64(run.told.number))
+    .bind(to_json(&run.told)?)
+    .execute(db)
+    .await?;
     Ok(())
 }

@@ -1,0 +1,100 @@
+//! What the past says of the tests that failed in a build.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use build_core::Result;
+use build_core::flakes::{self, HISTORY_RUNS, Verdict};
+use build_core::ids::{BuildId, StepName};
+use serde::{Deserialize, Serialize};
+
+use crate::record::{BuildRow, Tested};
+use crate::store::Records;
+
+/// A test that failed, and whether that is news.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedTest {
+    /// The step that ran it.
+    pub step: StepName,
+    /// Its name, as its runner prints it.
+    pub test: String,
+    /// What its past says.
+    pub verdict: Verdict,
+}
+
+/// The tests that failed in the last attempt of each unit of a build, each judged by up to 500
+/// earlier runs of its step on the same builder.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn failed_tests(records: &dyn Records, row: &BuildRow) -> Result<Vec<FailedTest>> {
+    let mut found = Vec::new();
+    for (step, tests) in failures(row) {
+        let past = records
+            .tested(
+                &row.item.repo,
+                &row.builder,
+                &step,
+                row.number,
+                HISTORY_RUNS,
+            )
+            .await?;
+        let past = by_build(&past);
+        for test in tests {
+            let runs: Vec<_> = past.values().map(|run| run.of(&test)).collect();
+            found.push(FailedTest {
+                step: step.clone(),
+                verdict: flakes::judge(&runs),
+                test,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The failed tests of each step, without those of attempts that were repeated.
+fn failures(row: &BuildRow) -> BTreeMap<StepName, BTreeSet<String>> {
+    let mut last = BTreeMap::new();
+    for run in &row.runs {
+        last.insert(&run.unit, run);
+    }
+    let mut failures: BTreeMap<StepName, BTreeSet<String>> = BTreeMap::new();
+    for run in last.into_values() {
+        let tests = run.tested.failures.iter().cloned();
+        failures
+            .entry(run.unit.step.clone())
+            .or_default()
+            .extend(tests);
+    }
+    failures.retain(|_, tests| !tests.is_empty());
+    failures
+}
+
+/// A step of an earlier build, all its shards together.
+struct Past<'a> {
+    commit: &'a build_core::ids::CommitHash,
+    failures: BTreeSet<&'a str>,
+}
+
+impl Past<'_> {
+    fn of(&self, test: &str) -> flakes::Run {
+        flakes::Run {
+            commit: self.commit.clone(),
+            failed: self.failures.contains(test),
+        }
+    }
+}
+
+/// Oldest build first.
+fn by_build(past: &[Tested]) -> BTreeMap<(u64, &BuildId), Past<'_>> {
+    let mut builds = BTreeMap::new();
+    for tested in past {
+        let entry = builds.entry((tested.number.0, &tested.build));
+        let past: &mut Past<'_> = entry.or_insert_with(|| Past {
+            commit: &tested.commit,
+            failures: BTreeSet::new(),
+        });
+        past.failures
+            .extend(tested.tests.failures.iter().map(String::as_str));
+    }
+    builds
+}
