@@ -52,6 +52,8 @@ pub mod pool;
 #[cfg(feature = "coordinator")]
 pub mod record;
 #[cfg(feature = "coordinator")]
+pub mod retention;
+#[cfg(feature = "coordinator")]
 pub mod run;
 #[cfg(feature = "sim")]
 pub mod sim;

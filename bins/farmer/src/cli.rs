@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use build_core::recipe::parse_duration;
 use clap::{Args, Parser, Subcommand};
 use farmer_cli::Shell;
 use farmer_corpus::query::Query;
@@ -49,6 +51,8 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Build every new commit, and show it in a browser
     Up(Up),
+    /// End the farm that runs
+    Down(Down),
     /// Build one commit, stream its log, and tell the outcome
     Build(Build),
     /// Write the detected steps to .farmer.toml
@@ -108,6 +112,20 @@ pub(crate) struct Up {
     /// Machines to start at most [default: as many as cores]
     #[arg(long, value_name = "N")]
     pub machines: Option<u32>,
+    /// How long logs are kept after a build has ended; results are kept for ever
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = duration)]
+    pub keep_logs: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    /// Then remove everything that was kept: builds, logs, caches, the token
+    #[arg(long)]
+    pub purge: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod data_dir;
 mod describe;
+mod down;
 mod farm;
 mod follow;
 mod init;
@@ -56,6 +57,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
     match cli.command {
         Command::Build(args) => build::build(args, data()?, json, stop).await,
         Command::Up(args) => up::up(args, data()?, stop).await,
+        Command::Down(args) => down::down(args, &data()?).await,
         Command::Rerun(args) => act::rerun(args, &data()?, json).await,
         Command::Cancel(args) => act::cancel(args, &data()?, json).await,
         Command::Log(args) => log::log(args, &data()?, json).await,

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use build_core::clock::SystemClock;
 use build_core::event::{BuildEvent, Seq};
 use build_core::recipe::Detect;
 use build_server::coordinator::{Coordinator, Handle};
+use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
@@ -47,6 +49,11 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         let served = serve(listener, service(site.clone()), serving.clone());
         all.group("site").spawn("serve", served);
     }
+    let retention = Retention::new(store.clone(), SystemClock, args.keep_logs);
+    let token = all.token().clone();
+    all.group("retention").spawn("sweep", async move {
+        token.run_until_cancelled(retention.run()).await;
+    });
     let seen = store.events().head().await.map_err(|e| failure(&e))?;
     let telling = tell_outcomes(handle.clone(), seen);
     all.group("outcomes").spawn("tell", telling);

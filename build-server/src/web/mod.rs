@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod auth;
 mod guard;
+mod health;
 mod hosts;
 mod serve;
 
@@ -114,6 +115,8 @@ impl Site {
 
 /// The farm's pages and JSON as one service, behind the guard.
 pub fn service(site: Site) -> Router {
-    let routes = api::router().merge(crate::dashboard::router());
+    let routes = api::router()
+        .merge(health::router())
+        .merge(crate::dashboard::router());
     guard::guarded(routes, &site).with_state(site)
 }

@@ -85,7 +85,9 @@ pub(super) async fn log(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
     );
-    let output = Output::new(site.handle().clone(), id, which).stream();
+    let mut output = Output::new(site.handle().clone(), id, which);
+    output.begin().await?;
+    let output = output.stream();
     Ok(([text, unbuffered], Body::from_stream(output)).into_response())
 }
 
@@ -115,6 +117,16 @@ impl Output {
             current: None,
             events,
         }
+    }
+
+    /// Opens the first of the output, so that a log which is not kept any more is told as such.
+    async fn begin(&mut self) -> Result<()> {
+        while self.current.is_none()
+            && let Some(run) = self.next_run().await?
+        {
+            self.current = self.open(&run).await?;
+        }
+        Ok(())
     }
 
     fn stream(self) -> ByteStream {
@@ -172,11 +184,13 @@ impl Output {
             Ok(log) => Ok(Some(log)),
             // Started, and nothing was printed yet.
             Err(error) if error.kind() == ErrorKind::NotFound && !has_ended => Ok(None),
-            Err(error) => Err(missing(error, &self.build)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(gone(&self.build)),
+            Err(error) => Err(error),
         }
     }
 }
 
-fn missing(error: Error, build: &BuildId) -> Error {
-    error.while_doing(format!("read the log of build {build}"))
+fn gone(build: &BuildId) -> Error {
+    let text = format!("the log of build {build} is not kept any more");
+    Error::new(ErrorKind::NotFound, text).with_hint("keep logs longer with: farmer up --keep-logs")
 }

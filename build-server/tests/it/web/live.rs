@@ -90,3 +90,53 @@ async fn events_go_on_after_the_last_one_that_was_read() {
     assert_eq!(done.status, StatusCode::NO_CONTENT);
     world.farm.stop().await;
 }
+
+#[tokio::test]
+async fn a_log_that_is_not_kept_any_more_is_told_as_such() {
+    let world = World::new(vec![step("s", "echo hello")]);
+    let id = world.farm.submit(&world.repository).await;
+    world.farm.built(&id).await;
+    let logs = world.store.dir().unwrap().join("logs");
+    std::fs::remove_dir_all(logs.join(id.as_str())).unwrap();
+    let log = world.get(format!("/api/v1/builds/{id}/log")).send().await;
+    assert_eq!(log.status, StatusCode::NOT_FOUND);
+    let refusal = log.json();
+    let message = refusal["message"].as_str().unwrap();
+    assert!(message.ends_with("is not kept any more"), "{message}");
+    let path = logs.display().to_string();
+    assert!(
+        !log.body.contains(&path),
+        "nothing of this machine's insides"
+    );
+    world.farm.stop().await;
+}
+
+#[tokio::test]
+async fn figures_are_in_the_format_of_prometheus() {
+    let world = World::new(vec![step("s", "true")]);
+    let id = world.farm.submit(&world.repository).await;
+    world.farm.built(&id).await;
+    assert_eq!(world.get("/healthz").send().await.body, "ok\n");
+    assert_eq!(world.get("/readyz").send().await.body, "ok\n");
+    let text = world.get("/metrics").send().await.body;
+    let mut family = "";
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            family = name;
+        } else if !line.starts_with("# HELP ") {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            assert_eq!(name.split('{').next().unwrap(), family, "{line}");
+            value.parse::<u64>().unwrap();
+        }
+    }
+    for line in [
+        "farmer_machines{host_type=\"local\",state=\"free\"} 1",
+        "farmer_builds_open{state=\"queued\"} 0",
+        "farmer_store_stalled 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    world.farm.stop().await;
+}

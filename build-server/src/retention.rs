@@ -1,0 +1,169 @@
+//! What is thrown away, and when: logs after a while; results are kept for ever.
+//!
+//! A reconciler: it compares what lies on the disk with what the records say, as often as it
+//! likes, and a sweep that was cut off is finished by the next one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use build_core::clock::{Clock, Timestamp};
+use build_core::ids::BuildId;
+use build_core::{Error, Result};
+use tokio::time::sleep;
+
+use crate::store::Store;
+
+/// How long logs are kept when nothing is said.
+pub const KEEP_LOGS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Between two sweeps: a look at each build's directory is cheap, but not free.
+const SWEEP_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Throws away what is kept no longer.
+pub struct Retention<C> {
+    store: Store,
+    clock: C,
+    keep_logs: Duration,
+}
+
+/// What a sweep has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Builds whose logs were removed.
+    pub builds: usize,
+}
+
+impl<C: Clock> Retention<C> {
+    /// Keeps the logs of each build for `keep_logs` after its end.
+    pub fn new(store: Store, clock: C, keep_logs: Duration) -> Self {
+        Self {
+            store,
+            clock,
+            keep_logs,
+        }
+    }
+
+    /// Sweeps for ever; what fails is told in the log and tried again at the next sweep.
+    pub async fn run(self) {
+        loop {
+            match self.sweep().await {
+                Ok(swept) => tracing::info!(builds = swept.builds, "old logs were removed"),
+                Err(error) => tracing::warn!(error = error.chain(), "cannot remove old logs"),
+            }
+            sleep(SWEEP_EVERY).await;
+        }
+    }
+
+    /// Removes the logs of builds that ended long enough ago. Open builds, and directories
+    /// that belong to no recorded build, are left alone.
+    ///
+    /// Cancel safe: the next sweep goes on.
+    ///
+    /// # Errors
+    /// When the records or the logs cannot be read, or something cannot be removed.
+    pub async fn sweep(&self) -> Result<Swept> {
+        let dir = self.store.dir()?.join("logs");
+        let mut swept = Swept::default();
+        let mut entries = match tokio::fs::read_dir(&dir).await {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(swept),
+            Err(error) => return Err(failed(&dir, error)),
+        };
+        let now = self.clock.now();
+        while let Some(entry) = entries.next_entry().await.map_err(|e| failed(&dir, e))? {
+            let name = entry.file_name();
+            let Some(Ok(build)) = name.to_str().map(BuildId::new) else {
+                continue;
+            };
+            if self.is_over(&build, now).await? {
+                let path = entry.path();
+                let removed = tokio::fs::remove_dir_all(&path).await;
+                removed.map_err(|e| failed(&path, e))?;
+                swept.builds += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn is_over(&self, build: &BuildId, now: Timestamp) -> Result<bool> {
+        let row = self.store.records().build(build).await?;
+        let ended = row.filter(|row| !row.is_open()).and_then(|r| r.finished);
+        Ok(ended.is_some_and(|ended| now.since(ended) > self.keep_logs))
+    }
+}
+
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::from(error).while_doing(format!("remove old logs in {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use build_core::clock::ManualClock;
+    use build_core::event::{BuildEvent, NewEvent, Outcome, Seq};
+    use build_core::ids::{BuilderName, CommitHash, RepoName};
+    use build_core::work::{Class, WorkItem};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn queued() -> BuildEvent {
+        BuildEvent::Queued {
+            item: WorkItem {
+                repo: RepoName::new("r").unwrap(),
+                origin: "/r".into(),
+                commit: CommitHash::new("0".repeat(40)).unwrap(),
+                commit_time: Timestamp::default(),
+                subject: String::new(),
+                branch: None,
+                change: None,
+                author: None,
+                class: Class::DefaultTip,
+                labels: Default::default(),
+                worktree: false,
+            },
+            builder: BuilderName::new("local").unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn logs_go_after_their_time_and_results_stay() {
+        let store = Store::memory();
+        let clock = ManualClock::at(Timestamp::from_seconds(1_600_000_000));
+        let (ended, open) = (BuildId::from_bits(1), BuildId::from_bits(2));
+        let event = |build: &BuildId, event| NewEvent {
+            at: clock.now(),
+            build: build.clone(),
+            event,
+        };
+        let outcome = Outcome::Passed;
+        let events = vec![
+            event(&ended, queued()),
+            event(&open, queued()),
+            event(&ended, BuildEvent::Finished { outcome }),
+        ];
+        store.events().append(Seq(0), events).await.unwrap();
+        let logs = store.dir().unwrap().join("logs");
+        for name in [ended.as_str(), open.as_str(), "B00000000f", "notes"] {
+            std::fs::create_dir_all(logs.join(name)).unwrap();
+            std::fs::write(logs.join(name).join("x.log"), "text").unwrap();
+        }
+        let retention = Retention::new(store.clone(), clock.clone(), KEEP_LOGS);
+        clock.advance(90 * DAY);
+        assert_eq!(retention.sweep().await.unwrap().builds, 0, "not yet");
+        clock.advance(DAY);
+        assert_eq!(retention.sweep().await.unwrap().builds, 1);
+        assert!(!logs.join(ended.as_str()).exists());
+        for kept in [open.as_str(), "B00000000f", "notes"] {
+            assert!(logs.join(kept).exists(), "{kept}");
+        }
+        assert_eq!(retention.sweep().await.unwrap().builds, 0);
+        let row = store.records().build(&ended).await.unwrap().unwrap();
+        assert_eq!(row.outcome, Some(Outcome::Passed));
+    }
+
+    #[tokio::test]
+    async fn a_farm_without_logs_has_nothing_to_remove() {
+        let retention = Retention::new(Store::memory(), ManualClock::default(), KEEP_LOGS);
+        assert_eq!(retention.sweep().await.unwrap(), Swept::default());
+    }
+}

@@ -1,0 +1,144 @@
+//! What those who look after the farm ask: does it live, does it take work, how does it do.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use build_core::ErrorKind;
+
+use super::{Refusal, Site};
+use crate::coordinator::FarmStatus;
+use crate::record::BuildRow;
+
+/// The routes.
+pub(super) fn router() -> Router<Site> {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+}
+
+/// Whether it takes work and can record it.
+async fn ready(State(site): State<Site>) -> Result<&'static str, Refusal> {
+    site.store().events().head().await?;
+    let status = site.handle().status().await?;
+    match status.stalled {
+        None => Ok("ok\n"),
+        Some(why) => Err(Refusal::new(
+            ErrorKind::Unavailable,
+            format!("nothing new begins: {why}"),
+            "see that the disk of the data directory has room and can be written",
+        )),
+    }
+}
+
+/// The figures in the text format of Prometheus.
+async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal> {
+    let head = site.store().events().head().await?;
+    let open = site.handle().records().open().await?;
+    let status = site.handle().status().await?;
+    let mut text = Text::default();
+    text.family(
+        "farmer_events_recorded_total",
+        "counter",
+        "Events in the log.",
+    );
+    text.value("farmer_events_recorded_total", "", head.0);
+    builds(&mut text, &site, &open);
+    machines(&mut text, &status);
+    process(&mut text);
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text.0))
+}
+
+fn builds(text: &mut Text, site: &Site, open: &[BuildRow]) {
+    let mut counts = BTreeMap::from([("queued", 0u64), ("running", 0)]);
+    for row in open.iter().filter(|row| !row.state.is_final()) {
+        *counts.entry(row.state.as_str()).or_default() += 1;
+    }
+    text.family("farmer_builds_open", "gauge", "Builds that have not ended.");
+    for (state, count) in counts {
+        text.value("farmer_builds_open", &format!("state=\"{state}\""), count);
+    }
+    let waiting = open
+        .iter()
+        .filter(|row| row.started.is_none() && !row.state.is_final());
+    let oldest = waiting.map(|row| row.queued).min();
+    let waited = oldest.map_or(0, |at| site.clock().now().since(at).as_secs());
+    let name = "farmer_queue_oldest_wait_seconds";
+    text.family(
+        name,
+        "gauge",
+        "Age of the oldest build that has no machine yet.",
+    );
+    text.value(name, "", waited);
+}
+
+fn machines(text: &mut Text, status: &FarmStatus) {
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for machine in &status.machines {
+        let state = match (&machine.trouble, &machine.lease) {
+            (Some(_), _) => "troubled",
+            (None, Some(_)) => "held",
+            (None, None) => "free",
+        };
+        *counts
+            .entry((machine.host_type.as_str(), state))
+            .or_default() += 1;
+    }
+    text.family("farmer_machines", "gauge", "Machines of the pools.");
+    for ((host_type, state), count) in counts {
+        let labels = format!("host_type=\"{host_type}\",state=\"{state}\"");
+        text.value("farmer_machines", &labels, count);
+    }
+    text.family(
+        "farmer_store_stalled",
+        "gauge",
+        "1 while events cannot be recorded.",
+    );
+    text.value(
+        "farmer_store_stalled",
+        "",
+        u64::from(status.stalled.is_some()),
+    );
+}
+
+/// What the system knows of this process; nothing where it does not tell.
+fn process(text: &mut Text) {
+    if let Some(bytes) = resident_bytes() {
+        let name = "process_resident_memory_bytes";
+        text.family(name, "gauge", "Memory of this process.");
+        text.value(name, "", bytes);
+    }
+    if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+        text.family("process_open_fds", "gauge", "Open file descriptors.");
+        text.value("process_open_fds", "", open.count() as u64);
+    }
+}
+
+fn resident_bytes() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// Families of figures, line by line.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _infallible = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn value(&mut self, name: &str, labels: &str, value: u64) {
+        let _infallible = match labels {
+            "" => writeln!(self.0, "{name} {value}"),
+            labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        };
+    }
+}
