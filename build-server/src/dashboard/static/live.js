@@ -33,11 +33,25 @@
       old.replaceWith(fresh);
       if (focus !== null) focusable(fresh)[focus]?.focus({ preventScroll: true });
     }
-    if (!document.getElementById("log") && page.getElementById("log")) {
-      document.getElementById("main").append(page.getElementById("log"));
-      follow();
-    }
+    show(document.getElementById("log"), page.getElementById("log"));
     say(page.getElementById("state")?.textContent ?? "");
+  }
+
+  // The first log of a build, or that of its next unit once the one shown is over; not when a
+  // certain one was asked for.
+  function show(log, fresh) {
+    if (!fresh) return;
+    if (!log) {
+      document.getElementById("main").append(fresh);
+      follow();
+      return;
+    }
+    const over = log.querySelector("[data-following=over]");
+    const next = fresh.querySelector("[data-follow]");
+    if (!over || !next || new URLSearchParams(location.search).has("run")) return;
+    if (next.dataset.follow.split("&")[0] === over.dataset.follow.split("&")[0]) return;
+    log.replaceWith(fresh);
+    follow();
   }
 
   const focusable = (element) => [...element.querySelectorAll("a, button, input, summary, [tabindex]")];
@@ -55,7 +69,6 @@
     events.onmessage = refresh;
     events.onopen = () => { if (events.wasLost) { events.wasLost = false; refresh(); } };
     events.onerror = () => { events.wasLost = true; };
-    addEventListener("farm-over", () => events.close());
     addEventListener("pagehide", () => events.close());
   }
 
@@ -83,6 +96,7 @@
       say("The log was cut off; reload the page to go on.");
       return;
     }
+    lines.dataset.following = "over";
     refresh();
   }
 

@@ -24,7 +24,7 @@ struct Visit {
     address: String,
     stop: CancellationToken,
     serving: JoinHandle<build_core::Result<()>>,
-    /// Steps wait until this file is there.
+    /// Steps wait until this file, with a number behind its name, is there.
     go: PathBuf,
     _dir: tempfile::TempDir,
 }
@@ -35,13 +35,18 @@ impl Visit {
         let browser = Browser::start().await?;
         let dir = tempfile::tempdir().unwrap();
         let go = dir.path().join("go");
-        let run = format!(
+        let wait = |n: u32| format!("until [ -e {}{n} ]; do sleep 0.02; done", go.display());
+        let build = format!(
             "printf '\\033[32m   Compiling\\033[0m orchard\\nfirst line <here>\\n'; \
-             until [ -e {0} ]; do sleep 0.02; done; echo second line; \
-             until [ -e {0}2 ]; do sleep 0.02; done; echo third line",
-            go.display()
+             {}; echo second line; {}; echo third line; {}",
+            wait(1),
+            wait(2),
+            wait(3)
         );
-        let world = World::new(vec![step("build", &run)]).await;
+        let build = step("build", &build);
+        let test = format!("echo a line of the next step; {}", wait(4));
+        let test = step("test", &test).needing(&build.name);
+        let world = World::new(vec![build, test]).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -84,17 +89,15 @@ impl Visit {
         world.farm.until(&id, planned).await;
     }
 
-    fn let_go(&self) {
-        std::fs::write(&self.go, "").unwrap();
-    }
-
-    fn let_end(&self) {
-        self.let_go();
-        std::fs::write(self.go.with_file_name("go2"), "").unwrap();
+    /// Lets the steps go on as far as their wait number `n`.
+    fn let_go(&self, n: u32) {
+        for n in 1..=n {
+            std::fs::write(format!("{}{n}", self.go.display()), "").unwrap();
+        }
     }
 
     async fn end(self) {
-        self.let_end();
+        self.let_go(4);
         let complaints = self.browser.complaints().await;
         assert!(complaints.is_empty(), "{complaints:#?}");
         self.browser.stop().await;
@@ -124,21 +127,26 @@ async fn a_line_appears_without_a_reload_and_is_there_without_scripts() {
             .await,
         false
     );
-    visit.let_go();
+    visit.let_go(1);
     browser
         .until("document.body.innerText.includes('second line')")
         .await;
     let green = "getComputedStyle(document.querySelector('.lines .c2')).color != getComputedStyle(document.body).color";
     assert_eq!(browser.ask(green).await, true);
-    visit.let_end();
-    browser
-        .until("document.querySelector('h1').innerText.includes('Passed')")
-        .await;
+    visit.let_go(2);
     browser
         .until("document.body.innerText.includes('third line')")
         .await;
     let once = "[...document.querySelectorAll('.lines > div > span')].filter(s => s.innerText == 'third line').length";
     assert_eq!(browser.ask(once).await, 1);
+    visit.let_go(3);
+    browser
+        .until("document.body.innerText.includes('a line of the next step')")
+        .await;
+    visit.let_go(4);
+    browser
+        .until("document.querySelector('h1').innerText.includes('Passed')")
+        .await;
     assert_eq!(browser.ask("window.mark").await, "not loaded again");
 
     browser.scripts(false).await;
@@ -148,6 +156,7 @@ async fn a_line_appears_without_a_reload_and_is_there_without_scripts() {
         "first line &lt;here&gt;",
         "second line",
         "third line",
+        "a line of the next step",
         "Passed",
     ] {
         assert!(page.contains(line), "{line} is not in {page}");
@@ -170,7 +179,7 @@ async fn the_dashboard_changes_by_itself_and_its_keys_work() {
     browser
         .until("document.querySelector('#now').innerText.includes('seen at once')")
         .await;
-    visit.let_end();
+    visit.let_go(4);
     visit.world.farm.built(&id).await;
     browser
         .until("!document.querySelector('#now').innerText.includes('seen at once')")
