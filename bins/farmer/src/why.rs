@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use build_core::clock::{Clock, SystemClock};
+use build_server::flakes::failed_tests;
 use build_server::record::{BuildRow, BuildState, Run};
 use build_server::store::DataLock;
 use farmer_cli::Failure;
@@ -36,10 +37,12 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
     if let (None, Some(farm)) = (&row.outcome, Remote::find(data)?) {
         sentence = ask(&farm, &row).await?;
     }
+    let failed = failed_tests(&recorded.store, &row).await;
+    let failed = failed.map_err(|e| failure(&e))?;
     if json {
         let ahead: Vec<_> = ahead.iter().map(|o| o.id.as_str()).collect();
         return print_json(
-            &json!({ "build": row, "why": sentence, "ahead": ahead, "owner": owner }),
+            &json!({ "build": row, "why": sentence, "ahead": ahead, "owner": owner, "failed_tests": failed }),
         );
     }
     let mut text = format!(
@@ -53,6 +56,14 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
     }
     for run in &row.runs {
         text += &format!("  {}\n", run_line(run));
+    }
+    for test in &failed {
+        text += &format!(
+            "  {:<16} {} {}\n",
+            test.step.to_string(),
+            test.test,
+            test.verdict
+        );
     }
     print_bytes(text.as_bytes())
 }

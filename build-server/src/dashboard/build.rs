@@ -19,6 +19,7 @@ use super::queue::{self, WaitingUnit};
 use super::steps::{self, StepView};
 use super::time::When;
 use super::words::{Mark, PASSED};
+use crate::flakes::{FailedTest, failed_tests};
 use crate::record::{BuildRow, BuildState, Run};
 use crate::web::Site;
 
@@ -26,6 +27,8 @@ use crate::web::Site;
 const SMALL_LOG: u64 = 1_500;
 /// How many of those.
 const SMALL_LOGS: usize = 6;
+/// How many failed tests are named.
+const FAILED_TESTS: usize = 100;
 
 #[derive(Deserialize)]
 pub(super) struct Question {
@@ -52,6 +55,8 @@ struct Page<'a> {
     waiting: Vec<WaitingUnit>,
     usual: Option<String>,
     steps: Vec<StepView>,
+    failed_tests: Vec<FailedTest>,
+    failed_tests_more: usize,
     log: Option<LogView>,
     others: Vec<OtherLog>,
     is_open: bool,
@@ -117,6 +122,9 @@ pub(super) async fn page(
         None => None,
     };
     let others = others(&site, &row, chosen)?;
+    let mut failed_tests = failed_tests(&**site.store().records(), &row).await?;
+    let failed_tests_more = failed_tests.len().saturating_sub(FAILED_TESTS);
+    failed_tests.truncate(FAILED_TESTS);
     Ok(page::html(&Page {
         frame: &frame,
         row: &row,
@@ -128,6 +136,8 @@ pub(super) async fn page(
         waiting,
         usual: usual.map(|usual| usual.to_string()),
         steps: steps::steps(&frame, &row),
+        failed_tests,
+        failed_tests_more,
         log,
         others,
         is_open,
