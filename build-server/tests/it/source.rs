@@ -181,13 +181,13 @@ impl Elsewhere {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let number = port.local_addr().unwrap().port();
         drop(port);
-        let daemon = std::process::Command::new("git")
-            .args([
-                "daemon",
-                "--export-all",
-                "--reuseaddr",
-                "--listen=127.0.0.1",
-            ])
+        // Not through `git`, which would start it as a child that outlives it.
+        let programs = std::process::Command::new("git")
+            .arg("--exec-path")
+            .output();
+        let programs = String::from_utf8(programs.unwrap().stdout).unwrap();
+        let daemon = std::process::Command::new(format!("{}/git-daemon", programs.trim()))
+            .args(["--export-all", "--reuseaddr", "--listen=127.0.0.1"])
             .arg(format!("--port={number}"))
             .arg(format!("--base-path={}", repository.origin()))
             .spawn()
