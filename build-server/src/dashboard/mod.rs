@@ -3,7 +3,7 @@
 //! Each page is rendered here, whole, from what is recorded and what the coordinator says at
 //! present. The one script of the site asks for the same page again when something has happened
 //! and exchanges the parts marked `data-live`; a log that is being written is followed by a
-//! stream of rendered lines ([`log`]).
+//! stream of rendered lines (`log`).
 
 mod act;
 mod assets;

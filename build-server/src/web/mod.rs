@@ -1,6 +1,6 @@
 //! The farm in a browser and for programs: one service of pages and JSON.
 //!
-//! [`service`] puts the API ([`api`]) and the pages ([`crate::dashboard`]) behind one guard:
+//! [`service`] puts the API (`api`) and the pages ([`crate::dashboard`]) behind one guard:
 //! checks of `Host` and `Origin`, headers that bind browsers, bounds on bodies and time.
 //! Reading needs no credentials; whatever changes or executes needs a token, on loopback too.
 
