@@ -1,6 +1,7 @@
 //! The `git` program: how it is called, with bounds on time and output.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -54,6 +55,15 @@ const SETTINGS: [&str; 8] = [
 #[derive(Clone, Debug)]
 pub(super) struct Git {
     program: PathBuf,
+    objects: Option<Objects>,
+}
+
+/// Stores of objects other than the repository's own.
+#[derive(Clone, Debug)]
+struct Objects {
+    own: PathBuf,
+    /// A list of paths, as git reads it.
+    from: OsString,
 }
 
 /// How far a command reaches.
@@ -73,11 +83,25 @@ impl Default for Git {
     fn default() -> Self {
         Self {
             program: "git".into(),
+            objects: None,
         }
     }
 }
 
 impl Git {
+    /// The same program, which keeps what it writes in `own`, a store of objects, and finds what
+    /// there is in `from` as well. Without it git's temporary files would be in the repository
+    /// that is read, which may be on another file system.
+    pub(super) fn storing_in(&self, own: &Path, from: &Path) -> Self {
+        Self {
+            program: self.program.clone(),
+            objects: Some(Objects {
+                own: own.to_owned(),
+                from: quoted(from),
+            }),
+        }
+    }
+
     /// Runs a command in `dir` and answers what it printed.
     pub(super) async fn run<A: AsRef<OsStr>>(&self, dir: &Path, args: &[A]) -> Result<Vec<u8>> {
         let args = owned(args);
@@ -156,6 +180,10 @@ impl Git {
         if std::env::var_os("GIT_SSH_COMMAND").is_none() {
             command.env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
         }
+        if let Some(objects) = &self.objects {
+            command.env("GIT_OBJECT_DIRECTORY", &objects.own);
+            command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", &objects.from);
+        }
         command
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_OPTIONAL_LOCKS", "0")
@@ -190,6 +218,19 @@ impl Finished {
         let complaint = without_passwords(self.complaint.trim());
         Err(Error::new(kind, format!("{}: {complaint}", shown(args))))
     }
+}
+
+/// A path in a list of paths: in quotes, so that colons in it part nothing.
+fn quoted(path: &Path) -> OsString {
+    let mut quoted = vec![b'"'];
+    for byte in path.as_os_str().as_bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            quoted.push(b'\\');
+        }
+        quoted.push(*byte);
+    }
+    quoted.push(b'"');
+    OsString::from_vec(quoted)
 }
 
 fn owned<A: AsRef<OsStr>>(args: &[A]) -> Vec<OsString> {

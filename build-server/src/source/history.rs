@@ -169,8 +169,12 @@ impl History<'_> {
         let pack = ["pack-objects", "--quiet", "--delta-base-offset", &prefix];
         let args = [&AS_IT_IS[..], &pack].concat();
         let input = objects.join("\n") + "\n";
-        let from = self.from.place();
-        let printed = self.from.git.run_with(from, &args, input.as_bytes());
+        let own = self.target.join(".git/objects");
+        let git = self
+            .from
+            .git
+            .storing_in(&own, &self.from.git_dir.join("objects"));
+        let printed = git.run_with(self.from.place(), &args, input.as_bytes());
         Ok(text(&printed.await?))
     }
 
