@@ -212,8 +212,9 @@ pub(crate) struct Why {
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// Which; all when not given: schedule, events, pack
-    pub names: Vec<String>,
+    /// Which; all when not given
+    #[arg(value_enum)]
+    pub names: Vec<crate::bench::Name>,
 }
 
 #[cfg(test)]

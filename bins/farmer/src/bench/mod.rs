@@ -1,0 +1,59 @@
+//! `farmer bench`: what this machine can do with Farmer's own parts.
+
+mod events;
+mod figure;
+mod machine;
+mod pack;
+mod schedule;
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use farmer_cli::Failure;
+
+use crate::cli::Bench;
+use crate::output::{print_bytes, print_json};
+use figure::Figure;
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Name {
+    /// Decisions of the scheduler
+    Schedule,
+    /// Events on the disk
+    Events,
+    /// Archives of text
+    Pack,
+    /// How soon a local machine answers
+    Machine,
+    /// What a local machine adds to a command
+    Exec,
+}
+
+/// Runs the named benches, or all of them.
+pub(crate) async fn bench(args: Bench, data: &Path, json: bool) -> Result<(), Failure> {
+    let names = if args.names.is_empty() {
+        Name::value_variants()
+    } else {
+        &args.names
+    };
+    for name in names {
+        let figure = run(*name, data).await?;
+        if json {
+            print_json(&figure)?;
+        } else {
+            print_bytes(figure.line().as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+async fn run(name: Name, data: &Path) -> Result<Figure, Failure> {
+    match name {
+        Name::Schedule => Ok(schedule::schedule()),
+        Name::Events => events::events(data).await,
+        Name::Pack => pack::pack(),
+        Name::Machine => machine::machine(data).await,
+        Name::Exec => machine::exec(data).await,
+    }
+}
