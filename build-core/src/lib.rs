@@ -65,6 +65,7 @@ pub mod env_list;
 pub mod error;
 pub mod event;
 pub mod flakes;
+pub mod goversion;
 pub mod h1;
 pub mod ids;
 pub mod key;
