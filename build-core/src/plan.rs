@@ -135,6 +135,9 @@ pub struct Limits {
     pub processes: Option<u32>,
     /// How often a unit is tried when the machine, not the code, fails.
     pub attempts: u32,
+    /// Whether a build that failed by tests is run once more when machines are idle; see
+    /// [`crate::flakes`].
+    pub rerun: bool,
 }
 
 impl Default for Limits {
@@ -145,6 +148,7 @@ impl Default for Limits {
             memory_bytes: None,
             processes: None,
             attempts: INFRASTRUCTURE_ATTEMPTS,
+            rerun: true,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::ids::{BuilderName, ChangeRef, CommitHash, HostType, RepoName};
+use crate::ids::{BuildId, BuilderName, ChangeRef, CommitHash, HostType, RepoName};
 
 /// Why a build is wanted; orders everything that waits, most urgent first.
 #[derive(
@@ -65,7 +65,13 @@ pub struct WorkItem {
     /// Builds the uncommitted work tree at `origin` on top of the commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub worktree: bool,
+    /// The build whose failed tests are run again, to see whether they fail again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<BuildId>,
 }
+
+/// The label of a [`WorkItem::rerun`].
+pub const RERUN_LABEL: &str = "rerun";
 
 impl WorkItem {
     /// A commit of a repository, and nothing else known of it.
@@ -82,7 +88,28 @@ impl WorkItem {
             class: Class::default(),
             labels: BTreeSet::new(),
             worktree: false,
+            rerun_of: None,
         }
+    }
+
+    /// The same commit once more when machines are idle, because tests failed in `build`.
+    #[must_use]
+    pub fn rerun(&self, build: &BuildId) -> Self {
+        let mut again = self.clone();
+        again.class = Class::Backfill;
+        again.labels.insert(RERUN_LABEL.to_owned());
+        again.rerun_of = Some(build.clone());
+        again
+    }
+
+    /// The same commit once more because a person asks for it, who waits.
+    #[must_use]
+    pub fn asked_again(&self) -> Self {
+        let mut again = self.clone();
+        again.class = Class::Interactive;
+        again.labels.remove(RERUN_LABEL);
+        again.rerun_of = None;
+        again
     }
 }
 

@@ -98,6 +98,7 @@ fn item(n: u64) -> Result<WorkItem> {
         class: Class::DefaultTip,
         labels: Default::default(),
         worktree: false,
+        rerun_of: None,
     })
 }
 

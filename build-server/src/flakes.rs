@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use build_core::Result;
+use build_core::event::Seq;
 use build_core::flakes::{self, HISTORY_RUNS, Verdict};
 use build_core::ids::{BuildId, StepName};
 use serde::{Deserialize, Serialize};
@@ -28,15 +29,11 @@ pub struct FailedTest {
 /// When the store cannot be read.
 pub async fn failed_tests(records: &dyn Records, row: &BuildRow) -> Result<Vec<FailedTest>> {
     let mut found = Vec::new();
+    let before = first_number(records, row).await?;
     for (step, tests) in failures(row) {
+        let (repo, builder) = (&row.item.repo, &row.builder);
         let past = records
-            .tested(
-                &row.item.repo,
-                &row.builder,
-                &step,
-                row.number,
-                HISTORY_RUNS,
-            )
+            .tested(repo, builder, &step, before, HISTORY_RUNS)
             .await?;
         let past = by_build(&past);
         for test in tests {
@@ -49,6 +46,26 @@ pub async fn failed_tests(records: &dyn Records, row: &BuildRow) -> Result<Vec<F
         }
     }
     Ok(found)
+}
+
+/// Whether running a build again may tell something: tests failed, and of all of them it is not
+/// known that they are broken.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(crate) async fn is_worth_a_rerun(records: &dyn Records, row: &BuildRow) -> Result<bool> {
+    let failed = failed_tests(records, row).await?;
+    let worth = |test: &FailedTest| test.verdict.is_worth_a_rerun();
+    Ok(!failed.is_empty() && failed.iter().all(worth))
+}
+
+/// What a build that runs another one again shows is judged by the past of the first one.
+async fn first_number(records: &dyn Records, row: &BuildRow) -> Result<Seq> {
+    let Some(first) = &row.item.rerun_of else {
+        return Ok(row.number);
+    };
+    let first = records.build(first).await?;
+    Ok(first.map_or(row.number, |first| first.number))
 }
 
 /// The failed tests of each step, without those of attempts that were repeated.
@@ -70,13 +87,13 @@ fn failures(row: &BuildRow) -> BTreeMap<StepName, BTreeSet<String>> {
 }
 
 /// A step of an earlier build, all its shards together.
-struct Past<'a> {
+pub(crate) struct Past<'a> {
     commit: &'a build_core::ids::CommitHash,
     failures: BTreeSet<&'a str>,
 }
 
 impl Past<'_> {
-    fn of(&self, test: &str) -> flakes::Run {
+    pub(crate) fn of(&self, test: &str) -> flakes::Run {
         flakes::Run {
             commit: self.commit.clone(),
             failed: self.failures.contains(test),
@@ -84,11 +101,17 @@ impl Past<'_> {
     }
 }
 
+/// Where a build stands among the others: one that runs another again directly behind it.
+pub(crate) type PastPlace = (u64, u64);
+
 /// Oldest build first.
-fn by_build(past: &[Tested]) -> BTreeMap<(u64, &BuildId), Past<'_>> {
+pub(crate) fn by_build(past: &[Tested]) -> BTreeMap<PastPlace, Past<'_>> {
+    let numbers: BTreeMap<&BuildId, u64> = past.iter().map(|t| (&t.build, t.number.0)).collect();
     let mut builds = BTreeMap::new();
     for tested in past {
-        let entry = builds.entry((tested.number.0, &tested.build));
+        let first = tested.rerun_of.as_ref().and_then(|id| numbers.get(id));
+        let own = tested.number.0;
+        let entry = builds.entry((first.copied().unwrap_or(own), own));
         let past: &mut Past<'_> = entry.or_insert_with(|| Past {
             commit: &tested.commit,
             failures: BTreeSet::new(),

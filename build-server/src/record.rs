@@ -107,6 +107,28 @@ pub struct KeptFiles {
     pub artifacts: Vec<Artifact>,
 }
 
+/// The build that runs the failed tests of another one again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rerun {
+    /// Which build.
+    pub build: BuildId,
+    /// Where it stands.
+    pub state: BuildState,
+}
+
+impl Rerun {
+    /// What it says of the first build, in a few words.
+    pub fn verdict(&self) -> &'static str {
+        match self.state {
+            BuildState::Passed => "passed on re-run: flaky",
+            BuildState::Failed => "failed again",
+            BuildState::Queued => "is run again when machines are idle",
+            BuildState::Running => "is run again now",
+            _ => "was to be run again, without a result",
+        }
+    }
+}
+
 /// One build as pages and questions see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRow {
@@ -140,6 +162,9 @@ pub struct BuildRow {
     pub kept: Vec<KeptFiles>,
     /// Machines it holds; after the result they are still given back.
     pub held: Vec<LeaseId>,
+    /// The build that runs its failed tests again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<Rerun>,
 }
 
 impl BuildRow {
@@ -164,6 +189,7 @@ impl BuildRow {
             cache_hits: Vec::new(),
             kept: Vec::new(),
             held: Vec::new(),
+            rerun: None,
         })
     }
 
@@ -239,6 +265,15 @@ impl BuildRow {
         }
     }
 
+    /// The build whose tests it runs again, and what that one is to know of it.
+    pub fn as_rerun(&self) -> Option<(&BuildId, Rerun)> {
+        let rerun = Rerun {
+            build: self.id.clone(),
+            state: self.state,
+        };
+        Some((self.item.rerun_of.as_ref()?, rerun))
+    }
+
     /// What `recorded` tells of tests. Uncommitted files are nobody's past.
     pub fn tested(&self, recorded: &Recorded) -> Option<Tested> {
         let BuildEvent::Tested { unit, tests, .. } = &recorded.event else {
@@ -248,6 +283,7 @@ impl BuildRow {
             build: self.id.clone(),
             number: self.number,
             commit: self.item.commit.clone(),
+            rerun_of: self.item.rerun_of.clone(),
             step: unit.step.clone(),
             tests: tests.clone(),
         })
@@ -300,6 +336,9 @@ pub struct Tested {
     pub number: Seq,
     /// What was built.
     pub commit: CommitHash,
+    /// The build that it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<BuildId>,
     /// The step.
     pub step: StepName,
     /// The tests.

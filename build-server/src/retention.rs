@@ -120,6 +120,7 @@ mod tests {
                 class: Class::DefaultTip,
                 labels: Default::default(),
                 worktree: false,
+                rerun_of: None,
             },
             builder: BuilderName::new("local").unwrap(),
         }

@@ -9,6 +9,7 @@ use build_core::ids::{BuildId, BuilderName};
 use build_core::recipe::{Detect, FarmerToml};
 use build_core::work::{Builder, Class, WorkItem};
 use build_server::coordinator::{Coordinator, Handle};
+use build_server::record::BuildRow;
 use build_server::source::{Checkouts, GitCheckouts};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
@@ -29,6 +30,9 @@ use crate::remote::Remote;
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
 /// by themselves.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// How many failed tests are named.
+const FAILED_TESTS: usize = 20;
 
 /// Builds one commit on every builder that is asked for.
 pub(crate) async fn build(
@@ -139,7 +143,11 @@ fn coordinator(
     checkouts: GitCheckouts,
     data: &Path,
 ) -> Result<Coordinator, Failure> {
-    let mut parts = Coordinator::builder().store(store).checkouts(checkouts);
+    // This process ends with its builds: nobody would see what another run says.
+    let mut parts = Coordinator::builder()
+        .store(store)
+        .checkouts(checkouts)
+        .without_reruns();
     for pool in pools(builders, config.hosts(), args.machines, data)? {
         parts = parts.pool(pool);
     }
@@ -225,16 +233,37 @@ async fn tell(
     };
     let row = farm.row(build).await.map_err(|e| failure(&e))?;
     let took = row
+        .as_ref()
         .and_then(|r| Some(r.finished?.since(r.queued)))
         .map_or(String::new(), |t| format!(" in {}", describe::took(t)));
     say(
         show,
         &format!("{build} {}{took}", describe::outcome(outcome)),
     );
+    if let (Outcome::Failed { .. }, Some(row)) = (outcome, &row) {
+        tell_failed_tests(farm, row, show).await?;
+    }
     if let Outcome::Misconfigured { hint, .. } = outcome
         && !hint.is_empty()
     {
         say(show, &format!("  hint: {hint}"));
+    }
+    Ok(())
+}
+
+/// Names the tests that failed, each with what the past says of it, and the build that runs
+/// them again.
+async fn tell_failed_tests(farm: &dyn Farm, row: &BuildRow, show: Show) -> Result<(), Failure> {
+    let failed = farm.failed_tests(row).await.map_err(|e| failure(&e))?;
+    for test in failed.iter().take(FAILED_TESTS) {
+        say(show, &format!("  {}: {}", test.test, test.verdict));
+    }
+    if let Some(more) = failed.len().checked_sub(FAILED_TESTS).filter(|n| *n > 0) {
+        say(show, &format!("  and {more} tests more"));
+    }
+    if let Some(rerun) = &row.rerun {
+        let text = format!("  {}: {}", rerun.build, rerun.verdict());
+        say(show, &text);
     }
     Ok(())
 }

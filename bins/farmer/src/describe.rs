@@ -32,6 +32,16 @@ pub(crate) fn commit(row: &BuildRow) -> String {
     format!("{} {:?}", row.item.commit.short(), row.item.subject)
 }
 
+/// The commit of a build that has ended, and what is or was done about failed tests.
+pub(crate) fn ended(row: &BuildRow) -> String {
+    let commit = commit(row);
+    match (&row.rerun, row.as_rerun()) {
+        (Some(rerun), _) => format!("{commit} {} as {}", rerun.verdict(), rerun.build),
+        (None, Some((first, rerun))) => format!("{commit}: {first} {}", rerun.verdict()),
+        (None, None) => commit,
+    }
+}
+
 /// A duration as people read it: `0.3s`, `12s`, `3m5s`.
 pub(crate) fn took(duration: Duration) -> String {
     match duration.as_secs() {

@@ -9,6 +9,7 @@ use build_core::ids::BuildId;
 use build_core::plan::{Part, Unit};
 use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::{EventStream, Handle};
+use build_server::flakes::{FailedTest, failed_tests};
 use build_server::record::BuildRow;
 use bytes::BytesMut;
 use futures::{StreamExt, stream};
@@ -23,6 +24,9 @@ pub(crate) trait Farm: Send + Sync {
 
     /// The output of an attempt, on to its end.
     async fn log(&self, build: &BuildId, unit: &Unit, attempt: u32) -> Result<ByteStream>;
+
+    /// What the past says of the tests that failed in a build.
+    async fn failed_tests(&self, row: &BuildRow) -> Result<Vec<FailedTest>>;
 
     /// The build as it is recorded now.
     async fn row(&self, build: &BuildId) -> Result<Option<BuildRow>>;
@@ -39,6 +43,10 @@ impl Farm for Handle {
 
     async fn log(&self, build: &BuildId, unit: &Unit, attempt: u32) -> Result<ByteStream> {
         Handle::log(self, build, unit, Some(attempt), 0, true).await
+    }
+
+    async fn failed_tests(&self, row: &BuildRow) -> Result<Vec<FailedTest>> {
+        failed_tests(&**self.records(), row).await
     }
 
     async fn row(&self, build: &BuildId) -> Result<Option<BuildRow>> {
@@ -64,6 +72,15 @@ impl Farm for Remote {
             "/api/v1/builds/{build}/log?step={step}&part={part}&attempt={attempt}&follow=true"
         ))
         .await
+    }
+
+    async fn failed_tests(&self, row: &BuildRow) -> Result<Vec<FailedTest>> {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            failed_tests: Vec<FailedTest>,
+        }
+        let answer: Answer = self.get(&format!("/api/v1/builds/{}", row.id)).await?;
+        Ok(answer.failed_tests)
     }
 
     async fn row(&self, build: &BuildId) -> Result<Option<BuildRow>> {

@@ -146,7 +146,8 @@ fn coordinator(
 ) -> Result<Coordinator, Failure> {
     let mut parts = Coordinator::builder()
         .store(store.clone())
-        .checkouts(checkouts.clone());
+        .checkouts(checkouts.clone())
+        .shares(watched.shares);
     for pool in pools(&watched.builders, &watched.hosts, args.machines, data)? {
         parts = parts.pool(pool);
     }
@@ -174,7 +175,7 @@ async fn tell_outcomes(handle: Handle, seen: Seq) {
         };
         let ended = describe::outcome(outcome);
         match handle.records().build(&event.build).await {
-            Ok(Some(row)) => eprintln!("{} {ended}: {}", row.id, describe::commit(&row)),
+            Ok(Some(row)) => eprintln!("{} {ended}: {}", row.id, describe::ended(&row)),
             _ => eprintln!("{} {ended}", event.build),
         }
     }

@@ -54,6 +54,12 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
     if !row.reason.is_empty() {
         text += &format!("  plan   {}\n", row.reason);
     }
+    if let Some(first) = &row.item.rerun_of {
+        text += &format!("  again  runs the failed tests of {first} once more\n");
+    }
+    if let Some(rerun) = &row.rerun {
+        text += &format!("  again  {} ({})\n", rerun.verdict(), rerun.build);
+    }
     for run in &row.runs {
         text += &format!("  {}\n", run_line(run));
     }

@@ -126,6 +126,11 @@ pub enum Reply {
     Killed,
     /// [`Command::Keep`].
     Kept(Vec<Artifact>),
+    /// [`Command::Judge`].
+    Judged {
+        /// The id for one more run of the build, never used before, when that may tell something.
+        rerun: Option<BuildId>,
+    },
     /// [`Command::Release`]: nothing of it is left.
     Released,
 }

@@ -20,6 +20,7 @@ mod input;
 mod open;
 mod outbox;
 mod replies;
+mod rerun;
 mod restore;
 mod sessions;
 #[cfg(test)]
@@ -32,11 +33,11 @@ pub use restore::Restored;
 pub use sessions::SESSION_TTL;
 
 use crate::clock::Timestamp;
-use crate::engine::{BuildState, CommandKey, Mode, next};
+use crate::engine::{BuildState, CommandKey, Mode, next_beside};
 use crate::event::{BuildEvent, NewEvent, SessionEnd};
 use crate::ids::{BuildId, BuilderName, LeaseId, MachineId};
 use crate::plan::Unit;
-use crate::schedule::{Event, Explanation, Policy, Scheduler, WaiterId};
+use crate::schedule::{Event, Explanation, Policy, Scheduler, Shares, WaiterId};
 use crate::work::Builder;
 use grants::Orphan;
 use open::Open;
@@ -78,8 +79,18 @@ impl Dispatcher {
         builders: impl IntoIterator<Item = Builder>,
         key: [u8; 32],
     ) -> Self {
+        Self::with_shares(policy, builders, Shares::default(), key)
+    }
+
+    /// [`Dispatcher::new`], keeping these parts of the machines for more urgent work.
+    pub fn with_shares(
+        policy: impl Policy + 'static,
+        builders: impl IntoIterator<Item = Builder>,
+        shares: Shares,
+        key: [u8; 32],
+    ) -> Self {
         Self {
-            scheduler: Scheduler::new(policy),
+            scheduler: Scheduler::with_shares(policy, shares),
             builders: builders.into_iter().map(|b| (b.name.clone(), b)).collect(),
             builds: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -283,7 +294,8 @@ impl Dispatcher {
                 return;
             };
             let builder = self.builders.get(open.state.builder());
-            let next = next(&open.state, builder, self.mode);
+            let leaving = open.leaving(&self.outbox);
+            let next = next_beside(&open.state, builder, self.mode, &leaving);
             if self.sync_wants(build, &next.wants, now) {
                 continue;
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Dispatcher;
 use super::input::{Effect, patience};
+use super::outbox::Outbox;
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, Command, CommandKey};
 use crate::ids::{BuildId, LeaseId};
@@ -45,6 +46,18 @@ impl Open {
             stale: Vec::new(),
             failures: BTreeMap::new(),
         }
+    }
+
+    /// The machines that are being given back: the order to do so cannot be withdrawn any more.
+    pub(super) fn leaving(&self, outbox: &Outbox) -> BTreeSet<LeaseId> {
+        let given = self
+            .commands
+            .iter()
+            .filter_map(|(key, (_, mark))| match key {
+                CommandKey::Release(_, lease) if outbox.is_recorded(*mark) => Some(lease.clone()),
+                _ => None,
+            });
+        given.collect()
     }
 
     /// A command was answered.
@@ -132,7 +145,7 @@ impl Dispatcher {
 /// is held by this process needs no finding.
 fn adopted_first(open: &Open, command: Command) -> Option<Command> {
     let lease = match &command {
-        Command::Plan { .. } => return Some(command),
+        Command::Plan { .. } | Command::Judge { .. } => return Some(command),
         Command::Adopt { record, .. } if open.attached.contains(&record.lease) => return None,
         Command::Acquire { request, .. } => &request.lease,
         Command::Adopt { record, .. } => &record.lease,

@@ -1,6 +1,6 @@
 //! Events on their way into the log, and the effects that wait for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::Effect;
 use crate::clock::Timestamp;
@@ -21,6 +21,8 @@ pub(super) struct Outbox {
     writing: Option<(usize, u64)>,
     appends: u64,
     held: BTreeMap<u64, Vec<Effect>>,
+    /// Events that are written in one append with the next one.
+    joined: BTreeSet<u64>,
     ready: Vec<Effect>,
     failures: u32,
     trouble: Option<(String, Timestamp)>,
@@ -34,6 +36,12 @@ impl Outbox {
         self.waiting.push_back(event);
         self.pushed += 1;
         self.pushed
+    }
+
+    /// Adds an event that is in the log exactly when the one before it is.
+    pub(super) fn push_joined(&mut self, event: NewEvent) -> u64 {
+        self.joined.insert(self.pushed);
+        self.push(event)
     }
 
     /// Holds an effect until event number `mark` is durable.
@@ -63,6 +71,7 @@ impl Outbox {
         };
         self.waiting.drain(..events);
         self.durable += events as u64;
+        self.joined = self.joined.split_off(&(self.durable + 1));
         let still = self.held.split_off(&(self.durable + 1));
         let free = std::mem::replace(&mut self.held, still);
         self.ready.extend(free.into_values().flatten());
@@ -90,7 +99,10 @@ impl Outbox {
         let mut effects = std::mem::take(&mut self.ready);
         let resting = self.retry_at().is_some_and(|at| at > now);
         if self.writing.is_none() && !self.waiting.is_empty() && !resting {
-            let events = self.waiting.len().min(BATCH_EVENTS);
+            let mut events = self.waiting.len().min(BATCH_EVENTS);
+            while self.joined.contains(&(self.durable + events as u64)) {
+                events += 1;
+            }
             self.appends += 1;
             self.writing = Some((events, self.appends));
             effects.push(Effect::Append {
@@ -118,5 +130,47 @@ impl Outbox {
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.ready.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{BuildEvent, Outcome};
+    use crate::ids::BuildId;
+
+    fn event(n: u64) -> NewEvent {
+        NewEvent {
+            at: Timestamp::default(),
+            build: BuildId::from_bits(n),
+            event: BuildEvent::Finished {
+                outcome: Outcome::Passed,
+            },
+        }
+    }
+
+    fn appended(outbox: &mut Outbox) -> usize {
+        let effects = outbox.take(Timestamp::default());
+        let Some(Effect::Append { batch, events }) = effects.into_iter().next() else {
+            return 0;
+        };
+        outbox.recorded(batch);
+        events.len()
+    }
+
+    #[test]
+    fn joined_events_are_never_in_two_appends() {
+        for joined in [BATCH_EVENTS, BATCH_EVENTS - 1, BATCH_EVENTS + 1] {
+            let mut outbox = Outbox::default();
+            for n in 0..2 * BATCH_EVENTS {
+                match n == joined {
+                    true => outbox.push_joined(event(n as u64)),
+                    false => outbox.push(event(n as u64)),
+                };
+            }
+            let first = appended(&mut outbox);
+            assert_eq!(first, BATCH_EVENTS + usize::from(joined == BATCH_EVENTS));
+            assert_eq!(appended(&mut outbox), 2 * BATCH_EVENTS - first);
+        }
     }
 }

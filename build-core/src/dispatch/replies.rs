@@ -69,6 +69,7 @@ impl Dispatcher {
                 };
                 self.record(build, kept, now);
             }
+            (CommandKey::Judge(_), Reply::Judged { rerun }) => self.judged(build, rerun, now),
             (CommandKey::Release(_, lease), Reply::Released) => {
                 if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Released, now) {
                     self.return_machine(machine, false, now);
@@ -106,6 +107,8 @@ impl Dispatcher {
                     self.lease_lost(&lease, &failure.text, failure.output_bytes, now);
                 }
             }
+            // Without its past a build ends all the same.
+            CommandKey::Judge(build) => self.judged(build, None, now),
             CommandKey::Release(_, lease) => {
                 if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Lost(failure.text), now)
                 {

@@ -1,5 +1,7 @@
 //! Stories: a dispatcher, a log in memory, and machines that do as they are told.
 
+mod rerun;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::ids::{CommitHash, HostType, RepoName, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::retry::CREATION_ATTEMPTS;
 use crate::schedule::{DefaultPolicy, Labels, Machine};
+use crate::test_lines::TestCounts;
 use crate::work::{Class, WorkItem};
 
 /// A farm in which everything works at once unless a test says otherwise.
@@ -25,6 +28,13 @@ struct Farm {
     /// What the units answer, by their names; they pass otherwise.
     ends: BTreeMap<String, VecDeque<UnitEnd>>,
     listing: String,
+    /// What units print of failed tests, when they fail.
+    failures: Vec<String>,
+    /// Whether the past says that running a build again may tell something.
+    worth: bool,
+    judged: u64,
+    /// How long the log was after each append.
+    appends: Vec<usize>,
 }
 
 fn name(name: &str) -> StepName {
@@ -73,6 +83,10 @@ impl Farm {
             done: Vec::new(),
             ends: BTreeMap::new(),
             listing: String::new(),
+            failures: Vec::new(),
+            worth: true,
+            judged: 0,
+            appends: Vec::new(),
         };
         farm.tell(Input::Machines(machines(count)));
         farm
@@ -91,6 +105,7 @@ impl Farm {
             class: Class::DefaultTip,
             labels: BTreeSet::new(),
             worktree: false,
+            rerun_of: None,
         };
         let builder = BuilderName::new("local").unwrap();
         self.tell(Input::Submit {
@@ -121,6 +136,7 @@ impl Farm {
                         event,
                     });
                 }
+                self.appends.push(self.log.len());
                 Some(Input::Recorded { batch })
             }
             Effect::Do(command) => {
@@ -168,11 +184,26 @@ impl Farm {
                     text: self.listing.clone(),
                     ..Listing::default()
                 };
+                let failures = match end {
+                    UnitEnd::Exited(ExecOutcome::Ok) => Vec::new(),
+                    _ => self.failures.clone(),
+                };
                 Reply::Ran {
                     end,
                     output_bytes: 3,
-                    tests: Default::default(),
+                    tests: TestCounts {
+                        failed: failures.len() as u64,
+                        failures,
+                        ..TestCounts::default()
+                    },
                     listing: Some(listing),
+                }
+            }
+            Command::Judge { .. } => {
+                self.judged += 1;
+                let rerun = BuildId::from_bits(1_000 + self.judged);
+                Reply::Judged {
+                    rerun: Some(rerun).filter(|_| self.worth),
                 }
             }
             Command::Kill { .. } => Reply::Killed,
@@ -706,4 +737,42 @@ fn a_command_that_is_given_again_is_taken_back_when_its_first_answer_comes() {
         }
     }
     assert_eq!(given(&after), 0, "the directory is in use by now");
+}
+
+#[test]
+fn nothing_begins_on_a_machine_that_is_being_given_back() {
+    let mut tests = step("tests", &[]);
+    tests.tests = Some("list".into());
+    tests.shards = 2;
+    let mut farm = Farm::new(2, vec![tests, step("alone", &[])]);
+    farm.listing = "one\ntwo\n".into();
+    farm.submit();
+    let is = |command: &Command, name: &str| match command {
+        Command::Run { unit, .. } => unit.to_string().starts_with(name),
+        _ => false,
+    };
+    // The listing takes long; the machine of the other step has nothing left to do meanwhile.
+    let mut leaving = None;
+    while leaving.is_none() {
+        let at = farm.todo.iter().position(|c| !is(c, "tests"));
+        let command = farm
+            .todo
+            .remove(at.expect("the other step goes on"))
+            .unwrap();
+        if let Command::Release { lease, .. } = &command {
+            leaving = Some(lease.clone());
+            farm.todo.push_back(command);
+        } else {
+            farm.todo.push_front(command);
+            assert!(farm.step());
+        }
+    }
+    let before = farm.log.len();
+    farm.run();
+    let on_leaving = farm.log[before..].iter().filter(|r| match &r.event {
+        BuildEvent::Started { lease, .. } => Some(lease) == leaving.as_ref(),
+        _ => false,
+    });
+    assert_eq!(on_leaving.count(), 0);
+    assert_eq!(farm.outcome(), Some(&Outcome::Passed));
 }

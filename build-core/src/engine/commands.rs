@@ -97,6 +97,12 @@ pub enum Command {
         /// Globs below the checkout.
         artifacts: Vec<String>,
     },
+    /// Looks up what the past says of the tests that failed in a build that is about to end:
+    /// whether running it again may tell something.
+    Judge {
+        /// The build.
+        build: BuildId,
+    },
     /// Keeps `caches` for later builds, as well as it can, then ends everything on the machine
     /// and gives it back. Whatever else is being carried out on this lease stops.
     Release {
@@ -131,6 +137,8 @@ pub enum CommandKey {
     Kill(BuildId, Unit, u32),
     /// [`Command::Keep`].
     Keep(BuildId, StepName, LeaseId),
+    /// [`Command::Judge`].
+    Judge(BuildId),
     /// [`Command::Release`].
     Release(BuildId, LeaseId),
 }
@@ -160,6 +168,7 @@ impl Command {
             Self::Keep {
                 build, step, lease, ..
             } => CommandKey::Keep(build.clone(), step.clone(), lease.clone()),
+            Self::Judge { build } => CommandKey::Judge(build.clone()),
             Self::Release { build, lease, .. } => CommandKey::Release(build.clone(), lease.clone()),
         }
     }
@@ -170,6 +179,7 @@ impl CommandKey {
     pub fn build(&self) -> &BuildId {
         match self {
             Self::Plan(build)
+            | Self::Judge(build)
             | Self::Acquire(build, _)
             | Self::Adopt(build, _)
             | Self::Prepare(build, _)

@@ -39,6 +39,16 @@ pub struct Next {
 /// What follows from the state of a build; the same for the same state.
 /// `builder` is the configuration of the build's builder, `None` when there is none.
 pub fn next(build: &BuildState, builder: Option<&Builder>, mode: Mode) -> Next {
+    next_beside(build, builder, mode, &BTreeSet::new())
+}
+
+/// As [`next`], while these machines are being given back: that cannot be taken back.
+pub(crate) fn next_beside(
+    build: &BuildState,
+    builder: Option<&Builder>,
+    mode: Mode,
+    leaving: &BTreeSet<LeaseId>,
+) -> Next {
     let Some(item) = build.item() else {
         return session::next(build, builder, mode);
     };
@@ -46,6 +56,7 @@ pub fn next(build: &BuildState, builder: Option<&Builder>, mode: Mode) -> Next {
         build,
         item,
         builder,
+        leaving,
     };
     if build.outcome().is_some() {
         return turn.release_all();
@@ -92,6 +103,8 @@ struct Turn<'a> {
     build: &'a BuildState,
     item: &'a WorkItem,
     builder: Option<&'a Builder>,
+    /// Machines that are being given back.
+    leaving: &'a BTreeSet<LeaseId>,
 }
 
 /// A unit that can run now, and the machine it goes to.
@@ -134,14 +147,19 @@ impl<'a> Turn<'a> {
     fn go_on(&self, plan: &'a Plan, builder: &'a Builder) -> Next {
         let progress = Progress::of(self.build, plan);
         if progress.is_over() {
-            return Next::finished(outcome(self.build, plan, &progress));
+            return match self.build.may_be_rerun() {
+                true => self.judge(),
+                false => Next::finished(outcome(self.build, plan, &progress)),
+            };
         }
         let mut next = Next::default();
         let keeping = self.keep_files(plan, &mut next);
-        let (matches, unmatched) = self.match_up(plan, &progress, &keeping);
-        let sources = self.carry_on(plan, builder, &matches, &keeping, &mut next);
+        let mut busy = keeping.clone();
+        busy.extend(self.leaving);
+        let (matches, unmatched) = self.match_up(plan, &progress, &busy);
+        let sources = self.carry_on(plan, builder, &matches, &busy, &mut next);
         for unit in unmatched {
-            if self.may_want(plan, &unit, &keeping) {
+            if self.may_want(plan, &unit, &busy) {
                 next.wants.push(unit);
             }
         }
@@ -151,6 +169,14 @@ impl<'a> Turn<'a> {
             }
         }
         self.release_idle(plan, &progress, &matches, sources, keeping, &mut next);
+        next
+    }
+
+    /// What the past says of the failed tests comes before the end; machines are free meanwhile.
+    fn judge(&self) -> Next {
+        let mut next = self.release_all();
+        let build = self.build.id().clone();
+        next.commands.push(Command::Judge { build });
         next
     }
 
@@ -320,10 +346,10 @@ impl<'a> Turn<'a> {
                 }
             }
         }
-        let idle = self
-            .build
-            .leases()
-            .filter(|lease| !kept.contains(&lease.record.lease));
+        let idle = self.build.leases().filter(|lease| {
+            let id = &lease.record.lease;
+            self.leaving.contains(id) || !kept.contains(id)
+        });
         next.commands.extend(idle.map(|lease| self.release(lease)));
     }
 
@@ -451,6 +477,13 @@ fn distinct<'s>(names: impl Iterator<Item = &'s String>) -> Vec<String> {
         .into_iter()
         .cloned()
         .collect()
+}
+
+/// How a build ends of which everything has run; `None` while something is left to do.
+pub(crate) fn outcome_of(build: &BuildState) -> Option<Outcome> {
+    let plan = build.plan().filter(|_| build.outcome().is_none())?;
+    let progress = Progress::of(build, plan);
+    progress.is_over().then(|| outcome(build, plan, &progress))
 }
 
 /// How a build ended in which nothing runs any more.

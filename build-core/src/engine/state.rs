@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Base, BuildEvent, LeaseEnd, Outcome, Recorded, UnitEnd};
@@ -9,6 +10,7 @@ use crate::ids::{BuildId, BuilderName, ExecId, LeaseId, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::LeaseRecord;
 use crate::retry::{Blame, CREATION_ATTEMPTS, blame};
+use crate::test_lines::TestCounts;
 use crate::work::WorkItem;
 
 /// One build, folded from its events. A session is a build without steps of its own: it holds
@@ -26,6 +28,10 @@ pub struct BuildState {
     ended: BTreeMap<LeaseId, BTreeSet<StepName>>,
     leases_granted: u32,
     troubles: Vec<(StepName, Blame)>,
+    /// The units whose last attempt printed that tests failed.
+    failed_tests: BTreeSet<Unit>,
+    /// How many of the troubles are commands that failed because tests did.
+    troubles_by_tests: usize,
     canceled_by: Option<String>,
     outcome: Option<Outcome>,
 }
@@ -196,6 +202,8 @@ impl BuildState {
             ended: BTreeMap::new(),
             leases_granted: 0,
             troubles: Vec::new(),
+            failed_tests: BTreeSet::new(),
+            troubles_by_tests: 0,
             canceled_by: None,
             outcome: None,
         })
@@ -213,8 +221,9 @@ impl BuildState {
     pub(crate) fn advance(&mut self, at: Timestamp, event: &BuildEvent) -> Result<()> {
         let known = self.outcome.is_none() || matches!(event, BuildEvent::LeaseEnded { .. });
         let done = match event {
-            BuildEvent::Unknown(_) | BuildEvent::Tested { .. } => Some(()),
+            BuildEvent::Unknown(_) => Some(()),
             _ if !known => None,
+            BuildEvent::Tested { unit, tests, .. } => self.tested(unit, tests),
             BuildEvent::Queued { .. } | BuildEvent::SessionOpened { .. } => None,
             BuildEvent::Planned { plan } => self.planned(plan),
             BuildEvent::Leased {
@@ -348,10 +357,18 @@ impl BuildState {
             since: at,
         };
         step.reruns += u32::from(again);
+        self.failed_tests.remove(unit);
         if unit.part == Part::List {
             step.forget_shards();
         }
         step.kept = false;
+        Some(())
+    }
+
+    fn tested(&mut self, unit: &Unit, tests: &TestCounts) -> Option<()> {
+        if !tests.failures.is_empty() {
+            self.failed_tests.insert(unit.clone());
+        }
         Some(())
     }
 
@@ -386,6 +403,8 @@ impl BuildState {
         }
         if state.status == UnitStatus::Failed {
             self.troubles.push((unit.step.clone(), blame));
+            let exited = matches!(end, UnitEnd::Exited(ExecOutcome::Exit(_)));
+            self.troubles_by_tests += usize::from(exited && self.failed_tests.contains(unit));
         }
         Some(())
     }
@@ -594,6 +613,16 @@ impl BuildState {
     /// Whether its result is known and all its machines are given back: nothing follows.
     pub fn is_closed(&self) -> bool {
         self.outcome.is_some() && self.leases.is_empty()
+    }
+
+    /// Whether everything that went wrong are tests that failed, and whether they fail again is
+    /// to be seen. Uncommitted files may have changed since, and one more run is enough.
+    pub fn may_be_rerun(&self) -> bool {
+        let by_tests = !self.troubles.is_empty() && self.troubles_by_tests == self.troubles.len();
+        let is_first = self
+            .item()
+            .is_some_and(|i| i.rerun_of.is_none() && !i.worktree);
+        by_tests && is_first && self.plan.as_ref().is_some_and(|plan| plan.limits.rerun)
     }
 
     /// Why no machine worked, or the one that did is gone, for good.

@@ -10,6 +10,7 @@ use super::quantity::{parse_duration, parse_size, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BuilderName, HostType, StepName};
 use crate::plan::{HISTORY_DEPTH, Limits, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
+use crate::schedule::Shares;
 use crate::tarutil::Glob;
 use crate::work::Builder;
 
@@ -35,10 +36,11 @@ const LOCAL: &str = "local";
 /// assert_eq!(error.hint(), Some("did you mean \"timeout\"?"));
 /// # Ok::<(), build_core::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FarmerToml {
     steps: Vec<Step>,
     limits: Limits,
+    shares: Shares,
     builders: Vec<Builder>,
     hosts: Vec<Host>,
     depth: u32,
@@ -66,6 +68,8 @@ struct RawFile {
     step: Vec<RawStep>,
     #[serde(default)]
     limits: RawLimits,
+    #[serde(default)]
+    shares: RawShares,
     #[serde(default)]
     builder: Vec<RawBuilder>,
     #[serde(default)]
@@ -103,6 +107,15 @@ struct RawLimits {
     memory: Option<RawSize>,
     processes: Option<u32>,
     attempts: Option<u32>,
+    rerun: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawShares {
+    urgent: Option<f64>,
+    interactive: Option<f64>,
+    #[serde(rename = "try")]
+    try_work: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +171,7 @@ impl FarmerToml {
             // Ordering the steps also checks their names and needs.
             steps: Plan::new(steps, "")?.steps,
             limits: raw.limits.read()?,
+            shares: raw.shares.read()?,
             builders: raw.builder.into_iter().map(RawBuilder::read).collect(),
             hosts: raw.host.into_iter().map(RawHost::read).collect(),
             depth: raw.depth.unwrap_or(HISTORY_DEPTH).max(1),
@@ -192,6 +206,11 @@ impl FarmerToml {
     /// The steps, each after what it needs.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// Parts of the machines that are kept for more urgent work.
+    pub fn shares(&self) -> Shares {
+        self.shares
     }
 
     /// Bounds on what a build may use.
@@ -314,6 +333,26 @@ impl RawLimits {
             memory_bytes: size(self.memory, "memory")?,
             processes: self.processes,
             attempts: self.attempts.unwrap_or(default.attempts).max(1),
+            rerun: self.rerun.unwrap_or(default.rerun),
+        })
+    }
+}
+
+impl RawShares {
+    fn read(self) -> Result<Shares> {
+        let default = Shares::default();
+        let share = |given: Option<f64>, name: &str, default: f64| match given {
+            None => Ok(default),
+            Some(share) if (0.0..=1.0).contains(&share) => Ok(share),
+            Some(other) => {
+                let text = format!("shares.{name} is {other}, which is no part of the machines");
+                Err(Error::new(ErrorKind::Invalid, text).with_hint("give a number from 0 to 1"))
+            }
+        };
+        Ok(Shares {
+            urgent: share(self.urgent, "urgent", default.urgent)?,
+            interactive: share(self.interactive, "interactive", default.interactive)?,
+            try_work: share(self.try_work, "try", default.try_work)?,
         })
     }
 }
@@ -460,6 +499,9 @@ mod tests {
         disk = 1024
         memory = "4 GiB"
         processes = 100
+        rerun = false
+        [shares]
+        interactive = 0.5
         [[builder]]
         name = "linux-amd64"
         host = "big"
@@ -478,6 +520,9 @@ mod tests {
         assert_eq!(plan.steps[1].shards, 4);
         assert_eq!((plan.depth, plan.limits.disk_floor_bytes), (10, 1024));
         assert_eq!(plan.limits.log_bytes, Some(64 << 20));
+        assert!(!plan.limits.rerun);
+        let shares = file.shares();
+        assert_eq!((shares.urgent, shares.interactive), (0.05, 0.5));
         assert_eq!(file.hosts()[0].count, Some(2));
         assert_eq!(
             FarmerToml::parse(&write(&plan)).unwrap_err().to_string(),
@@ -521,6 +566,8 @@ mod tests {
                 (message, Some(hint))
             );
         }
+        let share = FarmerToml::parse("[shares]\ntry = 5").unwrap_err();
+        assert!(share.to_string().contains("shares.try is 5"), "{share}");
         let syntax = FarmerToml::parse("[[step]\n").unwrap_err().to_string();
         assert!(syntax.contains("line 1"), "{syntax}");
     }

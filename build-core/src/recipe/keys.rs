@@ -9,6 +9,9 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) enum Kind {
     Text,
     Number,
+    Flag,
+    /// A part of something, from 0 to 1.
+    Share,
     Duration,
     Size,
     Texts,
@@ -122,6 +125,11 @@ const LIMITS: &[Key] = &[
         Kind::Number,
         "How often a step is tried when the machine fails; 2 when not given.",
     ),
+    key(
+        "rerun",
+        Kind::Flag,
+        "Whether a build that failed by tests is run once more when machines are idle; true when not given.",
+    ),
 ];
 
 const BUILDER: &[Key] = &[
@@ -159,6 +167,24 @@ const HOST: &[Key] = &[
     ),
 ];
 
+const SHARES: &[Key] = &[
+    key(
+        "urgent",
+        Kind::Share,
+        "For releases and security fixes; 0.05 when not given.",
+    ),
+    key(
+        "interactive",
+        Kind::Share,
+        "For builds and sessions that somebody waits for; 0 when not given.",
+    ),
+    key(
+        "try",
+        Kind::Share,
+        "For changes under review; 0 when not given.",
+    ),
+];
+
 /// The keys of the whole file.
 pub(super) const FILE: &[Key] = &[
     key(
@@ -178,6 +204,11 @@ pub(super) const FILE: &[Key] = &[
         "The builders; one called \"local\" when not given.",
     ),
     key("host", Kind::Tables(HOST), "The host types."),
+    key(
+        "shares",
+        Kind::Table(SHARES),
+        "Parts of the machines of each host type that less urgent work never holds.",
+    ),
 ];
 
 /// Checks that every key of `table` is known, all the way down.
@@ -261,6 +292,8 @@ fn property(key: &Key) -> Value {
     let mut property = match key.kind {
         Kind::Text => json!({ "type": "string" }),
         Kind::Number => json!({ "type": "integer", "minimum": 1 }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Kind::Duration => json!({ "type": "string", "examples": ["90s", "30m", "1h30m"] }),
         Kind::Size => json!({ "type": ["string", "integer"], "examples": ["64 MiB", "10GB"] }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),

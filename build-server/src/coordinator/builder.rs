@@ -7,7 +7,7 @@ use build_core::clock::{Clock, SystemClock};
 use build_core::ids::{BuilderName, HostType};
 use build_core::pool::Pool;
 use build_core::recipe::Recipe;
-use build_core::schedule::{DefaultPolicy, Policy};
+use build_core::schedule::{DefaultPolicy, Policy, Shares};
 use build_core::work::{Builder, WorkSource};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
@@ -30,6 +30,8 @@ pub struct CoordinatorBuilder {
     builders: Vec<Builder>,
     store: Option<Store>,
     clock: Option<Arc<dyn Clock>>,
+    without_reruns: bool,
+    shares: Shares,
 }
 
 impl CoordinatorBuilder {
@@ -82,6 +84,18 @@ impl CoordinatorBuilder {
         self
     }
 
+    /// Never runs a build again because tests failed in it, whatever its plan says.
+    pub fn without_reruns(mut self) -> Self {
+        self.without_reruns = true;
+        self
+    }
+
+    /// Parts of the machines that are kept for more urgent work. Default: [`Shares::default`].
+    pub fn shares(mut self, shares: Shares) -> Self {
+        self.shares = shares;
+        self
+    }
+
     /// The coordinator.
     ///
     /// # Errors
@@ -128,6 +142,8 @@ impl CoordinatorBuilder {
                 builders,
                 store,
                 clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+                reruns: !self.without_reruns,
+                shares: self.shares,
             },
         })
     }

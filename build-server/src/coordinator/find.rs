@@ -149,12 +149,14 @@ impl Finding {
         Ok(())
     }
 
-    /// Whether a source has found it before; what a person asked for by name does not count.
+    /// Whether a source has found it before; what a person asked for by name does not count,
+    /// nor does what follows from that.
     async fn was_seen(&self, item: &WorkItem) -> Result<bool> {
         let builds = self.builds(item, None, BUILDS_OF_COMMIT).await?;
         Ok(builds
             .iter()
-            .any(|found| found.class != Class::Interactive && found.branch == item.branch))
+            .filter(|found| found.class != Class::Interactive && found.rerun_of.is_none())
+            .any(|found| found.branch == item.branch))
     }
 
     async fn builds(

@@ -18,7 +18,7 @@ use super::find::Chooser;
 use super::session::{Held, Holder, Session, line};
 use super::status::{FarmStatus, Waiting};
 use crate::record::Run;
-use crate::run::Logs;
+use crate::run::{Logs, draw, new_id};
 use crate::store::{EventLog, Records, Store};
 
 /// Requests that wait for the coordinator; more wait at their senders.
@@ -152,7 +152,7 @@ impl Handle {
         }
         let (answer, answered) = oneshot::channel();
         let request = Request::Submit {
-            build: self.new_id().await?,
+            build: new_id(&*self.records).await?,
             item: Box::new(item),
             builder: builder.clone(),
             answer,
@@ -358,15 +358,6 @@ impl Handle {
         })
     }
 
-    async fn new_id(&self) -> Result<BuildId> {
-        loop {
-            let id = BuildId::from_bits(draw()?);
-            if self.records.build(&id).await?.is_none() {
-                return Ok(id);
-            }
-        }
-    }
-
     async fn new_session_id(&self) -> Result<BuildId> {
         loop {
             let id = BuildId::session_from_bits(draw()?);
@@ -379,10 +370,6 @@ impl Handle {
     async fn send(&self, request: Request) -> Result<()> {
         self.requests.send(request).await.map_err(|_| stopped())
     }
-}
-
-fn draw() -> Result<u64> {
-    getrandom::u64().map_err(|e| Error::caused_by(ErrorKind::Bug, "draw an id", e))
 }
 
 /// Why a session is not there any more.

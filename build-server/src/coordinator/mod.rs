@@ -24,7 +24,7 @@ use build_core::dispatch::Dispatcher;
 use build_core::event::Seq;
 use build_core::pool::Pool;
 use build_core::recipe::Recipe;
-use build_core::schedule::{Machine, Policy, Rank, Reason, Waiter};
+use build_core::schedule::{Machine, Policy, Rank, Reason, Shares, Waiter};
 use build_core::work::{Builder, WorkSource};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, watch};
@@ -70,6 +70,8 @@ struct Parts {
     builders: Vec<Builder>,
     store: Store,
     clock: Arc<dyn Clock>,
+    reruns: bool,
+    shares: Shares,
 }
 
 impl Coordinator {
@@ -117,9 +119,15 @@ impl Coordinator {
             checkouts: self.parts.checkouts,
             store: self.parts.store.clone(),
             logs: self.handle.logs().clone(),
+            reruns: self.parts.reruns,
         };
         let actor = Actor {
-            dispatcher: Dispatcher::new(self.parts.policy, self.parts.builders, secret()?),
+            dispatcher: Dispatcher::with_shares(
+                self.parts.policy,
+                self.parts.builders,
+                self.parts.shares,
+                secret()?,
+            ),
             runner: Runner::new(means),
             events: self.parts.store.events().clone(),
             pools: self.parts.pools,

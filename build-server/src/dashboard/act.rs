@@ -5,7 +5,6 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Redirect;
 use build_core::ErrorKind;
-use build_core::work::{Class, WorkItem};
 
 use super::error::Failure;
 use super::log;
@@ -38,10 +37,7 @@ pub(super) async fn rerun(
     Path(id): Path<String>,
 ) -> Result<Redirect, Failure> {
     let row = log::build(&site, &id).await?;
-    let item = WorkItem {
-        class: Class::Interactive,
-        ..row.item
-    };
+    let item = row.item.asked_again();
     let again = site.handle().submit(item, &row.builder).await?;
     Ok(Redirect::to(&format!("/builds/{again}")))
 }

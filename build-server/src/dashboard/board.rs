@@ -15,6 +15,7 @@ use super::page::{self, Frame};
 use super::queue::{self, WaitingUnit};
 use super::time::{When, took};
 use super::words::{LEGEND, Mark};
+use crate::record::Rerun;
 use crate::store::{BoardCell, BoardFilter, BoardLine, BoardPage, KnownRepo};
 use crate::web::Site;
 
@@ -84,6 +85,8 @@ struct Cell {
     build: String,
     mark: Mark,
     took: String,
+    /// What running its failed tests again has shown.
+    again: Option<&'static str>,
 }
 
 pub(super) async fn page(
@@ -243,6 +246,7 @@ fn cell(frame: &Frame, cell: &BoardCell) -> Cell {
         build: cell.build.to_string(),
         mark: cell.state.into(),
         took: cell.started.map(|s| took(end.since(s))).unwrap_or_default(),
+        again: cell.rerun.as_ref().map(Rerun::verdict),
     }
 }
 

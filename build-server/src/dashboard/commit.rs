@@ -82,7 +82,7 @@ fn build(frame: &Frame, row: &BuildRow) -> Build {
 /// How a build did or does, as one sentence.
 pub(super) fn sentence(frame: &Frame, row: &BuildRow) -> String {
     match (&row.outcome, row.started) {
-        (Some(outcome), _) => words::outcome(row, outcome),
+        (Some(outcome), _) => words::ended(row, outcome),
         (None, None) => format!("Waiting for {}.", took(frame.now.since(row.queued))),
         (None, Some(started)) => {
             let units = row.runs.iter().filter(|run| run.end.is_none());

@@ -87,8 +87,18 @@ pub(super) fn end(end: &UnitEnd) -> String {
     }
 }
 
+/// How a build that has ended did, and what running its failed tests again has shown.
+pub(super) fn ended(row: &BuildRow, how: &Outcome) -> String {
+    let sentence = outcome(row, how);
+    match (&row.rerun, &row.item.rerun_of) {
+        (Some(rerun), _) => format!("{sentence} The commit {}.", rerun.verdict()),
+        (None, Some(first)) => format!("{sentence} It ran the failed tests of {first} again."),
+        (None, None) => sentence,
+    }
+}
+
 /// How a build that has ended did, as one sentence.
-pub(super) fn outcome(row: &BuildRow, outcome: &Outcome) -> String {
+fn outcome(row: &BuildRow, outcome: &Outcome) -> String {
     let spent = match (row.started, row.finished) {
         (Some(started), Some(finished)) => took(finished.since(started)),
         _ => String::new(),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{Command, CommandKey};
-use build_core::ids::LeaseId;
+use build_core::ids::{BuildId, LeaseId};
 use build_core::pool::{Lease, Pool};
 use build_core::recipe::Recipe;
 use build_core::{Error, ErrorKind, Result};
@@ -27,8 +27,9 @@ pub(crate) use renew::{RENEW_EVERY, Silent};
 use self::leases::Leases;
 use self::prepare::Packing;
 use self::units::Ordered;
+use crate::flakes::is_worth_a_rerun;
 use crate::source::Checkouts;
-use crate::store::Store;
+use crate::store::{Records, Store};
 
 /// Whoever carries out commands. Clones are the same.
 #[derive(Clone)]
@@ -40,6 +41,7 @@ struct Inner {
     checkouts: Arc<dyn Checkouts>,
     store: Store,
     logs: Logs,
+    reruns: bool,
     leases: Leases,
     packing: Packing,
     /// Commands that were ordered to end, whether they run by now or not.
@@ -53,6 +55,8 @@ pub(crate) struct Means {
     pub(crate) checkouts: Arc<dyn Checkouts>,
     pub(crate) store: Store,
     pub(crate) logs: Logs,
+    /// Whether builds that failed by tests are run again.
+    pub(crate) reruns: bool,
 }
 
 impl Runner {
@@ -63,6 +67,7 @@ impl Runner {
             checkouts: means.checkouts,
             store: means.store,
             logs: means.logs,
+            reruns: means.reruns,
             leases: Leases::default(),
             packing: Packing::default(),
             ordered: Ordered::default(),
@@ -133,6 +138,7 @@ impl Runner {
                 tools,
                 ..
             } => inner.run(&build, &lease, &unit, exec, &tools).await,
+            Command::Judge { build } => inner.judge(&build).await,
             Command::Kill { lease, exec, .. } => inner.kill(&lease, &exec).await,
             Command::Keep {
                 lease, artifacts, ..
@@ -153,6 +159,38 @@ impl Runner {
             }
         }
     }
+}
+
+impl Inner {
+    /// Draws an id for one more run of a build when that may tell something.
+    async fn judge(&self, build: &BuildId) -> Result<Reply> {
+        let records = &**self.store.records();
+        let row = records.build(build).await?;
+        let worth = match &row {
+            Some(row) if self.reruns => is_worth_a_rerun(records, row).await?,
+            _ => false,
+        };
+        let rerun = match worth {
+            true => Some(new_id(records).await?),
+            false => None,
+        };
+        Ok(Reply::Judged { rerun })
+    }
+}
+
+/// An id that no build has.
+pub(crate) async fn new_id(records: &dyn Records) -> Result<BuildId> {
+    loop {
+        let id = BuildId::from_bits(draw()?);
+        if records.build(&id).await?.is_none() {
+            return Ok(id);
+        }
+    }
+}
+
+/// Bits from the system's random source.
+pub(crate) fn draw() -> Result<u64> {
+    getrandom::u64().map_err(|e| Error::caused_by(ErrorKind::Bug, "draw an id", e))
 }
 
 /// Shorter than the dispatcher's patience, so that the answer comes before it asks again.

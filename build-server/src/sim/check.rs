@@ -1,7 +1,9 @@
 //! What must hold.
 
+use std::collections::BTreeMap;
+
 use build_core::engine::{BuildState, Command, UnitState, UnitStatus};
-use build_core::event::{BuildEvent, Recorded, UnitEnd};
+use build_core::event::{BuildEvent, Outcome, Recorded, UnitEnd};
 use build_core::ids::BuildId;
 use build_core::schedule::MachineState;
 
@@ -131,6 +133,27 @@ impl World {
         format!("{}; {}", builds.join(", "), why.join(", "))
     }
 
+    /// A build that failed by tests is run again once, any other never.
+    fn check_reruns(&self) -> Held {
+        let mut found: BTreeMap<&BuildId, usize> = BTreeMap::new();
+        for recorded in &self.log {
+            if let BuildEvent::Queued { item, .. } = &recorded.event {
+                let of = item.rerun_of.iter();
+                of.for_each(|build| *found.entry(build).or_default() += 1);
+            }
+        }
+        for (id, build) in &self.folds {
+            let failed = matches!(build.outcome(), Some(Outcome::Failed { .. }));
+            let worth = workload::is_worth_a_rerun(self.seed, id);
+            let due = usize::from(failed && worth && build.may_be_rerun());
+            let reruns = found.get(id).copied().unwrap_or_default();
+            if reruns != due {
+                return Err(format!("{id} was run again {reruns} times, not {due}"));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn check_end(&self) -> Held {
         self.check_state()?;
         for build in self.folds.keys() {
@@ -141,6 +164,7 @@ impl World {
                 return Err(format!("{build} ended {ends} times"));
             }
         }
+        self.check_reruns()?;
         let Some(coordinator) = &self.coordinator else {
             return Err("the coordinator is gone".into());
         };

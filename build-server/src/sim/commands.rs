@@ -78,7 +78,9 @@ impl World {
                 .coordinator
                 .as_ref()
                 .is_some_and(|c| c.working.contains(&key));
-        if !current && self.rng.chance(500) {
+        // A process that lives ends what it abandons before it gives the machine back.
+        let ended = epoch == self.epoch && self.faults == Faults::NONE;
+        if !current && (ended || self.rng.chance(500)) {
             return Ok(());
         }
         let effect = self.effect(epoch, command);
@@ -122,6 +124,13 @@ impl World {
                 Ok(Some(Ok(Reply::Killed)))
             }
             Command::Keep { lease, step, .. } => self.keep(&lease, &step).map(Some),
+            Command::Judge { build } => {
+                let worth = workload::is_worth_a_rerun(self.seed, &build);
+                let rerun = BuildId::from_bits(self.rng.bits());
+                Ok(Some(Ok(Reply::Judged {
+                    rerun: Some(rerun).filter(|_| worth),
+                })))
+            }
             Command::Release { lease, .. } => Ok(Some(self.release(&lease))),
             _ => Err("a command that the simulation does not know".into()),
         }

@@ -306,9 +306,9 @@ impl World {
                 text: workload::listing(seed, key.build()),
                 ..Default::default()
             }),
+            tests: workload::tests(exec, &outcome),
             end: UnitEnd::Exited(outcome),
             output_bytes: done.output_bytes,
-            tests: Default::default(),
         };
         self.answer(epoch, key, Ok(reply));
     }

@@ -7,6 +7,7 @@ use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
 use build_core::ids::{BuildId, CommitHash, ExecId, RepoName, StepName};
 use build_core::plan::{Part, Plan, Step};
+use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
 
 use super::rng::Rng;
@@ -45,6 +46,7 @@ pub(super) fn item(rng: &mut Rng, now: Timestamp) -> WorkItem {
         class: *rng.pick(&CLASSES),
         labels,
         worktree: false,
+        rerun_of: None,
     }
 }
 
@@ -77,6 +79,21 @@ pub(super) fn plan(seed: u64, build: &BuildId) -> Plan {
 pub(super) fn listing(seed: u64, build: &BuildId) -> String {
     let count = Rng::new(seed ^ hash(build.as_str())).bits() % 12;
     (0..count).map(|n| format!("test{n}\n")).collect()
+}
+
+/// What a command prints of tests: some of the failing ones name one.
+pub(super) fn tests(exec: &ExecId, outcome: &ExecOutcome) -> TestCounts {
+    let mut tests = TestCounts::default();
+    if *outcome == ExecOutcome::Exit(1) && !hash(exec.as_str()).is_multiple_of(4) {
+        tests.failed = 1;
+        tests.failures.push("test".into());
+    }
+    tests
+}
+
+/// Whether the tests that failed in a build were not broken before.
+pub(super) fn is_worth_a_rerun(seed: u64, build: &BuildId) -> bool {
+    !(seed ^ hash(build.as_str())).is_multiple_of(3)
 }
 
 /// How a command ends, how much it prints, and how long it takes.

@@ -154,6 +154,7 @@ impl GitCheckouts {
             class: Class::DefaultTip,
             labels: Default::default(),
             worktree: false,
+            rerun_of: None,
         })
     }
 

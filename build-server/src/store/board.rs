@@ -11,7 +11,7 @@ use build_core::work::WorkItem;
 use build_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{BuildRow, BuildState};
+use crate::record::{BuildRow, BuildState, Rerun};
 
 /// Which commits a board shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,9 @@ pub struct BoardCell {
     pub started: Option<Timestamp>,
     /// When it ended.
     pub finished: Option<Timestamp>,
+    /// The build that runs its failed tests again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<Rerun>,
 }
 
 /// A repository that something was built of.
@@ -147,14 +150,16 @@ impl BoardCommit {
 }
 
 impl BoardCell {
-    /// The cell of a build; a build of uncommitted files says nothing of the commit and has none.
+    /// The cell of a build. A build of uncommitted files says nothing of the commit and has
+    /// none; one that runs another again is told of in the cell of that one.
     pub(super) fn of(row: &BuildRow) -> Option<Self> {
-        (!row.item.worktree).then(|| Self {
+        (!row.item.worktree && row.item.rerun_of.is_none()).then(|| Self {
             builder: row.builder.clone(),
             build: row.id.clone(),
             state: row.state,
             started: row.started,
             finished: row.finished,
+            rerun: row.rerun.clone(),
         })
     }
 

@@ -41,20 +41,35 @@ impl Rows {
         if recorded.build.is_session() {
             return self.apply_to_session(recorded);
         }
-        let Some(number) = self.numbers.get(&recorded.build) else {
-            if let Some(row) = BuildRow::begin(recorded) {
-                self.numbers.insert(row.id.clone(), row.number);
-                self.builds.insert(row.number, row);
+        match self.numbers.get(&recorded.build) {
+            None => {
+                if let Some(row) = BuildRow::begin(recorded) {
+                    self.numbers.insert(row.id.clone(), row.number);
+                    self.builds.insert(row.number, row);
+                }
             }
+            Some(number) => {
+                if let Some(row) = self.builds.get_mut(number) {
+                    row.apply(recorded);
+                    self.timings
+                        .extend(row.timing(recorded).map(|timing| (*number, timing)));
+                    self.tested.extend(row.tested(recorded));
+                }
+            }
+        }
+        self.tell_first(&recorded.build);
+    }
+
+    /// A build that runs another one again changes that one's row.
+    fn tell_first(&mut self, build: &BuildId) {
+        let row = |id: &BuildId| self.numbers.get(id).copied();
+        let again = row(build).and_then(|number| self.builds.get(&number));
+        let Some((first, rerun)) = again.and_then(BuildRow::as_rerun) else {
             return;
         };
-        let Some(row) = self.builds.get_mut(number) else {
-            return;
-        };
-        row.apply(recorded);
-        self.timings
-            .extend(row.timing(recorded).map(|timing| (*number, timing)));
-        self.tested.extend(row.tested(recorded));
+        if let Some(first) = row(first).and_then(|number| self.builds.get_mut(&number)) {
+            first.rerun = Some(rerun);
+        }
     }
 
     fn apply_to_session(&mut self, recorded: &Recorded) {

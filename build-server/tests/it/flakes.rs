@@ -9,7 +9,10 @@ use crate::farm::{FakePool, Farm, Repository, Steps, step};
 async fn a_failure_says_whether_it_is_new_flaky_or_old() {
     let repository = Repository::with_file("lines", "test a ... ok\ntest b ... ok\n");
     let test = step("test", "cat lines; ! grep -q FAILED lines");
-    let farm = Farm::start(&FakePool::new(1), Store::memory(), Steps(vec![test]));
+    let pool = FakePool::new(1);
+    let farm = Farm::start_with(&pool, Store::memory(), Steps(vec![test]), |builder| {
+        builder.without_reruns()
+    });
     let mut said = Vec::new();
     for (n, lines) in [
         "test a ... ok\ntest b ... ok\n",

@@ -60,6 +60,7 @@ fn item(n: u64) -> WorkItem {
         class: Class::DefaultTip,
         labels: BTreeSet::new(),
         worktree: false,
+        rerun_of: None,
     }
 }
 
@@ -489,4 +490,43 @@ async fn a_data_directory_has_one_owner_and_any_number_of_readers() {
     let reader = Store::open_to_read(dir.path()).await.unwrap();
     assert!(reader.build(&build(1)).await.unwrap().is_some());
     assert!(reader.rebuild().await.is_err());
+}
+
+/// A build of the commit of `n` that runs build `n` again.
+fn rerun(n: u64, of: u64) -> NewEvent {
+    let event = BuildEvent::Queued {
+        item: item(of).rerun(&build(of)),
+        builder: BuilderName::new("local").unwrap(),
+    };
+    new(n, event)
+}
+
+#[tokio::test]
+async fn a_rerun_is_told_of_in_the_row_and_the_cell_of_the_first_build() {
+    let world = World::new().await;
+    for store in &world.stores {
+        let head = store.append(Seq(0), story(1)).await.unwrap();
+        let head = store.append(head, vec![rerun(7, 1)]).await.unwrap();
+        let told = async || {
+            let row = store.build(&build(1)).await.unwrap().unwrap();
+            let which = BoardFilter {
+                repo: item(1).repo,
+                branch: None,
+            };
+            let board = store.board(&which, None, 10).await.unwrap();
+            assert_eq!(board.lines.len(), 1);
+            let cell = board.lines[0].cells.values().next().unwrap().clone();
+            assert_eq!(cell.build, build(1));
+            assert_eq!(cell.rerun, row.rerun);
+            row.rerun.unwrap()
+        };
+        assert_eq!(told().await.state, BuildState::Queued);
+        let outcome = Outcome::Passed;
+        let end = new(7, BuildEvent::Finished { outcome });
+        store.append(head, vec![end]).await.unwrap();
+        let rerun = told().await;
+        assert_eq!((rerun.build, rerun.state), (build(7), BuildState::Passed));
+        store.rebuild().await.unwrap();
+        assert_eq!(told().await.state, BuildState::Passed);
+    }
 }

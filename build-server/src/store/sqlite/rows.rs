@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{board, from_json, to_i64, to_json};
-use crate::record::{BuildRow, SessionRow, Tested, Timing};
+use crate::record::{BuildRow, BuildState, SessionRow, Tested, Timing};
 use crate::store::board::BoardCell;
 
 /// The rows that a batch of events touches.
@@ -75,22 +75,52 @@ impl Rows {
             if BoardCell::is_changed_by(&event.event) {
                 self.shown.insert(event.build.clone());
             }
-            let row = match self.builds.entry(event.build.clone()) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(load(db, LOAD_BUILD, &event.build).await?),
-            };
+            let row = self.row(db, &event.build).await?;
+            let before = row.as_ref().map(|row| row.state);
             match row {
                 None => *row = BuildRow::begin(event),
                 Some(row) => {
                     row.apply(event);
                     let timing = row.timing(event);
                     let tested = row.tested(event);
-                    self.timings
-                        .extend(timing.map(|told| OfStep::new(row, event, told)));
-                    self.tested
-                        .extend(tested.map(|told| OfStep::new(row, event, told)));
+                    let timing = timing.map(|told| OfStep::new(row, event, told));
+                    let tested = tested.map(|told| OfStep::new(row, event, told));
+                    self.timings.extend(timing);
+                    self.tested.extend(tested);
                 }
             }
+            self.tell_first(db, &event.build, before).await?;
+        }
+        Ok(())
+    }
+
+    async fn row(
+        &mut self,
+        db: &mut SqliteConnection,
+        build: &BuildId,
+    ) -> Result<&mut Option<BuildRow>, Trouble> {
+        Ok(match self.builds.entry(build.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(load(db, LOAD_BUILD, build).await?),
+        })
+    }
+
+    /// A build that runs another one again changes that one's row.
+    async fn tell_first(
+        &mut self,
+        db: &mut SqliteConnection,
+        build: &BuildId,
+        before: Option<BuildState>,
+    ) -> Result<(), Trouble> {
+        let row = self.builds.get(build).and_then(Option::as_ref);
+        let changed = row.filter(|row| Some(row.state) != before);
+        let Some((first, rerun)) = changed.and_then(BuildRow::as_rerun) else {
+            return Ok(());
+        };
+        let first = first.clone();
+        if let Some(row) = self.row(db, &first).await? {
+            row.rerun = Some(rerun);
+            self.shown.insert(first);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::{Body, Id, Params};
 use super::public;
+use crate::flakes::{FailedTest, failed_tests};
 use crate::record::{BuildRow, BuildState};
 use crate::store::BuildFilter;
 use crate::web::{Refusal, Site, User};
@@ -64,8 +65,33 @@ pub(super) async fn list(
     }))
 }
 
-pub(super) async fn one(State(site): State<Site>, Id(id): Id) -> Result<Json<BuildRow>, Refusal> {
-    Ok(Json(public::row(public::find(&site, &id).await?)))
+/// One build with what the past says of the tests that failed in it.
+#[derive(Debug, Serialize)]
+pub(super) struct Detail {
+    #[serde(flatten)]
+    build: BuildRow,
+    failed_tests: Vec<JudgedTest>,
+}
+
+#[derive(Debug, Serialize)]
+struct JudgedTest {
+    #[serde(flatten)]
+    test: FailedTest,
+    /// The verdict in words.
+    text: String,
+}
+
+pub(super) async fn one(State(site): State<Site>, Id(id): Id) -> Result<Json<Detail>, Refusal> {
+    let row = public::find(&site, &id).await?;
+    let failed = failed_tests(&**site.handle().records(), &row).await?;
+    let judged = failed.into_iter().map(|test| JudgedTest {
+        text: test.verdict.to_string(),
+        test,
+    });
+    Ok(Json(Detail {
+        failed_tests: judged.collect(),
+        build: public::row(row),
+    }))
 }
 
 /// A wish for builds.
@@ -156,10 +182,7 @@ pub(super) async fn rerun(
     Id(id): Id,
 ) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
-    let item = WorkItem {
-        class: Class::Interactive,
-        ..row.item
-    };
+    let item = row.item.asked_again();
     let again = site.handle().submit(item, &row.builder).await?;
     let row = public::row(public::find(&site, &again).await?);
     let place = [(header::LOCATION, place_of(&row.id))];

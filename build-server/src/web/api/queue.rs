@@ -112,7 +112,11 @@ impl From<Waiting> for WaitingUnit {
 
 fn sentence(row: &BuildRow, units: &[WaitingUnit]) -> String {
     if row.state.is_final() {
-        return format!("it does not wait: {}", row.state.as_str());
+        let state = row.state.as_str();
+        return match &row.rerun {
+            Some(rerun) => format!("it does not wait: {state}; {}", rerun.verdict()),
+            None => format!("it does not wait: {state}"),
+        };
     }
     match units {
         [] if row.state == BuildState::Queued => "it waits for its plan".to_owned(),

@@ -71,6 +71,7 @@ pub fn item(n: u64, subject: &str, author: &str, minutes: u64) -> WorkItem {
         class: Class::DefaultTip,
         labels: BTreeSet::new(),
         worktree: false,
+        rerun_of: None,
     }
 }
 

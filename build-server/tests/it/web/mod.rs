@@ -3,6 +3,7 @@
 mod answers;
 mod attacks;
 mod live;
+mod reruns;
 mod schema;
 
 use axum::Router;
