@@ -53,7 +53,8 @@ fn a_build_that_failed_by_tests_is_run_again_once_behind_everything_else() {
 #[test]
 fn what_tests_do_not_explain_is_not_run_again() {
     let exit = UnitEnd::Exited(ExecOutcome::Exit(1));
-    let cases: [(&str, fn(&mut Farm), UnitEnd, u64); 6] = [
+    type Case = (&'static str, fn(&mut Farm), UnitEnd, u64);
+    let cases: [Case; 6] = [
         ("no test failed", |f| f.failures.clear(), exit.clone(), 0),
         ("known to be broken", |f| f.worth = false, exit.clone(), 1),
         (
