@@ -65,18 +65,17 @@ pub struct TestLines {
 impl TestLines {
     /// Takes the next bytes of the output.
     pub fn feed(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            self.extend(&rest[..end]);
-            self.end_line();
-            rest = &rest[end + 1..];
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            self.end_line(&bytes[begin..end]);
+            begin = end + 1;
         }
-        self.extend(rest);
+        self.extend(&bytes[begin..]);
     }
 
     /// The output has ended.
     pub fn finish(mut self) -> TestCounts {
-        self.end_line();
+        self.end_line(&[]);
         for name in std::mem::take(&mut self.of_package) {
             self.note(name, Ended::Failed);
         }
@@ -93,14 +92,27 @@ impl TestLines {
         }
     }
 
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        if !std::mem::take(&mut self.too_long) {
-            self.read(&plain(&line));
+    /// A line has ended with `rest`; most come in one piece and are read where they are.
+    fn end_line(&mut self, rest: &[u8]) {
+        if self.line.is_empty() && !self.too_long {
+            if rest.len() <= MAX_LINE_BYTES {
+                self.read_bytes(rest);
+            }
+            return;
         }
-        // The buffer is used again.
+        self.extend(rest);
+        let mut line = std::mem::take(&mut self.line);
+        if !std::mem::take(&mut self.too_long) {
+            self.read_bytes(&line);
+        }
+        line.clear();
         self.line = line;
-        self.line.clear();
+    }
+
+    fn read_bytes(&mut self, line: &[u8]) {
+        if may_tell(line) {
+            self.read(&plain(line));
+        }
     }
 
     fn read(&mut self, line: &str) {
@@ -149,9 +161,26 @@ impl TestLines {
     }
 }
 
+/// Whether a line may be one of a test runner, at the cost of a glance: everything that is ever
+/// printed passes here.
+fn may_tell(line: &[u8]) -> bool {
+    let first = line.iter().find(|byte| !byte.is_ascii_whitespace());
+    match first {
+        // `test`, `ok`, `not ok`, `---`, `PASS`, `FAIL`, `TIMEOUT`, `SIG…`, `ERROR`, `1/3`, a mark
+        // of Node or a space beyond ASCII, a colour.
+        Some(b't' | b'o' | b'n' | b'-' | b'P' | b'F' | b'T' | b'S' | b'E' | b'0'..=b'9' | 0x1b) => {
+            true
+        }
+        Some(byte) if !byte.is_ascii() => true,
+        Some(_) => memchr::memchr_iter(b':', line)
+            .any(|at| line[at..].starts_with(b"::") && line[..at].ends_with(b".py")),
+        None => false,
+    }
+}
+
 /// The line as text, without colours; most lines have none.
 fn plain(line: &[u8]) -> Cow<'_, str> {
-    if !line.iter().any(|byte| matches!(byte, 0x1b | b'\r')) {
+    if memchr::memchr2(0x1b, b'\r', line).is_none() {
         return String::from_utf8_lossy(line);
     }
     let mut out = Vec::with_capacity(line.len());
@@ -401,7 +430,19 @@ mod tests {
         assert_eq!((found.failed, found.failures.len()), (1500, MAX_FAILED));
     }
 
+    /// Lines of every runner, and lines near them.
+    const LINES: &str = "( |\t){0,2}(\u{1b}\\[3[0-9]m)?(test [a-c] \\.\\.\\. (ok|FAILED)|--- (FAIL|PASS): T|(FAIL|ok)\tp\t1s\
+        |a\\.py::b (PASSED|FAILED)|FAILED a\\.py - x|1/3 Test  #1: n \\.\\.\\. +(Passed|\\*\\*\\*Failed)\
+        |(PASS|FAIL|SIGABRT|TIMEOUT) \\[ 1s\\] c n|(not )?ok 1 - n|[✔✖] n \\(1ms\\)|[a-z]{0,3})";
+
     proptest! {
+        #[test]
+        fn a_glance_drops_no_line_of_a_runner(line in LINES) {
+            let mut read = TestLines::default();
+            read.read(&plain(line.as_bytes()));
+            prop_assert_eq!(counts(&line), read.finish());
+        }
+
         #[test]
         fn any_output_is_survived(data in proptest::collection::vec(any::<u8>(), 0..2000)) {
             fuzz_test_lines(&data);

@@ -188,13 +188,8 @@ impl LiveLog {
     fn nth_newline(&self, block: u64, n: u64) -> io::Result<Option<u64>> {
         let mut buffer = vec![0; BLOCK as usize];
         let filled = self.shared.text.read_full_at(&mut buffer, block * BLOCK)?;
-        let newlines = buffer[..filled]
-            .iter()
-            .enumerate()
-            .filter(|(_, b)| **b == b'\n');
-        let nth = usize::try_from(n - 1)
-            .ok()
-            .and_then(|n| newlines.map(|(at, _)| at).nth(n));
+        let mut newlines = memchr::memchr_iter(b'\n', &buffer[..filled]);
+        let nth = usize::try_from(n - 1).ok().and_then(|n| newlines.nth(n));
         Ok(nth.map(|at| block * BLOCK + at as u64))
     }
 
