@@ -120,7 +120,8 @@ impl Bench {
         decisions
     }
 
-    /// Makes `count` decisions; only the scheduler's own processor time is counted.
+    /// The time of `count` decisions, from making at least as many: a few are too short for the
+    /// clock. Only the scheduler's own processor time is counted.
     fn decide(&mut self, count: u64) -> Duration {
         let mut spent = Duration::ZERO;
         let mut made = 0;
@@ -132,7 +133,7 @@ impl Bench {
             }
             spent += processor_time().saturating_sub(start);
         }
-        spent
+        spent.mul_f64(count as f64 / made as f64)
     }
 
     /// The events of about a hundred decisions.

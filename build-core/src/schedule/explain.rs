@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::Labels;
 use super::machines::MachineState;
 use super::policy::Reason;
+use super::queue::AuthorAt;
 use super::scheduler::{Entry, Scheduler};
 use super::waiter::WaiterId;
 use crate::clock::Timestamp;
@@ -178,25 +179,26 @@ impl Scheduler {
             .needs
             .iter()
             .filter(|need| need.kinds.iter().any(|kind| kinds.contains(kind)));
-        let mut groups: BTreeMap<(Class, Option<&str>), usize> = BTreeMap::new();
+        let mut groups: BTreeMap<(Class, Option<AuthorAt>), usize> = BTreeMap::new();
         let mut total = 0;
         for (_, at) in rivals.flat_map(|need| need.queue.range(..(entry.order, 0))) {
             total += 1;
             if let Some(other) = self.entries.get(*at) {
-                *groups
-                    .entry((other.class, other.author.as_deref()))
-                    .or_default() += 1;
+                *groups.entry((other.class, other.author)).or_default() += 1;
             }
         }
         let mut groups: Vec<Ahead> = groups
             .into_iter()
             .map(|((class, author), count)| Ahead {
-                author: author.map(str::to_owned),
+                author: author.map(|at| self.turns.name(at).to_owned()),
                 class,
                 count,
             })
             .collect();
-        groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+        groups.sort_by(|a, b| {
+            let names = (a.class, &a.author).cmp(&(b.class, &b.author));
+            b.count.cmp(&a.count).then(names)
+        });
         groups.truncate(NAMED_GROUPS);
         (total, groups)
     }

@@ -98,10 +98,48 @@ pub(super) struct HostPool {
     total: u32,
     /// Of those, the ones held by each tier.
     held: [u32; TIERS],
+    /// What the tiers above each tier, and it, keep for themselves of `total`.
+    reserved: [u32; TIERS - 1],
+    /// The least urgent tier that may hold one more.
+    open_to: u8,
     /// Kinds of its machines.
     pub(super) kinds: BTreeSet<KindAt>,
-    /// A waiter was turned away because of what is reserved since the last look.
-    pub(super) turned_away: bool,
+    /// The most urgent tier that was turned away, because of what is reserved, since the last
+    /// look.
+    turned_away: Option<u8>,
+}
+
+impl HostPool {
+    /// Whether waiters of a tier may hold one more machine, or what is reserved for more urgent
+    /// ones forbids it. Who may not is remembered.
+    pub(super) fn admits(&mut self, tier: u8) -> bool {
+        let open = tier <= self.open_to;
+        if !open {
+            self.turned_away = Some(self.turned_away.map_or(tier, |other| other.min(tier)));
+        }
+        open
+    }
+
+    /// Whether somebody was turned away who need not be any more; forgets who was, then.
+    pub(super) fn may_call_back(&mut self) -> bool {
+        let may = self.turned_away.is_some_and(|tier| tier <= self.open_to);
+        if may {
+            self.turned_away = None;
+        }
+        may
+    }
+
+    fn reopen(&mut self) {
+        let mut less_urgent: u32 = self.held[1..].iter().sum();
+        self.open_to = 0;
+        for (above, reserved) in self.reserved.iter().enumerate() {
+            if less_urgent >= self.total.saturating_sub(*reserved) {
+                return;
+            }
+            less_urgent -= self.held[above + 1];
+            self.open_to += 1;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -171,19 +209,14 @@ impl Ledger {
 
     /// Somebody of a tier holds a machine that is known; the answer is its name.
     pub(super) fn hold_at(&mut self, at: u32, tier: u8) -> Option<MachineId> {
-        self.count(at, false);
-        let slot = self.slots.get_mut(at as usize)?.as_mut()?;
-        slot.holder = Some(tier);
-        let id = slot.id.clone();
-        self.count(at, true);
-        Some(id)
+        self.set_holder(at, Some(tier));
+        Some(self.slot(at)?.id.clone())
     }
 
     /// A machine was given back; it rests when it has failed.
     pub(super) fn give_back(&mut self, at: u32, failed: bool, now: Timestamp) {
-        self.count(at, false);
+        self.set_holder(at, None);
         if let Some(slot) = &mut self.slots[at as usize] {
-            slot.holder = None;
             slot.failures = if failed { slot.failures + 1 } else { 0 };
             if failed {
                 let until = now + pause_after(slot.failures);
@@ -191,7 +224,6 @@ impl Ledger {
                 self.resting.insert((until, at));
             }
         }
-        self.count(at, true);
         self.forget_unless_held(at);
     }
 
@@ -216,22 +248,6 @@ impl Ledger {
 
     pub(super) fn next_rested(&self) -> Option<Timestamp> {
         self.resting.first().map(|(until, _)| *until)
-    }
-
-    /// Whether waiters of a tier may hold one more machine of the pool of `at`, or what is
-    /// reserved for more urgent ones forbids it.
-    pub(super) fn allows(&self, at: u32, tier: u8) -> bool {
-        let Some(pool) = self
-            .slot(at)
-            .and_then(|slot| self.pools.get(slot.pool as usize))
-        else {
-            return false;
-        };
-        let reserved = self.shares.reserved(pool.total);
-        (0..usize::from(tier)).all(|above| {
-            let lower: u32 = pool.held[above + 1..].iter().sum();
-            lower < pool.total.saturating_sub(reserved[above])
-        })
     }
 
     fn place(&mut self, id: &MachineId) -> u32 {
@@ -272,18 +288,39 @@ impl Ledger {
 
     /// Adds a machine to, or takes it from, the counts of its pool.
     fn count(&mut self, at: u32, add: bool) {
-        let Some(slot) = self.slots[at as usize]
-            .as_ref()
-            .filter(|slot| slot.machine.is_some())
-        else {
+        let shares = self.shares;
+        let Some((slot, pool)) = self.counted(at) else {
             return;
         };
-        let pool = &mut self.pools[slot.pool as usize];
         let step = |count: &mut u32| *count = if add { *count + 1 } else { *count - 1 };
         step(&mut pool.total);
         if let Some(tier) = slot.holder {
             step(&mut pool.held[usize::from(tier)]);
         }
+        pool.reserved = shares.reserved(pool.total);
+        pool.reopen();
+    }
+
+    fn set_holder(&mut self, at: u32, tier: Option<u8>) {
+        if let Some((slot, pool)) = self.counted(at) {
+            if let Some(before) = slot.holder {
+                pool.held[usize::from(before)] -= 1;
+            }
+            if let Some(after) = tier {
+                pool.held[usize::from(after)] += 1;
+            }
+            pool.reopen();
+        }
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.holder = tier;
+        }
+    }
+
+    /// A machine that counts in its pool, which those do that are up.
+    fn counted(&mut self, at: u32) -> Option<(&Slot, &mut HostPool)> {
+        let slot = self.slots[at as usize].as_ref()?;
+        slot.machine.as_ref()?;
+        Some((slot, &mut self.pools[slot.pool as usize]))
     }
 
     fn forget_unless_held(&mut self, at: u32) {

@@ -6,7 +6,7 @@ use super::explain::Waits;
 use super::machine::Machine;
 use super::machines::{Ledger, MachineState, Shares};
 use super::policy::Policy;
-use super::queue::{Order, Turns};
+use super::queue::{AuthorAt, Order, Turns};
 use super::shapes::{KindAt, NeedAt, Shapes};
 use super::waiter::{Waiter, WaiterId};
 use crate::clock::Timestamp;
@@ -69,7 +69,7 @@ pub struct Scheduler {
     pub(super) shapes: Shapes,
     pub(super) ledger: Ledger,
     pub(super) waits: Waits,
-    turns: Turns,
+    pub(super) turns: Turns,
     deadlines: BTreeSet<(Timestamp, u32)>,
     entered: u64,
     #[cfg(any(test, feature = "testing"))]
@@ -87,7 +87,7 @@ pub(super) struct Entries {
 /// A waiter, without what its shape says of it.
 pub(super) struct Entry {
     pub(super) id: WaiterId,
-    pub(super) author: Option<Box<str>>,
+    pub(super) author: Option<AuthorAt>,
     pub(super) class: crate::work::Class,
     pub(super) order: Order,
     pub(super) need: NeedAt,
@@ -204,7 +204,7 @@ impl Scheduler {
         let rank = self.policy.rank(&waiter, now);
         self.entered += 1;
         let author = waiter.author.as_deref();
-        let turn = self.turns.enter(rank, &waiter.host_type, author);
+        let (author, turn) = self.turns.enter(rank, &waiter.host_type, author);
         let order = Order {
             tier: rank.tier(),
             turn,
@@ -213,7 +213,7 @@ impl Scheduler {
         };
         let need = self.shapes.need(&waiter, &*self.policy);
         let at = self.entries.insert(Entry {
-            author: waiter.author.map(String::into_boxed_str),
+            author,
             class: waiter.class,
             order,
             need,
@@ -224,9 +224,26 @@ impl Scheduler {
         self.deadlines
             .extend(waiter.deadline.map(|deadline| (deadline, at)));
         self.shapes.enter(need, order, at);
+        self.serve_new(at, need, order.tier, now, actions);
+    }
+
+    /// Only the new waiter can be served now: who waited before is when machines come.
+    fn serve_new(
+        &mut self,
+        at: u32,
+        need: NeedAt,
+        tier: u8,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
         for n in 0..self.shapes.needs[need as usize].kinds.len() {
             let kind = self.shapes.needs[need as usize].kinds[n];
-            if !self.shapes.free(kind).is_empty() {
+            if let Some(machine) = self.shapes.free(kind).first().copied()
+                && self
+                    .ledger
+                    .pool_of(machine)
+                    .is_some_and(|pool| pool.admits(tier))
+            {
                 self.serve(kind, now, actions);
                 if self.entries.get(at).is_none() {
                     return;
@@ -242,7 +259,7 @@ impl Scheduler {
             .remove(&(entry.deadline.unwrap_or_default(), at));
         let host_type = &self.shapes.needs[entry.need as usize].example.host_type;
         self.turns
-            .leave(entry.order.turn, host_type, entry.author.as_deref(), served);
+            .leave(entry.order.turn, host_type, entry.author, served);
         Some(entry)
     }
 
@@ -251,10 +268,8 @@ impl Scheduler {
         while let Some(machine) = self.shapes.free(kind).first().copied()
             && let Some((order, waiter)) = self.shapes.first(kind)
         {
-            if !self.ledger.allows(machine, order.tier) {
-                if let Some(pool) = self.ledger.pool_of(machine) {
-                    pool.turned_away = true;
-                }
+            let pool = self.ledger.pool_of(machine);
+            if !pool.is_some_and(|pool| pool.admits(order.tier)) {
                 return;
             }
             self.grant(machine, kind, waiter, now, actions);
@@ -375,10 +390,12 @@ impl Scheduler {
 
     /// What was reserved may be given out now that a machine has come or was given back.
     fn serve_turned_away(&mut self, at: u32, now: Timestamp, actions: &mut Vec<Action>) {
-        let Some(pool) = self.ledger.pool_of(at).filter(|pool| pool.turned_away) else {
+        let Some(pool) = self.ledger.pool_of(at) else {
             return;
         };
-        pool.turned_away = false;
+        if !pool.may_call_back() {
+            return;
+        }
         let kinds: Vec<KindAt> = pool.kinds.iter().copied().collect();
         for kind in kinds {
             self.serve(kind, now, actions);
