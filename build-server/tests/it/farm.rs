@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -126,7 +126,8 @@ struct PoolState {
 pub struct FakeLease {
     record: LeaseRecord,
     pub buildlet: FakeBuildlet,
-    pool: FakePool,
+    /// The pool holds its leases: a circle would keep both, and every command, for ever.
+    pool: Weak<PoolState>,
 }
 
 pub fn local() -> HostType {
@@ -178,7 +179,7 @@ impl Pool for FakePool {
                 place: format!("fake:{}", request.machine),
             },
             buildlet,
-            pool: self.clone(),
+            pool: Arc::downgrade(&self.0),
         };
         let mut leases = self.0.leases.lock().unwrap();
         let same_machine = leases.values().any(|l| l.record.machine == request.machine);
@@ -230,12 +231,9 @@ impl Lease for FakeLease {
     }
 
     async fn release(&self) -> Result<()> {
-        self.pool
-            .0
-            .leases
-            .lock()
-            .unwrap()
-            .remove(&self.record.lease);
+        if let Some(pool) = self.pool.upgrade() {
+            pool.leases.lock().unwrap().remove(&self.record.lease);
+        }
         self.buildlet.die();
         Ok(())
     }
