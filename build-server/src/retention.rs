@@ -1,4 +1,5 @@
-//! What is thrown away, and when: logs after a while; results are kept for ever.
+//! What is thrown away or made small, and when: logs go after a while, events of builds that
+//! ended are packed, results are kept for ever.
 //!
 //! A reconciler: it compares what lies on the disk with what the records say, as often as it
 //! likes, and a sweep that was cut off is finished by the next one.
@@ -15,6 +16,9 @@ use crate::store::Store;
 
 /// How long logs are kept when nothing is said.
 pub const KEEP_LOGS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How long the events of a build stay as they were written: whoever follows the log of all
+/// events and was away for less has missed nothing.
+pub const KEEP_EVENTS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Between two sweeps: a look at each build's directory is cheap, but not free.
 const SWEEP_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 
@@ -23,13 +27,17 @@ pub struct Retention<C> {
     store: Store,
     clock: C,
     keep_logs: Duration,
+    keep_events: Duration,
 }
 
 /// What a sweep has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Swept {
     /// Builds whose logs were removed.
     pub builds: usize,
+    /// Builds and sessions whose events were packed.
+    pub packed: usize,
 }
 
 impl<C: Clock> Retention<C> {
@@ -39,28 +47,50 @@ impl<C: Clock> Retention<C> {
             store,
             clock,
             keep_logs,
+            keep_events: KEEP_EVENTS,
         }
+    }
+
+    /// Packs the events of each build this long after its end. Default: [`KEEP_EVENTS`].
+    #[must_use]
+    pub fn keep_events(mut self, keep: Duration) -> Self {
+        self.keep_events = keep;
+        self
     }
 
     /// Sweeps for ever; what fails is told in the log and tried again at the next sweep.
     pub async fn run(self) {
         loop {
             match self.sweep().await {
-                Ok(swept) => tracing::info!(builds = swept.builds, "old logs were removed"),
-                Err(error) => tracing::warn!(error = error.chain(), "cannot remove old logs"),
+                Ok(Swept { builds, packed }) => {
+                    tracing::info!(builds, packed, "old logs were removed, old events packed");
+                }
+                Err(error) => tracing::warn!(error = error.chain(), "cannot tidy up"),
             }
             sleep(SWEEP_EVERY).await;
         }
     }
 
-    /// Removes the logs of builds that ended long enough ago. Open builds, and directories
-    /// that belong to no recorded build, are left alone.
+    /// Removes the logs and packs the events of builds that ended long enough ago. Open builds,
+    /// and directories that belong to no recorded build, are left alone.
     ///
     /// Cancel safe: the next sweep goes on.
     ///
     /// # Errors
-    /// When the records or the logs cannot be read, or something cannot be removed.
+    /// When the records or the logs cannot be read, or something cannot be removed or packed.
     pub async fn sweep(&self) -> Result<Swept> {
+        let before = self.clock.now() - self.keep_events;
+        let mut swept = self.remove_logs().await?;
+        loop {
+            // One pack at a time: builds that run record what they do in between.
+            match self.store.events().pack(before).await? {
+                0 => return Ok(swept),
+                packed => swept.packed += packed,
+            }
+        }
+    }
+
+    async fn remove_logs(&self) -> Result<Swept> {
         let dir = self.store.dir()?.join("logs");
         let mut swept = Swept::default();
         let mut entries = match tokio::fs::read_dir(&dir).await {

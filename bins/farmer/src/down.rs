@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// Everything that a farm keeps in its data directory, the lock last.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 10] = [
     "farmer.db",
     "farmer.db-wal",
     "farmer.db-shm",
@@ -24,6 +24,7 @@ const KEPT: [&str; 9] = [
     "logs",
     "machines",
     "git",
+    "query",
     "token",
     "lock",
 ];

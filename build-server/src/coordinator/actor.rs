@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::figures::{Figures, Note};
 use super::handle::{LeaseAnswer, Request, session_ended};
 use super::session::{Held, renew};
 use super::status::{FarmStatus, Waiting};
@@ -38,6 +39,7 @@ pub(super) struct Actor {
     pub(super) dispatcher: Dispatcher,
     pub(super) runner: Runner,
     pub(super) events: Arc<dyn EventLog>,
+    pub(super) figures: Figures,
     pub(super) pools: Vec<Arc<dyn Pool>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tasks: Supervisor,
@@ -64,6 +66,7 @@ struct Turning {
 struct Appended {
     batch: u64,
     begun: Vec<BuildId>,
+    notes: Vec<Note>,
     end: Result<Seq>,
 }
 
@@ -140,6 +143,8 @@ impl Turning {
         let events = self.actor.events.read_open().await?;
         let head = self.actor.events.head().await?;
         self.actor.head.send_replace(head);
+        let notes = events.iter().filter_map(Note::recorded);
+        self.actor.figures.restore(notes);
         let now = self.now();
         self.look_at_pools();
         let restored = self.actor.dispatcher.restore(events, now);
@@ -230,8 +235,14 @@ impl Turning {
                 .filter(is_first)
                 .map(|e| e.build.clone())
                 .collect();
+            let notes = events.iter().filter_map(Note::of).collect();
             let end = log.append(expected, events).await;
-            Appended { batch, begun, end }
+            Appended {
+                batch,
+                begun,
+                notes,
+                end,
+            }
         };
         self.append = Some(append.boxed());
     }
@@ -248,9 +259,15 @@ impl Turning {
     }
 
     async fn record(&mut self, appended: Appended) {
-        let Appended { batch, begun, end } = appended;
+        let Appended {
+            batch,
+            begun,
+            notes,
+            end,
+        } = appended;
         match end {
             Ok(head) => {
+                self.actor.figures.count(notes);
                 self.actor.head.send_replace(head);
                 self.answer_submitters(&begun);
                 self.take(Input::Recorded { batch });

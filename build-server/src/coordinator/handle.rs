@@ -14,6 +14,7 @@ use build_core::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::figures::{Counts, Figures};
 use super::find::Chooser;
 use super::session::{Held, Holder, Session, line};
 use super::status::{FarmStatus, Waiting};
@@ -42,6 +43,7 @@ pub struct Handle {
     /// The first builder of each kind of machine.
     by_host_type: Arc<BTreeMap<HostType, BuilderName>>,
     logs: Logs,
+    figures: Figures,
     head: watch::Receiver<Seq>,
 }
 
@@ -109,6 +111,7 @@ impl Handle {
             chooser: Arc::new(chooser),
             looks: watch::channel(0).0,
             logs: Logs::new(store.dir()?.join("logs")),
+            figures: Figures::default(),
             head,
         };
         Ok((handle, news))
@@ -116,6 +119,15 @@ impl Handle {
 
     pub(crate) fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    pub(super) fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// What was done since the coordinator began.
+    pub fn counts(&self) -> Counts {
+        self.figures.counts()
     }
 
     /// The names of the builders.

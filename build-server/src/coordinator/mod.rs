@@ -6,12 +6,14 @@
 
 mod actor;
 mod builder;
+mod figures;
 mod find;
 mod handle;
 mod session;
 mod status;
 
 pub use builder::CoordinatorBuilder;
+pub use figures::{BUCKETS, Counts, Histogram};
 pub use handle::{EventStream, Handle};
 pub use session::Session;
 pub use status::{FarmStatus, Waiting};
@@ -130,6 +132,7 @@ impl Coordinator {
             ),
             runner: Runner::new(means),
             events: self.parts.store.events().clone(),
+            figures: self.handle.figures().clone(),
             pools: self.parts.pools,
             clock: self.parts.clock,
             tasks: tasks.clone(),

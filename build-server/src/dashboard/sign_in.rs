@@ -1,19 +1,18 @@
-//! `/sign-in`: a browser shows the token of the farm once and keeps it as a cookie.
+//! `/sign-in`: somebody shows the token of the farm once; their browser is known from then on.
+
+use std::time::Duration;
 
 use askama::Template;
 use axum::Form;
 use axum::extract::rejection::{FormRejection, QueryRejection};
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::error::{Failure, Guest};
 use super::page::{self, Frame};
-use crate::web::{COOKIE, Site, Visitor};
-
-/// How long a browser keeps the token, in seconds: 30 days.
-const KEPT: u32 = 30 * 24 * 60 * 60;
+use crate::web::{COOKIE, SIGNED_IN, Site, Visitor, sign_in_of};
 
 #[derive(Deserialize)]
 pub(super) struct Question {
@@ -67,19 +66,25 @@ pub(super) async fn sign_in(
 ) -> Result<Response, Failure> {
     let Form(Credentials { token, next }) = credentials?;
     let (token, next) = (token.trim(), local(next));
-    if site.auth().identify(token).await?.is_none() {
+    let Some(user) = site.auth().identify(token).await? else {
         return form(&site, Visitor(None), StatusCode::UNAUTHORIZED, next).await;
-    }
-    Ok((cookie(token, KEPT), Redirect::to(&next)).into_response())
+    };
+    // Always a new id: one that somebody planted in the browser is worth nothing.
+    let id = site.sign_in(user)?;
+    Ok((cookie(&id, SIGNED_IN), Redirect::to(&next)).into_response())
 }
 
-pub(super) async fn sign_out() -> Response {
-    (cookie("", 0), Redirect::to("/")).into_response()
+pub(super) async fn sign_out(State(site): State<Site>, headers: HeaderMap) -> Response {
+    if let Some(id) = sign_in_of(&headers) {
+        site.sign_out(id);
+    }
+    (cookie("", Duration::ZERO), Redirect::to("/")).into_response()
 }
 
 /// Other sites can neither read it nor have it sent.
-fn cookie(token: &str, seconds: u32) -> [(header::HeaderName, String); 1] {
-    let text = format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict");
+fn cookie(id: &str, kept: Duration) -> [(header::HeaderName, String); 1] {
+    let seconds = kept.as_secs();
+    let text = format!("{COOKIE}={id}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict");
     [(header::SET_COOKIE, text)]
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use build_core::Result;
 use build_core::buildlet::ByteStream;
+use build_core::clock::Timestamp;
 use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 
@@ -52,7 +53,7 @@ pub trait EventLog: Send + Sync {
     /// When the log cannot be read.
     async fn head(&self) -> Result<Seq>;
 
-    /// At most `limit` events after `after`, in order.
+    /// At most `limit` events after `after`, in order, without those that were packed.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -69,6 +70,19 @@ pub trait EventLog: Send + Sync {
     /// # Errors
     /// When the log cannot be read.
     async fn read_open(&self) -> Result<Vec<Recorded>>;
+
+    /// Makes the events of some builds and sessions small that have ended and of which nothing
+    /// was heard since `before`; answers of how many, 0 when there is none left. They can still
+    /// be read one build at a time, and rows folded from them; [`EventLog::read`] leaves them out.
+    ///
+    /// Cancel safe. The default keeps all as they are.
+    ///
+    /// # Errors
+    /// When the log cannot be written; it is as before then.
+    async fn pack(&self, before: Timestamp) -> Result<usize> {
+        let _nothing_to_do = before;
+        Ok(0)
+    }
 }
 
 /// Which builds to list.

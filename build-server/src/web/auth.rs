@@ -16,8 +16,8 @@ use sha2::Sha256;
 
 use super::{Refusal, Site};
 
-/// The cookie that a browser shows instead of a header; set by the sign-in page.
-pub(crate) const COOKIE: &str = "farmer_token";
+/// The cookie that a browser shows instead of a header: the id of its sign-in, never a token.
+pub(crate) const COOKIE: &str = "farmer_sign_in";
 /// The file of the token in the data directory.
 const TOKEN_FILE: &str = "token";
 /// Longest token that is looked at.
@@ -196,10 +196,16 @@ impl FromRequestParts<Site> for Visitor {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Refusal> {
-        let Some(token) = token_of(&parts.headers) else {
-            return Ok(Self(None));
-        };
-        Ok(Self(site.auth().identify(token).await?))
+        if let Some(token) = bearer(&parts.headers) {
+            let is_one = token.len() <= MAX_TOKEN;
+            return Ok(Self(match is_one {
+                true => site.auth().identify(token).await?,
+                false => None,
+            }));
+        }
+        Ok(Self(
+            sign_in_of(&parts.headers).and_then(|id| site.signed_in(id)),
+        ))
     }
 }
 
@@ -216,26 +222,21 @@ impl FromRequestParts<Site> for User {
                 format!("{} may only read", user.name),
                 "ask an admin of this farm for another role",
             )),
-            None => Err(unknown(token_of(&parts.headers).is_some())),
+            None => Err(unknown(&parts.headers)),
         }
     }
 }
 
-fn unknown(has_token: bool) -> Refusal {
-    let text = if has_token {
+fn unknown(headers: &HeaderMap) -> Refusal {
+    let text = if bearer(headers).is_some() {
         "the token is not known here"
+    } else if sign_in_of(headers).is_some() {
+        "the sign-in has ended"
     } else {
         "this needs a token, from this machine too"
     };
     let hint = "send `Authorization: Bearer TOKEN` with the token in the file `token` of the data directory";
     Refusal::new(ErrorKind::Denied, text, hint).with_status(StatusCode::UNAUTHORIZED)
-}
-
-/// What the visitor shows: the header first, which programs send, then the cookie.
-fn token_of(headers: &HeaderMap) -> Option<&str> {
-    bearer(headers)
-        .or_else(|| cookie(headers))
-        .filter(|token| token.len() <= MAX_TOKEN)
 }
 
 /// The token in `Authorization: Bearer TOKEN`.
@@ -245,7 +246,8 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The id of the sign-in that a browser shows.
+pub(crate) fn sign_in_of(headers: &HeaderMap) -> Option<&str> {
     let values = headers.get_all(header::COOKIE).iter();
     let mut pairs = values
         .filter_map(|value| value.to_str().ok())
@@ -253,7 +255,8 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|pair| pair.trim().split_once('='));
     pairs
         .find(|(name, _)| *name == COOKIE)
-        .map(|(_, token)| token)
+        .map(|(_, id)| id)
+        .filter(|id| id.len() <= MAX_TOKEN)
 }
 
 #[cfg(test)]
@@ -289,15 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_read_before_the_cookie() {
+    fn tokens_come_in_the_header_and_sign_ins_in_the_cookie() {
         let mut headers = HeaderMap::new();
-        assert_eq!(token_of(&headers), None);
-        let cookies = "a=b; farmer_token=c00kie; x";
+        assert_eq!((bearer(&headers), sign_in_of(&headers)), (None, None));
+        let cookies = "a=b; farmer_sign_in=c00kie; x";
         headers.insert(header::COOKIE, cookies.parse().unwrap());
-        assert_eq!(token_of(&headers), Some("c00kie"));
+        assert_eq!(sign_in_of(&headers), Some("c00kie"));
         headers.insert(header::AUTHORIZATION, "bearer h34der".parse().unwrap());
-        assert_eq!(token_of(&headers), Some("h34der"));
+        assert_eq!(bearer(&headers), Some("h34der"));
         headers.insert(header::AUTHORIZATION, "Basic eDp5".parse().unwrap());
-        assert_eq!(token_of(&headers), Some("c00kie"));
+        assert_eq!(bearer(&headers), None);
+        let endless = format!("farmer_sign_in={}", "0".repeat(MAX_TOKEN + 1));
+        headers.insert(header::COOKIE, endless.parse().unwrap());
+        assert_eq!(sign_in_of(&headers), None);
     }
 }

@@ -5,10 +5,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header,
+};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use build_core::ErrorKind;
+use tower_http::compression::CompressionLayer;
 
 use super::{Refusal, Site};
 
@@ -48,9 +51,25 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
 pub(super) fn guarded(routes: Router<Site>, site: &Site) -> Router<Site> {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(CompressionLayer::new().gzip(true).compress_when(is_page))
         .layer(from_fn(in_time))
         .layer(from_fn_with_state(site.clone(), check))
         .layer(from_fn(with_headers))
+}
+
+/// Pages, their files, and JSON are sent compressed to whoever takes that. Streams of events
+/// and raw logs are not: whoever follows them waits for each line.
+fn is_page(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    [
+        "text/html",
+        "text/css",
+        "text/javascript",
+        "application/json",
+    ]
+    .iter()
+    .any(|known| kind.starts_with(known))
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {

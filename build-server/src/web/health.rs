@@ -1,7 +1,7 @@
 //! What those who look after the farm ask: does it live, does it take work, how does it do.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use axum::Router;
 use axum::extract::State;
@@ -11,8 +11,17 @@ use axum::routing::get;
 use build_core::ErrorKind;
 
 use super::{Refusal, Site};
-use crate::coordinator::FarmStatus;
-use crate::record::BuildRow;
+use crate::coordinator::{Counts, FarmStatus, Histogram};
+use crate::record::{BuildRow, BuildState};
+
+/// How a build may end: each is told, also while none has ended so.
+const ENDS: [BuildState; 5] = [
+    BuildState::Passed,
+    BuildState::Failed,
+    BuildState::Misconfigured,
+    BuildState::Infrastructure,
+    BuildState::Canceled,
+];
 
 /// The routes.
 pub(super) fn router() -> Router<Site> {
@@ -49,6 +58,7 @@ async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal>
     );
     text.value("farmer_events_recorded_total", "", head.0);
     builds(&mut text, &site, &open);
+    done(&mut text, &site.handle().counts());
     machines(&mut text, &status);
     process(&mut text);
     let kind = "text/plain; version=0.0.4; charset=utf-8";
@@ -76,6 +86,27 @@ fn builds(text: &mut Text, site: &Site, open: &[BuildRow]) {
         "Age of the oldest build that has no machine yet.",
     );
     text.value(name, "", waited);
+}
+
+/// What the coordinator has done since it began.
+fn done(text: &mut Text, counts: &Counts) {
+    let name = "farmer_builds_ended_total";
+    text.family(name, "counter", "Builds that ended, by outcome.");
+    for outcome in ENDS {
+        let word = outcome.as_str();
+        let count = counts.outcomes.get(word).copied().unwrap_or_default();
+        text.value(name, &format!("outcome=\"{word}\""), count);
+    }
+    let name = "farmer_build_seconds";
+    let help = "From the first machine of a build to its result.";
+    text.histogram(name, help, &counts.builds);
+    let name = "farmer_queue_wait_seconds";
+    let help = "From being asked for to the first machine.";
+    text.histogram(name, help, &counts.waits);
+    let name = "farmer_log_bytes_total";
+    let help = "Output recorded, of commands that have ended.";
+    text.family(name, "counter", help);
+    text.value(name, "", counts.log_bytes);
 }
 
 fn machines(text: &mut Text, status: &FarmStatus) {
@@ -135,7 +166,18 @@ impl Text {
         let _infallible = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    fn value(&mut self, name: &str, labels: &str, value: u64) {
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.family(name, "histogram", help);
+        let bucket = format!("{name}_bucket");
+        for (end, count) in histogram.buckets() {
+            self.value(&bucket, &format!("le=\"{end}\""), count);
+        }
+        self.value(&bucket, "le=\"+Inf\"", histogram.count());
+        self.value(&format!("{name}_sum"), "", histogram.sum().as_secs_f64());
+        self.value(&format!("{name}_count"), "", histogram.count());
+    }
+
+    fn value(&mut self, name: &str, labels: &str, value: impl Display) {
         let _infallible = match labels {
             "" => writeln!(self.0, "{name} {value}"),
             labels => writeln!(self.0, "{name}{{{labels}}} {value}"),

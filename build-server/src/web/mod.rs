@@ -11,20 +11,24 @@ mod guard;
 mod health;
 mod hosts;
 mod serve;
+mod sign_ins;
 
 use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use build_core::Result;
 use build_core::clock::{Clock, SystemClock};
 
 pub use answer::Refusal;
 pub use api::{NewBuild, OPENAPI};
-pub(crate) use auth::COOKIE;
 pub use auth::{Authorizer, Role, TokenFile, User, Visitor};
+pub(crate) use auth::{COOKIE, sign_in_of};
 pub use hosts::Hosts;
 pub use serve::serve;
+pub(crate) use sign_ins::SIGNED_IN;
 
+use self::sign_ins::SignIns;
 use crate::coordinator::Handle;
 use crate::source::GitCheckouts;
 use crate::store::Store;
@@ -35,6 +39,7 @@ pub struct Site {
     handle: Handle,
     store: Store,
     auth: Arc<dyn Authorizer>,
+    sign_ins: Arc<SignIns>,
     clock: Arc<dyn Clock>,
     hosts: Arc<Hosts>,
     checkouts: Option<GitCheckouts>,
@@ -55,6 +60,7 @@ impl Site {
             handle,
             store,
             auth: Arc::new(auth),
+            sign_ins: Arc::default(),
             clock: Arc::new(SystemClock),
             hosts: Arc::default(),
             checkouts: None,
@@ -100,6 +106,21 @@ impl Site {
     /// Who decides what a visitor may do.
     pub fn auth(&self) -> &dyn Authorizer {
         &*self.auth
+    }
+
+    /// Remembers that somebody has shown a token with a browser; the id is for its cookie.
+    pub(crate) fn sign_in(&self, user: User) -> Result<String> {
+        self.sign_ins.begin(user, self.clock.now())
+    }
+
+    /// Who has signed in under this id.
+    pub(crate) fn signed_in(&self, id: &str) -> Option<User> {
+        self.sign_ins.find(id, self.clock.now())
+    }
+
+    /// Ends the sign-in under this id.
+    pub(crate) fn sign_out(&self, id: &str) {
+        self.sign_ins.end(id);
     }
 
     /// The time.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use build_client::testing::FakeBuildlet;
-use build_core::buildlet::{Buildlet, ByteStream};
+use build_client::testing::{FakeBuildlet, Script};
+use build_core::buildlet::{Buildlet, ByteStream, Exec, ExecOutcome};
 use build_core::event::{BuildEvent, Outcome, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType, LeaseId, MachineId, StepName};
 use build_core::plan::{Part, Plan, Step, Unit};
@@ -120,6 +120,8 @@ struct PoolState {
     leases: Mutex<HashMap<LeaseId, FakeLease>>,
     /// Every buildlet there ever was.
     buildlets: Mutex<Vec<FakeBuildlet>>,
+    /// What machines say in the place of a program.
+    script: Option<(String, Arc<Script>)>,
 }
 
 #[derive(Clone)]
@@ -144,7 +146,24 @@ impl FakePool {
             machines: (1..=count).map(machine).collect(),
             leases: Mutex::default(),
             buildlets: Mutex::default(),
+            script: None,
         }))
+    }
+
+    /// Its machines run `script` in the place of the program `cmd`; before it is used.
+    pub fn scripted(
+        mut self,
+        cmd: &str,
+        script: impl Fn(&Exec) -> (Vec<u8>, ExecOutcome) + Send + Sync + 'static,
+    ) -> Self {
+        let state = Arc::get_mut(&mut self.0).expect("nobody uses it yet");
+        state.script = Some((cmd.to_owned(), Arc::new(script)));
+        self
+    }
+
+    /// Forgets machines that have ended.
+    pub fn forget(&self) {
+        self.0.buildlets.lock().unwrap().clear();
     }
 
     /// The machines that are held now.
@@ -170,6 +189,9 @@ impl Pool for FakePool {
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Arc<dyn Lease>> {
         let buildlet = FakeBuildlet::new(request.machine.as_str())?;
+        if let Some((cmd, script)) = self.0.script.clone() {
+            buildlet.script(&cmd, move |exec| script(exec));
+        }
         self.0.buildlets.lock().unwrap().push(buildlet.clone());
         let lease = FakeLease {
             record: LeaseRecord {

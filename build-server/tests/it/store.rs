@@ -213,7 +213,8 @@ async fn the_board_of_an_older_version_is_made_when_it_is_opened() {
     let url = format!("sqlite:{}", path.display());
     let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
     let older = "DROP TABLE line; DROP TABLE cell; DROP TABLE branch;
-        DROP TABLE session; DROP TABLE tested; PRAGMA user_version = 1;";
+        DROP TABLE session; DROP TABLE tested; DROP TABLE pack; DROP TABLE packed;
+        DROP INDEX build_open_state; PRAGMA user_version = 1;";
     sqlx::raw_sql(older).execute(&mut file).await.unwrap();
     let newer = SqliteStore::open(&path, SqliteOptions::default())
         .await
@@ -529,4 +530,77 @@ async fn a_rerun_is_told_of_in_the_row_and_the_cell_of_the_first_build() {
         store.rebuild().await.unwrap();
         assert_eq!(told().await.state, BuildState::Passed);
     }
+}
+
+#[tokio::test]
+async fn what_ended_long_ago_is_packed_and_read_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.db");
+    let store = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap();
+    append_all(&store, (1..=200).map(story).collect()).await;
+    let late = NewEvent {
+        at: at(1000),
+        ..queued(201)
+    };
+    let open = append_all(&store, vec![vec![queued(202)], vec![late]]).await;
+    let before = everything(&store).await;
+    let rows = store
+        .builds(&BuildFilter::default(), None, 1000)
+        .await
+        .unwrap();
+    let stories: Vec<_> = [build(1), build(100), build(200), build(202)].into();
+
+    let mut packed = 0;
+    while let count @ 1.. = store.pack(at(500)).await.unwrap() {
+        packed += count;
+    }
+    assert_eq!(packed, 200, "those that are open or were heard of stay");
+    assert_eq!(
+        store.head().await.unwrap(),
+        open,
+        "positions are never used twice"
+    );
+    let left = everything(&store).await;
+    assert_eq!(left.len(), 2, "{left:#?}");
+    for id in &stories {
+        let whole: Vec<_> = before.iter().filter(|e| e.build == *id).cloned().collect();
+        assert_eq!(store.read_build(id, Seq(0), 1000).await.unwrap(), whole);
+        let rest = store.read_build(id, whole[0].seq, 2).await.unwrap();
+        assert_eq!(rest, whole[1..].iter().take(2).cloned().collect::<Vec<_>>());
+        let after = store.read_build(id, open, 1000).await.unwrap();
+        assert_eq!(after, []);
+    }
+    store.rebuild().await.unwrap();
+    let again = store
+        .builds(&BuildFilter::default(), None, 1000)
+        .await
+        .unwrap();
+    assert_eq!(again, rows);
+    drop(store);
+    let store = SqliteStore::open_to_read(&path).await.unwrap();
+    assert_eq!(
+        store
+            .read_build(&build(7), Seq(0), 1000)
+            .await
+            .unwrap()
+            .len(),
+        story(7).len()
+    );
+}
+
+#[tokio::test]
+async fn the_last_event_of_the_log_is_never_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.db");
+    let store = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap();
+    let end = append_all(&store, (1..=2).map(story).collect()).await;
+    assert_eq!(store.pack(at(500)).await.unwrap(), 1);
+    assert_eq!(store.pack(at(500)).await.unwrap(), 0);
+    assert_eq!(store.head().await.unwrap(), end);
+    let next = append_all(&store, vec![story(3)]).await;
+    assert_eq!(next.0, end.0 + story(3).len() as u64);
 }

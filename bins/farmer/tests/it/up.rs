@@ -229,6 +229,7 @@ fn neighbours_change_nothing_and_a_stopped_farm_goes_on_at_its_next_start() {
     let farm = Farm::start(&repo);
     let same = wait_for_build(&repo, &commit, "passed");
     assert_eq!(same["id"], build["id"], "it goes on, not a second one");
+    repo.run(&["query", "builds"]).exits(0);
     repo.run(&["down", "--purge"]).exits(0);
     assert!(!repo.data().exists(), "no file is left");
     farm.stop().exits(0);

@@ -6,6 +6,7 @@
 
 mod board;
 mod open;
+mod packs;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -234,6 +235,14 @@ impl SqliteStore {
             "DELETE FROM build; DELETE FROM timing; DELETE FROM session; DELETE FROM tested;
             DELETE FROM line; DELETE FROM cell; DELETE FROM branch;";
         db.execute(empty).await.map_err(named)?;
+        let mut pack = 0;
+        while let Some((number, events)) = packs::after(db, pack)
+            .await
+            .map_err(|e| self.trouble("read", e))?
+        {
+            pack = number;
+            self.fold(db, &events).await?;
+        }
         let mut after = Seq(0);
         loop {
             let read = sqlx::query(
@@ -245,13 +254,15 @@ impl SqliteStore {
                 return Ok(());
             };
             after = last.seq;
-            let mut rows = Rows::default();
-            let folded = rows.fold(db, &events).await;
-            folded.map_err(|e| self.trouble("append to", e))?;
-            rows.save(db)
-                .await
-                .map_err(|e| self.trouble("append to", e))?;
+            self.fold(db, &events).await?;
         }
+    }
+
+    async fn fold(&self, db: &mut SqliteConnection, events: &[Recorded]) -> Result<()> {
+        let named = |e| self.trouble("rebuild the rows of", e);
+        let mut rows = Rows::default();
+        rows.fold(db, events).await.map_err(named)?;
+        rows.save(db).await.map_err(named)
     }
 }
 
@@ -323,7 +334,14 @@ impl EventLog for SqliteStore {
         );
         let read = read.bind(build.as_str()).bind(to_i64(after));
         let read = read.bind(to_limit(limit));
-        self.events(read.fetch_all(&self.readers).await)
+        let events = self.events(read.fetch_all(&self.readers).await)?;
+        if !events.is_empty() {
+            return Ok(events);
+        }
+        let packed = packs::find(&self.readers, build).await;
+        let packed = packed.map_err(|e| self.trouble("read", e))?;
+        let rest = packed.into_iter().flatten().filter(|e| e.seq > after);
+        Ok(rest.take(limit).collect())
     }
 
     async fn read_open(&self) -> Result<Vec<Recorded>> {
@@ -333,6 +351,22 @@ impl EventLog for SqliteStore {
              ORDER BY seq",
         );
         self.events(read.fetch_all(&self.readers).await)
+    }
+
+    async fn pack(&self, before: Timestamp) -> Result<usize> {
+        let named = |e| self.failed("pack the events of", e);
+        let mut writer = self.writer()?.lock().await;
+        let begun = writer.begin_with("BEGIN IMMEDIATE").await;
+        let mut transaction = begun.map_err(named)?;
+        let draft = packs::next(&mut transaction, before).await;
+        let draft = draft.map_err(|e| self.trouble("pack the events of", e))?;
+        let packed = draft.len();
+        if packed > 0 {
+            let saved = draft.save(&mut transaction).await;
+            saved.map_err(|e| self.trouble("pack the events of", e))?;
+        }
+        transaction.commit().await.map_err(named)?;
+        Ok(packed)
     }
 }
 

@@ -11,14 +11,17 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 /// Changes of the schema, oldest first; `user_version` counts those that were made.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_events.sql"),
     include_str!("migrations/0002_board.sql"),
     include_str!("migrations/0003_session.sql"),
     include_str!("migrations/0004_tested.sql"),
+    include_str!("migrations/0005_packs.sql"),
 ];
 /// How long one connection waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the write-ahead log is cut back to after a reader that took long has let it grow.
+const JOURNAL_BYTES: &str = "16777216";
 /// Connections for readers: enough for the pages of one machine, few enough to be cheap.
 const READERS: u32 = 4;
 
@@ -65,6 +68,7 @@ fn settings(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)
+        .pragma("journal_size_limit", JOURNAL_BYTES)
         .synchronous(SqliteSynchronous::Full)
 }
 

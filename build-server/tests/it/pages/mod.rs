@@ -67,7 +67,18 @@ impl World {
         }
     }
 
-    async fn send(&self, request: axum::http::request::Builder, body: &str) -> Answer {
+    /// The head and the bytes of an answer to somebody who takes an encoding.
+    pub async fn raw(&self, path: &str, encoding: &str) -> (HeaderMap, Vec<u8>) {
+        let request = Request::get(path).header("host", "localhost:8119");
+        let request = request.header("accept-encoding", encoding);
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 16 << 20).await.unwrap();
+        (parts.headers, body.to_vec())
+    }
+
+    pub async fn send(&self, request: axum::http::request::Builder, body: &str) -> Answer {
         let request = request.header("host", "localhost:8119");
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();

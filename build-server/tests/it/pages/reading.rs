@@ -283,3 +283,39 @@ async fn a_log_of_200_megabytes_opens_at_any_line() {
     assert!(start.body.contains(" of 5000001"), "{}", start.body);
     world.farm.stop().await;
 }
+
+#[tokio::test]
+async fn files_that_a_browser_has_are_not_sent_again_and_pages_are_sent_small() {
+    let world = World::new(vec![step("s", "true")]).await;
+    let ask = |path: &str| axum::http::Request::get(path);
+    for path in ["/static/style.css", "/static/live.js", "/static/icon.svg"] {
+        let first = world.send(ask(path), "").await;
+        assert_eq!(first.status, StatusCode::OK);
+        let tag = first.headers["etag"].to_str().unwrap();
+        let known = ask(path).header("if-none-match", format!("\"old\", {tag}"));
+        let again = world.send(known, "").await;
+        assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+        assert_eq!(
+            (again.body.as_str(), &again.headers["etag"]),
+            ("", &first.headers["etag"])
+        );
+        let other = world
+            .send(ask(path).header("if-none-match", "\"old\""), "")
+            .await;
+        assert_eq!(other.body, first.body);
+    }
+    let plain = world.get("/?repo=orchard").await;
+    assert!(!plain.headers.contains_key("content-encoding"));
+    let small = world.raw("/?repo=orchard", "gzip").await;
+    assert_eq!(small.0["content-encoding"], "gzip");
+    assert_eq!(small.0["vary"], "accept-encoding");
+    assert!(
+        small.1.len() * 3 < plain.body.len(),
+        "{} bytes",
+        small.1.len()
+    );
+    // Whoever follows a log waits for each line.
+    let raw = world.raw("/builds/B000000001/raw?run=2", "gzip").await;
+    assert!(!raw.0.contains_key("content-encoding"));
+    world.farm.stop().await;
+}

@@ -73,7 +73,14 @@ async fn without_the_token_nothing_changes_on_this_machine_either() {
     }
     for ask in changes(&world, &build) {
         let ask = ask.without("authorization");
-        attacks.push(("wrong cookie", ask.with("cookie", "farmer_token=guess")));
+        attacks.push(("wrong cookie", ask.with("cookie", "farmer_sign_in=guess")));
+    }
+    for name in ["farmer_sign_in", "farmer_token"] {
+        let cookie = format!("{name}={}", world.token);
+        for ask in changes(&world, &build) {
+            let ask = ask.without("authorization");
+            attacks.push(("the token as a cookie", ask.with("cookie", &cookie)));
+        }
     }
     let query = format!("/api/v1/builds/{build}/cancel?token={}", world.token);
     attacks.push(("token in the address", world.ask(Method::POST, query)));
@@ -84,7 +91,7 @@ async fn without_the_token_nothing_changes_on_this_machine_either() {
 #[tokio::test]
 async fn a_page_of_another_site_changes_nothing_with_the_owners_browser() {
     let (world, build) = world_at_work().await;
-    let cookie = format!("farmer_token={}", world.token);
+    let cookie = world.sign_in().await;
     let mut attacks = Vec::new();
     for (name, value) in [
         ("origin", "https://attacker.example"),
@@ -130,7 +137,7 @@ async fn a_foreign_name_for_this_machine_reads_and_changes_nothing() {
 #[tokio::test]
 async fn the_owners_own_pages_and_programs_are_let_in() {
     let (world, build) = world_at_work().await;
-    let cookie = format!("farmer_token={}", world.token);
+    let cookie = world.sign_in().await;
     let own = world
         .ask(Method::POST, "/api/v1/builds")
         .json(&world.wish())
@@ -145,6 +152,47 @@ async fn the_owners_own_pages_and_programs_are_let_in() {
         assert_eq!(row.send().await.status.as_u16(), 200, "{host}");
     }
     world.farm.kill().await;
+}
+
+#[tokio::test]
+async fn a_cookie_is_no_token_and_dies_with_its_sign_in() {
+    let (world, build) = world_at_work().await;
+    let planted = "farmer_sign_in=planted-by-a-neighbour";
+    let (first, second) = (world.sign_in_with(planted).await, world.sign_in().await);
+    assert_ne!(first, second, "each sign-in has an id of its own");
+    for cookie in [&first, &second] {
+        assert!(
+            !cookie.contains(&world.token) && cookie != planted,
+            "{cookie}"
+        );
+    }
+    let with = |cookie: &str| {
+        let asks = changes(&world, &build).into_iter();
+        let asks = asks.map(|ask| ask.without("authorization").with("cookie", cookie));
+        asks.map(|ask| ("dead cookie", ask)).collect::<Vec<_>>()
+    };
+    refused(&world, with(planted), &[401]).await;
+    // What a neighbour on another port saw of it is no token for programs either.
+    let id = first.strip_prefix("farmer_sign_in=").unwrap();
+    let header = format!("Bearer {id}");
+    let as_token = changes(&world, &build).into_iter();
+    let as_token = as_token.map(|ask| ("sign-in as token", ask.with("authorization", &header)));
+    refused(&world, as_token.collect(), &[401]).await;
+
+    let out = world.ask(Method::POST, "/sign-out").with("cookie", &first);
+    let out = out.send().await;
+    assert!(
+        out.headers["set-cookie"]
+            .to_str()
+            .unwrap()
+            .contains("Max-Age=0")
+    );
+    refused(&world, with(&first), &[401]).await;
+    world
+        .clock
+        .advance(std::time::Duration::from_secs(8 * 24 * 60 * 60));
+    refused(&world, with(&second), &[401]).await;
+    end(world, &build).await;
 }
 
 #[tokio::test]

@@ -113,28 +113,40 @@ async fn a_log_that_is_not_kept_any_more_is_told_as_such() {
 
 #[tokio::test]
 async fn figures_are_in_the_format_of_prometheus() {
-    let world = World::new(vec![step("s", "true")]);
+    let world = World::new(vec![step("s", "echo hello")]);
     let id = world.farm.submit(&world.repository).await;
     world.farm.built(&id).await;
     assert_eq!(world.get("/healthz").send().await.body, "ok\n");
     assert_eq!(world.get("/readyz").send().await.body, "ok\n");
     let text = world.get("/metrics").send().await.body;
-    let mut family = "";
+    let (mut family, mut is_histogram) = ("", false);
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
-            family = name;
+            (family, is_histogram) = (name, kind == "histogram");
         } else if !line.starts_with("# HELP ") {
             let (name, value) = line.rsplit_once(' ').unwrap();
-            assert_eq!(name.split('{').next().unwrap(), family, "{line}");
-            value.parse::<u64>().unwrap();
+            let name = name.split('{').next().unwrap();
+            let of = name.strip_prefix(family).expect(line);
+            let parts: &[_] = match is_histogram {
+                true => &["_bucket", "_sum", "_count"],
+                false => &[""],
+            };
+            assert!(parts.contains(&of), "{line}");
+            assert!(value.parse::<f64>().unwrap() >= 0.0, "{line}");
         }
     }
     for line in [
         "farmer_machines{host_type=\"local\",state=\"free\"} 1",
         "farmer_builds_open{state=\"queued\"} 0",
         "farmer_store_stalled 0",
+        "farmer_builds_ended_total{outcome=\"passed\"} 1",
+        "farmer_builds_ended_total{outcome=\"failed\"} 0",
+        "farmer_build_seconds_count 1",
+        "farmer_build_seconds_bucket{le=\"+Inf\"} 1",
+        "farmer_queue_wait_seconds_count 1",
+        "farmer_log_bytes_total 6",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }

@@ -9,6 +9,7 @@ mod schema;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use build_core::clock::{Clock, ManualClock, SystemClock};
 use build_core::plan::Step;
 use build_server::store::Store;
 use build_server::web::{Site, TokenFile, service};
@@ -26,6 +27,8 @@ pub struct World {
     pub store: Store,
     pub repository: Repository,
     pub token: String,
+    /// The site's; the coordinator has the machine's.
+    pub clock: ManualClock,
     router: Router,
     _data: tempfile::TempDir,
 }
@@ -60,7 +63,9 @@ impl World {
         let data = tempfile::tempdir().unwrap();
         let auth = TokenFile::open(data.path()).unwrap();
         let token = auth.token().to_owned();
+        let clock = ManualClock::at(SystemClock.now());
         let site = Site::new(farm.handle.clone(), store.clone(), auth)
+            .with_clock(clock.clone())
             .with_checkouts(farm.checkouts.clone());
         Self {
             repository: Repository::with_file("a", ""),
@@ -68,6 +73,7 @@ impl World {
             farm,
             store,
             token,
+            clock,
             _data: data,
         }
     }
@@ -91,6 +97,22 @@ impl World {
     pub fn post(&self, path: impl Into<String>) -> Ask<'_> {
         let token = format!("Bearer {}", self.token);
         self.ask(Method::POST, path).with("authorization", &token)
+    }
+
+    /// Signs in with a browser; its cookie.
+    pub async fn sign_in(&self) -> String {
+        self.sign_in_with("").await
+    }
+
+    /// Signs in with a browser that has this cookie already.
+    pub async fn sign_in_with(&self, cookie: &str) -> String {
+        let form = self.ask(Method::POST, "/sign-in").with("cookie", cookie);
+        let form = form.text(&format!("token={}", self.token));
+        let form = form.with("content-type", "application/x-www-form-urlencoded");
+        let answer = form.send().await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+        let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
     }
 
     /// The wish for a build of the newest commit.
