@@ -223,6 +223,13 @@ pub enum LeaseEnd {
     Released,
     /// The machine could not be started, or is gone.
     Lost(String),
+    /// Nothing can be run on it, and no other machine would do: a fault of the configuration.
+    Unusable {
+        /// One sentence with its causes.
+        text: String,
+        /// What to do about it.
+        hint: String,
+    },
 }
 
 /// How a build ended.

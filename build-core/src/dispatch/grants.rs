@@ -231,8 +231,11 @@ impl Dispatcher {
         now: Timestamp,
     ) {
         self.end_unit(lease, UnitEnd::Lost(text.to_owned()), output_bytes, now);
-        let Some((build, machine)) = self.end_lease(lease, LeaseEnd::Lost(text.to_owned()), now)
-        else {
+        self.give_up(lease, LeaseEnd::Lost(text.to_owned()), now);
+    }
+
+    pub(super) fn give_up(&mut self, lease: &LeaseId, reason: LeaseEnd, now: Timestamp) {
+        let Some((build, machine)) = self.end_lease(lease, reason, now) else {
             return;
         };
         let Some(open) = self.builds.get(&build) else {

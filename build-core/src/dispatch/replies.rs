@@ -99,6 +99,13 @@ impl Dispatcher {
                     self.return_machine(machine, true, now);
                 }
             }
+            CommandKey::Prepare(_, lease) if failure.kind == ErrorKind::Invalid => {
+                let reason = LeaseEnd::Unusable {
+                    text: failure.text,
+                    hint: failure.hint.unwrap_or_default(),
+                };
+                self.give_up(lease, reason, now);
+            }
             CommandKey::Prepare(_, lease) | CommandKey::Keep(_, _, lease) => {
                 self.lease_lost(lease, &failure.text, 0, now);
             }

@@ -406,6 +406,30 @@ fn a_missing_tool_is_a_fault_of_the_configuration() {
 }
 
 #[test]
+fn a_checkout_that_cannot_be_made_anywhere_is_tried_once() {
+    let mut farm = Farm::new(2, vec![step("build", &[]), step("test", &["build"])]);
+    farm.submit();
+    while !matches!(farm.todo.front(), Some(Command::Prepare { .. })) {
+        assert!(farm.step());
+    }
+    let key = farm.todo.pop_front().unwrap().key();
+    let failure = Failure {
+        kind: ErrorKind::Invalid,
+        text: "no git-lfs".into(),
+        hint: Some("install git-lfs".into()),
+        output_bytes: 0,
+    };
+    farm.tell(Input::Failed(key, failure));
+    farm.run();
+    let expected = Outcome::Misconfigured {
+        text: "no git-lfs".into(),
+        hint: "install git-lfs".into(),
+    };
+    assert_eq!(farm.outcome(), Some(&expected));
+    assert_eq!(farm.count(|e| matches!(e, BuildEvent::Leased { .. })), 1);
+}
+
+#[test]
 fn a_recipe_that_fails_is_asked_again_unless_it_is_wrong() {
     let mut farm = Farm::new(1, vec![step("build", &[])]);
     farm.submit();

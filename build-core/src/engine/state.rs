@@ -453,10 +453,20 @@ impl BuildState {
             self.troubles.push(trouble);
             return Some(());
         }
-        if let (LeaseEnd::Lost(text), true) = (reason, ended.phase < Phase::Prepared) {
-            // The build goes on with the machines it has, if it has any.
-            if self.leases.is_empty() {
-                self.never_started(&ended.unit, text);
+        if ended.phase < Phase::Prepared {
+            match reason {
+                // The build goes on with the machines it has, if it has any.
+                LeaseEnd::Lost(text) if self.leases.is_empty() => {
+                    self.never_started(&ended.unit, text);
+                }
+                LeaseEnd::Unusable { text, hint } => {
+                    let blame = Blame::Configuration {
+                        text: text.clone(),
+                        hint: hint.clone(),
+                    };
+                    self.never_runs(&ended.unit, blame);
+                }
+                LeaseEnd::Lost(_) | LeaseEnd::Released => {}
             }
         }
         Some(())
@@ -464,19 +474,27 @@ impl BuildState {
 
     /// Counts a machine that never came to run the unit it was granted for.
     fn never_started(&mut self, unit: &Unit, text: &str) {
-        let Some(state) = self
-            .steps
-            .get_mut(&unit.step)
-            .and_then(|s| s.units.get_mut(&unit.part))
-        else {
+        let Some(state) = self.unit_mut(unit) else {
             return;
         };
         state.never_started += 1;
-        if state.never_started >= CREATION_ATTEMPTS && state.status == UnitStatus::Waiting {
-            state.status = UnitStatus::Failed;
-            self.troubles
-                .push((unit.step.clone(), Blame::Machine(text.to_owned())));
+        if state.never_started >= CREATION_ATTEMPTS {
+            self.never_runs(unit, Blame::Machine(text.to_owned()));
         }
+    }
+
+    /// Fails a unit that waits for a machine.
+    fn never_runs(&mut self, unit: &Unit, blame: Blame) {
+        if let Some(state) = self.unit_mut(unit)
+            && state.status == UnitStatus::Waiting
+        {
+            state.status = UnitStatus::Failed;
+            self.troubles.push((unit.step.clone(), blame));
+        }
+    }
+
+    fn unit_mut(&mut self, unit: &Unit) -> Option<&mut UnitState> {
+        self.steps.get_mut(&unit.step)?.units.get_mut(&unit.part)
     }
 
     fn cancel_requested(&mut self, by: &str) -> Option<()> {

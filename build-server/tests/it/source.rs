@@ -319,24 +319,3 @@ async fn a_repository_at_a_url_is_copied_and_followed() {
         "the later one does not come before the earlier one"
     );
 }
-
-#[tokio::test]
-async fn large_files_need_their_program() {
-    let world = World::new();
-    let repository = Repository::with_file(".gitattributes", "*.bin filter=lfs -text\n");
-    repository.write("a.bin", "version https://git-lfs.github.com/spec/v1\n");
-    repository.git(&["-c", "filter.lfs.clean=cat", "add", "--all"]);
-    repository.commit("with a large file");
-    let item = world.head(&repository).await;
-    if std::process::Command::new("git")
-        .args(["lfs", "version"])
-        .output()
-        .is_ok_and(|o| o.status.success())
-    {
-        eprintln!("SKIPPED: git lfs is here, so its absence cannot be seen");
-        return;
-    }
-    let error = world.checkouts.pack(&item, 50).await.err().unwrap();
-    assert!(error.chain().contains("Git LFS"), "{}", error.chain());
-    assert_eq!(error.hint(), Some("install git-lfs"));
-}

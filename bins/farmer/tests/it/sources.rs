@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::repo::Repo;
+use crate::repo::{Repo, Run, git_in, has_tool};
 
 #[test]
 fn a_step_sees_submodules() {
@@ -21,6 +21,75 @@ fn a_step_sees_submodules() {
         .commit("uses the library");
     let run = repo.run(&["build"]).exits(0);
     assert!(run.out().contains("42"), "{}", run.out());
+}
+
+/// A repository that keeps 100 kB in Git LFS, whose step tells how many bytes it sees.
+fn with_large_file() -> Repo {
+    let repo = Repo::new();
+    repo.git(&["lfs", "install", "--local"]);
+    repo.write(".gitattributes", "*.bin filter=lfs -text\n")
+        .write("a.bin", &"large".repeat(20_000))
+        .write(
+            "Makefile",
+            "all:\n\t@wc -c <a.bin\n\t@git status --porcelain\n",
+        )
+        .commit("large");
+    let stored = repo.git(&["cat-file", "-p", "HEAD:a.bin"]);
+    assert!(
+        stored.starts_with("version https://git-lfs.github.com"),
+        "{stored}"
+    );
+    repo
+}
+
+#[test]
+fn a_step_sees_the_files_of_git_lfs() {
+    if !has_tool("git-lfs") {
+        return;
+    }
+    let repo = with_large_file();
+    let run = repo.run(&["build"]).exits(0);
+    assert_eq!(run.out(), "make | 100000\n");
+
+    let elsewhere = repo.home().join("elsewhere.git");
+    git_in(
+        repo.home(),
+        &["clone", "-q", "--bare", "project", "elsewhere.git"],
+    );
+    let url = format!("file://{}", elsewhere.display());
+    repo.git(&["lfs", "push", "--all", &url]);
+    std::fs::remove_dir_all(repo.path().join(".git/lfs")).unwrap();
+    let run = repo.run(&["build", &url]).exits(0);
+    assert_eq!(run.out(), "make | 100000\n");
+}
+
+#[test]
+fn git_lfs_is_asked_for_where_it_is_missing() {
+    if !has_tool("git-lfs") {
+        return;
+    }
+    let repo = with_large_file();
+    repo.git(&["lfs", "uninstall", "--local"]);
+    let tools = repo.home().join("tools");
+    std::fs::create_dir(&tools).unwrap();
+    for tool in ["git", "make", "sh"] {
+        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+            .map(|dir| dir.join(tool))
+            .find(|path| path.exists())
+            .unwrap();
+        std::os::unix::fs::symlink(found, tools.join(tool)).unwrap();
+    }
+    // As on a machine that never had it: nothing in git's configuration tells of it either.
+    let output = repo
+        .farmer()
+        .arg("build")
+        .env("PATH", &tools)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output();
+    let run = Run::of(output.unwrap()).exits(2);
+    assert!(run.err().contains("Git LFS"), "{}", run.err());
+    assert!(run.err().contains("install git-lfs"), "{}", run.err());
 }
 
 #[test]
