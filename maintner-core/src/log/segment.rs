@@ -59,7 +59,9 @@ impl Sha224Hex {
 
 impl fmt::Display for Sha224Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let mut digits = [0; 56];
+        hex::encode_to_slice(self.0, &mut digits).expect("56 digits fit in 56 bytes");
+        f.write_str(std::str::from_utf8(&digits).expect("hexadecimal digits are ASCII"))
     }
 }
 
