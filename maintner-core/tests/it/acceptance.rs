@@ -8,14 +8,17 @@
 //! | 3, faulty headers | `log::record::tests::each_fault_has_its_text`, fuzz target `records` |
 //! | 4, logs of Go load and the reverse | `go_interop` |
 //! | 10, equal to the reference | `corpus`, and `check_10_…` below for the large profiles |
+//! | 11, readers and a writer | below, and `check_11_at_its_full_size` on request |
 //! | 12, what Go cannot survive | `corpus::tests::senseless_input_is_counted_and_skipped` |
 //! | 13, forked logs and damaged snapshots | `corpus::tests::a_snapshot_is_used_for_its_own_log_only` |
 //! | 19, quoted names, tags, deleted branches | `go_interop`, `git` |
 //! | 30, files by changes | `gostats` of the programs |
+//! | 13, made-up snapshots | `snapshot::fuzz`, fuzz target `snapshot` |
 //! | cuts, flips, forks, a full disk | `damage`, and `a_cut_anywhere_…` below |
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use maintner_core::generate::{Fault, Generator, Profile};
 use maintner_core::log::{LogFolder, LogPosition, LogReader, LogWriter, Records, Sha224Hex};
@@ -169,8 +172,39 @@ fn seen(view: &View) -> (usize, Vec<i64>) {
     (repo.issues().open().count(), times.collect())
 }
 
-#[test]
-fn check_11_no_reader_sees_half_a_batch() {
+/// How often the calling thread has gone to sleep to wait for something; `None` where the system
+/// does not tell.
+fn sleeps() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("voluntary_"))?;
+    line.split_whitespace().last()?.parse().ok()
+}
+
+/// What a reader saw.
+#[derive(Default)]
+struct Looks {
+    looks: usize,
+    /// Looks that slept for more than a millisecond before they had a view.
+    waited: usize,
+}
+
+impl Looks {
+    /// Looks at the newest version. A thread whose turn on a processor is over does not sleep,
+    /// so what the other threads take is not counted.
+    fn look(&mut self, corpus: &Corpus) {
+        let before = sleeps();
+        let start = Instant::now();
+        let view = corpus.view();
+        let long = start.elapsed() > Duration::from_millis(1);
+        self.waited += usize::from(long && sleeps() > before);
+        let (open, times) = seen(&view);
+        assert_eq!((open, times[0]), (1, times[1]));
+        self.looks += 1;
+    }
+}
+
+/// 32 readers look while a writer applies batches of two records.
+fn readers_and_a_writer(updates: usize) {
     let begin = [1, 2].map(|number| {
         of(GithubIssueMutation {
             created: at(1_500_000_000),
@@ -181,33 +215,41 @@ fn check_11_no_reader_sees_half_a_batch() {
     log.append_mutations(&swap(0)).unwrap();
     let corpus = Corpus::load(log.clone(), options()).unwrap();
     let done = AtomicBool::new(false);
-    let looks: usize = std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..32)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut looks = 0;
-                    while !done.load(Ordering::Relaxed) || looks == 0 {
-                        let (open, times) = seen(&corpus.view());
-                        assert_eq!((open, times[0]), (1, times[1]));
-                        looks += 1;
-                        std::thread::yield_now();
-                    }
-                    looks
-                })
-            })
-            .collect();
-        for round in 1..=500 {
+    let read = || {
+        let mut looks = Looks::default();
+        while !done.load(Ordering::Relaxed) || looks.looks == 0 {
+            looks.look(&corpus);
+            std::thread::yield_now();
+        }
+        looks
+    };
+    let all: Vec<Looks> = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..32).map(|_| scope.spawn(read)).collect();
+        for round in 1..=updates {
             log.append_mutations(&swap(round)).unwrap();
             corpus.update().unwrap().unwrap();
         }
         done.store(true, Ordering::Relaxed);
-        readers
-            .into_iter()
-            .map(|reader| reader.join().unwrap())
-            .sum()
+        let joined = readers.into_iter().map(|reader| reader.join().unwrap());
+        joined.collect()
     });
-    assert!(looks >= 32);
-    assert_eq!(seen(&corpus.view()).1, [1_600_000_500; 2]);
+    let sum = |what: fn(&Looks) -> usize| all.iter().map(what).sum::<usize>();
+    println!("{} looks, {updates} updates", sum(|all| all.looks));
+    assert_eq!(sum(|all| all.waited), 0, "readers never wait");
+    assert!(all.iter().all(|reader| reader.looks > 0));
+    let last = 1_600_000_000 + updates as i64;
+    assert_eq!(seen(&corpus.view()).1, [last; 2]);
+}
+
+#[test]
+fn check_11_no_reader_sees_half_a_batch_or_waits() {
+    readers_and_a_writer(300);
+}
+
+#[test]
+#[ignore = "minutes: cargo test --release -p maintner-core --test it -- --ignored check_11"]
+fn check_11_at_its_full_size() {
+    readers_and_a_writer(10_000);
 }
 
 #[test]
