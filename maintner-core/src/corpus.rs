@@ -14,7 +14,7 @@ pub(crate) mod gerrit;
 pub(crate) mod github;
 mod intern;
 mod keeper;
-mod load;
+pub(crate) mod load;
 mod options;
 mod scan;
 pub(crate) mod store;

@@ -152,7 +152,7 @@ impl Watch {
         self.wake(inner);
     }
 
-    fn fail(&self, error: Error) {
+    pub(crate) fn fail(&self, error: Error) {
         let mut inner = self.lock();
         inner.failure = Some(error);
         self.wake(inner);

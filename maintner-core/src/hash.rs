@@ -62,12 +62,6 @@ impl GitHash {
         }
         (bad & NO_DIGIT == 0).then_some(Self(bytes))
     }
-
-    /// Hashes are random already: their first bytes index tables.
-    pub(crate) fn index_hash(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
-    }
 }
 
 impl FromStr for GitHash {

@@ -43,3 +43,4 @@ pub use corpus::{Anomalies, Anomaly, Corpus, Options, Status, View, fuzz_commit}
 pub use error::{Error, Result};
 pub use follow::{Change, Changes};
 pub use hash::{BadHash, GitHash};
+pub use snapshot::fuzz_snapshot;

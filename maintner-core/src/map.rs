@@ -9,12 +9,20 @@ use std::ops::Range;
 use std::path::Path;
 
 use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+use zerocopy::IntoBytes as _;
 
 use crate::{Error, Result};
 
 /// A read-only mapping of the beginning of a file.
 #[derive(Debug)]
-pub(crate) struct Map(Option<Mmap>);
+pub(crate) struct Map(Bytes);
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    /// No file: aligned like a mapping, as far as columns need it.
+    Held(Vec<u64>, usize),
+}
 
 impl Map {
     /// Maps the first `len` bytes of the file at `path`.
@@ -29,7 +37,7 @@ impl Map {
             return Err(Error::io("map", path)(source));
         }
         if len == 0 {
-            return Ok(Self(None));
+            return Ok(Self::held(&[]));
         }
         let len = usize::try_from(len)
             .map_err(|_| Error::io("map", path)(std::io::ErrorKind::FileTooLarge.into()))?;
@@ -37,25 +45,50 @@ impl Map {
         // change the file; bytes are therefore only ever read as integers or checked as UTF-8
         // on each access, so a change yields wrong answers, not undefined values of a type.
         let map = unsafe { MmapOptions::new().len(len).map(&file) };
-        Ok(Self(Some(map.map_err(Error::io("map", path))?)))
+        let map = map.map_err(Error::io("map", path))?;
+        Ok(Self(Bytes::Mapped(map)))
+    }
+
+    /// A copy of `bytes` that is used like a mapping.
+    pub(crate) fn held(bytes: &[u8]) -> Self {
+        let mut words = vec![0u64; bytes.len().div_ceil(8)];
+        words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+        Self(Bytes::Held(words, bytes.len()))
     }
 
     /// The mapped bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
+        match &self.0 {
+            Bytes::Mapped(map) => map,
+            Bytes::Held(words, len) => &words.as_bytes()[..*len],
+        }
     }
 
     /// Tells the kernel that `range` is about to be read in order.
     pub(crate) fn prefetch(&self, range: Range<usize>) {
-        if let Some(map) = &self.0 {
+        if let Bytes::Mapped(map) = &self.0 {
             // Advice only: a kernel without it reads on demand.
             let _ = map.advise_range(Advice::WillNeed, range.start, range.len());
         }
     }
 
+    /// Tells the kernel what to read on an access to a page that is not in memory: only that
+    /// page, or, as it does when nothing is said, megabytes around it.
+    pub(crate) fn expect_order(&self, ordered: bool) {
+        if let Bytes::Mapped(map) = &self.0 {
+            let advice = if ordered {
+                Advice::Normal
+            } else {
+                Advice::Random
+            };
+            // As above.
+            let _ = map.advise(advice);
+        }
+    }
+
     /// Gives the memory of `range` back; the next access reads the file again.
     pub(crate) fn forget(&self, range: Range<usize>) {
-        if let Some(map) = &self.0 {
+        if let Bytes::Mapped(map) = &self.0 {
             // SAFETY: the mapping is read-only and backed by a file, so dropped pages come back
             // with the file's content. Refusal only means that the memory stays in use.
             let _ = unsafe {
@@ -89,5 +122,6 @@ mod tests {
         std::fs::write(&path, b"abc").unwrap();
         assert_eq!(Map::open(&path, 0).unwrap().bytes(), b"");
         assert!(Map::open(&path, 4).is_err(), "longer than the file");
+        assert_eq!(Map::held(b"0123456789").bytes(), b"0123456789");
     }
 }

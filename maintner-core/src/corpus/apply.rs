@@ -20,6 +20,9 @@ pub(crate) struct State {
     pub(crate) segments: Arc<Vec<u64>>,
     /// Everything before this position was applied.
     pub(crate) position: u64,
+    /// The first state that this process published, from which later positions are reached
+    /// sooner than from the beginning.
+    pub(crate) origin: Option<Arc<State>>,
     /// Counts published versions.
     pub(crate) generation: u64,
     pub(crate) records: u64,

@@ -117,8 +117,8 @@ impl CommitBatch {
 
 impl Commits {
     pub(crate) fn find(&self, hash: GitHash) -> Option<u32> {
-        self.index
-            .find(hash.index_hash(), |row| self.hashes.get(row) == hash)
+        let key = self.index.hash_bytes(hash.as_bytes());
+        self.index.find(key, |row| self.hashes.get(row) == hash)
     }
 
     /// Whether only the name of the commit is known.
@@ -131,7 +131,8 @@ impl Commits {
             return row;
         }
         let row = self.hashes.push(hash);
-        self.index.insert(hash.index_hash(), row);
+        let key = self.index.hash_bytes(hash.as_bytes());
+        self.index.insert(key, row);
         self.rows.extend_to(row + 1);
         self.graph.extend_to(row + 1);
         batch.named_at.push(position);

@@ -6,7 +6,7 @@ use hashbrown::HashSet;
 use rayon::prelude::*;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
-use super::chunk::{Column, Index, Lists, hash_bytes, hash_pair};
+use super::chunk::{Column, Index, Lists};
 use super::commits::{CommitBatch, Commits};
 use super::scan::{RefOp, Scanned};
 use super::text::{TextRef, Texts};
@@ -222,15 +222,24 @@ impl Gerrit {
         })
     }
 
+    fn cl_hash(&self, project: u32, number: i32) -> u64 {
+        self.cl_index.hash_pair(project, number.cast_unsigned())
+    }
+
+    fn ref_hash(&self, project: u32, name: &[u8]) -> u64 {
+        let index = &self.ref_index;
+        index.hash_pair(project, index.hash_bytes(name))
+    }
+
     pub(crate) fn find_cl(&self, project: u32, number: i32) -> Option<u32> {
-        self.cl_index.find(cl_hash(project, number), |row| {
+        self.cl_index.find(self.cl_hash(project, number), |row| {
             let cl = self.cls.get(row);
             (cl.project, cl.number) == (project, number)
         })
     }
 
     pub(crate) fn find_ref(&self, log: &Texts, project: u32, name: &[u8]) -> Option<u32> {
-        self.ref_index.find(ref_hash(project, name), |row| {
+        self.ref_index.find(self.ref_hash(project, name), |row| {
             let known = self.refs.get(row);
             known.project == project && log.bytes(known.name) == name
         })
@@ -303,7 +312,8 @@ impl Gerrit {
                 project,
                 target: 0,
             });
-            self.ref_index.insert(ref_hash(project, name), row);
+            let key = self.ref_hash(project, name);
+            self.ref_index.insert(key, row);
             row
         });
         self.refs.update(row, |known| known.target = target + 1);
@@ -314,7 +324,8 @@ impl Gerrit {
     fn cl(&mut self, project: u32, number: i32, batch: &mut GerritBatch) -> u32 {
         let row = self.find_cl(project, number).unwrap_or_else(|| {
             let row = self.cls.push(ClRow::new(project, number));
-            self.cl_index.insert(cl_hash(project, number), row);
+            let key = self.cl_hash(project, number);
+            self.cl_index.insert(key, row);
             batch.fresh.push((project, number, row));
             row
         });
@@ -454,14 +465,6 @@ impl Finished {
         }
         self.metas.push(meta);
     }
-}
-
-fn cl_hash(project: u32, number: i32) -> u64 {
-    hash_pair(u64::from(project), u64::from(number.cast_unsigned()))
-}
-
-fn ref_hash(project: u32, name: &[u8]) -> u64 {
-    hash_pair(u64::from(project), hash_bytes(name))
 }
 
 #[cfg(test)]

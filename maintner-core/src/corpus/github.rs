@@ -6,7 +6,7 @@ mod shared;
 use rayon::prelude::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::chunk::{Column, Index, Lists, hash_bytes, hash_pair};
+use super::chunk::{Column, Index, Lists};
 use super::scan::{IssueOp, Scanned};
 use super::text::{TextRef, Texts};
 use super::{Anomalies, Anomaly};
@@ -73,7 +73,8 @@ impl GitHub {
     }
 
     pub(crate) fn find_issue(&self, repo: u32, number: i32) -> Option<u32> {
-        self.issue_index.find(issue_hash(repo, number), |row| {
+        let key = issue_hash(&self.issue_index, repo, number);
+        self.issue_index.find(key, |row| {
             let issue = self.issues.get(row);
             (issue.repo, issue.number) == (repo, number)
         })
@@ -209,7 +210,8 @@ impl GitHub {
 
     fn add_issue(&mut self, repo: u32, number: i32) -> u32 {
         let row = self.issues.push(IssueRow::new(repo, number));
-        self.issue_index.insert(issue_hash(repo, number), row);
+        let key = issue_hash(&self.issue_index, repo, number);
+        self.issue_index.insert(key, row);
         row
     }
 
@@ -225,11 +227,11 @@ impl GitHub {
     }
 }
 
-fn issue_hash(repo: u32, number: i32) -> u64 {
-    hash_pair(u64::from(repo), u64::from(number.cast_unsigned()))
+fn issue_hash(index: &Index, repo: u32, number: i32) -> u64 {
+    index.hash_pair(repo, number.cast_unsigned())
 }
 
 /// The hash of an object that GitHub numbers within a repository.
-fn id_hash(repo: u32, id: i64) -> u64 {
-    hash_bytes([u64::from(repo), id.cast_unsigned()].as_bytes())
+fn id_hash(index: &Index, repo: u32, id: i64) -> u64 {
+    index.hash_pair(repo, id.cast_unsigned())
 }

@@ -19,7 +19,7 @@ impl Names {
             return 0;
         }
         let bytes = log.bytes(text);
-        let hash = hash_bytes(bytes);
+        let hash = self.index.hash_bytes(bytes);
         let texts = &self.texts;
         let is = |row| match round.get(row) {
             Some(name) => name == bytes,

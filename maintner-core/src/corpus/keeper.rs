@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use super::apply::State;
 use super::options::Snapshots;
 use crate::log::Segment;
+use crate::snapshot::{Check, Opened};
 use crate::{Result, snapshot};
 
 /// A log that is shorter loads as fast as a snapshot opens.
@@ -20,6 +21,8 @@ pub(super) struct Keeper {
     path: Option<PathBuf>,
     /// How much of the log the newest snapshot contains.
     saved: u64,
+    /// Of the snapshot that the corpus started from, until it is known to be sound.
+    check: Option<Arc<Check>>,
     job: Option<JoinHandle<()>>,
 }
 
@@ -38,20 +41,40 @@ impl Keeper {
 
     /// The state of the snapshot, if there is one of this log.
     pub(super) fn open(&mut self, segments: &[Segment]) -> Option<State> {
-        let state = snapshot::open(self.path.as_ref()?, segments).ok()?;
+        let Opened { state, check } = snapshot::open(self.path.as_ref()?, segments).ok()?;
         self.saved = state.position;
+        self.check = Some(Arc::new(check));
         Some(state)
     }
 
-    /// The log was rewritten: the snapshot is not its any more.
+    /// What is to be checked of the snapshot that the corpus started from.
+    pub(super) fn check(&self) -> Option<Arc<Check>> {
+        self.check.clone()
+    }
+
+    /// The snapshot is sound.
+    pub(super) fn trust(&mut self) {
+        self.check = None;
+    }
+
+    /// What was forgotten is still in use.
+    pub(super) fn doubt(&mut self, check: Option<Arc<Check>>) {
+        self.check = check;
+    }
+
+    /// The log was rewritten, or the snapshot is damaged: it is not the log's any more.
     pub(super) fn forget(&mut self) {
         self.saved = 0;
+        if let Some(check) = self.check.take() {
+            check.stop();
+        }
     }
 
     /// Writes a snapshot in the background if enough is new.
     pub(super) fn published(&mut self, state: &Arc<State>, segments: &[Segment]) {
         let step = if self.saved == 0 { WORTH } else { STEP };
-        if state.position.saturating_sub(self.saved) < step {
+        // What may be damaged is not written again.
+        if state.position.saturating_sub(self.saved) < step || self.check.is_some() {
             return;
         }
         let Some(path) = self.path.clone() else {
@@ -80,11 +103,18 @@ impl Keeper {
     /// Waits for a snapshot being written, and writes a last one if it is worth it.
     pub(super) fn close(&mut self, state: &State, segments: &[Segment]) {
         self.wait();
+        let worth = state.position.saturating_sub(self.saved) >= WORTH;
+        let check = self.check.take();
+        let sound = |check: &Arc<Check>| check.is_sound() == Some(true);
         if let Some(path) = &self.path
-            && state.position.saturating_sub(self.saved) >= WORTH
+            && worth
+            && check.as_ref().is_none_or(sound)
         {
             // As above.
             let _ = snapshot::write(path, state, segments);
+        }
+        if let Some(check) = check {
+            check.stop();
         }
     }
 

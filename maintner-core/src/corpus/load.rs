@@ -39,7 +39,7 @@ struct Fresh {
 ///
 /// Returns what was touched, or nothing when there was nothing new. On errors `state` is left
 /// in the middle; callers keep a clone.
-pub(super) fn load(
+pub(crate) fn load(
     state: &mut State,
     segments: &[Segment],
     options: &Options,
@@ -142,10 +142,13 @@ fn forget(texts: &Texts, fresh: &[Fresh], end: u64) {
 
 /// The state at `position` of `now`'s log, or after the last record that ends before it.
 pub(super) fn load_at(now: &State, position: u64, options: &Options) -> Result<State> {
-    let mut state = State {
-        log: now.log.clone(),
-        ..State::default()
+    let origin = now.origin.as_deref();
+    let mut state = match origin.filter(|origin| origin.position <= position) {
+        Some(origin) => origin.clone(),
+        None => State::default(),
     };
+    let reached = state.position;
+    state.log = now.log.clone();
     state.log.truncate(position);
     state.segments = Arc::new(
         now.segments
@@ -156,6 +159,10 @@ pub(super) fn load_at(now: &State, position: u64, options: &Options) -> Result<S
     );
     let mut fresh = Vec::new();
     for (start, end) in state.log.ranges() {
+        let start = start.max(reached);
+        if start >= end {
+            continue;
+        }
         let segment = state.segments.partition_point(|&base| base <= start);
         // Small pieces are merged, so one may hold several segments.
         let cuts = state.segments[segment..]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -15,6 +16,9 @@ use crate::follow::{Change, Changes, Watch};
 use crate::log::{LogPosition, Segment};
 use crate::source::{DiskSource, MutationSource};
 use crate::{Error, Result};
+
+/// How long the first questions have the disk for themselves.
+const BEFORE_CHECK: Duration = Duration::from_millis(50);
 
 /// A project's history in memory. Clones are handles to the same corpus.
 ///
@@ -97,9 +101,9 @@ impl Corpus {
             from_snapshot: AtomicBool::new(false),
         };
         shared.start()?;
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared = Arc::new(shared);
+        check_later(&shared);
+        Ok(Self { shared })
     }
 
     /// The corpus as it is now. Costs a reference count; never waits for the writer.
@@ -123,8 +127,10 @@ impl Corpus {
     /// can start: see [`Options::snapshot_file`]. Usually this happens by itself.
     ///
     /// # Errors
-    /// When the file cannot be written; it is then as it was before.
+    /// As [`check_snapshot`](Self::check_snapshot), or when the file cannot be written; it is
+    /// then as it was before.
     pub fn save_snapshot(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.check_snapshot()?;
         let mut writer = self.shared.lock();
         let Writer {
             state,
@@ -139,10 +145,41 @@ impl Corpus {
         self.shared.from_snapshot.load(Ordering::Relaxed)
     }
 
+    /// Waits until the snapshot that the corpus started from was compared with its checksums.
+    ///
+    /// A corpus opens at once and makes this comparison in the background, a moment later. A
+    /// file that was damaged on the disk can give wrong answers until then. When damage is
+    /// found, the corpus is loaded from the log and published as a reset. Returns whether the
+    /// snapshot was sound or there was none.
+    ///
+    /// # Errors
+    /// When the snapshot is damaged and the log cannot be loaded either.
+    pub fn check_snapshot(&self) -> Result<bool> {
+        self.shared.check_snapshot()
+    }
+
     /// The stream of changes from now on. While one exists, a thread looks for new data.
     pub fn follow(&self) -> Changes {
         Changes::new(&self.shared)
     }
+}
+
+/// Checks the snapshot in the background; when there is none, nothing.
+fn check_later(shared: &Arc<Shared>) {
+    let Some(check) = shared.lock().keeper.check() else {
+        return;
+    };
+    let weak = Arc::downgrade(shared);
+    std::thread::spawn(move || {
+        if !check.rest(BEFORE_CHECK) || check.is_sound().is_none() {
+            return;
+        }
+        if let Some(shared) = weak.upgrade()
+            && let Err(error) = shared.check_snapshot()
+        {
+            shared.watch.fail(error);
+        }
+    });
 }
 
 fn thread_pool(workers: usize) -> Result<ThreadPool> {
@@ -180,22 +217,63 @@ impl Shared {
         self.advance(&mut writer, segments)
     }
 
-    fn advance(&self, writer: &mut Writer, segments: Vec<Segment>) -> Result<Option<Change>> {
-        let mut state = writer.state.clone();
-        let reset = match continues(&state, &writer.segments, &segments) {
-            Err(Error::Split { .. }) => {
-                state = State {
-                    generation: state.generation,
-                    ..State::default()
-                };
-                writer.keeper.forget();
-                true
-            }
-            other => {
-                other?;
-                false
-            }
+    fn check_snapshot(&self) -> Result<bool> {
+        let Some(check) = self.lock().keeper.check() else {
+            return Ok(true);
         };
+        // Updates go on meanwhile.
+        let Some(sound) = check.is_sound() else {
+            return Ok(true); // Stopped: it is not in use any more.
+        };
+        let mut writer = self.lock();
+        // Somebody else may have been faster.
+        let current = writer.keeper.check();
+        if !current.is_some_and(|current| Arc::ptr_eq(&current, &check)) {
+            return Ok(sound);
+        }
+        if sound {
+            writer.keeper.trust();
+        } else {
+            let segments = self.source.segments()?;
+            self.reload(&mut writer, segments)?;
+        }
+        Ok(sound)
+    }
+
+    /// Loads everything again, from the log.
+    fn reload(&self, writer: &mut Writer, segments: Vec<Segment>) -> Result<Option<Change>> {
+        let state = State {
+            generation: writer.state.generation,
+            ..State::default()
+        };
+        let check = writer.keeper.check();
+        writer.keeper.forget();
+        let done = self.advance_from(writer, state, segments, true);
+        match &done {
+            Ok(_) => self.from_snapshot.store(false, Ordering::Relaxed),
+            Err(_) => writer.keeper.doubt(check),
+        }
+        done
+    }
+
+    fn advance(&self, writer: &mut Writer, segments: Vec<Segment>) -> Result<Option<Change>> {
+        match continues(&writer.state, &writer.segments, &segments) {
+            Err(Error::Split { .. }) => self.reload(writer, segments),
+            continued => {
+                continued?;
+                let state = writer.state.clone();
+                self.advance_from(writer, state, segments, false)
+            }
+        }
+    }
+
+    fn advance_from(
+        &self,
+        writer: &mut Writer,
+        mut state: State,
+        segments: Vec<Segment>,
+        reset: bool,
+    ) -> Result<Option<Change>> {
         let touched = self.install(|| load(&mut state, &segments, &self.options))?;
         self.read_end.store(
             segments.last().map_or(0, |last| last.end().bytes()),
@@ -221,7 +299,13 @@ impl Shared {
     }
 
     fn publish(&self, state: &mut State, touched: Touched, reset: bool) -> Change {
+        if reset {
+            state.origin = None;
+        }
         state.generation += 1;
+        if state.origin.is_none() && state.position > 0 {
+            state.origin = Some(Arc::new(state.clone()));
+        }
         let published = Arc::new(state.clone());
         self.published.store(Arc::clone(&published));
         let touched = Arc::new(touched);

@@ -177,6 +177,15 @@ impl Texts {
         }
     }
 
+    /// As [`Map::expect_order`], for all pieces.
+    pub(crate) fn expect_order(&self, ordered: bool) {
+        for (_, piece) in self.pieces.iter() {
+            if let Piece::Mapped(map, _) = piece {
+                map.expect_order(ordered);
+            }
+        }
+    }
+
     fn mapped(&self, position: u64, len: usize) -> Option<(&Map, Range<usize>)> {
         let (start, Piece::Mapped(map, range)) = self.piece_at(position)? else {
             return None;

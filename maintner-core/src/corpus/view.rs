@@ -68,8 +68,10 @@ impl View {
 
     /// The corpus as it was when the log ended at `position` (or at the last record before it).
     ///
-    /// Takes as long as loading that much of the log, from its beginning: a snapshot holds the
-    /// newest state only. Run it on a thread that may wait.
+    /// Positions that were reached after the corpus was opened are replayed from the state it
+    /// had then (which shares all that did not change since): the time is that of loading the
+    /// log in between. Earlier ones take as long as loading that much of the log from its
+    /// beginning. Run it on a thread that may wait.
     ///
     /// ```
     /// # let corpus = maintner_core::sample::corpus();

@@ -4,16 +4,19 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::{ALIGN, BYTE_ORDER, Header, MAGIC, Section, Sections, VERSION, base, hash, visit};
+use super::{
+    ALIGN, BYTE_ORDER, Check, Header, MAGIC, Section, Sections, VERSION, base, hash, visit,
+};
 use crate::corpus::Anomalies;
 use crate::corpus::apply::State;
 use crate::corpus::chunk::{Column, Index, Lists, MappedRows, Row};
 use crate::log::Segment;
 use crate::map::Map;
-use zerocopy::IntoBytes as _;
+
+/// Read ahead on opening: the parts that are needed first.
+const FRONT: usize = 64 << 10;
 
 /// Why a snapshot is not used; the corpus is then loaded from the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,28 +29,41 @@ pub(crate) enum Unusable {
     Foreign,
 }
 
+/// What a snapshot holds, and what is to be checked of it yet.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) state: State,
+    pub(crate) check: Check,
+}
+
 /// The state that the snapshot at `path` holds, if it is one of the log in `segments`.
-pub(crate) fn open(path: &Path, segments: &[Segment]) -> Result<State, Unusable> {
+pub(crate) fn open(path: &Path, segments: &[Segment]) -> Result<Opened, Unusable> {
     let len = std::fs::metadata(path).map_err(|_| Unusable::Absent)?.len();
-    let map = Arc::new(Map::open(path, len).map_err(|_| Unusable::Absent)?);
+    let map = Map::open(path, len).map_err(|_| Unusable::Absent)?;
+    // Questions read a row here and there; the check will read the rest in order.
+    map.expect_order(false);
+    map.prefetch(0..map.bytes().len().min(FRONT));
+    open_map(map, segments)
+}
+
+/// As [`open`], of a file in memory.
+pub(super) fn open_map(map: Map, segments: &[Segment]) -> Result<Opened, Unusable> {
+    let map = Arc::new(map);
     let (header, table) = read_table(map.bytes()).ok_or(Unusable::Malformed)?;
-    let whole = |section: &Section| hash(&map.bytes()[range(section)]) == section.hash;
-    if !table.par_iter().all(whole) {
-        return Err(Unusable::Malformed);
-    }
     let mut reader = Reader {
         map: &map,
         sections: table.iter(),
     };
-    let base = reader.bytes()?;
+    let base = reader.checked_bytes()?;
     let base = std::str::from_utf8(base).map_err(|_| Unusable::Malformed)?;
+    let numbers = reader.checked_bytes()?;
+    let numbers = <[u64]>::ref_from_bytes(numbers).map_err(|_| Unusable::Malformed)?;
+    let (&records, counts) = numbers.split_first().ok_or(Unusable::Malformed)?;
     let (log, starts) = base::reopen(base, segments)
         .ok()
         .flatten()
         .ok_or(Unusable::Foreign)?;
-    let numbers = reader.bytes()?;
-    let numbers = <[u64]>::ref_from_bytes(numbers).map_err(|_| Unusable::Malformed)?;
-    let (&records, counts) = numbers.split_first().ok_or(Unusable::Malformed)?;
+    log.expect_order(false);
     let mut state = State {
         position: log.end(),
         log,
@@ -60,32 +76,39 @@ pub(crate) fn open(path: &Path, segments: &[Segment]) -> Result<State, Unusable>
         return Err(Unusable::Malformed);
     }
     visit(&mut state, &mut reader)?;
-    Ok(state)
+    if reader.sections.next().is_some() {
+        return Err(Unusable::Malformed);
+    }
+    let check = Check::new(Arc::clone(&map), table.to_vec(), state.log.clone());
+    Ok(Opened { state, check })
 }
 
 /// The header and the table, with every range checked.
 fn read_table(bytes: &[u8]) -> Option<(Header, &[Section])> {
-    let (header, _) = Header::read_from_prefix(bytes).ok()?;
+    let (header, rest) = Header::read_from_prefix(bytes).ok()?;
     let plain = Header { hash: 0, ..header };
     let fits = header.magic == MAGIC
         && header.version == VERSION
         && header.byte_order == BYTE_ORDER
+        && header.len == bytes.len() as u64
         && header.hash == hash(plain.as_bytes());
     if !fits {
         return None;
     }
-    let table = bytes.get(usize::try_from(header.table_offset).ok()?..)?;
+    let table_len = usize::try_from(header.sections)
+        .ok()?
+        .checked_mul(size_of::<Section>())?;
+    let table = rest.get(..table_len)?;
+    let whole = hash(table) == header.table_hash;
     let table = <[Section]>::ref_from_bytes(table).ok()?;
-    let whole =
-        table.len() as u64 == header.sections && hash(table.as_bytes()) == header.table_hash;
     let inside = |section: &Section| {
         let end = section.offset.checked_add(section.len);
-        section.offset.is_multiple_of(ALIGN) && end.is_some_and(|end| end <= header.table_offset)
+        section.offset.is_multiple_of(ALIGN) && end.is_some_and(|end| end <= header.len)
     };
     (whole && table.iter().all(inside)).then_some((header, table))
 }
 
-fn range(section: &Section) -> Range<usize> {
+pub(super) fn range(section: &Section) -> Range<usize> {
     // Checked against the length of the file, which is in memory.
     section.offset as usize..(section.offset + section.len) as usize
 }
@@ -96,18 +119,25 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn next_range(&mut self) -> Result<Range<usize>, Unusable> {
-        self.sections.next().map(range).ok_or(Unusable::Malformed)
+    fn next(&mut self) -> Result<&'a Section, Unusable> {
+        self.sections.next().ok_or(Unusable::Malformed)
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], Unusable> {
-        let range = self.next_range()?;
-        Ok(&self.map.bytes()[range])
+    /// A section that is needed at once.
+    fn checked_bytes(&mut self) -> Result<&'a [u8], Unusable> {
+        let section = self.next()?;
+        let bytes = &self.map.bytes()[range(section)];
+        let whole = hash(bytes) == section.hash;
+        whole.then_some(bytes).ok_or(Unusable::Malformed)
     }
 
     fn rows<T: Row>(&mut self) -> Result<MappedRows<T>, Unusable> {
-        let range = self.next_range()?;
-        MappedRows::new(Arc::clone(self.map), range).ok_or(Unusable::Malformed)
+        let section = self.next()?;
+        self.rows_of(section)
+    }
+
+    fn rows_of<T: Row>(&self, section: &Section) -> Result<MappedRows<T>, Unusable> {
+        MappedRows::new(Arc::clone(self.map), range(section)).ok_or(Unusable::Malformed)
     }
 }
 
@@ -125,9 +155,10 @@ impl Sections for Reader<'_> {
     }
 
     fn index(&mut self, index: &mut Index) -> Result<(), Unusable> {
-        let slots = Column::mapped(self.rows()?).ok_or(Unusable::Malformed)?;
-        let used = u32::read_from_bytes(self.bytes()?).map_err(|_| Unusable::Malformed)?;
-        *index = Index::mapped(slots, used).ok_or(Unusable::Malformed)?;
+        let section = self.next()?;
+        let slots = Column::mapped(self.rows_of(section)?).ok_or(Unusable::Malformed)?;
+        let used = u32::try_from(section.used).map_err(|_| Unusable::Malformed)?;
+        *index = Index::mapped(slots, used, section.secret).ok_or(Unusable::Malformed)?;
         Ok(())
     }
 }

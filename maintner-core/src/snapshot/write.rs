@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::Xxh3;
-use zerocopy::{FromZeros as _, IntoBytes as _};
+use zerocopy::IntoBytes as _;
 
-use super::{ALIGN, BYTE_ORDER, Header, MAGIC, Section, Sections, VERSION, base, hash, visit};
+use super::{
+    ALIGN, BYTE_ORDER, FIRST, Header, MAGIC, Section, Sections, VERSION, base, hash, visit,
+};
 use crate::corpus::apply::State;
 use crate::corpus::chunk::{Column, Index, Lists, Row};
 use crate::log::Segment;
@@ -38,14 +40,24 @@ fn temporary(path: &Path) -> PathBuf {
 
 fn write_file(path: &Path, state: &State, segments: &[Segment]) -> io::Result<()> {
     let file = File::create(path)?;
-    let out = BufWriter::with_capacity(1 << 20, file);
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    write_to(&mut out, state, segments)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_data()
+}
+
+/// Writes a snapshot to the beginning of `out`, which is empty.
+pub(super) fn write_to(
+    out: &mut (impl Write + Seek),
+    state: &State,
+    segments: &[Segment],
+) -> io::Result<()> {
     let mut writer = Writer {
         out,
         offset: 0,
         sections: Vec::new(),
     };
-    let mut header = Header::new_zeroed();
-    writer.bytes(header.as_bytes())?;
+    writer.bytes(&[0; FIRST as usize])?;
     let base = base::describe(&state.log, segments, state.position);
     writer.section([base.as_bytes()])?;
     writer.section([
@@ -53,37 +65,36 @@ fn write_file(path: &Path, state: &State, segments: &[Segment]) -> io::Result<()
         state.anomalies.as_counts().as_bytes(),
     ])?;
     visit(&mut state.clone(), &mut writer)?;
-    writer.align()?;
     let table = std::mem::take(&mut writer.sections);
-    header = Header {
+    if size_of::<Header>() + size_of_val(&table[..]) > FIRST as usize {
+        return Err(io::Error::other(
+            "the sections do not fit on the first page",
+        ));
+    }
+    let mut header = Header {
         magic: MAGIC,
         version: VERSION,
         byte_order: BYTE_ORDER,
         position: state.position,
-        table_offset: writer.offset,
+        len: writer.offset,
         sections: table.len() as u64,
         table_hash: hash(table.as_bytes()),
         hash: 0,
         unused: 0,
     };
     header.hash = hash(header.as_bytes());
-    writer.bytes(table.as_bytes())?;
-    let mut file = writer
-        .out
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?;
-    file.seek(SeekFrom::Start(0))?;
-    file.write_all(header.as_bytes())?;
-    file.sync_data()
+    out.seek(SeekFrom::Start(0))?;
+    out.write_all(header.as_bytes())?;
+    out.write_all(table.as_bytes())
 }
 
-struct Writer {
-    out: BufWriter<File>,
+struct Writer<'w, W> {
+    out: &'w mut W,
     offset: u64,
     sections: Vec<Section>,
 }
 
-impl Writer {
+impl<W: Write> Writer<'_, W> {
     fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.offset += bytes.len() as u64;
         self.out.write_all(bytes)
@@ -107,12 +118,14 @@ impl Writer {
             offset,
             len,
             hash: hash.digest(),
+            used: 0,
+            secret: 0,
         });
         Ok(())
     }
 }
 
-impl Sections for Writer {
+impl<W: Write> Sections for Writer<'_, W> {
     type Error = io::Error;
 
     fn column<T: Row>(&mut self, column: &mut Column<T>) -> io::Result<()> {
@@ -131,7 +144,11 @@ impl Sections for Writer {
 
     fn index(&mut self, index: &mut Index) -> io::Result<()> {
         self.section(index.slots().slices().map(zerocopy::IntoBytes::as_bytes))?;
-        self.section([index.used().as_bytes()])
+        if let Some(section) = self.sections.last_mut() {
+            section.used = index.used().into();
+            section.secret = index.secret();
+        }
+        Ok(())
     }
 }
 

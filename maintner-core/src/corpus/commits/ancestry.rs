@@ -154,14 +154,20 @@ impl Commits {
     ) -> bool {
         while graph.depth > target.depth {
             let jump = self.graph.get(graph.jump);
-            if jump.depth >= target.depth {
-                (row, graph) = (graph.jump, jump);
+            let next = if jump.depth >= target.depth {
+                graph.jump
             } else {
                 let Some(parent) = self.first_parent(row) else {
                     return false;
                 };
-                (row, graph) = (parent, self.graph.get(parent));
+                parent
+            };
+            let lower = self.graph.get(next);
+            // Always so, unless a snapshot is damaged.
+            if lower.depth >= graph.depth {
+                return false;
             }
+            (row, graph) = (next, lower);
         }
         row == ancestor
     }

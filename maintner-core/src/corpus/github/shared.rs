@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
-use super::super::chunk::{Column, Index, hash_pair};
+use super::super::chunk::{Column, Index};
 use super::super::text::{Locator, TextRef, Texts};
 use super::{GitHub, id_hash};
 use crate::mutation::{BoolChangeView, LabelView, MilestoneView, TeamView, UserView};
@@ -29,8 +29,8 @@ impl Accounts {
     }
 
     fn row(&self, id: i64) -> Option<u32> {
-        self.index
-            .find(account_hash(id), |row| self.rows.get(row).id == id)
+        let key = account_hash(&self.index, id);
+        self.index.find(key, |row| self.rows.get(row).id == id)
     }
 
     /// The name is not compared with the one known: that would read the log far back.
@@ -38,7 +38,8 @@ impl Accounts {
         match self.row(id) {
             None => {
                 let row = self.rows.push(Account { id, name });
-                self.index.insert(account_hash(id), row);
+                let key = account_hash(&self.index, id);
+                self.index.insert(key, row);
             }
             Some(row) if !name.is_none() => self.rows.update(row, |account| account.name = name),
             Some(_) => {}
@@ -46,8 +47,8 @@ impl Accounts {
     }
 }
 
-fn account_hash(id: i64) -> u64 {
-    hash_pair(id.cast_unsigned(), 0)
+fn account_hash(index: &Index, id: i64) -> u64 {
+    index.hash_pair(id.cast_unsigned(), 0u64)
 }
 
 /// A label of a repository.
@@ -244,7 +245,8 @@ impl GitHub {
     }
 
     pub(crate) fn find_label(&self, repo: u32, id: i64) -> Option<u32> {
-        self.label_index.find(id_hash(repo, id), |row| {
+        let key = id_hash(&self.label_index, repo, id);
+        self.label_index.find(key, |row| {
             let label = self.labels.get(row);
             (label.repo, label.id) == (repo, id)
         })
@@ -259,7 +261,8 @@ impl GitHub {
                     repo,
                     unused: 0,
                 });
-                self.label_index.insert(id_hash(repo, id), row);
+                let key = id_hash(&self.label_index, repo, id);
+                self.label_index.insert(key, row);
             }
             Some(row) => {
                 let old = self.labels.get(row).name;
@@ -271,7 +274,8 @@ impl GitHub {
     }
 
     pub(crate) fn find_milestone(&self, repo: u32, id: i64) -> Option<u32> {
-        self.milestone_index.find(id_hash(repo, id), |row| {
+        let key = id_hash(&self.milestone_index, repo, id);
+        self.milestone_index.find(key, |row| {
             let milestone = self.milestones.get(row);
             (milestone.repo, milestone.id) == (repo, id)
         })
@@ -293,7 +297,8 @@ impl GitHub {
                 ..Milestone::new_zeroed()
             };
             let row = self.milestones.push(new);
-            self.milestone_index.insert(id_hash(repo, id), row);
+            let key = id_hash(&self.milestone_index, repo, id);
+            self.milestone_index.insert(key, row);
             row
         });
         let old = self.milestones.get(row);
