@@ -44,26 +44,22 @@ where
 
 /// Cancels `stop` at the first signal; returns at the second.
 async fn pass_signals(stop: CancellationToken) {
-    next_signal().await;
-    stop.cancel();
-    next_signal().await;
-}
-
-async fn next_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind);
-    match (
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
         listen(SignalKind::interrupt()),
         listen(SignalKind::terminate()),
-    ) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        }
+    ) else {
         // Without handlers the system's default ends the process, which is a fair answer.
-        _ => std::future::pending().await,
+        return std::future::pending().await;
+    };
+    // The same listeners for both: a second signal right after the first one is not lost.
+    for _ in 0..2 {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
     }
 }
 

@@ -59,9 +59,16 @@ impl Farm {
     }
 
     /// The first Ctrl-C; what it said at its end.
-    fn stop(mut self) -> Run {
+    fn stop(self) -> Run {
+        self.signaled(&["INT"])
+    }
+
+    /// Sends signals, one right after the other; what it said at its end.
+    fn signaled(mut self, signals: &[&str]) -> Run {
         let child = self.child.take().unwrap();
-        kill(child.id(), "INT");
+        for signal in signals {
+            kill(child.id(), signal);
+        }
         Run::of(child.wait_with_output().unwrap())
     }
 }
@@ -216,7 +223,7 @@ fn neighbours_change_nothing_and_a_stopped_farm_goes_on_at_its_next_start() {
     let why = repo.run(&["why", id(&build)]).exits(0);
     assert!(why.out().contains("it runs"), "{}", why.out());
 
-    let stopped = farm.stop().exits(0);
+    let stopped = farm.signaled(&["TERM"]).exits(0);
     assert!(
         stopped.err().contains("runs again at the next start"),
         "{}",
@@ -234,4 +241,26 @@ fn neighbours_change_nothing_and_a_stopped_farm_goes_on_at_its_next_start() {
     assert!(!repo.data().exists(), "no file is left");
     farm.stop().exits(0);
     repo.run(&["down"]).exits(0);
+}
+
+/// Its end takes seconds: it is killed when it has ignored the first signal for so long.
+const STUBBORN: &str = "[[step]]\nname = \"wait\"\nrun = \"trap '' TERM; echo begun; until [ -e GO ]; do sleep 0.05; done\"\n";
+
+#[test]
+fn a_second_signal_ends_at_once_and_the_build_goes_on_at_the_next_start() {
+    let repo = Repo::new();
+    let go = repo.home().join("go");
+    let wait = STUBBORN.replace("GO", &go.display().to_string());
+    let commit = repo.write(".farmer.toml", &wait).commit("waits");
+    let farm = Farm::start(&repo);
+    let build = wait_for_build(&repo, &commit, "running");
+    farm.signaled(&["INT", "TERM"]).exits(130);
+    std::fs::write(&go, "").unwrap();
+    let farm = Farm::start(&repo);
+    let same = wait_for_build(&repo, &commit, "passed");
+    assert_eq!(same["id"], build["id"], "it goes on, not a second one");
+    farm.stop().exits(0);
+    wait_until("every process of the farm has ended", SOON, || {
+        below(&repo.data()).is_empty()
+    });
 }
