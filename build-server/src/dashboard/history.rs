@@ -1,4 +1,4 @@
-//! `/tests`: how each unit of the last builds went, commit after commit.
+//! `/tests`: how each test that ever failed, and each unit, went, commit after commit.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use build_core::plan::Unit;
 use serde::Deserialize;
 
 use super::error::{Failure, Guest};
+use super::failures::{TestHistory, test_histories};
 use super::page::{self, Frame};
 use super::words::{FAILED, LOST, Mark, PASSED};
 use crate::record::BuildRow;
@@ -18,9 +19,9 @@ use crate::store::{BuildFilter, KnownRepo};
 use crate::web::Site;
 
 /// Builds across.
-const BUILDS: usize = 30;
+const BUILDS: usize = 20;
 /// Units down.
-const UNITS: usize = 100;
+const UNITS: usize = 20;
 
 #[derive(Deserialize)]
 pub(super) struct Question {
@@ -36,6 +37,7 @@ struct Page<'a> {
     builder: String,
     choices: Vec<Choice>,
     builds: Vec<Column>,
+    tests: Vec<TestHistory>,
     units: Vec<History>,
 }
 
@@ -88,10 +90,12 @@ pub(super) async fn page(
     };
     let repo = repo.map(|known| known.repo.to_string()).unwrap_or_default();
     let builder = builder.map(|name| name.to_string()).unwrap_or_default();
+    let tests = test_histories(&**site.store().records(), &rows).await?;
     Ok(page::html(&Page {
         frame: &frame,
         choices: choices(&known, builders, &repo, &builder),
         builds: rows.iter().map(column).collect(),
+        tests,
         units: histories(&rows),
         repo,
         builder,

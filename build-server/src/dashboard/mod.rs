@@ -12,6 +12,7 @@ mod build;
 mod commit;
 mod error;
 mod estimate;
+mod failures;
 mod farm;
 mod history;
 mod log;

@@ -93,6 +93,10 @@ async fn a_flake_is_told_as_one_and_stays_a_failure() {
     let row = get(&world, format!("/api/v1/builds/{}", next.id)).await;
     assert_eq!(row["failed_tests"][0]["text"], "known flake (1 in 2)");
     rerun_of(&world, &next.id).await;
+    let tests = world.get("/tests").send().await.body;
+    assert!(tests.contains("<code>a</code>"), "{tests}");
+    assert!(tests.contains("<td>2 in 4</td>"), "{tests}");
+    assert!(tests.contains("flaky, passes now"), "{tests}");
     world.farm.stop().await;
 }
 
