@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks docs/rows.toml: every system of the mission, what carries it, and the test that proves it.
+"""Checks docs/rows.toml: every system of the mission, what carries it, and the test that proves it;
+and docs/failures.md: what went wrong elsewhere, and the tests that show that it does not here.
 
 usage: rows.py TEST_OUTPUT     (what `cargo test --workspace` printed)
 A row with a test is claimed as done: the test must have run and passed.
@@ -26,6 +27,16 @@ for row in rows:
         done += 1
     else:
         problems.append(f"{path}: the test {test} did not run and pass")
+last = {name.rsplit("::", 1)[-1] for name in passed}
+failures = re.findall(r"^\| (\d+) \|.*\| ([^|]+) \|$", open("docs/failures.md").read(), re.M)
+if [int(kind) for kind, _ in failures] != [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 20]:
+    problems.append("docs/failures.md lacks a kind")
+for kind, tests in failures:
+    named = re.findall(r"`(\w+)`", tests)
+    missing = [test for test in named if test not in last]
+    problems += [f"failure {kind}: the test {test} did not run and pass" for test in missing]
+    if not named:
+        problems.append(f"failure {kind} names no test")
 print(f"rows: {done}/{len(rows)}")
 for problem in problems:
     print("rows:", problem, file=sys.stderr)

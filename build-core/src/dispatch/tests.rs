@@ -1,5 +1,6 @@
 //! Stories: a dispatcher, a log in memory, and machines that do as they are told.
 
+mod failures;
 mod rerun;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -93,6 +94,10 @@ impl Farm {
     }
 
     fn submit(&mut self) {
+        self.submit_as(build(), Class::DefaultTip);
+    }
+
+    fn submit_as(&mut self, build: BuildId, class: Class) {
         let item = WorkItem {
             repo: RepoName::new("r").unwrap(),
             origin: "/r".into(),
@@ -102,14 +107,14 @@ impl Farm {
             branch: None,
             change: None,
             author: None,
-            class: Class::DefaultTip,
+            class,
             labels: BTreeSet::new(),
             worktree: false,
             rerun_of: None,
         };
         let builder = BuilderName::new("local").unwrap();
         self.tell(Input::Submit {
-            build: build(),
+            build,
             item,
             builder,
         });

@@ -165,3 +165,57 @@ impl Policy for Fifo {
         Rank::fifo(item)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{BuildId, BuilderName, HostType, StepName};
+    use crate::plan::{Part, Unit};
+    use crate::schedule::{Labels, WaiterId};
+
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    fn rank(class: Class, enqueued: Timestamp, commit_time: Timestamp) -> Rank {
+        let waiter = Waiter {
+            id: WaiterId {
+                build: BuildId::from_bits(1),
+                unit: Unit {
+                    step: StepName::new("test").unwrap(),
+                    part: Part::Whole,
+                },
+            },
+            builder: BuilderName::new("b").unwrap(),
+            host_type: HostType::new("h").unwrap(),
+            needs: Labels::default(),
+            tags: Labels::default(),
+            class,
+            author: None,
+            commit_time,
+            enqueued,
+            deadline: None,
+            helper: false,
+        };
+        DefaultPolicy.rank(&waiter, enqueued)
+    }
+
+    /// Old commits are common on release branches.
+    #[test]
+    fn the_time_of_a_commit_starves_no_release_branch() {
+        let (now, long_ago) = (Timestamp::from_seconds(1_000_000_000), Timestamp::default());
+        let release = rank(Class::ReleaseTip, now, long_ago);
+        assert!(release < rank(Class::DefaultTip, now, now));
+        assert!(release < rank(Class::ReleaseTip, now + HOUR, now + HOUR));
+    }
+
+    #[test]
+    fn every_hour_of_waiting_is_worth_a_class() {
+        let then = Timestamp::from_seconds(1_000_000_000);
+        let waited = |hours: u32| {
+            rank(Class::Backfill, then, then) < {
+                let now = then + HOUR * hours;
+                rank(Class::ReleaseTip, now, now)
+            }
+        };
+        assert_eq!([2, 4].map(waited), [false, true]);
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use build_core::clock::Timestamp;
 use build_core::event::{BuildEvent, LeaseEnd, Outcome, SessionEnd, UnitEnd};
 use build_core::plant::Plant;
+use build_core::pool::LEASE_TTL;
 use build_core::schedule::{Machine, Policy, Rank, Reason, Waiter};
 use build_server::sim::{Faults, HOUR, Report, Sim, Violation};
 
@@ -95,6 +96,20 @@ fn without_faults_nothing_is_lost_and_nothing_is_tried_twice() {
     };
     let first = report.log().iter().find(|recorded| lost(&recorded.event));
     assert_eq!(first, None);
+}
+
+/// Commands run for much longer than a lease lasts, and none is taken for abandoned.
+#[test]
+fn a_lease_is_renewed_for_as_long_as_its_command_runs() {
+    let report = checked(Sim::seed(3).machines(8).run_for(6 * HOUR));
+    let took = report.log().iter().filter_map(|r| match &r.event {
+        BuildEvent::Ended { end, took, .. } => {
+            assert!(!matches!(end, UnitEnd::Lost(_)), "{r:?}");
+            Some(*took)
+        }
+        _ => None,
+    });
+    assert!(took.max() > Some(8 * LEASE_TTL));
 }
 
 #[test]
