@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use build_core::event::Outcome;
 use build_core::ids::{BuildId, BuilderName};
-use build_core::recipe::{Detect, FarmerToml};
+use build_core::recipe::{Detect, FarmerToml, name_hint};
 use build_core::work::{Builder, Class, WorkItem};
 use build_server::coordinator::{Coordinator, Handle};
 use build_server::record::BuildRow;
@@ -124,10 +124,10 @@ fn chosen(args: &Build, all: Vec<Builder>) -> Result<Vec<Builder>, Failure> {
         .iter()
         .find(|name| all.iter().all(|b| b.name.as_str() != **name))
     {
-        let names: Vec<_> = all.iter().map(|b| b.name.as_str()).collect();
+        let names = all.iter().map(|b| b.name.as_str());
         return Err(Failure::usage(
             format!("there is no builder {unknown:?}"),
-            format!("builders: {}", names.join(", ")),
+            name_hint(unknown, names),
         ));
     }
     let wanted =

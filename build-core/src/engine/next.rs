@@ -70,7 +70,9 @@ pub(crate) fn next_beside(
     let Some(builder) = builder else {
         return turn.wind_down(Some(Outcome::Misconfigured {
             text: format!("there is no builder called {}", build.builder()),
-            hint: "add it to the configuration, or build on another one".into(),
+            hint: "a farm reads its builders when it starts: start it again if this one is new, \
+                   or name another one"
+                .into(),
         }));
     };
     match build.plan() {

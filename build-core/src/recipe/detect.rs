@@ -49,7 +49,8 @@ impl Recipe for Detect {
         }
     }
 
-    /// Those that the commit's file names; without a file the local one.
+    /// Those that the commit's file names, whether the farm has them or not; without a file the
+    /// local one.
     async fn builders(
         &self,
         _item: &WorkItem,
@@ -58,6 +59,9 @@ impl Recipe for Detect {
     ) -> Result<Vec<BuilderName>> {
         let file = Self::configuration(tree).await?.unwrap_or_default();
         let named: Vec<_> = file.builders().into_iter().map(|b| b.name).collect();
+        if file.names_builders() {
+            return Ok(named);
+        }
         let known = all.iter().filter(|name| named.contains(name));
         Ok(known.cloned().collect())
     }

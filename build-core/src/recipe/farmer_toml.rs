@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::keys;
+use super::nearest::name_hint;
 use super::quantity::{parse_duration, parse_size, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BuilderName, HostType, StepName};
@@ -191,12 +192,28 @@ impl FarmerToml {
                 )));
             }
         }
+        let builders = self.builders();
+        let names = builders.iter().map(|b| b.name.as_str());
         for step in &self.steps {
-            let reachable = self.builders().iter().any(|b| runs_on(step, &b.name));
+            let is_unknown = |name: &&String| {
+                !name.contains(['*', '?', '[', '{']) && names.clone().all(|known| known != *name)
+            };
+            if let Some(name) = step.builders.iter().find(is_unknown) {
+                return Err(invalid(format!(
+                    "step \"{}\" is for builder \"{name}\", which is not configured",
+                    step.name
+                ))
+                .with_hint(name_hint(name, names)));
+            }
+            let reachable = builders.iter().any(|b| runs_on(step, &b.name));
             if !reachable {
                 return Err(invalid(format!(
                     "step \"{}\" runs on no builder: {:?} matches none",
                     step.name, step.builders
+                ))
+                .with_hint(format!(
+                    "there are: {}",
+                    names.collect::<Vec<_>>().join(", ")
                 )));
             }
         }
@@ -225,6 +242,11 @@ impl FarmerToml {
         } else {
             self.builders.clone()
         }
+    }
+
+    /// Whether the file says itself which builders there are.
+    pub fn names_builders(&self) -> bool {
+        !self.builders.is_empty()
     }
 
     /// The host types that are configured beside the local one.
@@ -557,6 +579,11 @@ mod tests {
                 "[[builder]]\nname='b'\nhost='mac'",
                 "builder \"b\" is on host \"mac\", which is not configured",
                 "add a [[host]] with name = \"mac\", or use host = \"local\"",
+            ),
+            (
+                "[[builder]]\nname='linux'\n[[step]]\nname='a'\nrun='x'\nbuilders=['linux','lunix']",
+                "step \"a\" is for builder \"lunix\", which is not configured",
+                "did you mean \"linux\"?",
             ),
         ];
         for (text, message, hint) in cases {

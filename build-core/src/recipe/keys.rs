@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::nearest::nearest;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a key holds.
@@ -239,36 +240,14 @@ pub(super) fn check(table: &toml::Table, known: &[Key], path: &str) -> Result<()
 }
 
 fn unknown(name: &str, known: &[Key], path: &str) -> Error {
-    let nearest = known.iter().map(|k| (distance(name, k.name), k.name)).min();
-    let hint = match nearest {
-        Some((far, near)) if far <= 1 + near.len() / 3 => format!("did you mean \"{near}\"?"),
-        _ => format!(
+    let hint = match nearest(name, known.iter().map(|k| k.name)) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!(
             "known keys here: {}",
             known.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")
         ),
     };
     Error::new(ErrorKind::Invalid, format!("unknown key \"{path}{name}\"")).with_hint(hint)
-}
-
-/// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let differs = usize::from(a[i - 1] != b[j - 1]);
-            let mut least = (rows[i - 1][j] + 1)
-                .min(row[j - 1] + 1)
-                .min(rows[i - 1][j - 1] + differs);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 /// The JSON schema of `.farmer.toml`, as committed in `docs/farmer.schema.json`.
@@ -303,16 +282,4 @@ fn property(key: &Key) -> Value {
     };
     property["description"] = json!(key.about);
     property
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distances_count_edits() {
-        assert_eq!(distance("shard", "shards"), 1);
-        assert_eq!(distance("tiemout", "timeout"), 1);
-        assert_eq!(distance("", "abc"), 3);
-    }
 }

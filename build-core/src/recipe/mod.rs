@@ -9,6 +9,7 @@ mod detect;
 mod farmer_toml;
 #[cfg(feature = "config")]
 mod keys;
+mod nearest;
 mod quantity;
 
 #[cfg(feature = "config")]
@@ -17,6 +18,7 @@ pub use detect::{Detect, Detected};
 pub use farmer_toml::{FILE_NAME, FarmerToml, Host, fuzz_farmer_toml};
 #[cfg(feature = "config")]
 pub use keys::schema;
+pub use nearest::{name_hint, nearest};
 pub use quantity::{parse_duration, parse_size, show_duration, show_size};
 
 use async_trait::async_trait;
@@ -54,7 +56,8 @@ pub trait Recipe: Send + Sync {
     /// is found: the build ends as misconfigured. Other kinds are tried again.
     async fn plan(&self, item: &WorkItem, builder: &Builder, tree: &dyn Tree) -> Result<Plan>;
 
-    /// Those of `all`, the builders of the farm, that build `item`. The default: all of them.
+    /// The builders that build `item`. The default: `all` that the farm has. A build on one that
+    /// is not among these ends as misconfigured, naming it.
     ///
     /// Cancel safe.
     ///

@@ -133,7 +133,28 @@ impl Finding {
             }
             new.push(item);
         }
+        if new.len() == EARLIER && self.has_older(tip).await? {
+            tracing::warn!(
+                repo = tip.repo.as_str(),
+                branch = tip.branch.as_deref().unwrap_or_default(),
+                built = tip.commit.short(),
+                "more than {EARLIER} commits came at once: the newest alone is built, any other \
+                 with farmer build --rev"
+            );
+        }
         Ok(())
+    }
+
+    /// Whether this is not the first commit of its branch that is built here.
+    async fn has_older(&self, tip: &WorkItem) -> Result<bool> {
+        let of_branch = BuildFilter {
+            repo: Some(tip.repo.clone()),
+            branch: tip.branch.clone(),
+            ..BuildFilter::default()
+        };
+        let records = self.handle.records();
+        let page = records.builds(&of_branch, None, BUILDS_OF_COMMIT).await?;
+        Ok(page.builds.iter().any(|row| row.item.commit != tip.commit))
     }
 
     async fn submit(&self, item: &WorkItem) -> Result<()> {
@@ -143,7 +164,7 @@ impl Finding {
                 .await?
                 .is_empty()
             {
-                self.handle.submit(item.clone(), &builder).await?;
+                self.handle.submit_found(item.clone(), &builder).await?;
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use build_core::event::{Outcome, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType};
 use build_core::plan::Unit;
 use build_core::pool::Lease;
+use build_core::recipe::name_hint;
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
@@ -158,10 +159,29 @@ impl Handle {
     /// [`ErrorKind::NotFound`] when there is no such builder, [`ErrorKind::Unavailable`] when the
     /// coordinator does not run.
     pub async fn submit(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
-        if !self.builders.contains(builder) {
-            let text = format!("there is no builder called {builder}");
-            return Err(Error::new(ErrorKind::NotFound, text));
+        self.check_builder(builder)?;
+        self.submit_found(item, builder).await
+    }
+
+    /// Whether there is a builder of this name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] naming the nearest one, or all of them.
+    pub fn check_builder(&self, builder: &BuilderName) -> Result<()> {
+        if self.builders.contains(builder) {
+            return Ok(());
         }
+        let known = self.builders.iter().map(BuilderName::as_str);
+        let text = format!("there is no builder called {builder}");
+        Err(Error::new(ErrorKind::NotFound, text).with_hint(name_hint(builder.as_str(), known)))
+    }
+
+    /// As [`Handle::submit`]; on a builder that is unknown the build ends as misconfigured.
+    pub(super) async fn submit_found(
+        &self,
+        item: WorkItem,
+        builder: &BuilderName,
+    ) -> Result<BuildId> {
         let (answer, answered) = oneshot::channel();
         let request = Request::Submit {
             build: new_id(&*self.records).await?,
@@ -258,10 +278,9 @@ impl Handle {
         let host_type = HostType::new(name).ok();
         let by_kind = host_type.and_then(|kind| self.by_host_type.get(&kind));
         by_name.or(by_kind).cloned().ok_or_else(|| {
-            let names: Vec<_> = self.builders.iter().map(BuilderName::as_str).collect();
+            let names = self.builders.iter().map(BuilderName::as_str);
             let text = format!("there is no builder or host type called {name}");
-            Error::new(ErrorKind::NotFound, text)
-                .with_hint(format!("there are: {}", names.join(", ")))
+            Error::new(ErrorKind::NotFound, text).with_hint(name_hint(name, names))
         })
     }
 

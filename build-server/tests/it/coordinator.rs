@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
-use build_core::ids::BuildId;
+use build_core::ids::{BuildId, BuilderName};
 use build_core::plan::Part;
+use build_core::recipe::Detect;
 use build_core::work::Class;
 use build_core::{Error, ErrorKind, Result};
 use build_server::record::BuildState;
@@ -336,6 +337,32 @@ async fn of_several_commits_in_one_push_the_newest_is_built_first_and_the_others
     assert_eq!(commits[4], fourth);
     let classes: Vec<_> = begun.iter().map(|(_, i)| i.class).collect();
     assert_eq!(classes[1..3], [Class::DefaultTip, Class::Backfill]);
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_for_a_builder_that_the_farm_has_not_says_so() {
+    let repository = Repository::with_file(
+        ".farmer.toml",
+        "[[builder]]\nname = \"lunix\"\n[[step]]\nname = \"a\"\nrun = \"true\"\n",
+    );
+    let source = GitSource::watch(repository.origin());
+    let pool = FakePool::new(1);
+    let farm = Farm::start_with(&pool, Store::memory(), Detect, |b| b.source(source));
+    farm.until_finished(1).await;
+    let all = BuildFilter::default();
+    let page = farm.handle.records().builds(&all, None, 9).await.unwrap();
+    let [row] = &page.builds[..] else {
+        panic!("{page:?}");
+    };
+    let outcome = row.outcome.as_ref().unwrap().to_string();
+    assert!(
+        outcome.ends_with("there is no builder called lunix"),
+        "{outcome}"
+    );
+    let wrong = BuilderName::new("locl").unwrap();
+    let error = farm.handle.submit(row.item.clone(), &wrong).await;
+    assert_eq!(error.unwrap_err().hint(), Some("did you mean \"local\"?"));
     farm.stop().await;
 }
 

@@ -141,6 +141,10 @@ pub(super) async fn create(
         true => site.handle().builders_of(&item).await?,
         false => wish.builders,
     };
+    // All of them or none.
+    for builder in &builders {
+        site.handle().check_builder(builder)?;
+    }
     let mut builds = Vec::new();
     for builder in builders {
         builds.push(ask(&site, &item, &builder).await?);
