@@ -24,6 +24,8 @@ mod steps;
 mod time;
 mod words;
 
+pub(crate) use queue::told;
+
 use axum::Router;
 use axum::routing::{get, post};
 

@@ -25,6 +25,8 @@ pub(super) struct WaitingUnit {
     pub(super) builder: String,
     pub(super) unit: String,
     pub(super) waited: String,
+    /// Why it is wanted, and what that is worth.
+    pub(super) tier: String,
     /// What holds it back, one sentence.
     pub(super) reason: String,
     /// What would let it go on, one sentence.
@@ -118,6 +120,7 @@ fn blank(row: &BuildRow) -> WaitingUnit {
         builder: row.builder.to_string(),
         unit: "whole build".into(),
         waited: String::new(),
+        tier: String::new(),
         reason: String::new(),
         unblock: String::new(),
         ahead: String::new(),
@@ -144,6 +147,7 @@ async fn unplanned(
 fn explained(row: &BuildRow, why: &Explanation, ends: &[Estimate]) -> WaitingUnit {
     WaitingUnit {
         waited: took(why.waited),
+        tier: tier(why),
         reason: reason(why),
         unblock: unblock(why),
         ahead: ahead(why),
@@ -170,14 +174,18 @@ fn reason(why: &Explanation) -> String {
             format!("no machine fits: {}", each.collect::<Vec<_>>().join("; "))
         }
         Hold::Busy => format!(
-            "{} of kind {kind} that fit {} in use",
+            "{} of kind {kind} that {} in use",
             machines(why.supply.held),
-            if why.supply.held == 1 { "is" } else { "are" }
+            if why.supply.held == 1 {
+                "fits is"
+            } else {
+                "fit are"
+            }
         ),
         Hold::Resting(_) => format!("machines of kind {kind} failed and rest"),
         Hold::Reserved => {
             format!(
-                "{} free machines are kept for urgent work",
+                "{} free machines are kept for more urgent work",
                 why.supply.reserved
             )
         }
@@ -194,9 +202,13 @@ fn unblock(why: &Explanation) -> String {
             labels(why)
         ),
         Hold::Busy if why.ahead == 0 => "the next of them that becomes free".into(),
-        Hold::Busy => format!("{} machines must become free first", why.ahead + 1),
-        Hold::Resting(until) => format!("they are tried again at {until}"),
-        Hold::Reserved => "the urgent work ends, or another machine is added".into(),
+        Hold::Busy if why.ahead == 1 => "the second machine that becomes free".into(),
+        Hold::Busy => format!("machine number {} that becomes free", why.ahead + 1),
+        Hold::Resting(until) => format!("the next attempt, at {until}"),
+        Hold::Reserved => {
+            "the next machine that is given back, another machine, or a smaller part in [shares]"
+                .into()
+        }
         _ => "another machine".into(),
     }
 }
@@ -207,6 +219,30 @@ fn labels(why: &Explanation) -> String {
         true => "no special labels".into(),
         false => format!("the labels {}", labels.join(", ")),
     }
+}
+
+/// A class, and how it stands to others.
+fn tier(why: &Explanation) -> String {
+    let place = match why.tier {
+        0 => "before everything else",
+        1 => "after urgent work, before everything that nobody waits for",
+        2 => "before batch work, in turn by author",
+        _ => "batch work, in which an hour of waiting is worth a class",
+    };
+    format!("{}: {place}", class(why.class))
+}
+
+/// Why something waits: what holds it back, what it is, who is ahead, what lets it go on, and
+/// how long waits like it were.
+pub(crate) fn told(why: &Explanation) -> String {
+    let parts = [
+        reason(why),
+        tier(why),
+        ahead(why),
+        format!("it goes on with {}", unblock(why)),
+        eta(why, &[]),
+    ];
+    parts.join("; ")
 }
 
 /// A class in words.

@@ -155,7 +155,7 @@ fn a_thousand_failures_leave_no_machine_counted_as_held() {
             draw = draw
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695);
-            if (draw >> 33) % 3 == 0 {
+            if (draw >> 33).is_multiple_of(3) {
                 failures += 1;
                 farm.tell(Input::Failed(command.key(), unavailable("by chance")));
             } else {

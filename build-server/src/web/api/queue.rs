@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::input::{Id, Params};
 use super::public;
 use crate::coordinator::Waiting;
+use crate::dashboard::told;
 use crate::record::{BuildRow, BuildState};
 use crate::web::{Refusal, Site};
 
@@ -98,14 +99,7 @@ async fn units(site: &Site, row: &BuildRow) -> Result<Vec<WaitingUnit>, Refusal>
 
 impl From<Waiting> for WaitingUnit {
     fn from(waiting: Waiting) -> Self {
-        let text = match (waiting.why.expected, waiting.why.samples) {
-            (Some(expected), samples) => format!(
-                "{}; about {} s more, judged by {samples} past waits",
-                waiting.why,
-                expected.as_secs()
-            ),
-            (None, _) => format!("{}; nothing has waited here before", waiting.why),
-        };
+        let text = told(&waiting.why);
         Self { waiting, text }
     }
 }

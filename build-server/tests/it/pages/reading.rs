@@ -235,7 +235,8 @@ async fn what_waits_says_why_and_who_is_ahead() {
         "Why: all 2 machines of kind local that fit are in use.",
         "What lets it go on: the next of them that becomes free.",
         "In line: it is next.",
-        "What lets it go on: 2 machines must become free first.",
+        "What lets it go on: the second machine that becomes free.",
+        "Wanted as: newest of the default branch: batch work, in which an hour of waiting is worth a class.",
         "In line: 1 ahead: 1 newest of the default branch by a@example.org.",
     ] {
         assert!(queue.contains(text), "{text:?} is not in {queue:?}");

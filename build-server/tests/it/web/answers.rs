@@ -89,7 +89,7 @@ async fn what_waits_says_why_and_what_runs_can_be_canceled() {
     assert_eq!(unit["why"]["hold"], "busy");
     let text = unit["text"].as_str().unwrap();
     assert!(
-        text.starts_with("all 1 machines of local that fit are in use"),
+        text.starts_with("the one machine of kind local that fits is in use; "),
         "{text}"
     );
     let why = world
@@ -100,7 +100,7 @@ async fn what_waits_says_why_and_what_runs_can_be_canceled() {
         why.json()["why"]
             .as_str()
             .unwrap()
-            .contains("long waits: all 1")
+            .contains("long waits: the one machine")
     );
     let running = world.get(format!("/api/v1/queue/{first}/why")).send().await;
     assert_eq!(running.json()["why"], "it runs and waits for no machine");
