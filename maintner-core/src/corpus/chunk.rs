@@ -121,9 +121,9 @@ impl<T: Row> Column<T> {
         self.update(row, |place| *place = value);
     }
 
-    /// Changes one existing row in place.
+    /// Changes one row in place. Others than existing ones, which only the index of a damaged
+    /// snapshot names, stay as they are.
     pub(crate) fn update(&mut self, row: u32, change: impl FnOnce(&mut T)) {
-        debug_assert!(row < self.len, "row {row} of {}", self.len);
         if row < self.len {
             change(&mut self.block(row)[row as usize & (BLOCK - 1)]);
         }
@@ -335,6 +335,14 @@ impl Index {
         })
     }
 
+    /// An empty index.
+    pub(crate) fn with_secret(secret: u64) -> Self {
+        Self {
+            secret,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn secret(&self) -> u64 {
         self.secret
     }
@@ -385,7 +393,12 @@ impl Index {
             self.grow();
         }
         self.used += 1;
-        Self::place(&mut self.slots, hash >> 32 << 32 | u64::from(row + 1));
+        let value = hash >> 32 << 32 | u64::from(row + 1);
+        // A damaged snapshot may have no free slot, whatever it says.
+        if !Self::place(&mut self.slots, value) {
+            self.grow();
+            Self::place(&mut self.slots, value);
+        }
     }
 
     fn grow(&mut self) {
@@ -397,13 +410,18 @@ impl Index {
         self.slots = slots;
     }
 
-    fn place(slots: &mut Column<u64>, value: u64) {
+    /// Puts a value into the first free slot from its own on, if there is one.
+    fn place(slots: &mut Column<u64>, value: u64) -> bool {
         let mask = slots.len() - 1;
         let mut slot = (value >> 32) as u32 & mask;
-        while slots.get(slot) != 0 {
+        for _ in 0..=mask {
+            if slots.get(slot) == 0 {
+                slots.set(slot, value);
+                return true;
+            }
             slot = (slot + 1) & mask;
         }
-        slots.set(slot, value);
+        false
     }
 }
 

@@ -404,7 +404,7 @@ impl Gerrit {
             fresh.push(meta);
             next = match &*commits.parents(meta) {
                 [] => 0,
-                [parent] => parent + 1,
+                [parent] => parent.checked_add(1)?,
                 _ => return None,
             };
         }

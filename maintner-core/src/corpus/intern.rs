@@ -60,8 +60,9 @@ impl NameBatch {
 
     fn get(&self, row: u32) -> Option<&[u8]> {
         let index = row.checked_sub(self.first)? as usize;
+        let end = *self.ends.get(index)?;
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.bytes.get(start..*self.ends.get(index)?)
+        self.bytes.get(start..end)
     }
 
     fn push(&mut self, name: &[u8]) {

@@ -242,11 +242,12 @@ impl Commits {
         let parent = self.graph.get(first);
         let jump = self.graph.get(parent.jump);
         let far = self.graph.get(jump.jump);
-        let doubled = parent.depth - jump.depth == jump.depth - far.depth;
+        // Depths fall along jumps, unless a snapshot is damaged.
+        let doubled = parent.depth.wrapping_sub(jump.depth) == jump.depth.wrapping_sub(far.depth);
         Graph {
             link,
             generation,
-            depth: parent.depth + 1,
+            depth: parent.depth.wrapping_add(1),
             jump: if doubled { jump.jump } else { first },
             merge: if parents.len() > 1 {
                 row + 1
