@@ -247,7 +247,7 @@ fn compare(profile: Profile, runs: usize) {
 struct Samples(BTreeMap<(&'static str, &'static str), Vec<Sample>>);
 
 /// Rows of the table: what, field of ours, field of the peer's, divisor, unit.
-const ROWS: [(&str, &str, (&str, &str), f64); 9] = [
+const ROWS: [(&str, &str, (&str, &str), f64); 11] = [
     ("load to the first title, s", "ours", ("load", "load"), 1e9),
     ("the same, process CPU, s", "ours", ("cpu", "cpu"), 1e9),
     (
@@ -276,8 +276,20 @@ const ROWS: [(&str, &str, (&str, &str), f64); 9] = [
     ),
     ("all issues and comments, ms", "ours", ("scan", "scan"), 1e6),
     (
+        "the same, just opened from a snapshot, ms",
+        "snapshot",
+        ("scan", "scan"),
+        1e6,
+    ),
+    (
         "has_ancestor, first call, µs",
         "ours",
+        ("ancestor", "ancestor"),
+        1e3,
+    ),
+    (
+        "the same, just opened from a snapshot, µs",
+        "snapshot",
         ("ancestor", "ancestor"),
         1e3,
     ),
@@ -325,7 +337,13 @@ impl Samples {
                 }
             }
         }
-        for field in ["update_p50", "update_p99", "append_p50", "append_p99"] {
+        for field in [
+            "update_p50",
+            "update_p99",
+            "update_max",
+            "append_p50",
+            "append_p99",
+        ] {
             let micros = self.median("live", "warm", field).unwrap_or_default() / 1e3;
             println!("| live: {field}, µs | warm | {micros:.0} | cannot | |");
         }
