@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod endings;
+mod local_pool;
 mod memory;
 mod start;
 
