@@ -244,11 +244,17 @@ struct Farm {
 
 impl Farm {
     async fn start(slots: usize, steps: Vec<Step>) -> Result<Self> {
+        Self::start_with(slots, slots.min(2), steps).await
+    }
+
+    /// A farm with some machines ready.
+    async fn start_with(slots: usize, spares: usize, steps: Vec<Step>) -> Result<Self> {
         let program = std::env::var_os("FARMER_BUILDLET").context("FARMER_BUILDLET is not set")?;
         let dir = tempfile::Builder::new().prefix("f").tempdir()?;
         let pool = LocalPool::builder(PathBuf::from(program), slots)
             .arguments(std::iter::empty::<&str>())
             .data_dir(dir.path())
+            .spares(spares)
             .build()?;
         let checkouts = GitCheckouts::new(dir.path().join("git"));
         let coordinator = Coordinator::builder()
@@ -260,13 +266,35 @@ impl Farm {
         let stop = CancellationToken::new();
         let handle = coordinator.handle();
         let running = spawn(coordinator.run(stop.clone()));
-        Ok(Self {
+        let farm = Self {
             dir,
             handle,
             checkouts,
             stop,
             running,
-        })
+        };
+        farm.spares_ready(spares).await?;
+        Ok(farm)
+    }
+
+    /// Waits until so many buildlets tell where they listen.
+    async fn spares_ready(&self, spares: usize) -> Result<()> {
+        let machines = self.dir.path().join("machines/local");
+        let begin = Instant::now();
+        loop {
+            let ready = match machines.read_dir() {
+                Ok(found) => found
+                    .flatten()
+                    .filter(|machine| machine.path().join("buildlet.json").exists())
+                    .count(),
+                Err(_) => 0,
+            };
+            if ready >= spares {
+                return Ok(());
+            }
+            ensure!(begin.elapsed() < Duration::from_secs(120), "{ready} spares");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn submit(&self, repository: &Path) -> Result<BuildId> {
@@ -373,7 +401,7 @@ async fn burst() -> Result<Vec<f64>> {
     let mut samples = Vec::new();
     for slots in [16, 64, 256] {
         let steps = (0..slots).map(|n| step(&format!("s{n}"), "sleep 1"));
-        let farm = Farm::start(slots, steps.collect::<Result<_>>()?).await?;
+        let farm = Farm::start_with(slots, slots, steps.collect::<Result<_>>()?).await?;
         let begin = Instant::now();
         let build = farm.submit(repository.path()).await?;
         farm.result(&build).await?;

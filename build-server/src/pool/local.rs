@@ -85,7 +85,8 @@ impl LocalPoolBuilder {
         }
     }
 
-    /// How many machines are kept ready for leases to come (2, but not more than there are slots).
+    /// How many machines are kept ready for leases to come (2, but not more than there are
+    /// slots). While slots are leased no more than there are free ones, and two.
     #[must_use]
     pub fn spares(self, spares: usize) -> Self {
         Self { spares, ..self }
@@ -388,13 +389,16 @@ impl Pool for LocalPool {
     }
 
     fn status(&self) -> Vec<MachineStatus> {
-        let table = self.shared.table();
+        let (mut holders, trouble) = {
+            let table = self.shared.table();
+            (table.holders(), table.trouble.clone())
+        };
         let status = |slot: &Slot| MachineStatus {
             machine: slot.id().clone(),
             host_type: slot.host_type().clone(),
             labels: slot.labels().iter().map(str::to_owned).collect(),
-            lease: table.holder(slot.id()),
-            trouble: table.trouble.clone(),
+            lease: holders.remove(slot.id()),
+            trouble: trouble.clone(),
         };
         self.shared.slots.iter().map(status).collect()
     }

@@ -69,8 +69,13 @@ impl Shared {
     }
 
     fn spares_missing(&self) -> bool {
-        let closed = self.supervisor.token().is_cancelled();
-        !closed && self.table().spares().len() < self.spares_wanted
+        if self.supervisor.token().is_cancelled() {
+            return false;
+        }
+        let table = self.table();
+        let free = self.slots.len().saturating_sub(table.holders().len());
+        // Those who are served next when all slots are leased do not wait for a start either.
+        table.spares().len() < self.spares_wanted.min(free + super::SPARES)
     }
 
     /// Cleans away what belongs to nobody: machines whose process has ended, spares of an earlier

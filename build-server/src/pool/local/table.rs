@@ -44,6 +44,16 @@ impl Table {
             .map(|(lease, _)| lease.clone())
     }
 
+    /// Every slot that is held, with its lease.
+    pub(super) fn holders(&self) -> HashMap<MachineId, LeaseId> {
+        let live = self
+            .leases
+            .iter()
+            .filter(|(_, held)| held.lease.strong_count() > 0);
+        live.map(|(lease, held)| (held.slot.clone(), lease.clone()))
+            .collect()
+    }
+
     pub(super) fn hold(&mut self, lease: &Arc<LocalLease>) {
         let held = Held {
             slot: lease.record().machine.clone(),
