@@ -38,8 +38,9 @@ impl Checkout<'_> {
             target,
             commit: &self.commit,
         };
-        history.make(self.depth).await?;
-        self.configure(target).await?;
+        let origin = self.repo.ask(&["config", "--get", "remote.origin.url"]);
+        let ((), origin) = futures::try_join!(history.make(self.depth), origin)?;
+        configure(target, origin).await?;
         self.files(target).await?;
         self.large_files(target).await?;
         for submodule in submodules::of_checkout(&self.repo, target, self.is_local).await? {
@@ -48,24 +49,6 @@ impl Checkout<'_> {
             made.map_err(|e| e.while_doing(named))?;
         }
         Ok(())
-    }
-
-    /// The index goes by size and second, which survive packing; the origin is named without password.
-    async fn configure(&self, target: &Path) -> Result<()> {
-        let mut lines = "[core]\n\ttrustctime = false\n\tcheckStat = minimal\n".to_owned();
-        let origin = self
-            .repo
-            .ask(&["config", "--get", "remote.origin.url"])
-            .await?;
-        if let Some(url) = origin {
-            let url = without_passwords(&url)
-                .replace('\\', r"\\")
-                .replace('"', "\\\"");
-            lines.push_str(&format!(
-                "[remote \"origin\"]\n\turl = \"{url}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
-            ));
-        }
-        append(&target.join(".git/config"), &lines).await
     }
 
     async fn files(&self, target: &Path) -> Result<()> {
@@ -124,6 +107,20 @@ impl Checkout<'_> {
         }
         .boxed()
     }
+}
+
+/// The index goes by size and second, which survive packing; the origin is named without password.
+async fn configure(target: &Path, origin: Option<String>) -> Result<()> {
+    let mut lines = "[core]\n\ttrustctime = false\n\tcheckStat = minimal\n".to_owned();
+    if let Some(url) = origin {
+        let url = without_passwords(&url)
+            .replace('\\', r"\\")
+            .replace('"', "\\\"");
+        lines.push_str(&format!(
+            "[remote \"origin\"]\n\turl = \"{url}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
+        ));
+    }
+    append(&target.join(".git/config"), &lines).await
 }
 
 /// Whether a `.gitattributes` is somewhere below `dir`. Blocking.

@@ -57,11 +57,15 @@ impl GitCheckouts {
         let repo = self.repos.refresh(&parsed).await?;
         let commit = repo.resolve(rev.unwrap_or("HEAD")).await?;
         self.repos.remember(&repo, &commit);
-        let branch = match rev {
-            None => repo.head_branch().await?,
-            Some(rev) => repo.branch_called(rev).await?,
+        let branch = async {
+            match rev {
+                None => repo.head_branch().await,
+                Some(rev) => repo.branch_called(rev).await,
+            }
         };
-        self.item(&parsed, &repo, &commit, branch).await
+        let item = self.item(&parsed, &repo, &commit, None);
+        let (item, branch) = futures::try_join!(item, branch)?;
+        Ok(WorkItem { branch, ..item })
     }
 
     /// How many files of the work tree at a path differ from its `HEAD`, new ones included;
@@ -135,12 +139,12 @@ impl GitCheckouts {
         commit: &CommitHash,
         branch: Option<String>,
     ) -> Result<WorkItem> {
-        let info = repo.info(commit).await?;
+        let remote = repo.ask(&["config", "--get", "remote.origin.url"]);
+        let (info, remote) = futures::try_join!(repo.info(commit), remote)?;
         let place = match origin {
             Origin::Local(_) => repo.place().to_string_lossy().into_owned(),
             Origin::Remote(url) => url.clone(),
         };
-        let remote = repo.ask(&["config", "--get", "remote.origin.url"]).await?;
         let name = name_of(remote.as_deref().unwrap_or(&place));
         Ok(WorkItem {
             repo: RepoName::new(&name)?,

@@ -15,7 +15,15 @@ use super::repo::Repo;
 
 /// Packs what there is as it is: looking for deltas in fifty commits of large files takes a
 /// minute, and the checkout is compressed as a whole anyway.
-const AS_IT_IS: [&str; 4] = ["-c", "pack.window=0", "-c", "pack.compression=0"];
+/// Nothing waits for the disk either: a checkout is thrown away once it is packed.
+const AS_IT_IS: [&str; 6] = [
+    "-c",
+    "pack.window=0",
+    "-c",
+    "pack.compression=0",
+    "-c",
+    "core.fsync=none",
+];
 /// Files of earlier commits that are larger are left out: hundreds of megabytes of history
 /// would be copied and compressed for one commit of it.
 const LARGE_FILES: &str = "--filter=blob:limit=1m";
@@ -44,9 +52,9 @@ impl Tag {
 impl History<'_> {
     /// Makes the repository, with `depth` commits and what `git describe` needs.
     pub(super) async fn make(&self, depth: u32) -> Result<()> {
-        self.init().await?;
-        let present = self.take(depth.max(1)).await?;
-        let tags = self.tags().await?;
+        let depth = depth.max(1);
+        let ((), listed, tags) = futures::try_join!(self.init(), self.commits(depth), self.tags())?;
+        let present = self.take(depth, &listed).await?;
         if !tags.is_empty() {
             let known = self.deepen(present).await?;
             self.copy_tags(&tags, &known).await?;
@@ -69,16 +77,18 @@ impl History<'_> {
         Ok(())
     }
 
-    /// Copies `depth` commits with all their files; the answer is those commits.
-    async fn take(&self, depth: u32) -> Result<BTreeSet<String>> {
-        let commit = self.commit.as_str();
+    /// The newest commits with their parents, a line each.
+    async fn commits(&self, depth: u32) -> Result<String> {
         let most = format!("--max-count={}", depth.saturating_mul(LOOK_AHEAD));
-        let listed = self
-            .from
-            .run(&["rev-list", "--parents", &most, commit])
-            .await?;
-        let listed = String::from_utf8_lossy(&listed);
-        let part = Part::of(&listed, commit, depth);
+        let args = ["rev-list", "--parents", &most, self.commit.as_str()];
+        let listed = self.from.run(&args).await?;
+        Ok(String::from_utf8_lossy(&listed).into_owned())
+    }
+
+    /// Copies `depth` of the listed commits with all their files; the answer is those commits.
+    async fn take(&self, depth: u32, listed: &str) -> Result<BTreeSet<String>> {
+        let commit = self.commit.as_str();
+        let part = Part::of(listed, commit, depth);
         let commits: Vec<_> = part.commits.iter().map(String::as_str).collect();
         let listed = self.objects_of(&commits, &[LARGE_FILES, "--filter-print-omitted"]);
         // Omitted ones are marked by a tilde.
