@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use build_core::livelog::{LiveLog, LogReader, Position};
+use futures::StreamExt;
 use serde::Deserialize;
 
 use super::ansi::Painter;
@@ -50,6 +51,8 @@ pub(in crate::dashboard) async fn lines(
         let html = lines.next().await?;
         Some((Ok::<_, Infallible>(html), lines))
     });
+    // Whoever compresses the answer asks once more after its end.
+    let stream = stream.fuse();
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),
