@@ -189,7 +189,8 @@ fn in_order_of_need(mut waiting: Vec<Step>) -> Result<Vec<Step>> {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("steps need each other: {}", circle.join(", ")),
-            ));
+            )
+            .with_hint("take one of them from the `needs` of another"));
         };
         let step = waiting.remove(at);
         done.insert(step.name.clone());
@@ -198,16 +199,21 @@ fn in_order_of_need(mut waiting: Vec<Step>) -> Result<Vec<Step>> {
     Ok(sorted)
 }
 
+fn listed(names: &BTreeSet<StepName>) -> String {
+    let names: Vec<_> = names.iter().map(StepName::as_str).collect();
+    names.join(", ")
+}
+
 fn check_names(steps: &[Step], names: &BTreeSet<StepName>) -> Result<()> {
     if names.len() != steps.len() {
         let twice = steps
             .iter()
             .find(|s| steps.iter().filter(|o| o.name == s.name).count() > 1);
         let name = twice.map_or("", |s| s.name.as_str());
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("two steps are called {name:?}"),
-        ));
+        return Err(
+            Error::new(ErrorKind::Invalid, format!("two steps are called {name:?}"))
+                .with_hint("logs and `needs` go by names: call one of them otherwise"),
+        );
     }
     for step in steps {
         if let Some(missing) = step.needs.iter().find(|n| !names.contains(n)) {
@@ -218,7 +224,8 @@ fn check_names(steps: &[Step], names: &BTreeSet<StepName>) -> Result<()> {
                     step.name.as_str(),
                     missing.as_str()
                 ),
-            ));
+            )
+            .with_hint(format!("the steps are: {}", listed(names))));
         }
         if step.shards == 0 || (step.shards > 1 && step.tests.is_none()) {
             return Err(Error::new(

@@ -1,4 +1,5 @@
-//! What the dashboard costs with a long past: 100,000 commits on 100 builders, all recorded.
+//! What the pages cost with a long past: 100,000 commits on 100 builders, all recorded, and
+//! 5,000 builds that wait.
 //!
 //! `cargo bench -p build-server --features sqlite,web --bench dashboard -- [COMMITS]` prints one
 //! JSON line for each page: milliseconds from the request to the whole page, and its size.
@@ -10,9 +11,11 @@ use anyhow::{Context, Result, ensure};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
-use build_core::ids::{BuilderName, HostType};
+use build_core::clock::Timestamp;
+use build_core::event::{BuildEvent, NewEvent, Outcome, Seq};
+use build_core::ids::{BuildId, BuilderName, CommitHash, HostType, RepoName};
 use build_core::recipe::Detect;
-use build_core::work::Builder;
+use build_core::work::{Builder, Class, WorkItem};
 use build_server::coordinator::Coordinator;
 use build_server::pool::LocalPool;
 use build_server::store::Store;
@@ -21,6 +24,8 @@ use sqlx::{Connection, Executor, SqliteConnection};
 use tower::ServiceExt;
 
 const BUILDERS: u64 = 100;
+/// Builds that wait while the pages are asked for.
+const WAITING: u64 = 5_000;
 const REQUESTS: u64 = 500;
 const MAX_BYTES: usize = 60_000;
 
@@ -38,10 +43,21 @@ async fn main() -> Result<()> {
         "{rows} results recorded in {:.0} s",
         begun.elapsed().as_secs_f64()
     );
+    let begun = Instant::now();
     let store = Store::open(dir.path()).await?;
+    eprintln!("opened in {:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+    fill_the_queue(&store).await?;
     let router = site(store)?;
     let newest = |_| "/".to_owned();
     measure(&router, "newest", newest).await?;
+    for (name, path) in [
+        ("build", "/builds/B000000001"),
+        ("queue", "/queue"),
+        ("machines", "/machines"),
+        ("tests", "/tests?repo=bench&builder=builder-001"),
+    ] {
+        measure(&router, name, |_| path.to_owned()).await?;
+    }
     // Anywhere in the past: no page is nearer than another.
     let anywhere = |n: u64| {
         let commit = n.wrapping_mul(0x9e37_79b9) % commits + 1;
@@ -51,6 +67,46 @@ async fn main() -> Result<()> {
         )
     };
     measure(&router, "anywhere", anywhere).await
+}
+
+/// A build that has passed, and builds that wait: as many as a night of commits leaves.
+async fn fill_the_queue(store: &Store) -> Result<()> {
+    let at = Timestamp::from_seconds(1_600_000_000);
+    let queued = |n: u64| -> Result<NewEvent> {
+        let item = WorkItem {
+            subject: format!("tree: let branch number {n} wait"),
+            ..item(n)?
+        };
+        let builder = BuilderName::new(format!("builder-{:03}", n % BUILDERS + 1))?;
+        let (build, event) = (BuildId::from_bits(n), BuildEvent::Queued { item, builder });
+        Ok(NewEvent { at, build, event })
+    };
+    let mut events = (1..=WAITING).map(queued).collect::<Result<Vec<_>>>()?;
+    let outcome = Outcome::Passed;
+    events.push(NewEvent {
+        at,
+        build: BuildId::from_bits(1),
+        event: BuildEvent::Finished { outcome },
+    });
+    store.events().append(Seq(0), events).await?;
+    Ok(())
+}
+
+fn item(n: u64) -> Result<WorkItem> {
+    Ok(WorkItem {
+        repo: RepoName::new("bench")?,
+        origin: "/bench".into(),
+        commit: CommitHash::new(format!("{:040x}", n + (1 << 40)))?,
+        commit_time: Timestamp::default(),
+        subject: String::new(),
+        branch: Some("main".into()),
+        change: None,
+        author: Some("Ada <ada@example.org>".into()),
+        class: Class::Backfill,
+        labels: BTreeSet::new(),
+        worktree: false,
+        rerun_of: None,
+    })
 }
 
 /// The rows as the store keeps them; appending ten million builds would take an hour.

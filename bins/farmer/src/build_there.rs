@@ -82,7 +82,7 @@ fn wish(args: &Build, farm: &Remote) -> Result<NewBuild, Failure> {
                     "{flag} cannot be given to a farm that runs: {}",
                     farm.owner()
                 ),
-                "stop it, or use another data directory with --data",
+                "end it with: farmer down; or use another data directory with --data",
             ));
         }
     }

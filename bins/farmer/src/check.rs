@@ -10,6 +10,7 @@ use farmer_cli::Failure;
 use serde_json::json;
 
 use crate::cli::Check;
+use crate::init::directory;
 use crate::output::{failure, print_bytes, print_json};
 
 /// The pools of this program: a host of another pool has no machine.
@@ -17,7 +18,7 @@ const POOLS: [&str; 1] = ["local"];
 
 /// Explains the configuration of a repository, or what is detected when it has none.
 pub(crate) async fn check(args: Check, json: bool) -> Result<(), Failure> {
-    let root = std::path::absolute(&args.repo)?;
+    let root = directory(&args.repo)?;
     let tree = WorkTree::at(&root);
     let file = match &args.config {
         Some(path) => Some(read_config(path)?),

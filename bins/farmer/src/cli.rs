@@ -118,7 +118,10 @@ pub(crate) struct Up {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|e| e.to_string())
+    parse_duration(text).map_err(|e| match e.hint() {
+        Some(hint) => format!("{e}: {hint}"),
+        None => e.to_string(),
+    })
 }
 
 #[derive(Debug, Args)]

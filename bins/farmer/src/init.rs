@@ -1,6 +1,7 @@
 //! `farmer init`: writes the detected steps down.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use build_core::recipe::{Detected, FILE_NAME};
 use build_server::source::WorkTree;
@@ -11,7 +12,17 @@ use crate::output::{failure, print_bytes};
 
 /// Writes `.farmer.toml` from what the files of the repository say.
 pub(crate) async fn init(args: Init) -> Result<(), Failure> {
-    let root = std::path::absolute(&args.repo)?;
+    let root = directory(&args.repo)?;
+    let path = root.join(FILE_NAME);
+    let exists = || {
+        Failure::usage(
+            format!("{} exists", path.display()),
+            "look at it with: farmer check; replace it with: farmer init --force",
+        )
+    };
+    if !args.print && !args.force && path.exists() {
+        return Err(exists());
+    }
     let text = Detected::from_tree(&WorkTree::at(&root))
         .await
         .map_err(|e| failure(&e))?
@@ -19,12 +30,8 @@ pub(crate) async fn init(args: Init) -> Result<(), Failure> {
     if args.print {
         return print_bytes(text.as_bytes());
     }
-    let path = root.join(FILE_NAME);
     write_new(&path, &text, args.force).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::usage(
-            format!("{} exists", path.display()),
-            "look at it with: farmer check; replace it with: farmer init --force",
-        ),
+        std::io::ErrorKind::AlreadyExists => exists(),
         _ => Failure::because(
             Exit::Infrastructure,
             &e,
@@ -35,7 +42,17 @@ pub(crate) async fn init(args: Init) -> Result<(), Failure> {
     Ok(())
 }
 
-fn write_new(path: &std::path::Path, text: &str, replace: bool) -> std::io::Result<()> {
+/// The whole path of a directory that is there.
+pub(crate) fn directory(path: &Path) -> Result<PathBuf, Failure> {
+    let root = std::path::absolute(path)?;
+    if root.is_dir() {
+        return Ok(root);
+    }
+    let text = format!("{} is not a directory", path.display());
+    Err(Failure::usage(text, "give the path of a repository"))
+}
+
+fn write_new(path: &Path, text: &str, replace: bool) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     if !replace {

@@ -308,7 +308,18 @@ fn invalid(text: String) -> Error {
 
 fn not_toml(error: &toml::de::Error) -> Error {
     // The parser's own text spans lines and draws the place; it is kept whole.
-    invalid(error.to_string().trim_end().to_owned())
+    invalid(error.to_string().trim_end().to_owned()).with_hint(
+        "docs/configuration.md shows each key; a file that works is printed by: farmer init --print",
+    )
+}
+
+/// Paths of a step are below the checkout: anything else would be refused when it runs.
+fn check_inside(step: &str, key: &str, path: &str) -> Result<()> {
+    if !path.split('/').any(|part| part == "..") {
+        return Ok(());
+    }
+    let text = format!("step \"{step}\", {key}: {path:?} leads out of the checkout");
+    Err(invalid(text).with_hint("give a path below it, such as \"web/app\""))
 }
 
 impl RawStep {
@@ -321,6 +332,7 @@ impl RawStep {
             Some(text) => parse_duration(text).map_err(|e| place(e, key)),
             None => Ok(default),
         };
+        self.check()?;
         Ok(Step {
             timeout: duration(&self.timeout, "timeout", STEP_TIMEOUT)?,
             quiet: duration(&self.quiet, "quiet", QUIET_TIMEOUT)?,
@@ -336,6 +348,20 @@ impl RawStep {
             builders: self.builders,
             tools: self.tools,
         })
+    }
+
+    fn check(&self) -> Result<()> {
+        let name = self.name.as_str();
+        if self.run.trim().is_empty() {
+            return Err(invalid(format!("step \"{name}\" runs nothing"))
+                .with_hint("give its command, such as run = \"make test\""));
+        }
+        let dirs = std::iter::once(("dir", &self.dir));
+        let caches = self.cache.iter().map(|path| ("cache", path));
+        let artifacts = self.artifacts.iter().map(|path| ("artifacts", path));
+        dirs.chain(caches)
+            .chain(artifacts)
+            .try_for_each(|(key, path)| check_inside(name, key, path))
     }
 }
 

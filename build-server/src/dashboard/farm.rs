@@ -7,13 +7,15 @@ use build_core::pool::MachineStatus;
 use super::error::Failure;
 use super::estimate::{Estimate, Estimates};
 use super::time::took;
-use crate::record::{BuildRow, BuildState, Run};
+use crate::record::{BuildRow, Run};
 use crate::web::Site;
 
 /// The farm at present.
 pub(super) struct Farm {
-    /// Builds that have no result yet, oldest first.
-    pub(super) open: Vec<BuildRow>,
+    /// Builds that hold machines or held one and have no result yet, oldest first.
+    pub(super) active: Vec<BuildRow>,
+    /// How many builds wait for their first machine.
+    pub(super) waiting: usize,
     pub(super) machines: Vec<MachineStatus>,
     /// Why nothing new begins, if so.
     pub(super) trouble: Option<String>,
@@ -37,30 +39,28 @@ pub(super) struct RunningBuild<'a> {
 impl Farm {
     /// Asks the records and, when it runs, the coordinator.
     pub(super) async fn look(site: &Site) -> Result<Self, Failure> {
-        let mut open = site.store().records().open().await?;
-        open.retain(|row| !row.state.is_final());
+        let records = site.store().records();
+        let active = records.active().await?;
+        let (_, waiting) = records.queued(0).await?;
         let status = site.handle().status().await;
         let (machines, trouble) = match status {
             Ok(status) => (status.machines, status.stalled),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
         Ok(Self {
-            open,
+            active,
+            waiting,
             machines,
             trouble,
         })
     }
 
-    fn count(&self, state: BuildState) -> usize {
-        self.open.iter().filter(|row| row.state == state).count()
+    fn unfinished(&self) -> impl Iterator<Item = &BuildRow> {
+        self.active.iter().filter(|row| !row.state.is_final())
     }
 
     pub(super) fn running(&self) -> usize {
-        self.count(BuildState::Running)
-    }
-
-    pub(super) fn waiting(&self) -> usize {
-        self.count(BuildState::Queued)
+        self.unfinished().count()
     }
 
     pub(super) fn busy(&self) -> usize {
@@ -69,7 +69,17 @@ impl Farm {
 
     /// The build that holds a machine.
     pub(super) fn holder(&self, lease: &LeaseId) -> Option<&BuildRow> {
-        self.open.iter().find(|row| row.held.contains(lease))
+        self.active.iter().find(|row| row.held.contains(lease))
+    }
+
+    /// Builds that have no result yet, oldest first: those that run, and the oldest `limit` of
+    /// those that wait.
+    pub(super) async fn open(&self, site: &Site, limit: usize) -> Result<Vec<BuildRow>, Failure> {
+        let (queued, _) = site.store().records().queued(limit).await?;
+        let mut open: Vec<_> = self.unfinished().cloned().chain(queued).collect();
+        open.sort_by_key(|row| row.number);
+        open.dedup_by_key(|row| row.number);
+        Ok(open)
     }
 
     /// When machines are likely to be free, the soonest first, as far as what they do has a past.
@@ -79,7 +89,7 @@ impl Farm {
         now: Timestamp,
     ) -> Result<Vec<Estimate>, Failure> {
         let mut ends = Vec::new();
-        for row in &self.open {
+        for row in self.unfinished() {
             for run in row.runs.iter().filter(|run| run.end.is_none()) {
                 let elapsed = now.since(run.started);
                 ends.extend(estimates.end_of(row, run, elapsed).await?);
@@ -98,8 +108,7 @@ impl Farm {
         let now = site.clock().now();
         let mut estimates = Estimates::new(site.store().records().clone());
         let mut builds = Vec::new();
-        let running = |row: &&BuildRow| row.state == BuildState::Running;
-        for row in self.open.iter().filter(running).take(limit) {
+        for row in self.unfinished().take(limit) {
             let mut units = Vec::new();
             for run in row.runs.iter().filter(|run| run.end.is_none()) {
                 let usual = estimates.of(row, &run.unit).await?;

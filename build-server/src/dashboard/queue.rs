@@ -68,11 +68,11 @@ pub(super) async fn waiting(
 ) -> Result<Vec<WaitingUnit>, Failure> {
     let mut estimates = Estimates::new(site.store().records().clone());
     let mut units = Vec::new();
-    for row in &frame.farm.open {
+    for row in frame.farm.open(site, limit).await? {
         if units.len() >= limit {
             break;
         }
-        units.extend(of_build(site, frame, row, &mut estimates).await?);
+        units.extend(of_build(site, frame, &row, &mut estimates).await?);
     }
     units.truncate(limit);
     Ok(units)

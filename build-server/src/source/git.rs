@@ -199,7 +199,8 @@ impl Git {
     fn absent(&self, dir: &Path, error: std::io::Error) -> Error {
         if !dir.is_dir() {
             let text = format!("{} is not a directory", dir.display());
-            return Error::new(ErrorKind::NotFound, text);
+            return Error::new(ErrorKind::NotFound, text)
+                .with_hint("give the path of a git repository, or its URL");
         }
         Error::caused_by(ErrorKind::NotFound, "start git", error)
             .with_hint("install git, and see that it is on PATH")

@@ -176,7 +176,11 @@ impl Repos {
         let dir = self.copy_dir(url);
         let gate = self.gate(&dir);
         let _one_at_a_time = gate.lock().await;
-        let named = |e: Error| e.while_doing(format!("fetch {}", without_passwords(url)));
+        let named = |e: Error| {
+            let url = without_passwords(url);
+            let hint = format!("see whether you can read it: git ls-remote {url}");
+            e.while_doing(format!("fetch {url}")).with_hint(hint)
+        };
         tokio::fs::create_dir_all(&dir)
             .await
             .map_err(|e| named(e.into()))?;

@@ -106,7 +106,10 @@ impl Repo {
             "repository {} has no revision {rev:?}",
             self.dir().display()
         );
-        Error::new(ErrorKind::NotFound, text)
+        let dir = self.dir().display();
+        let hint =
+            format!("list what there is with: git -C {dir} branch --all && git -C {dir} tag");
+        Error::new(ErrorKind::NotFound, text).with_hint(hint)
     }
 
     fn no_commits(&self) -> Error {

@@ -66,7 +66,9 @@ impl DataLock {
     /// the lock file cannot be made.
     pub fn acquire(dir: &Path) -> Result<Self> {
         let failed = |error: std::io::Error| {
-            Error::from(error).while_doing(format!("lock data directory {}", dir.display()))
+            Error::from(error)
+                .while_doing(format!("lock data directory {}", dir.display()))
+                .with_hint("name one that you can write with --data")
         };
         create_dir_all(dir).map_err(failed)?;
         let path = dir.join("lock");

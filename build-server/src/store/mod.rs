@@ -147,6 +147,30 @@ pub trait Records: Send + Sync {
     /// When the store cannot be read.
     async fn open(&self) -> Result<Vec<BuildRow>>;
 
+    /// Builds that hold machines, or held one and have no result yet, oldest first: as many as
+    /// there are machines, however many wait.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn active(&self) -> Result<Vec<BuildRow>> {
+        let mut open = self.open().await?;
+        open.retain(|row| row.state != BuildState::Queued);
+        Ok(open)
+    }
+
+    /// The oldest `limit` builds that wait for their plan or their first machine, oldest first,
+    /// and how many there are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn queued(&self, limit: usize) -> Result<(Vec<BuildRow>, usize)> {
+        let mut open = self.open().await?;
+        open.retain(|row| row.state == BuildState::Queued);
+        let count = open.len();
+        open.truncate(limit);
+        Ok((open, count))
+    }
+
     /// The commits of a repository before `before`, newest first, at most `limit` (at least 1 is
     /// looked for), each with its latest build on each builder. Builds of uncommitted files are
     /// left out.

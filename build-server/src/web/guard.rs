@@ -57,11 +57,15 @@ pub(super) fn guarded(routes: Router<Site>, site: &Site) -> Router<Site> {
         .layer(from_fn(with_headers))
 }
 
-/// Pages, their files, and JSON are sent compressed to whoever takes that. Streams of events
-/// and raw logs are not: whoever follows them waits for each line.
+/// Pages, their files, and JSON are sent compressed to whoever takes that. Streams of events,
+/// lines of a log that is being written (nobody stores them) and raw logs are not: whoever
+/// follows them waits for each line.
 fn is_page(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(header::CACHE_CONTROL) == Some("no-store") {
+        return false;
+    }
+    let kind = text(header::CONTENT_TYPE).unwrap_or("");
     [
         "text/html",
         "text/css",

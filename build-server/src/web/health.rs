@@ -48,7 +48,9 @@ async fn ready(State(site): State<Site>) -> Result<&'static str, Refusal> {
 /// The figures in the text format of Prometheus.
 async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal> {
     let head = site.store().events().head().await?;
-    let open = site.handle().records().open().await?;
+    let records = site.handle().records();
+    let active = records.active().await?;
+    let (oldest, queued) = records.queued(1).await?;
     let status = site.handle().status().await?;
     let mut text = Text::default();
     text.family(
@@ -57,7 +59,9 @@ async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal>
         "Events in the log.",
     );
     text.value("farmer_events_recorded_total", "", head.0);
-    builds(&mut text, &site, &open);
+    let running = active.iter().filter(|row| !row.state.is_final()).count();
+    builds(&mut text, queued, running);
+    oldest_wait(&mut text, &site, oldest.first());
     done(&mut text, &site.handle().counts());
     machines(&mut text, &status);
     process(&mut text);
@@ -65,26 +69,20 @@ async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal>
     Ok(([(header::CONTENT_TYPE, kind)], text.0))
 }
 
-fn builds(text: &mut Text, site: &Site, open: &[BuildRow]) {
-    let mut counts = BTreeMap::from([("queued", 0u64), ("running", 0)]);
-    for row in open.iter().filter(|row| !row.state.is_final()) {
-        *counts.entry(row.state.as_str()).or_default() += 1;
+fn builds(text: &mut Text, queued: usize, running: usize) {
+    let name = "farmer_builds_open";
+    text.family(name, "gauge", "Builds that have not ended.");
+    for (state, count) in [("queued", queued), ("running", running)] {
+        text.value(name, &format!("state=\"{state}\""), count);
     }
-    text.family("farmer_builds_open", "gauge", "Builds that have not ended.");
-    for (state, count) in counts {
-        text.value("farmer_builds_open", &format!("state=\"{state}\""), count);
-    }
-    let waiting = open
-        .iter()
-        .filter(|row| row.started.is_none() && !row.state.is_final());
-    let oldest = waiting.map(|row| row.queued).min();
-    let waited = oldest.map_or(0, |at| site.clock().now().since(at).as_secs());
+}
+
+fn oldest_wait(text: &mut Text, site: &Site, oldest: Option<&BuildRow>) {
+    let now = site.clock().now();
+    let waited = oldest.map_or(0, |row| now.since(row.queued).as_secs());
     let name = "farmer_queue_oldest_wait_seconds";
-    text.family(
-        name,
-        "gauge",
-        "Age of the oldest build that has no machine yet.",
-    );
+    let help = "Age of the oldest build that has no machine yet.";
+    text.family(name, "gauge", help);
     text.value(name, "", waited);
 }
 

@@ -8,11 +8,13 @@ use build_core::ErrorKind;
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
 use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
-use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, RepoName, StepName};
+use build_core::ids::{
+    BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName, StepName,
+};
 use build_core::plan::{Part, Unit};
 use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
-use build_server::record::{BuildState, Tested};
+use build_server::record::{BuildRow, BuildState, Tested};
 use build_server::store::{
     BoardFilter, BoardPage, BuildFilter, EventLog, MemoryStore, Records, SqliteOptions,
     SqliteStore, Store,
@@ -603,4 +605,48 @@ async fn the_last_event_of_the_log_is_never_packed() {
     assert_eq!(store.head().await.unwrap(), end);
     let next = append_all(&store, vec![story(3)]).await;
     assert_eq!(next.0, end.0 + story(3).len() as u64);
+}
+
+#[tokio::test]
+async fn what_waits_and_what_runs_are_told_apart_without_reading_all_that_waits() {
+    let world = World::new().await;
+    for store in &world.stores {
+        let granted = |n| {
+            let leased = BuildEvent::Leased {
+                lease: LeaseId::from_bits(n),
+                nonce: Nonce::new("n1").unwrap(),
+                machine: MachineId::new("m1").unwrap(),
+                unit: unit(),
+            };
+            new(n, leased)
+        };
+        let outcome = Outcome::Passed;
+        let ended = new(2, BuildEvent::Finished { outcome });
+        let batch = vec![
+            queued(1),
+            queued(2),
+            queued(3),
+            queued(4),
+            granted(2),
+            granted(3),
+        ];
+        append_all(&**store, vec![batch, story(5), vec![ended]]).await;
+        let ids = |rows: Vec<BuildRow>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+        let active = ids(store.active().await.unwrap());
+        assert_eq!(
+            active,
+            [build(2), build(3)],
+            "one has its result and its machine still"
+        );
+        let (rows, count) = store.queued(1).await.unwrap();
+        assert_eq!((ids(rows), count), (vec![build(1)], 2));
+        let (rows, _) = store.queued(9).await.unwrap();
+        assert_eq!(ids(rows), [build(1), build(4)]);
+        let which = BuildFilter {
+            state: Some(BuildState::Queued),
+            ..BuildFilter::default()
+        };
+        let newest = store.builds(&which, None, 1).await.unwrap();
+        assert_eq!(ids(newest.builds), [build(4)]);
+    }
 }

@@ -57,7 +57,7 @@ pub(in crate::dashboard) async fn lines(
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    Ok((headers, Body::from_stream(stream)).into_response())
+    Ok((headers, Body::from_stream(stream.fuse())).into_response())
 }
 
 struct Following {

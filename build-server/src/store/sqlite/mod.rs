@@ -413,6 +413,10 @@ impl Records for SqliteStore {
                 read.push(condition).push_bind(value);
             }
         }
+        if which.state.is_some_and(|state| !state.is_final()) {
+            // Few among all that have ended: they have an index of their own.
+            read.push(" AND open");
+        }
         read.push(" ORDER BY number DESC LIMIT ");
         read.push_bind(to_limit(limit.saturating_add(1)));
         let rows = read.build_query_scalar().fetch_all(&self.readers).await;
@@ -426,6 +430,31 @@ impl Records for SqliteStore {
     async fn open(&self) -> Result<Vec<BuildRow>> {
         let read = sqlx::query_scalar("SELECT body FROM build WHERE open ORDER BY number");
         self.bodies(read.fetch_all(&self.readers).await)
+    }
+
+    async fn active(&self) -> Result<Vec<BuildRow>> {
+        // By the index, which tells the state: rows of those that wait are not read.
+        let read = sqlx::query_scalar(
+            "SELECT body FROM build INDEXED BY build_open_state
+             WHERE open AND (state < 'queued' OR state > 'queued') ORDER BY number",
+        );
+        self.bodies(read.fetch_all(&self.readers).await)
+    }
+
+    async fn queued(&self, limit: usize) -> Result<(Vec<BuildRow>, usize)> {
+        let read = sqlx::query_scalar(
+            "SELECT body FROM build INDEXED BY build_open_state
+             WHERE open AND state = 'queued' ORDER BY number LIMIT ?",
+        );
+        let read = read.bind(to_limit(limit)).fetch_all(&self.readers).await;
+        let count = sqlx::query_scalar(
+            "SELECT count(*) FROM build INDEXED BY build_open_state WHERE open AND state = 'queued'",
+        );
+        let count: i64 = count
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|e| self.failed("read", e))?;
+        Ok((self.bodies(read)?, usize::try_from(count).unwrap_or(0)))
     }
 
     async fn board(

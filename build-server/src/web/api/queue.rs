@@ -61,8 +61,14 @@ pub(super) async fn queue(
     Params(how_many): Params<HowMany>,
 ) -> Result<Json<Queue>, Refusal> {
     let limit = how_many.limit.unwrap_or(SHOWN).min(MAX_SHOWN);
-    let rows = site.handle().records().open().await?;
-    let open = rows.len();
+    let records = site.handle().records();
+    let mut rows = records.active().await?;
+    let (queued, count) = records.queued(limit).await?;
+    let open = rows.len() + count;
+    rows.extend(queued);
+    rows.sort_by_key(|row| row.number);
+    // It got its machine between the two looks.
+    rows.dedup_by_key(|row| row.number);
     let mut waiting = Vec::new();
     for row in rows.into_iter().filter(|row| !row.state.is_final()) {
         if waiting.len() == limit {

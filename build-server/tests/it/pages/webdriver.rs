@@ -14,6 +14,22 @@ const SOON: Duration = Duration::from_secs(60);
 /// Between two looks at a page that is to change by itself.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A driver that ends, with the browser it has started, when this process does: by then the
+/// pipe is closed, however it came to that. A browser outlives its driver, so it is found by
+/// its profile.
+const WATCHED: &str = r#"
+chromedriver --port=0 </dev/null &
+driver=$!
+cat >/dev/null
+kill -KILL $driver
+for process in /proc/[0-9]*; do
+    if tr '\0' '\n' <"$process/cmdline" | grep -qxF -- "--user-data-dir=$PROFILE"; then
+        kill -KILL "${process#/proc/}"
+    fi
+done
+rm -rf "$PROFILE"
+"#;
+
 /// A headless Chromium with a profile of its own; ends when dropped.
 pub struct Browser {
     driver: Child,
@@ -38,8 +54,10 @@ impl Browser {
             return None;
         }
         let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
+        let mut driver = Command::new("/bin/sh")
+            .args(["-c", WATCHED])
+            .env("PROFILE", profile.path())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -193,8 +211,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        let _ = self.driver.kill();
+        drop(self.driver.stdin.take());
+        // It ends everything and then itself; an error says that it has ended already.
         let _ = self.driver.wait();
     }
 }
