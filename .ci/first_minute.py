@@ -260,7 +260,7 @@ def breaks_a_test(check, who, farm):
     ended = row["finished"] / 1e6
     check.say(9, "commit to verdict, s", f"{time.monotonic() - begun:.2f}", "-", 60, time.monotonic() - begun)
     check.say(9, "end of the test to the verdict shown, s", f"{shown - ended:.2f}", "<= 1", 5, shown - ended)
-    code, out, err = who.run(who.farmer, "why")
+    code, out, err = who.run(who.farmer, "why", row["id"])
     check.must(9, "why names the step", code == 0 and "build" in out and "exit status 1" in out, out.split("\n")[0])
     code, out, err = who.run(who.farmer, "query", "builds", "state=failed")
     check.must(9, "query finds it", code == 0 and commit in out, f"exit {code}")
