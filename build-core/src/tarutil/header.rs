@@ -39,10 +39,11 @@ pub struct Modified {
 }
 
 impl Modified {
-    /// Rounded to the nearest second, as archives without sub-second records hold it.
-    pub(crate) fn rounded(self) -> i64 {
+    /// As archives without sub-second records hold it: rounded down. To the nearest second, what
+    /// was made just now would come from the future, and a source that changes at once would look
+    /// older than what was made of it.
+    pub(crate) fn whole_seconds(self) -> i64 {
         self.seconds
-            .saturating_add(i64::from(self.nanos >= 500_000_000))
     }
 }
 

@@ -32,7 +32,7 @@ impl EntryHeader {
         header.set_uid(fitting(self.uid, OCTAL_8, "uid", records));
         header.set_gid(fitting(self.gid, OCTAL_8, "gid", records));
         header.set_size(fitting(self.size, OCTAL_12, "size", records));
-        let seconds = self.modified.rounded();
+        let seconds = self.modified.whole_seconds();
         match u64::try_from(seconds) {
             Ok(mtime) => header.set_mtime(fitting(mtime, OCTAL_12, "mtime", records)),
             Err(_) => {
