@@ -93,7 +93,10 @@ impl Run {
     /// Waits for the end of the command, or brings it about; ends its tree; keeps how it ended.
     pub(super) async fn see_to_end(mut self, output: OwnedFd, writer: Writer) {
         let head = writer.written();
-        let end = match self.start_pump(output, writer) {
+        // Open until the tree has ended: a command whose output cannot be kept is ended by us, for
+        // that reason, and not by a closed pipe.
+        let output = Arc::new(output);
+        let end = match self.start_pump(output.clone(), writer) {
             Ok((running, mut pumping)) => {
                 let cause = self.cause(&mut pumping).await;
                 self.finish(cause, running, pumping).await
@@ -107,6 +110,7 @@ impl Run {
                 }
             }
         };
+        drop(output);
         let (entry, spool) = (self.entry.clone(), self.detached.0.spool.clone());
         let keep = move || entry.end(&spool, end);
         // A panic is told by the supervisor; nothing else can fail here.
@@ -118,7 +122,7 @@ impl Run {
             .await;
     }
 
-    fn start_pump(&self, output: OwnedFd, writer: Writer) -> io::Result<(Running, Pumping)> {
+    fn start_pump(&self, output: Arc<OwnedFd>, writer: Writer) -> io::Result<(Running, Pumping)> {
         let (running, stop) = stop_pair()?;
         let state = self.entry.state.clone();
         let work = move || pump(&output, &stop, writer, &state);
@@ -151,8 +155,10 @@ impl Run {
         let (outcome, grace) = match cause {
             Cause::Exited(exit) => {
                 // Whoever still holds the pipe may have something to say, for a moment; no more.
-                let _ = timeout(OUTPUT_GRACE, pumping.over()).await;
-                (exit.outcome(), END_GRACE)
+                match timeout(OUTPUT_GRACE, pumping.over()).await {
+                    Ok(Err(error)) => (output_lost(error), END_GRACE),
+                    Ok(Ok(_)) | Err(_) => (exit.outcome(), END_GRACE),
+                }
             }
             Cause::Stopped(outcome, grace) => (outcome, grace),
         };
