@@ -41,7 +41,7 @@ impl Farm {
     pub(super) async fn look(site: &Site) -> Result<Self, Failure> {
         let records = site.store().records();
         let active = records.active().await?;
-        let (_, waiting) = records.queued(0).await?;
+        let waiting = records.count_queued().await?;
         let status = site.handle().status().await;
         let (machines, trouble) = match status {
             Ok(status) => (status.machines, status.stalled),
@@ -75,7 +75,7 @@ impl Farm {
     /// Builds that have no result yet, oldest first: those that run, and the oldest `limit` of
     /// those that wait.
     pub(super) async fn open(&self, site: &Site, limit: usize) -> Result<Vec<BuildRow>, Failure> {
-        let (queued, _) = site.store().records().queued(limit).await?;
+        let queued = site.store().records().queued(limit).await?;
         let mut open: Vec<_> = self.unfinished().cloned().chain(queued).collect();
         open.sort_by_key(|row| row.number);
         open.dedup_by_key(|row| row.number);

@@ -158,17 +158,23 @@ pub trait Records: Send + Sync {
         Ok(open)
     }
 
-    /// The oldest `limit` builds that wait for their plan or their first machine, oldest first,
-    /// and how many there are.
+    /// The oldest `limit` builds that wait for their plan or their first machine, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.
-    async fn queued(&self, limit: usize) -> Result<(Vec<BuildRow>, usize)> {
+    async fn queued(&self, limit: usize) -> Result<Vec<BuildRow>> {
         let mut open = self.open().await?;
         open.retain(|row| row.state == BuildState::Queued);
-        let count = open.len();
         open.truncate(limit);
-        Ok((open, count))
+        Ok(open)
+    }
+
+    /// How many builds wait for their plan or their first machine.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn count_queued(&self) -> Result<usize> {
+        Ok(self.queued(usize::MAX).await?.len())
     }
 
     /// The commits of a repository before `before`, newest first, at most `limit` (at least 1 is

@@ -50,7 +50,8 @@ async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal>
     let head = site.store().events().head().await?;
     let records = site.handle().records();
     let active = records.active().await?;
-    let (oldest, queued) = records.queued(1).await?;
+    let oldest = records.queued(1).await?;
+    let queued = records.count_queued().await?;
     let status = site.handle().status().await?;
     let mut text = Text::default();
     text.family(

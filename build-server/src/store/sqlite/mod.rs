@@ -441,12 +441,15 @@ impl Records for SqliteStore {
         self.bodies(read.fetch_all(&self.readers).await)
     }
 
-    async fn queued(&self, limit: usize) -> Result<(Vec<BuildRow>, usize)> {
+    async fn queued(&self, limit: usize) -> Result<Vec<BuildRow>> {
         let read = sqlx::query_scalar(
             "SELECT body FROM build INDEXED BY build_open_state
              WHERE open AND state = 'queued' ORDER BY number LIMIT ?",
         );
-        let read = read.bind(to_limit(limit)).fetch_all(&self.readers).await;
+        self.bodies(read.bind(to_limit(limit)).fetch_all(&self.readers).await)
+    }
+
+    async fn count_queued(&self) -> Result<usize> {
         let count = sqlx::query_scalar(
             "SELECT count(*) FROM build INDEXED BY build_open_state WHERE open AND state = 'queued'",
         );
@@ -454,7 +457,7 @@ impl Records for SqliteStore {
             .fetch_one(&self.readers)
             .await
             .map_err(|e| self.failed("read", e))?;
-        Ok((self.bodies(read)?, usize::try_from(count).unwrap_or(0)))
+        Ok(usize::try_from(count).unwrap_or(0))
     }
 
     async fn board(

@@ -93,6 +93,8 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool> {
     let pool = SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(BUSY_TIMEOUT)
+        // A file does not hang up: asking each time would double the way to a row.
+        .test_before_acquire(false)
         .connect_with(settings(path).read_only(true))
         .await;
     pool.map_err(|e| failed(path, "open", e))

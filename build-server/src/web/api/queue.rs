@@ -63,9 +63,8 @@ pub(super) async fn queue(
     let limit = how_many.limit.unwrap_or(SHOWN).min(MAX_SHOWN);
     let records = site.handle().records();
     let mut rows = records.active().await?;
-    let (queued, count) = records.queued(limit).await?;
-    let open = rows.len() + count;
-    rows.extend(queued);
+    let open = rows.len() + records.count_queued().await?;
+    rows.extend(records.queued(limit).await?);
     rows.sort_by_key(|row| row.number);
     // It got its machine between the two looks.
     rows.dedup_by_key(|row| row.number);
