@@ -60,6 +60,8 @@ pub mod sim;
 #[cfg(feature = "coordinator")]
 pub mod source;
 #[cfg(feature = "coordinator")]
+mod spread;
+#[cfg(feature = "coordinator")]
 pub mod store;
 pub mod supervise;
 #[cfg(feature = "web")]

@@ -10,6 +10,7 @@ use build_core::ids::HostType;
 use build_core::{Error, ErrorKind, Result};
 
 use super::machine::Binding;
+use crate::spread::spread_below;
 
 /// Directories on their way out are called so, and something random.
 const TRASH: &str = ".trash-";
@@ -62,6 +63,7 @@ impl Place {
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         // A directory that was there before may have been open to others.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+        spread_below(&dir);
         Ok(Made {
             dir: dir.canonicalize()?,
             _own: own,
