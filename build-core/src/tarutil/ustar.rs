@@ -1,5 +1,7 @@
 //! Encoding of entry headers: ustar where it fits, else pax records before it.
 
+use std::io::{self, Read, Write};
+
 use tar::{EntryType, Header};
 
 use super::header::{BLOCK, EntryHeader, EntryKind};
@@ -10,6 +12,25 @@ const OCTAL_8: u64 = 0o7_777_777;
 const OCTAL_12: u64 = 0o77_777_777_777;
 
 impl EntryHeader {
+    /// Writes the entry: this header, and as many bytes of `content` as it says.
+    ///
+    /// An archive is entries one after the other and an end mark, as [`Pack::write_tar`] and
+    /// [`FileList::open`] write it after entries of their own.
+    ///
+    /// [`Pack::write_tar`]: super::Pack::write_tar
+    /// [`FileList::open`]: super::FileList::open
+    ///
+    /// # Errors
+    /// Those of `content` and `out`; [`io::ErrorKind::UnexpectedEof`] when `content` is shorter.
+    pub fn write(&self, content: impl Read, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+        out.write_all(&self.encode())?;
+        let copied = io::copy(&mut content.take(self.size), out)?;
+        if copied < self.size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        out.write_all(&[0; BLOCK][..padding(self.size)])
+    }
+
     /// The header blocks: one ustar block, before it pax records for what ustar cannot hold.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut records = Vec::new();

@@ -33,14 +33,20 @@ impl Checkout<'_> {
     /// Fills `target`, an empty directory: the files, `.git`, and submodules with theirs.
     /// Every file gets the time of the outermost commit.
     pub(super) async fn make(&self, target: &Path) -> Result<()> {
-        let history = History {
-            from: &self.repo,
-            target,
-            commit: &self.commit,
-        };
+        self.repository(target).await?;
+        self.work_tree(target).await
+    }
+
+    /// Makes `.git` in `target`, with nothing checked out yet.
+    pub(super) async fn repository(&self, target: &Path) -> Result<()> {
+        let history = History::new(&self.repo, target, &self.commit, &self.repos.packs);
         let origin = self.repo.ask(&["config", "--get", "remote.origin.url"]);
         let ((), origin) = futures::try_join!(history.make(self.depth), origin)?;
-        configure(target, origin).await?;
+        configure(target, origin).await
+    }
+
+    /// Checks out the files and the submodules.
+    pub(super) async fn work_tree(&self, target: &Path) -> Result<()> {
         self.files(target).await?;
         self.large_files(target).await?;
         for submodule in submodules::of_checkout(&self.repo, target, self.is_local).await? {

@@ -16,12 +16,14 @@ use tempfile::TempDir;
 use super::Checkouts;
 use super::checkout::{Checkout, set_times};
 use super::git::without_passwords;
-use super::origin::{Origin, Repos};
+use super::origin::{CHECKOUTS, Origin, Repos};
 use super::pack::stream_of;
+use super::plain::PlainTree;
 use super::refs::RefsState;
 use super::repo::{CommitInfo, Repo};
 use super::tree::{CommitTree, WorkTree};
 use super::worktree::overlay;
+use crate::spread::spread_below;
 
 /// Fast rather than small: it goes to a machine nearby and is thrown away.
 const GZIP_LEVEL: u32 = 1;
@@ -162,19 +164,25 @@ impl GitCheckouts {
         })
     }
 
-    async fn check_out(&self, item: &WorkItem, depth: u32) -> Result<TempDir> {
-        let origin = Origin::parse(&item.origin)?;
-        let repo = self.repos.open_with(&origin, &item.commit).await?;
-        let (place, cleaned) = (self.dir.join("checkouts"), self.cleaned.clone());
+    /// A new directory for a checkout.
+    async fn new_dir(&self) -> Result<TempDir> {
+        let (place, cleaned) = (self.dir.join(CHECKOUTS), self.cleaned.clone());
         let dir = tokio::task::spawn_blocking(move || {
             // What a process that was killed left behind; the directory has one owner.
             cleaned.call_once(|| drop(std::fs::remove_dir_all(&place)));
             std::fs::create_dir_all(&place)?;
+            spread_below(&place);
             tempfile::Builder::new().prefix("src-").tempdir_in(&place)
         });
-        let dir = dir
+        Ok(dir
             .await
-            .map_err(|e| Error::caused_by(ErrorKind::Bug, "make a directory", e))??;
+            .map_err(|e| Error::caused_by(ErrorKind::Bug, "make a directory", e))??)
+    }
+
+    async fn packed(&self, item: &WorkItem, depth: u32) -> Result<ByteStream> {
+        let origin = Origin::parse(&item.origin)?;
+        let repo = self.repos.open_with(&origin, &item.commit).await?;
+        let dir = self.new_dir().await?;
         let checkout = Checkout {
             repos: &self.repos,
             repo,
@@ -183,12 +191,35 @@ impl GitCheckouts {
             is_local: origin.is_here(),
             nesting: 0,
         };
-        checkout.make(dir.path()).await?;
+        let plain = async {
+            match item.worktree {
+                true => Ok(None),
+                false => PlainTree::of(&checkout.repo, &item.commit).await,
+            }
+        };
+        let ((), plain) = futures::try_join!(checkout.repository(dir.path()), plain)?;
+        let options = GzipOptions::default().level(GZIP_LEVEL);
+        if let Some(tree) = plain {
+            return tree.pack(
+                &self.repos.git,
+                dir,
+                &item.commit,
+                item.commit_time,
+                options,
+            );
+        }
+        checkout.work_tree(dir.path()).await?;
         let dir = self.settle(dir, item.commit_time).await?;
         if item.worktree {
             overlay(&checkout.repo, dir.path()).await?;
         }
-        Ok(dir)
+        Ok(stream_of(move |out| {
+            let packed = Pack::open(dir.path())
+                .map_err(Error::from)?
+                .write_gz(out, &options);
+            packed.map_err(|e| Error::caused_by(ErrorKind::Unavailable, "pack a checkout", e))?;
+            Ok(())
+        }))
     }
 
     /// Times of the commit on every file, known to every index.
@@ -224,15 +255,7 @@ impl Checkouts for GitCheckouts {
             let origin = without_passwords(&item.origin);
             e.while_doing(format!("check out {} of {origin}", item.commit.short()))
         };
-        let dir = self.check_out(item, depth).await.map_err(named)?;
-        Ok(stream_of(move |out| {
-            let options = GzipOptions::default().level(GZIP_LEVEL);
-            let packed = Pack::open(dir.path())
-                .map_err(Error::from)?
-                .write_gz(out, &options);
-            packed.map_err(|e| Error::caused_by(ErrorKind::Unavailable, "pack a checkout", e))?;
-            Ok(())
-        }))
+        self.packed(item, depth).await.map_err(named)
     }
 
     async fn changed_since(

@@ -1,6 +1,7 @@
 //! The `git` program: how it is called, with bounds on time and output.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -11,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 /// Longest run of a command that touches this machine alone.
-const LOCAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+pub(super) const LOCAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Longest run of a command that talks to another machine.
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Output that is kept of one command: lists of files and commits, never contents of repositories.
@@ -40,10 +41,12 @@ const FOREIGN: [&str; 16] = [
 ];
 
 /// Settings of every call: nothing of the user's hooks, filters or line ends gets into a build.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 10] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.autocrlf=false",
+    "core.eol=lf",
+    "core.attributesFile=/dev/null",
     "core.quotePath=false",
     "gc.auto=0",
     "maintenance.auto=false",
@@ -65,6 +68,13 @@ struct Objects {
     /// A list of paths, as git reads it.
     from: OsString,
 }
+
+/// Has glibc take memory from the system in large pieces and keep it: `git pack-objects` otherwise
+/// gives it back after each object that is a file of its own, which takes more time than the rest.
+const KEEP_MEMORY: [(&str, &str); 2] = [
+    ("MALLOC_TOP_PAD_", "16777216"),
+    ("MALLOC_TRIM_THRESHOLD_", "67108864"),
+];
 
 /// How far a command reaches.
 #[derive(Clone, Copy)]
@@ -90,16 +100,28 @@ impl Default for Git {
 
 impl Git {
     /// The same program, which keeps what it writes in `own`, a store of objects, and finds what
-    /// there is in `from` as well. Without it git's temporary files would be in the repository
-    /// that is read, which may be on another file system.
-    pub(super) fn storing_in(&self, own: &Path, from: &Path) -> Self {
+    /// there is in each of `from` as well. Without it git's temporary files would be in the
+    /// repository that is read, which may be on another file system.
+    pub(super) fn storing_in(&self, own: &Path, from: &[&Path]) -> Self {
+        let from: Vec<_> = from.iter().map(|path| quoted(path)).collect();
         Self {
             program: self.program.clone(),
             objects: Some(Objects {
                 own: own.to_owned(),
-                from: quoted(from),
+                from: from.join(OsStr::new(":")),
             }),
         }
+    }
+
+    /// Starts a command that reads a file, and whose output is read while it runs. It is killed
+    /// when the answer is dropped; what it complains of is not kept.
+    pub(super) fn start_with(&self, dir: &Path, args: &[&str], input: File) -> Result<Child> {
+        let started = self
+            .command(dir, &owned(args))
+            .stdin(input)
+            .stderr(Stdio::null())
+            .spawn();
+        started.map_err(|e| self.absent(dir, e))
     }
 
     /// Runs a command in `dir` and answers what it printed.
@@ -188,7 +210,9 @@ impl Git {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_LFS_SKIP_SMUDGE", "1")
+            .env("GIT_ATTR_NOSYSTEM", "1")
             .env("LC_ALL", "C")
+            .envs(KEEP_MEMORY)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -6,11 +6,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use build_core::ids::CommitHash;
 use build_core::{Error, ErrorKind, Result};
+use tempfile::TempDir;
 
-use super::git::text;
+use super::git::{Git, text};
+use super::last_packs::LastPacks;
 use super::repo::Repo;
 
 /// Packs what there is as it is: looking for deltas in fifty commits of large files takes a
@@ -32,9 +35,14 @@ const LOOK_AHEAD: u32 = 20;
 
 /// A repository made for a checkout, at `target`.
 pub(super) struct History<'a> {
-    pub(super) from: &'a Repo,
-    pub(super) target: &'a Path,
-    pub(super) commit: &'a CommitHash,
+    from: &'a Repo,
+    target: &'a Path,
+    commit: &'a CommitHash,
+    packs: &'a LastPacks,
+    /// Reads the repository, and the pack that was made for it last; writes at `target`.
+    git: Git,
+    /// Read by `git`, and not to be deleted before.
+    _last: Option<Arc<TempDir>>,
 }
 
 struct Tag {
@@ -49,11 +57,36 @@ impl Tag {
     }
 }
 
-impl History<'_> {
+impl<'a> History<'a> {
+    /// The history of `commit` in `from`, to be made at `target`.
+    pub(super) fn new(
+        from: &'a Repo,
+        target: &'a Path,
+        commit: &'a CommitHash,
+        packs: &'a LastPacks,
+    ) -> Self {
+        let last = packs.of(&from.git_dir);
+        let theirs = from.git_dir.join("objects");
+        let stores: Vec<_> = last
+            .iter()
+            .map(|dir| dir.path())
+            .chain([&*theirs])
+            .collect();
+        Self {
+            git: from.git.storing_in(&target.join(".git/objects"), &stores),
+            from,
+            target,
+            commit,
+            packs,
+            _last: last,
+        }
+    }
+
     /// Makes the repository, with `depth` commits and what `git describe` needs.
     pub(super) async fn make(&self, depth: u32) -> Result<()> {
         let depth = depth.max(1);
-        let ((), listed, tags) = futures::try_join!(self.init(), self.commits(depth), self.tags())?;
+        self.init().await?;
+        let (listed, tags) = futures::try_join!(self.commits(depth), self.tags())?;
         let present = self.take(depth, &listed).await?;
         if !tags.is_empty() {
             let known = self.deepen(present).await?;
@@ -62,26 +95,36 @@ impl History<'_> {
         Ok(())
     }
 
-    async fn here(&self, args: &[&str]) -> Result<Vec<u8>> {
-        self.from.git.run(self.target, args).await
+    /// What `git init` makes, without the process.
+    async fn init(&self) -> Result<()> {
+        let git = self.target.join(".git");
+        let config = match self.commit.as_str().len() {
+            64 => format!("{CONFIG_SHA256}{CONFIG}"),
+            _ => format!("{CONFIG_SHA1}{CONFIG}"),
+        };
+        let made = blocking(move || {
+            for dir in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+                std::fs::create_dir_all(git.join(dir))?;
+            }
+            std::fs::write(git.join("HEAD"), "ref: refs/heads/main\n")?;
+            std::fs::write(git.join("config"), config)
+        });
+        made.await
+            .map_err(|e| e.while_doing(format!("make a repository in {}", self.target.display())))
     }
 
-    async fn init(&self) -> Result<()> {
-        let format = match self.commit.as_str().len() {
-            64 => "--object-format=sha256",
-            _ => "--object-format=sha1",
-        };
-        let branch = "--initial-branch=main";
-        self.here(&["init", "--quiet", "--template=", branch, format])
-            .await?;
-        Ok(())
+    /// Asks the repository that is read.
+    async fn run(&self, args: &[&str], input: &str) -> Result<Vec<u8>> {
+        let from = self.from.place();
+        let ran = self.git.run_with(from, args, input.as_bytes()).await;
+        ran.map_err(|e| e.while_doing(format!("ask repository {}", from.display())))
     }
 
     /// The newest commits with their parents, a line each.
     async fn commits(&self, depth: u32) -> Result<String> {
         let most = format!("--max-count={}", depth.saturating_mul(LOOK_AHEAD));
         let args = ["rev-list", "--parents", &most, self.commit.as_str()];
-        let listed = self.from.run(&args).await?;
+        let listed = self.run(&args, "").await?;
         Ok(String::from_utf8_lossy(&listed).into_owned())
     }
 
@@ -101,11 +144,23 @@ impl History<'_> {
         }
         let objects: Vec<_> = objects.into_iter().collect();
         let pack = self.copy_objects(&objects).await?;
+        self.keep(&pack).await;
         if !omitted.is_empty() {
             self.mark_partial(&pack).await?;
         }
         self.write_shallow(part.ends, &part.commits).await?;
         Ok(part.commits)
+    }
+
+    /// Keeps the pack for the next checkout, which is slower without.
+    async fn keep(&self, pack: &str) {
+        let (packs, name) = (self.packs.clone(), pack.to_owned());
+        let from = self.from.git_dir.clone();
+        let objects = self.target.join(".git/objects");
+        let kept = blocking(move || packs.keep(&from, &objects, &name)).await;
+        if let Err(error) = kept {
+            tracing::debug!(error = error.chain(), "a pack is not kept");
+        }
     }
 
     async fn tags(&self) -> Result<Vec<Tag>> {
@@ -179,13 +234,7 @@ impl History<'_> {
         let pack = ["pack-objects", "--quiet", "--delta-base-offset", &prefix];
         let args = [&AS_IT_IS[..], &pack].concat();
         let input = objects.join("\n") + "\n";
-        let own = self.target.join(".git/objects");
-        let git = self
-            .from
-            .git
-            .storing_in(&own, &self.from.git_dir.join("objects"));
-        let printed = git.run_with(self.from.place(), &args, input.as_bytes());
-        Ok(text(&printed.await?))
+        Ok(text(&self.run(&args, &input).await?))
     }
 
     /// What commits consist of, without what is behind them.
@@ -193,10 +242,8 @@ impl History<'_> {
         let list = ["rev-list", "--objects", "--no-object-names"];
         let these = ["--no-walk=unsorted", "--stdin"];
         let args = [&list[..], &these, flags].concat();
-        let from = self.from.place();
         let input = commits.join("\n") + "\n";
-        let listed = self.from.git.run_with(from, &args, input.as_bytes());
-        Ok(lines(&listed.await?))
+        Ok(lines(&self.run(&args, &input).await?))
     }
 
     /// Tells git that objects which those of a pack name were left out on purpose.
@@ -211,12 +258,7 @@ impl History<'_> {
         let args = ["rev-list", "--parents", "--no-walk=unsorted", "--stdin"];
         let input: Vec<_> = known.iter().map(String::as_str).collect();
         let input = input.join("\n") + "\n";
-        let from = self.from.place();
-        let listed = self
-            .from
-            .git
-            .run_with(from, &args, input.as_bytes())
-            .await?;
+        let listed = self.run(&args, &input).await?;
         let listed = String::from_utf8_lossy(&listed);
         let is_cut = |line: &&str| {
             line.split(' ')
@@ -346,6 +388,20 @@ fn strip(listed: &[u8]) -> BTreeSet<String> {
     let listed = String::from_utf8_lossy(listed);
     let hashes = listed.lines().map(|line| line.trim_start_matches('-'));
     hashes.map(str::to_owned).collect()
+}
+
+/// What `git init` writes, in two formats.
+const CONFIG_SHA1: &str = "[core]\n\trepositoryformatversion = 0\n";
+const CONFIG_SHA256: &str = "[extensions]\n\tobjectformat = sha256\n\
+    [core]\n\trepositoryformatversion = 1\n";
+const CONFIG: &str = "\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n";
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|e| Error::caused_by(ErrorKind::Bug, "work on files", e))?;
+    Ok(done?)
 }
 
 async fn write(path: &Path, text: &str) -> Result<()> {

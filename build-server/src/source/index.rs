@@ -1,10 +1,12 @@
-//! The times in an index, set without asking git to look at every file again.
+//! Indexes: written for files that git did not write, and their times set without asking git to
+//! look at every file again.
 //!
 //! Facts of the format: `gitformat-index` of git's documentation, versions 2 and 3.
 
 use std::path::Path;
 
 use build_core::clock::Timestamp;
+use build_core::ids::CommitHash;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -16,6 +18,8 @@ const MODIFIED: usize = 8;
 const STAT: usize = 40;
 /// Flag of an entry that has two more bytes of flags.
 const EXTENDED: u8 = 0x40;
+/// The length of a name that tells that it is as long or longer.
+const LONG: u16 = 0xfff;
 
 /// Lets every entry of the index at `path` say that its file was last changed at `time`.
 /// `false`, and nothing is changed, for a format that is not known here. Blocking.
@@ -66,6 +70,101 @@ fn places(index: &[u8], count: u32, hash_bytes: usize) -> Option<Vec<usize>> {
         at += (name + length - at) / 8 * 8 + 8;
     }
     Some(places)
+}
+
+/// What git knows of a file's kind and permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileMode {
+    Plain,
+    Executable,
+    Link,
+}
+
+impl FileMode {
+    /// From the mode in a tree; `None` for what is no file.
+    pub(super) fn of(mode: u32) -> Option<Self> {
+        match (mode >> 12, mode & 0o100) {
+            (0o10, 0) => Some(Self::Plain),
+            (0o10, _) => Some(Self::Executable),
+            (0o12, _) => Some(Self::Link),
+            _ => None,
+        }
+    }
+
+    /// As git writes files, before the umask.
+    pub(super) fn permissions(self) -> u32 {
+        match self {
+            Self::Plain => 0o644,
+            Self::Executable => 0o755,
+            Self::Link => 0,
+        }
+    }
+
+    fn in_index(self) -> u32 {
+        match self {
+            Self::Link => 0o120_000,
+            file => 0o100_000 | file.permissions(),
+        }
+    }
+}
+
+/// An index that is being made, of files with the same time.
+pub(super) struct NewIndex {
+    bytes: Vec<u8>,
+    count: u32,
+    seconds: u32,
+    is_sha256: bool,
+}
+
+impl NewIndex {
+    /// For a checkout of `head`.
+    pub(super) fn new(head: &CommitHash, time: Timestamp) -> Self {
+        Self {
+            bytes: b"DIRC\0\0\0\x02\0\0\0\0".to_vec(),
+            count: 0,
+            seconds: u32::try_from(time.as_seconds()).unwrap_or(0),
+            is_sha256: head.as_str().len() == 2 * <Sha256 as Digest>::output_size(),
+        }
+    }
+
+    /// Adds a file, `object` its contents; paths come sorted.
+    ///
+    /// # Errors
+    /// `object` is not hexadecimal.
+    pub(super) fn add(
+        &mut self,
+        path: &[u8],
+        mode: FileMode,
+        object: &str,
+        size: u64,
+    ) -> std::io::Result<()> {
+        let object = hex::decode(object).map_err(std::io::Error::other)?;
+        // As git counts sizes: without what is beyond 32 bits.
+        let size = (size & u64::from(u32::MAX)) as u32;
+        let stat = [0, 0, self.seconds, 0, 0, 0, mode.in_index(), 0, 0, size];
+        let begin = self.bytes.len();
+        for number in stat {
+            self.bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        self.bytes.extend_from_slice(&object);
+        let length = u16::try_from(path.len()).map_or(LONG, |length| length.min(LONG));
+        self.bytes.extend_from_slice(&length.to_be_bytes());
+        self.bytes.extend_from_slice(path);
+        let entry = self.bytes.len() - begin;
+        self.bytes.resize(begin + entry / 8 * 8 + 8, 0);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Its contents.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.bytes[8..HEAD].copy_from_slice(&self.count.to_be_bytes());
+        match self.is_sha256 {
+            true => self.bytes.extend_from_slice(&Sha256::digest(&self.bytes)),
+            false => self.bytes.extend_from_slice(&Sha1::digest(&self.bytes)),
+        }
+        self.bytes
+    }
 }
 
 #[cfg(test)]

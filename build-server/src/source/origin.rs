@@ -9,6 +9,7 @@ use build_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
 use super::git::{Git, without_passwords};
+use super::last_packs::LastPacks;
 use super::repo::Repo;
 
 /// What users and `.gitmodules` write to name a repository.
@@ -57,6 +58,7 @@ pub(super) struct Repos {
     /// One fetch into each copy at a time.
     fetching: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
     known: Arc<Mutex<Known>>,
+    pub(super) packs: LastPacks,
 }
 
 /// What git was asked before and need not be asked again.
@@ -68,6 +70,9 @@ struct Known {
     commits: HashSet<(PathBuf, CommitHash)>,
 }
 
+/// Where checkouts are while they are packed, below the directory of copies.
+pub(super) const CHECKOUTS: &str = "checkouts";
+
 /// Answers that are remembered, of each sort; more of them, and all are asked for again.
 const REMEMBERED: usize = 1024;
 
@@ -75,6 +80,7 @@ impl Repos {
     pub(super) fn new(dir: PathBuf) -> Self {
         Self {
             git: Git::default(),
+            packs: LastPacks::new(dir.join(CHECKOUTS)),
             dir: dir.into(),
             fetching: Arc::default(),
             known: Arc::default(),

@@ -1,6 +1,7 @@
 //! From code that writes, blocking, to a stream of bytes.
 
 use std::io::Write;
+use std::time::Duration;
 
 use build_core::buildlet::ByteStream;
 use build_core::{Error, ErrorKind, Result};
@@ -30,6 +31,27 @@ pub(crate) fn stream_of(
     });
     let state = Reading { pieces, running };
     futures::stream::unfold(Some(state), next).fuse().boxed()
+}
+
+/// A stream that ends with an error when nothing comes for `limit` while it is waited for; `held`
+/// lives as long as the stream.
+pub(super) fn while_it_moves<T: Send + 'static>(
+    stream: ByteStream,
+    limit: Duration,
+    held: T,
+) -> ByteStream {
+    let state = Some((stream, held));
+    let moved = futures::stream::unfold(state, move |state| async move {
+        let (mut stream, held) = state?;
+        match tokio::time::timeout(limit, stream.next()).await {
+            Ok(piece) => Some((piece?, Some((stream, held)))),
+            Err(_) => {
+                let text = format!("nothing came for {} s", limit.as_secs());
+                Some((Err(Error::new(ErrorKind::TimedOut, text)), None))
+            }
+        }
+    });
+    moved.fuse().boxed()
 }
 
 struct Reading {
@@ -100,6 +122,9 @@ mod tests {
         });
         let error = broken.try_collect::<Vec<_>>().await.unwrap_err();
         assert_eq!(error.to_string(), "odd");
+        let stalled = while_it_moves(futures::stream::pending().boxed(), Duration::ZERO, ());
+        let error = stalled.try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
         let bad: ByteStream = stream_of(|_| panic!("no luck"));
         assert!(bad.try_collect::<Vec<_>>().await.is_err());
     }

@@ -88,6 +88,154 @@ async fn the_index_needs_no_refresh_after_unpacking() {
     git_in(dir.path(), &["diff-index", "--quiet", "HEAD"]);
 }
 
+/// Every file below `dir` but git's own: path, permissions, time and contents.
+fn files(dir: &Path) -> Vec<(String, u32, i64, Vec<u8>)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (mut files, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(next) = dirs.pop() {
+        for entry in next.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            let about = path.symlink_metadata().unwrap();
+            let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+            let contents = match about.file_type() {
+                kind if kind.is_dir() && name != ".git" => {
+                    dirs.push(path);
+                    continue;
+                }
+                kind if kind.is_dir() => continue,
+                kind if kind.is_symlink() => {
+                    // Links have the time at which they were made.
+                    let target = path.read_link().unwrap();
+                    files.push((
+                        name,
+                        about.mode(),
+                        0,
+                        target.into_os_string().into_encoded_bytes(),
+                    ));
+                    continue;
+                }
+                _ => std::fs::read(&path).unwrap(),
+            };
+            files.push((name, about.mode(), about.mtime(), contents));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn files_straight_from_objects_are_those_of_a_checkout() {
+    let world = World::new();
+    for format in ["sha1", "sha256"] {
+        let repository = Repository::new();
+        std::fs::remove_dir_all(repository.path().join(".git")).unwrap();
+        let format = format!("--object-format={format}");
+        repository.git(&["init", "--quiet", "--initial-branch=main", &format]);
+        let deep = format!("{}file", "directory-of-some-length/".repeat(12));
+        for (name, text) in [
+            ("empty", ""),
+            ("a-b", "before a/"),
+            ("a/b", "within a"),
+            ("a.b", "after a/"),
+            ("crlf", "one\r\ntwo\n"),
+            ("wörld/ß", "not ASCII"),
+            ("line\nbreak", "odd"),
+            (&deep, "deep"),
+            ("large", &"0123456789abcde\n".repeat(100_000)),
+            (".gitignore", "*.o\n"),
+        ] {
+            repository.write(name, text);
+        }
+        repository.write("run.sh", "#!/bin/sh\n");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(repository.path().join("run.sh"), mode).unwrap();
+        std::os::unix::fs::symlink("a/b", repository.path().join("link")).unwrap();
+        repository.write(".gitattributes", "*.c diff=cpp\n*.txt text=auto\n");
+        repository.commit("plain");
+        let plain = world.head(&repository).await;
+        // An attribute by which git might change a file, if there were one of that name.
+        repository.write(".gitattributes", "nothing ident\n");
+        repository.commit("not plain");
+        let mut checked_out = world.head(&repository).await;
+        checked_out.commit_time = plain.commit_time;
+
+        let straight = world.unpacked(&plain, 50).await;
+        let checkout = world.unpacked(&checked_out, 50).await;
+        let without_attributes = |dir: &Path| {
+            let mut files = files(dir);
+            files.retain(|file| file.0 != ".gitattributes");
+            files
+        };
+        let straight_files = without_attributes(straight.path());
+        assert_eq!(straight_files.len(), 12);
+        assert_eq!(straight_files, without_attributes(checkout.path()));
+        for (dir, head) in [(&straight, &plain), (&checkout, &checked_out)] {
+            git_in(dir.path(), &["diff-files", "--quiet", "--", ".", ":!link"]);
+            assert_eq!(git_in(dir.path(), &["status", "--porcelain"]), "");
+            git_in(dir.path(), &["fsck", "--strict"]);
+            assert_eq!(
+                git_in(dir.path(), &["rev-parse", "HEAD"]),
+                head.commit.as_str()
+            );
+        }
+        // A step may commit, and go back.
+        std::fs::write(straight.path().join("a/b"), "changed").unwrap();
+        git_in(
+            straight.path(),
+            &["commit", "--quiet", "-am", "a step's own"],
+        );
+        git_in(
+            straight.path(),
+            &["checkout", "--quiet", plain.commit.as_str()],
+        );
+        assert_eq!(files(straight.path()), {
+            let again = world.unpacked(&plain, 50).await;
+            let mut files = files(again.path());
+            let now = straight.path().join("a/b").metadata().unwrap();
+            let changed = files.iter_mut().find(|file| file.0 == "a/b").unwrap();
+            changed.2 = std::os::unix::fs::MetadataExt::mtime(&now);
+            files
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_git_changes_on_the_way_to_the_disk_is_changed() {
+    let world = World::new();
+    let repository = Repository::with_file("dir/lines.bat", "one\ntwo\n");
+    repository.write("dir/.gitattributes", "*.bat text eol=crlf\n");
+    repository.commit("with line ends");
+    let dir = world.head_unpacked(&repository, 50).await;
+    assert_eq!(read(dir.path(), "dir/lines.bat"), "one\r\ntwo\r\n");
+    assert_eq!(git_in(dir.path(), &["status", "--porcelain"]), "");
+}
+
+#[tokio::test]
+async fn a_pack_made_for_an_earlier_commit_serves_later_ones() {
+    let world = World::new();
+    let repository = Repository::with_file("kept", "kept");
+    for n in 0..6 {
+        repository.write("changed", &n.to_string());
+        repository.commit(&n.to_string());
+        // Gone from the work tree and back again: the pack of the commit between lacks it.
+        if n % 2 == 0 {
+            repository.write("sometimes", "there");
+        } else {
+            std::fs::remove_file(repository.path().join("sometimes")).unwrap();
+        }
+        let dir = world.head_unpacked(&repository, 1).await;
+        assert_eq!(read(dir.path(), "changed"), n.to_string());
+        assert_eq!(read(dir.path(), "kept"), "kept");
+        assert_eq!(dir.path().join("sometimes").exists(), n % 2 == 1);
+        git_in(dir.path(), &["fsck", "--strict"]);
+        assert_eq!(git_in(dir.path(), &["status", "--porcelain"]), "");
+        assert_eq!(git_in(dir.path(), &["rev-list", "--count", "HEAD"]), "1");
+    }
+    let checkouts = world.dir.path().join("git/checkouts");
+    let left = checkouts.read_dir().unwrap().count();
+    assert_eq!(left, 1, "the last pack, and nothing else");
+}
+
 #[tokio::test]
 async fn history_is_as_deep_as_asked() {
     let world = World::new();
