@@ -82,6 +82,7 @@ fn waiter(number: u64, needs: &[&str]) -> build_core::Result<Waiter> {
         tags: Labels::default(),
         class: Class::default(),
         author: None,
+        repo: None,
         commit_time: Timestamp::default(),
         enqueued: Timestamp::default(),
         deadline: None,

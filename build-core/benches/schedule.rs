@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use build_core::clock::Timestamp;
-use build_core::ids::{BuildId, BuilderName, HostType, MachineId, StepName};
+use build_core::ids::{BuildId, BuilderName, HostType, MachineId, RepoName, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::schedule::{
     Action, DefaultPolicy, Event, Labels, Machine, Scheduler, Waiter, WaiterId,
@@ -23,6 +23,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 const HOSTS: u64 = 20;
 const LABELS: u64 = 500;
 const AUTHORS: u64 = 2_000;
+const REPOS: u64 = 50;
 /// Kinds of machines: host types with the labels of their location and equipment.
 const KINDS: u64 = 400;
 const CLASSES: [Class; 7] = [
@@ -102,6 +103,7 @@ impl Bench {
             tags: Labels::default(),
             class,
             author: Some(format!("author{author}")),
+            repo: Some(RepoName::new(format!("repo{}", kind % REPOS)).unwrap()),
             commit_time: self.now,
             enqueued: self.now,
             deadline: Some(self.now + Duration::from_secs(86_400)),

@@ -8,6 +8,8 @@ pub enum Plant {
     DoubleGrant,
     /// A machine that rests after a failure is never looked at again.
     LostWakeUp,
+    /// A machine that was given back still counts as held by its author and repository.
+    KeptQuota,
     /// The first event of an append that failed is taken for written.
     DroppedEvent,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use build_core::clock::SystemClock;
 use build_core::event::{BuildEvent, Seq};
 use build_core::recipe::Detect;
+use build_core::schedule::Allotment;
 use build_server::coordinator::{Coordinator, Handle};
 use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
@@ -147,7 +148,10 @@ fn coordinator(
     let mut parts = Coordinator::builder()
         .store(store.clone())
         .checkouts(checkouts.clone())
-        .shares(watched.shares);
+        .allotment(Allotment {
+            shares: watched.shares,
+            ..Allotment::default()
+        });
     for pool in pools(&watched.builders, &watched.hosts, args.machines, data)? {
         parts = parts.pool(pool);
     }

@@ -82,8 +82,8 @@ impl Dispatcher {
         self.carry_out(actions, now).contains(build)
     }
 
-    /// A unit of a build, or a session, as the queue sees it: a person waits for a session. A builder that is not configured any more
-    /// has no machines: its builds end without waiting.
+    /// A unit of a build, or a session, as the queue sees it: a person waits for a session. A
+    /// builder that is not configured any more has no machines: its builds end without waiting.
     pub(super) fn waiter(&self, state: &BuildState, unit: Unit, helper: bool) -> Waiter {
         let item = state.item();
         let builder = self.builders.get(state.builder());
@@ -105,6 +105,7 @@ impl Dispatcher {
                 Some(item) => item.author.clone(),
                 None => state.opened_by().map(str::to_owned),
             },
+            repo: item.map(|i| i.repo.clone()),
             commit_time: item.map_or(state.queued_at(), |i| i.commit_time),
             enqueued: state.queued_at(),
             deadline: Some(state.queued_at() + WAIT_LIMIT),

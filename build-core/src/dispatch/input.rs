@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Artifact, Base, NewEvent, UnitEnd};
 use crate::ids::{BuildId, BuilderName, LeaseId};
 use crate::plan::Plan;
-use crate::schedule::Machine;
+use crate::schedule::{Allotment, Machine};
 use crate::shard::Durations;
 use crate::test_lines::TestCounts;
 use crate::work::WorkItem;
@@ -55,6 +55,9 @@ pub enum Input {
     /// All machines that work, whether they are held or not; ones that were there before and
     /// are not named have gone.
     Machines(Vec<Machine>),
+    /// Machines are shared out in another way from now on. Comes before
+    /// [`super::Dispatcher::restore`] where it is known then.
+    Allot(Allotment),
     /// A machine that is held does not answer any more, or is somebody else's.
     LeaseLost {
         /// The lease.

@@ -37,7 +37,7 @@ use crate::engine::{BuildState, CommandKey, Mode, next_beside};
 use crate::event::{BuildEvent, NewEvent, SessionEnd};
 use crate::ids::{BuildId, BuilderName, LeaseId, MachineId};
 use crate::plan::Unit;
-use crate::schedule::{Event, Explanation, Policy, Scheduler, Shares, WaiterId};
+use crate::schedule::{Event, Explanation, Policy, Scheduler, WaiterId};
 use crate::work::Builder;
 use grants::Orphan;
 use open::Open;
@@ -79,18 +79,8 @@ impl Dispatcher {
         builders: impl IntoIterator<Item = Builder>,
         key: [u8; 32],
     ) -> Self {
-        Self::with_shares(policy, builders, Shares::default(), key)
-    }
-
-    /// [`Dispatcher::new`], keeping these parts of the machines for more urgent work.
-    pub fn with_shares(
-        policy: impl Policy + 'static,
-        builders: impl IntoIterator<Item = Builder>,
-        shares: Shares,
-        key: [u8; 32],
-    ) -> Self {
         Self {
-            scheduler: Scheduler::with_shares(policy, shares),
+            scheduler: Scheduler::new(policy),
             builders: builders.into_iter().map(|b| (b.name.clone(), b)).collect(),
             builds: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -197,6 +187,10 @@ impl Dispatcher {
             }
             Input::Cancel { build, by } => {
                 self.record(&build, BuildEvent::CancelRequested { by }, now);
+            }
+            Input::Allot(allotment) => {
+                let actions = self.scheduler.step(Event::Allot(allotment), now);
+                self.carry_out(actions, now);
             }
             Input::Machines(machines) => self.set_machines(machines, now),
             Input::LeaseLost {

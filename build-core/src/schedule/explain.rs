@@ -1,6 +1,6 @@
 //! Why something waits.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Labels;
 use super::machines::MachineState;
-use super::policy::Reason;
-use super::queue::AuthorAt;
+use super::policy::{Reason, URGENT_TIER};
+use super::quotas::{AccountAt, FullQuota, Owner};
 use super::scheduler::{Entry, Scheduler};
+use super::shapes::Need;
 use super::waiter::WaiterId;
 use crate::clock::Timestamp;
-use crate::ids::HostType;
+use crate::ids::{BuildId, HostType};
 use crate::work::Class;
 
 /// How many past waits are remembered for each host type and tier.
@@ -68,7 +69,7 @@ pub struct Supply {
     pub held: usize,
     /// Resting after a failure.
     pub resting: usize,
-    /// Free, but reserved for more urgent work.
+    /// Free, but reserved for more urgent work, or out of reach by a quota.
     pub reserved: usize,
 }
 
@@ -87,6 +88,24 @@ pub enum Hold {
     Resting(Timestamp),
     /// What is free is reserved for more urgent work.
     Reserved,
+    /// Its author or its repository holds as many machines as it may.
+    Quota(FullQuota),
+}
+
+impl fmt::Display for FullQuota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = match &self.owner {
+            Owner::Author(name) => name.clone(),
+            Owner::Repo(name) => format!("the repository {name}"),
+        };
+        let machines = if self.limit == 1 {
+            "machine"
+        } else {
+            "machines"
+        };
+        let (held, limit) = (self.held, self.limit);
+        write!(f, "quota: {whose} holds {held} of {limit} {machines}")
+    }
 }
 
 impl fmt::Display for Explanation {
@@ -115,6 +134,7 @@ impl fmt::Display for Explanation {
                 "the {} free machines are reserved for urgent work",
                 self.supply.reserved
             )?,
+            Hold::Quota(full) => write!(f, "{full}")?,
         }
         write!(f, "; {} ahead", self.ahead)
     }
@@ -152,10 +172,18 @@ impl Scheduler {
     pub fn explain(&self, id: &WaiterId, now: Timestamp) -> Option<Explanation> {
         let (_, entry) = self.entries.find(id)?;
         let need = &self.shapes.needs[entry.need as usize];
-        let (ahead, ahead_of) = self.ahead(entry);
+        let blocker = self.blocker(entry);
+        let (ahead, ahead_of) = self.ahead(entry, blocker);
         let waited = now.since(entry.since);
         let median = self.waits.median(&need.example.host_type, entry.order.tier);
         let (supply, first_rested) = self.supply(entry);
+        let hold = match (self.hold_of(entry, &supply, first_rested), blocker) {
+            (hold @ (Hold::NoMachines | Hold::NoneFits(_)), _) | (hold, None) => hold,
+            (_, Some(account)) => {
+                let full = self.lanes.accounts.full(account, &self.holders(account));
+                Hold::Quota(full)
+            }
+        };
         Some(Explanation {
             class: entry.class,
             tier: entry.order.tier,
@@ -164,33 +192,56 @@ impl Scheduler {
             ahead_of,
             host_type: need.example.host_type.clone(),
             labels: need.example.needs.clone(),
-            hold: self.hold_of(entry, &supply, first_rested),
+            hold,
             supply,
             expected: median.map(|(wait, _)| wait.saturating_sub(waited)),
             samples: median.map_or(0, |(_, samples)| samples),
         })
     }
 
-    /// The waiters that are served earlier on a machine that fits `entry` too.
-    fn ahead(&self, entry: &Entry) -> (usize, Vec<Ahead>) {
-        let kinds = &self.shapes.needs[entry.need as usize].kinds;
-        let rivals = self
-            .shapes
-            .needs
-            .iter()
-            .filter(|need| need.kinds.iter().any(|kind| kinds.contains(kind)));
-        let mut groups: BTreeMap<(Class, Option<AuthorAt>), usize> = BTreeMap::new();
+    /// The full account that holds a waiter back.
+    fn blocker(&self, entry: &Entry) -> Option<AccountAt> {
+        let lane = self.lanes.get(entry.lane?)?;
+        self.lanes.accounts.blocker(lane.owners)
+    }
+
+    /// The builds that hold machines of an account.
+    fn holders(&self, account: AccountAt) -> BTreeSet<&BuildId> {
+        let holders = self.ledger.slots().filter_map(|slot| slot.holder.as_ref());
+        holders
+            .filter(|h| h.tier != URGENT_TIER && h.owners.each().any(|at| at == account))
+            .map(|h| &h.build)
+            .collect()
+    }
+
+    /// The waiters that are served earlier on a machine that fits `entry` too: those that are
+    /// within their quotas, and those that wait for the same quota.
+    fn ahead(&self, entry: &Entry, blocker: Option<AccountAt>) -> (usize, Vec<Ahead>) {
+        let needs = &self.shapes.needs;
+        let kinds = &needs[entry.need as usize].kinds;
+        let is_rival = |need: &Need| need.kinds.iter().any(|kind| kinds.contains(kind));
+        let is_rival: Vec<bool> = needs.iter().map(is_rival).collect();
+        let accounts = &self.lanes.accounts;
+        let lanes = self.lanes.iter().filter(|lane| {
+            let other = accounts.blocker(lane.owners);
+            is_rival[lane.need as usize] && (other.is_none() || other == blocker)
+        });
+        let free = needs.iter().zip(&is_rival).filter(|(_, rival)| **rival);
+        let queues = free.map(|(need, _)| &need.queue);
+        let rivals = queues.chain(lanes.map(|lane| &lane.queue));
+        let mut groups: BTreeMap<(Class, Option<AccountAt>), usize> = BTreeMap::new();
         let mut total = 0;
-        for (_, at) in rivals.flat_map(|need| need.queue.range(..(entry.order, 0))) {
+        for (_, at) in rivals.flat_map(|queue| queue.range(..(entry.order, 0))) {
             total += 1;
             if let Some(other) = self.entries.get(*at) {
-                *groups.entry((other.class, other.author)).or_default() += 1;
+                let author = other.owners.author();
+                *groups.entry((other.class, author)).or_default() += 1;
             }
         }
         let mut groups: Vec<Ahead> = groups
             .into_iter()
             .map(|((class, author), count)| Ahead {
-                author: author.map(|at| self.turns.name(at).to_owned()),
+                author: author.map(|at| accounts.name(at).to_owned()),
                 class,
                 count,
             })

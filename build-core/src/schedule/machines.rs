@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
 use super::policy::TIERS;
+use super::quotas::Owners;
 use super::shapes::KindAt;
 use crate::clock::Timestamp;
-use crate::ids::{HostType, MachineId};
+use crate::ids::{BuildId, HostType, MachineId};
 use crate::retry::pause_after;
 
 /// Parts of the machines of each host type that are kept for the strict tiers, each from 0 to
@@ -70,11 +71,17 @@ pub(super) struct Slot {
     pub(super) id: MachineId,
     /// `None`: it is held, but not up (any more).
     pub(super) machine: Option<(Machine, KindAt)>,
-    /// The tier of its holder.
-    pub(super) holder: Option<u8>,
+    pub(super) holder: Option<Holder>,
     failures: u32,
     pub(super) rests_until: Option<Timestamp>,
     pool: u32,
+}
+
+/// Who holds a machine.
+pub(super) struct Holder {
+    pub(super) tier: u8,
+    pub(super) build: BuildId,
+    pub(super) owners: Owners,
 }
 
 impl Slot {
@@ -83,7 +90,7 @@ impl Slot {
     }
 
     pub(super) fn state(&self) -> MachineState {
-        match (self.holder, self.rests_until) {
+        match (&self.holder, self.rests_until) {
             (Some(_), _) => MachineState::Held,
             (None, Some(until)) => MachineState::Resting(until),
             (None, None) => MachineState::Free,
@@ -154,10 +161,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(shares: Shares) -> Self {
-        Self {
-            shares,
-            ..Self::default()
+    pub(super) fn set_shares(&mut self, shares: Shares) {
+        self.shares = shares;
+        for pool in &mut self.pools {
+            pool.reserved = shares.reserved(pool.total);
+            pool.reopen();
         }
     }
 
@@ -201,21 +209,21 @@ impl Ledger {
         self.forget_unless_held(at);
     }
 
-    /// Somebody of a tier holds a machine, which may not be up.
-    pub(super) fn hold(&mut self, id: &MachineId, tier: u8) {
+    /// Somebody holds a machine, which may not be up; the answer is who held it before.
+    pub(super) fn hold(&mut self, id: &MachineId, holder: Holder) -> Option<Holder> {
         let at = self.place(id);
-        self.hold_at(at, tier);
+        self.set_holder(at, Some(holder))
     }
 
-    /// Somebody of a tier holds a machine that is known; the answer is its name.
-    pub(super) fn hold_at(&mut self, at: u32, tier: u8) -> Option<MachineId> {
-        self.set_holder(at, Some(tier));
+    /// Somebody holds a machine that is known and free; the answer is its name.
+    pub(super) fn hold_at(&mut self, at: u32, holder: Holder) -> Option<MachineId> {
+        self.set_holder(at, Some(holder));
         Some(self.slot(at)?.id.clone())
     }
 
-    /// A machine was given back; it rests when it has failed.
-    pub(super) fn give_back(&mut self, at: u32, failed: bool, now: Timestamp) {
-        self.set_holder(at, None);
+    /// A machine was given back; it rests when it has failed. The answer is who held it.
+    pub(super) fn give_back(&mut self, at: u32, failed: bool, now: Timestamp) -> Option<Holder> {
+        let holder = self.set_holder(at, None);
         if let Some(slot) = &mut self.slots[at as usize] {
             slot.failures = if failed { slot.failures + 1 } else { 0 };
             if failed {
@@ -225,6 +233,7 @@ impl Ledger {
             }
         }
         self.forget_unless_held(at);
+        holder
     }
 
     /// The next machine that has rested long enough.
@@ -294,26 +303,25 @@ impl Ledger {
         };
         let step = |count: &mut u32| *count = if add { *count + 1 } else { *count - 1 };
         step(&mut pool.total);
-        if let Some(tier) = slot.holder {
-            step(&mut pool.held[usize::from(tier)]);
+        if let Some(holder) = &slot.holder {
+            step(&mut pool.held[usize::from(holder.tier)]);
         }
         pool.reserved = shares.reserved(pool.total);
         pool.reopen();
     }
 
-    fn set_holder(&mut self, at: u32, tier: Option<u8>) {
+    fn set_holder(&mut self, at: u32, holder: Option<Holder>) -> Option<Holder> {
         if let Some((slot, pool)) = self.counted(at) {
-            if let Some(before) = slot.holder {
-                pool.held[usize::from(before)] -= 1;
+            if let Some(before) = &slot.holder {
+                pool.held[usize::from(before.tier)] -= 1;
             }
-            if let Some(after) = tier {
-                pool.held[usize::from(after)] += 1;
+            if let Some(after) = &holder {
+                pool.held[usize::from(after.tier)] += 1;
             }
             pool.reopen();
         }
-        if let Some(slot) = &mut self.slots[at as usize] {
-            slot.holder = tier;
-        }
+        let slot = self.slots[at as usize].as_mut()?;
+        std::mem::replace(&mut slot.holder, holder)
     }
 
     /// A machine that counts in its pool, which those do that are up.

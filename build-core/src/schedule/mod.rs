@@ -4,14 +4,17 @@
 //! gets which machine. Waiters are ordered by the tier and key that a [`Policy`] gave them
 //! when they entered; in the tier of changes under review authors take turns. Waiters that
 //! need the same, and machines that have the same, share a *shape*: whether they fit is asked
-//! once for each pair of shapes. An event costs O(log n) in waiters and machines, and a look
-//! at the shapes that fit.
+//! once for each pair of shapes. What [`Quotas`] hold back is set aside until a machine of its
+//! author or repository is given back. An event costs O(log n) in waiters and machines, and a
+//! look at the shapes that fit.
 
 mod explain;
+mod lanes;
 mod machine;
 mod machines;
 mod policy;
 mod queue;
+mod quotas;
 mod scheduler;
 mod shapes;
 #[cfg(test)]
@@ -22,5 +25,6 @@ pub use explain::{Ahead, Explanation, Hold, Supply};
 pub use machine::{Labels, Machine};
 pub use machines::{MachineState, Shares};
 pub use policy::{DefaultPolicy, Fifo, Policy, Rank, Reason};
+pub use quotas::{Allotment, FullQuota, Owner, Quotas};
 pub use scheduler::{Action, Event, Scheduler};
 pub use waiter::{Waiter, WaiterId};

@@ -25,6 +25,8 @@ pub struct Rank {
 const BATCH_TIER: u8 = 3;
 /// How many tiers there are.
 pub(super) const TIERS: usize = BATCH_TIER as usize + 1;
+/// The tier of what does not wait for quotas.
+pub(super) const URGENT_TIER: u8 = 0;
 /// The tier in which authors take turns.
 const TRY_TIER: u8 = 2;
 
@@ -190,6 +192,7 @@ mod tests {
             tags: Labels::default(),
             class,
             author: None,
+            repo: None,
             commit_time,
             enqueued,
             deadline: None,

@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::explain::Waits;
+use super::lanes::{LaneAt, Lanes};
 use super::machine::Machine;
-use super::machines::{Ledger, MachineState, Shares};
-use super::policy::Policy;
-use super::queue::{AuthorAt, Order, Turns};
+use super::machines::{Holder, Ledger, MachineState};
+use super::policy::{Policy, URGENT_TIER};
+use super::queue::{Order, Turns};
+use super::quotas::{Allotment, Owners};
 use super::shapes::{KindAt, NeedAt, Shapes};
 use super::waiter::{Waiter, WaiterId};
 use crate::clock::Timestamp;
@@ -31,6 +33,8 @@ pub enum Event {
     /// The holder of a machine has given it back because it does not work: it rests for a
     /// while, longer each time.
     Failed(MachineId),
+    /// Machines are shared out in another way from now on; who holds one keeps it.
+    Allot(Allotment),
     /// Time has passed.
     Tick,
 }
@@ -67,6 +71,7 @@ pub struct Scheduler {
     pub(super) policy: Box<dyn Policy>,
     pub(super) entries: Entries,
     pub(super) shapes: Shapes,
+    pub(super) lanes: Lanes,
     pub(super) ledger: Ledger,
     pub(super) waits: Waits,
     pub(super) turns: Turns,
@@ -87,10 +92,12 @@ pub(super) struct Entries {
 /// A waiter, without what its shape says of it.
 pub(super) struct Entry {
     pub(super) id: WaiterId,
-    pub(super) author: Option<AuthorAt>,
+    pub(super) owners: Owners,
     pub(super) class: crate::work::Class,
     pub(super) order: Order,
     pub(super) need: NeedAt,
+    /// `None`: no quota is for it.
+    pub(super) lane: Option<LaneAt>,
     pub(super) since: Timestamp,
     deadline: Option<Timestamp>,
 }
@@ -124,25 +131,23 @@ impl Entries {
 }
 
 impl Scheduler {
-    /// A scheduler without machines, with the default [`Shares`].
+    /// A scheduler without machines, with the default [`Allotment`].
     pub fn new(policy: impl Policy + 'static) -> Self {
-        Self::with_shares(policy, Shares::default())
-    }
-
-    /// A scheduler that keeps these parts of the machines for urgent work.
-    pub fn with_shares(policy: impl Policy + 'static, shares: Shares) -> Self {
-        Self {
+        let mut scheduler = Self {
             policy: Box::new(policy),
             entries: Entries::default(),
             shapes: Shapes::default(),
-            ledger: Ledger::new(shares),
+            lanes: Lanes::default(),
+            ledger: Ledger::default(),
             waits: Waits::default(),
             turns: Turns::default(),
             deadlines: BTreeSet::new(),
             entered: 0,
             #[cfg(any(test, feature = "testing"))]
             plant: None,
-        }
+        };
+        scheduler.allot(Allotment::default());
+        scheduler
     }
 
     /// Takes an event into account and says who gets a machine now.
@@ -160,8 +165,13 @@ impl Scheduler {
             Event::Hold(id, waiter) => self.hold(&id, &waiter, now),
             Event::Free(id) => self.give_back(&id, false, now, &mut actions),
             Event::Failed(id) => self.give_back(&id, true, now, &mut actions),
+            Event::Allot(allotment) => {
+                self.allot(allotment);
+                self.serve_all(now, &mut actions);
+            }
             Event::Tick => self.tick(now, &mut actions),
         }
+        self.serve_woken(now, &mut actions);
         actions
     }
 
@@ -203,28 +213,44 @@ impl Scheduler {
         }
         let rank = self.policy.rank(&waiter, now);
         self.entered += 1;
-        let author = waiter.author.as_deref();
-        let (author, turn) = self.turns.enter(rank, &waiter.host_type, author);
+        let owners = self.lanes.accounts.open(&waiter);
         let order = Order {
             tier: rank.tier(),
-            turn,
+            turn: self.turns.enter(rank, &waiter.host_type, owners.author()),
             key: rank.key(),
             seq: self.entered,
         };
         let need = self.shapes.need(&waiter, &*self.policy);
         let at = self.entries.insert(Entry {
-            author,
+            owners,
             class: waiter.class,
             order,
             need,
+            lane: None,
             since: waiter.enqueued,
             deadline: waiter.deadline,
             id: waiter.id,
         });
         self.deadlines
             .extend(waiter.deadline.map(|deadline| (deadline, at)));
-        self.shapes.enter(need, order, at);
+        self.enter_queue(at);
         self.serve_new(at, need, order.tier, now, actions);
+    }
+
+    /// Puts a waiter that is nowhere into the queue of its need, or into its lane.
+    fn enter_queue(&mut self, at: u32) {
+        let Some(entry) = &mut self.entries.slots[at as usize] else {
+            return;
+        };
+        let owners = charged(entry.owners, entry.order.tier);
+        let owners = self.lanes.accounts.limited(owners);
+        let (need, place) = (entry.need, (entry.order, at));
+        entry.lane = None;
+        if owners == Owners::NONE {
+            self.shapes.enter(need, entry.order, at);
+        } else {
+            entry.lane = Some(self.lanes.enter(&mut self.shapes, need, owners, place));
+        }
     }
 
     /// Only the new waiter can be served now: who waited before is when machines come.
@@ -252,27 +278,63 @@ impl Scheduler {
         }
     }
 
+    /// Takes a waiter out of the queue. The accounts of one that is served stay open.
     fn leave(&mut self, at: u32, served: bool) -> Option<Entry> {
         let entry = self.entries.remove(at)?;
-        self.shapes.leave(entry.need, entry.order, at);
+        if served {
+            let owners = charged(entry.owners, entry.order.tier);
+            self.lanes.accounts.charge(owners);
+        }
+        match entry.lane {
+            Some(lane) => self.lanes.leave(&mut self.shapes, lane, (entry.order, at)),
+            None => self.shapes.leave(entry.need, entry.order, at),
+        }
         self.deadlines
             .remove(&(entry.deadline.unwrap_or_default(), at));
         let host_type = &self.shapes.needs[entry.need as usize].example.host_type;
         self.turns
-            .leave(entry.order.turn, host_type, entry.author, served);
+            .leave(entry.order.turn, host_type, entry.owners.author(), served);
+        if !served {
+            self.lanes.accounts.close(entry.owners);
+        }
         Some(entry)
     }
 
     /// Gives free machines of a kind to the first waiters that fit.
     fn serve(&mut self, kind: KindAt, now: Timestamp, actions: &mut Vec<Action>) {
         while let Some(machine) = self.shapes.free(kind).first().copied()
-            && let Some((order, waiter)) = self.shapes.first(kind)
+            && let Some((order, waiter)) = self.lanes.first(&mut self.shapes, kind)
         {
             let pool = self.ledger.pool_of(machine);
             if !pool.is_some_and(|pool| pool.admits(order.tier)) {
                 return;
             }
             self.grant(machine, kind, waiter, now, actions);
+        }
+    }
+
+    /// Serves those whose quota has room again.
+    fn serve_woken(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        while let Some(need) = self.lanes.next_woken() {
+            for n in 0..self.shapes.needs[need as usize].kinds.len() {
+                let kind = self.shapes.needs[need as usize].kinds[n];
+                self.serve(kind, now, actions);
+            }
+        }
+    }
+
+    fn serve_all(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        for kind in 0..self.shapes.kinds.len() as KindAt {
+            self.serve(kind, now, actions);
+        }
+    }
+
+    /// Lets the machines be shared out in another way; every waiter enters the queue again.
+    fn allot(&mut self, allotment: Allotment) {
+        self.ledger.set_shares(allotment.shares);
+        self.lanes.reset(&mut self.shapes, allotment.quotas);
+        for at in 0..self.entries.slots.len() as u32 {
+            self.enter_queue(at);
         }
     }
 
@@ -288,7 +350,12 @@ impl Scheduler {
             return;
         };
         self.shapes.free(kind).remove(&machine);
-        let Some(id) = self.ledger.hold_at(machine, entry.order.tier) else {
+        let holder = Holder {
+            tier: entry.order.tier,
+            build: entry.id.build.clone(),
+            owners: entry.owners,
+        };
+        let Some(id) = self.ledger.hold_at(machine, holder) else {
             return;
         };
         let host_type = &self.shapes.needs[entry.need as usize].example.host_type;
@@ -325,7 +392,24 @@ impl Scheduler {
         if let Some(at) = self.ledger.find(id) {
             self.not_free(at);
         }
-        self.ledger.hold(id, self.policy.rank(waiter, now).tier());
+        let holder = Holder {
+            tier: self.policy.rank(waiter, now).tier(),
+            build: waiter.id.build.clone(),
+            owners: self.lanes.accounts.open(waiter),
+        };
+        let owners = charged(holder.owners, holder.tier);
+        self.lanes.accounts.charge(owners);
+        let before = self.ledger.hold(id, holder);
+        self.settle(before);
+    }
+
+    /// Somebody holds a machine no longer.
+    fn settle(&mut self, holder: Option<Holder>) {
+        if let Some(holder) = holder {
+            let owners = charged(holder.owners, holder.tier);
+            self.lanes.discharge(&mut self.shapes, owners);
+            self.lanes.accounts.close(holder.owners);
+        }
     }
 
     fn give_back(
@@ -345,7 +429,10 @@ impl Scheduler {
         {
             return;
         }
-        self.ledger.give_back(at, failed, now);
+        let holder = self.ledger.give_back(at, failed, now);
+        #[cfg(any(test, feature = "testing"))]
+        let holder = holder.filter(|_| !self.is_planted(crate::plant::Plant::KeptQuota));
+        self.settle(holder);
         #[cfg(any(test, feature = "testing"))]
         if self.is_planted(crate::plant::Plant::LostWakeUp) {
             self.ledger.lose_wake_ups();
@@ -409,5 +496,14 @@ impl Scheduler {
                 entry.need = at;
             }
         }
+        self.lanes.move_needs(&moved);
+    }
+}
+
+/// The accounts that a machine is charged to: urgent work stands outside of quotas.
+fn charged(owners: Owners, tier: u8) -> Owners {
+    match tier {
+        URGENT_TIER => Owners::NONE,
+        _ => owners,
     }
 }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::hash::BuildHasher;
 
+use super::lanes::LaneAt;
 use super::machine::{Labels, Machine};
 use super::policy::{Policy, Reason};
 use super::queue::Order;
@@ -19,20 +20,47 @@ pub(super) type KindAt = u32;
 /// which the rest is forgotten: work with odd labels comes and goes.
 const KEPT_NEEDS: usize = 1024;
 
-/// What equal waiters need, and the queue of those waiters.
+/// What equal waiters need, and where those waiters are.
 pub(super) struct Need {
     /// Any of them: stands for all when the policy is asked.
     pub(super) example: Waiter,
+    /// Those that no quota is for.
     pub(super) queue: BTreeSet<(Order, u32)>,
+    /// Lanes of the others that no quota holds back, as far as known, each by its first waiter.
+    ready: BTreeSet<(Order, LaneAt)>,
+    /// Lanes with waiters.
+    lanes: u32,
     /// Kinds of machines that fit.
     pub(super) kinds: Vec<KindAt>,
+}
+
+/// Who is first among those that need the same.
+#[derive(Clone, Copy)]
+pub(super) enum Head {
+    /// The first waiter of a lane.
+    Lane(LaneAt),
+    /// A waiter that no quota is for.
+    Waiter(u32),
+}
+
+impl Need {
+    fn first(&self) -> Option<(Order, Head)> {
+        let waiter = self.queue.first().map(|(o, at)| (*o, Head::Waiter(*at)));
+        let lane = self.ready.first().map(|(o, at)| (*o, Head::Lane(*at)));
+        let both = waiter.into_iter().chain(lane);
+        both.min_by_key(|(order, _)| *order)
+    }
+
+    fn has_waiters(&self) -> bool {
+        self.lanes > 0 || !self.queue.is_empty()
+    }
 }
 
 /// What equal machines have, and those of them that are free.
 pub(super) struct Kind {
     pub(super) example: Machine,
     pub(super) free: BTreeSet<u32>,
-    /// For each need that fits and has waiters, its first waiter or an earlier one. Entries
+    /// For each need that fits and has waiters, its first lane's place or an earlier one. Entries
     /// that are too early are corrected when they come up.
     heads: BinaryHeap<Reverse<(Order, NeedAt)>>,
 }
@@ -67,6 +95,8 @@ impl Shapes {
         self.needs.push(Need {
             example: waiter.clone(),
             queue: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            lanes: 0,
             kinds,
         });
         self.needs_by_hash.entry(hash).or_default().push(at);
@@ -84,11 +114,7 @@ impl Shapes {
         for (need_at, need) in (0u32..).zip(&mut self.needs) {
             if policy.fits(&need.example, machine).is_ok() {
                 need.kinds.push(at);
-                heads.extend(
-                    need.queue
-                        .first()
-                        .map(|(order, _)| Reverse((*order, need_at))),
-                );
+                heads.extend(need.first().map(|(order, _)| Reverse((order, need_at))));
             }
         }
         self.kinds.push(Kind {
@@ -105,36 +131,93 @@ impl Shapes {
         self.needs_by_hash.hasher().hash_one(key)
     }
 
-    /// Adds a waiter to the queue of its shape.
+    /// Adds a waiter that no quota is for.
     pub(super) fn enter(&mut self, at: NeedAt, order: Order, waiter: u32) {
+        self.change(at, |need| {
+            need.queue.insert((order, waiter));
+        });
+        self.came(at, order);
+    }
+
+    /// Takes it out.
+    pub(super) fn leave(&mut self, at: NeedAt, order: Order, waiter: u32) {
+        self.change(at, |need| {
+            need.queue.remove(&(order, waiter));
+        });
+    }
+
+    /// A need has one more lane with waiters.
+    pub(super) fn add_lane(&mut self, at: NeedAt) {
+        self.change(at, |need| need.lanes += 1);
+    }
+
+    /// It has one less.
+    pub(super) fn remove_lane(&mut self, at: NeedAt) {
+        self.change(at, |need| need.lanes -= 1);
+    }
+
+    fn change(&mut self, at: NeedAt, change: impl FnOnce(&mut Need)) {
         let need = &mut self.needs[at as usize];
-        self.with_waiters += usize::from(need.queue.is_empty());
-        let is_first = need.queue.first().is_none_or(|(first, _)| order < *first);
-        need.queue.insert((order, waiter));
-        if is_first {
+        let before = need.has_waiters();
+        change(need);
+        match (before, need.has_waiters()) {
+            (false, true) => self.with_waiters += 1,
+            (true, false) => self.with_waiters -= 1,
+            _ => {}
+        }
+    }
+
+    /// Tells the kinds of somebody new when nobody comes before.
+    fn came(&mut self, at: NeedAt, order: Order) {
+        let need = &self.needs[at as usize];
+        if need.first().is_none_or(|(first, _)| order <= first) {
             for kind in &need.kinds {
                 self.kinds[*kind as usize].heads.push(Reverse((order, at)));
             }
         }
     }
 
-    /// Takes a waiter out of the queue of its shape.
-    pub(super) fn leave(&mut self, at: NeedAt, order: Order, waiter: u32) {
-        let need = &mut self.needs[at as usize];
-        if need.queue.remove(&(order, waiter)) && need.queue.is_empty() {
-            self.with_waiters -= 1;
+    /// Nobody waits.
+    pub(super) fn clear(&mut self) {
+        for need in &mut self.needs {
+            need.queue.clear();
+            need.ready.clear();
+            need.lanes = 0;
         }
+        for kind in &mut self.kinds {
+            kind.heads.clear();
+        }
+        self.with_waiters = 0;
     }
 
-    /// The first of all waiters that fit a kind: its place, and where to find it.
-    pub(super) fn first(&mut self, kind: KindAt) -> Option<(Order, u32)> {
+    /// A lane may be served from now on.
+    pub(super) fn ready(&mut self, at: NeedAt, order: Order, lane: LaneAt) {
+        self.needs[at as usize].ready.insert((order, lane));
+        self.came(at, order);
+    }
+
+    /// A lane that may be served has another first waiter, further back: kinds are told when it
+    /// comes up.
+    pub(super) fn move_back(&mut self, at: NeedAt, from: Order, to: Order, lane: LaneAt) {
+        let ready = &mut self.needs[at as usize].ready;
+        ready.remove(&(from, lane));
+        ready.insert((to, lane));
+    }
+
+    /// It may not any more, or not at this place.
+    pub(super) fn not_ready(&mut self, at: NeedAt, order: Order, lane: LaneAt) {
+        self.needs[at as usize].ready.remove(&(order, lane));
+    }
+
+    /// The first of all that fit a kind: its place, and who it is.
+    pub(super) fn first(&mut self, kind: KindAt) -> Option<(Order, Head)> {
         let heads = &mut self.kinds[kind as usize].heads;
         loop {
             let Reverse((order, at)) = *heads.peek()?;
-            match self.needs[at as usize].queue.first() {
-                Some((first, waiter)) if *first == order => return Some((order, *waiter)),
+            match self.needs[at as usize].first() {
+                Some((first, head)) if first == order => return Some((order, head)),
                 later => {
-                    let later = later.map(|(first, _)| Reverse((*first, at)));
+                    let later = later.map(|(first, _)| Reverse((first, at)));
                     // Equal entries become one.
                     while heads.peek() == Some(&Reverse((order, at))) {
                         heads.pop();
@@ -155,11 +238,11 @@ impl Shapes {
         let mut moved = Vec::with_capacity(self.needs.len());
         let mut kept = 0;
         for need in &self.needs {
-            let stays = !need.queue.is_empty();
+            let stays = need.has_waiters();
             moved.push(stays.then_some(kept));
             kept += NeedAt::from(stays);
         }
-        self.needs.retain(|need| !need.queue.is_empty());
+        self.needs.retain(Need::has_waiters);
         self.needs_by_hash.clear();
         for (at, need) in (0u32..).zip(&self.needs) {
             let hash = self.hash(&need.example);
@@ -170,7 +253,7 @@ impl Shapes {
         }
         for (at, need) in (0u32..).zip(&self.needs) {
             for kind in &need.kinds {
-                let first = need.queue.first().map(|(order, _)| Reverse((*order, at)));
+                let first = need.first().map(|(order, _)| Reverse((order, at)));
                 self.kinds[*kind as usize].heads.extend(first);
             }
         }

@@ -1,13 +1,14 @@
 //! Properties: the scheduler against a model that looks at everything each time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::ids::{BuildId, BuilderName, HostType, MachineId, StepName};
+use crate::ids::{BuildId, BuilderName, HostType, MachineId, RepoName, StepName};
 use crate::plan::{Part, Unit};
 use crate::work::Class;
 
@@ -40,6 +41,23 @@ enum Op {
     Free(u8),
     Failed(u8),
     Tick(u16),
+    Quotas(Quotas),
+}
+
+fn quotas() -> impl Strategy<Value = Quotas> {
+    let quota = || prop::option::of(1u32..5).prop_map(|n| n.and_then(NonZeroU32::new));
+    (quota(), quota()).prop_map(|(author, repo)| Quotas { author, repo })
+}
+
+fn allot(shares: Shares, quotas: Quotas) -> Event {
+    Event::Allot(Allotment { shares, quotas })
+}
+
+/// Nothing is reserved, nothing limited.
+fn without_shares() -> Scheduler {
+    let mut scheduler = Scheduler::new(DefaultPolicy);
+    scheduler.step(allot(Shares::NONE, Quotas::default()), Timestamp::default());
+    scheduler
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -54,6 +72,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (0u8..8).prop_map(Op::Free),
         1 => (0u8..8).prop_map(Op::Failed),
         1 => (0u16..600).prop_map(Op::Tick),
+        1 => quotas().prop_map(Op::Quotas),
     ]
 }
 
@@ -79,6 +98,7 @@ fn waiter(
         tags: Labels::default(),
         class,
         author: Some(author.into()),
+        repo: Some(RepoName::new(format!("r{}", n % 2)).unwrap()),
         commit_time: now,
         enqueued: now,
         deadline: None,
@@ -103,7 +123,8 @@ fn machine(n: u8, host: u8, labels: u8) -> Machine {
 struct Model {
     waiting: BTreeMap<WaiterId, Waiter>,
     up: BTreeMap<MachineId, Machine>,
-    held: BTreeMap<MachineId, WaiterId>,
+    held: BTreeMap<MachineId, Waiter>,
+    quotas: Quotas,
     served: BTreeSet<WaiterId>,
     gone: BTreeSet<WaiterId>,
 }
@@ -111,6 +132,18 @@ struct Model {
 impl Model {
     fn fits(waiter: &Waiter, machine: &Machine) -> bool {
         DefaultPolicy.fits(waiter, machine).is_ok()
+    }
+
+    /// Whether a waiter may have one more machine.
+    fn is_within_quota(&self, waiter: &Waiter) -> bool {
+        let held = |is_same: &dyn Fn(&Waiter) -> bool| {
+            let counted = |held: &&Waiter| held.class != Class::Urgent && is_same(held);
+            self.held.values().filter(counted).count() as u32
+        };
+        let is_below = |quota: Option<NonZeroU32>, held| quota.is_none_or(|q| held < q.get());
+        waiter.class == Class::Urgent
+            || is_below(self.quotas.author, held(&|h| h.author == waiter.author))
+                && is_below(self.quotas.repo, held(&|h| h.repo == waiter.repo))
     }
 
     fn check(&mut self, scheduler: &Scheduler, actions: &[Action], now: Timestamp) {
@@ -133,7 +166,7 @@ impl Model {
             let missed = self
                 .waiting
                 .values()
-                .find(|w| idle && Self::fits(w, machine));
+                .find(|w| idle && Self::fits(w, machine) && self.is_within_quota(w));
             assert!(
                 missed.is_none(),
                 "{:?} is free and {missed:?} waits",
@@ -146,6 +179,10 @@ impl Model {
                 .expect("every waiter can be explained");
             assert!(why.ahead < self.waiting.len());
             assert!(!why.to_string().is_empty());
+            if let Hold::Quota(full) = &why.hold {
+                assert!(!self.is_within_quota(&self.waiting[id]));
+                assert!(full.held >= full.limit && !full.holders.is_empty());
+            }
         }
     }
 
@@ -160,16 +197,13 @@ impl Model {
             .get(machine)
             .expect("only machines that are up are granted");
         assert!(Self::fits(&served, place));
-        assert!(
-            self.held.insert(machine.clone(), waiter.clone()).is_none(),
-            "two holders"
-        );
+        assert!(self.is_within_quota(&served), "over its quota");
         self.served.insert(waiter.clone());
         let rank = DefaultPolicy.rank(&served, now);
         for other in self
             .waiting
             .values()
-            .filter(|other| Self::fits(other, place))
+            .filter(|other| Self::fits(other, place) && self.is_within_quota(other))
         {
             let ahead = DefaultPolicy.rank(other, now);
             assert!(ahead.tier() >= rank.tier(), "a lower tier waits");
@@ -178,11 +212,13 @@ impl Model {
                 && ahead.key() < rank.key();
             assert!(!is_unfair, "an earlier one of the same tier waits");
         }
+        let before = self.held.insert(machine.clone(), served);
+        assert!(before.is_none(), "two holders");
     }
 }
 
 fn run(ops: Vec<Op>) {
-    let mut scheduler = Scheduler::with_shares(DefaultPolicy, Shares::NONE);
+    let mut scheduler = without_shares();
     let mut model = Model::default();
     let mut now = Timestamp::from_seconds(1_000_000);
     for (n, op) in (0u64..).zip(ops) {
@@ -246,6 +282,10 @@ fn run(ops: Vec<Op>) {
                 now = now + Duration::from_secs(seconds.into());
                 Event::Tick
             }
+            Op::Quotas(quotas) => {
+                model.quotas = quotas;
+                allot(Shares::NONE, quotas)
+            }
         };
         let mut actions = scheduler.step(event, now);
         while scheduler.wake_at().is_some_and(|at| at <= now) {
@@ -266,7 +306,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// Never two holders, nobody lost, cancelled waiters get nothing, no machine idles while
-    /// something fits it, and nothing overtakes what is more urgent.
+    /// something within its quotas fits it, nobody gets more than a quota, and nothing overtakes
+    /// what is more urgent.
     #[test]
     fn the_scheduler_agrees_with_the_model(ops in prop::collection::vec(op(), 1..120)) {
         run(ops);
@@ -276,8 +317,9 @@ proptest! {
     #[test]
     fn reserved_machines_are_for_the_urgent(total in 1u8..60, share in 0.0f64..1.0, urgent in 0usize..60) {
         let shares = Shares { urgent: share, ..Shares::NONE };
-        let mut scheduler = Scheduler::with_shares(DefaultPolicy, shares);
+        let mut scheduler = Scheduler::new(DefaultPolicy);
         let now = Timestamp::from_seconds(1);
+        scheduler.step(allot(shares, Quotas::default()), now);
         let reserved = (share * f64::from(total)) as usize;
         let mut grants = Vec::new();
         for n in 0..100 {
@@ -302,6 +344,35 @@ proptest! {
         }
     }
 
+    /// Everybody within a quota is served, however much one author asks for.
+    #[test]
+    fn a_quota_of_others_starves_nobody(
+        limits in quotas(),
+        waiters in prop::collection::vec((0usize..7, 0u8..4, 0u8..2, prop::option::of(0u8..3)), 1..60),
+        machines in 1u8..8,
+    ) {
+        let mut scheduler = without_shares();
+        let now = Timestamp::from_seconds(1);
+        scheduler.step(allot(Shares::NONE, limits), now);
+        let mut held = Vec::new();
+        for n in 0..machines {
+            held.extend(scheduler.step(Event::Up(machine(n, n % 2, 7)), now));
+        }
+        for (n, (class, author, host, label)) in (0u64..).zip(&waiters) {
+            let author = format!("a{author}");
+            let host = format!("h{}", if machines == 1 { 0 } else { *host });
+            let new = waiter(n, CLASSES[*class], &author, &host, *label, now);
+            held.extend(scheduler.step(Event::Enter(new), now));
+        }
+        let mut served = 0;
+        while let Some(Action::Grant { machine, .. }) = held.pop() {
+            served += 1;
+            held.extend(scheduler.step(Event::Free(machine), now));
+        }
+        prop_assert_eq!(served, waiters.len());
+        prop_assert_eq!(scheduler.lanes.iter().count(), 0);
+    }
+
     /// While what is strictly above comes slower than machines become free, everything is
     /// served after as many machines became free as were ahead, and some more for each author.
     #[test]
@@ -311,7 +382,7 @@ proptest! {
         authors in 1u64..5,
         per_round in 2u8..5,
     ) {
-        let mut scheduler = Scheduler::with_shares(DefaultPolicy, Shares::NONE);
+        let mut scheduler = without_shares();
         let mut now = Timestamp::from_seconds(10_000_000);
         let mut n = 0;
         let mut enter = |scheduler: &mut Scheduler, class, author: u64, now| {
@@ -393,6 +464,80 @@ fn authors_take_turns_in_try_work() {
         })
         .collect();
     assert_eq!(order, [0, 10, 1].map(BuildId::from_bits));
+}
+
+/// A hundred thousand of one author wait for a quota: events of others do not look at them.
+#[test]
+fn what_a_quota_holds_back_costs_the_others_nothing() {
+    let mut scheduler = without_shares();
+    let now = Timestamp::from_seconds(1);
+    let quotas = Quotas {
+        author: NonZeroU32::new(2),
+        repo: None,
+    };
+    scheduler.step(allot(Shares::NONE, quotas), now);
+    for n in 0..20_000 {
+        let label = Some((n % 3) as u8);
+        let waiter = waiter(n, Class::DefaultTip, "many", "h0", label, now);
+        scheduler.step(Event::Enter(waiter), now);
+    }
+    let up = |n| Event::Up(machine(n, 0, 7));
+    let grants: Vec<_> = (0..3).flat_map(|n| scheduler.step(up(n), now)).collect();
+    assert_eq!(grants.len(), 2);
+    let why = scheduler.explain(
+        &waiter(7, Class::DefaultTip, "many", "h0", None, now).id,
+        now,
+    );
+    let why = why.unwrap();
+    assert_eq!(
+        why.to_string(),
+        "quota: many holds 2 of 2 machines; 5 ahead"
+    );
+    // One lane for each label; those of others come and go.
+    let ready = |scheduler: &Scheduler| scheduler.lanes.ready_lanes();
+    assert_eq!((scheduler.lanes.iter().count(), ready(&scheduler)), (3, 0));
+    let few = waiter(20_000, Class::Backfill, "few", "h0", None, now);
+    let actions = scheduler.step(Event::Enter(few.clone()), now);
+    assert!(matches!(&actions[..], [Action::Grant { waiter, .. }] if *waiter == few.id));
+    // One gives back: the lanes come up, one is served, at most one of each need is ready.
+    let actions = scheduler.step(Event::Free(machine(0, 0, 0).id().clone()), now);
+    assert_eq!(actions.len(), 1);
+    assert!(ready(&scheduler) <= 3);
+    // Urgent work does not wait for a quota and is not counted.
+    let urgent = waiter(20_001, Class::Urgent, "many", "h1", None, now);
+    let actions = scheduler.step(Event::Up(machine(9, 1, 0)), now);
+    assert!(actions.is_empty());
+    assert_eq!(scheduler.step(Event::Enter(urgent), now).len(), 1);
+}
+
+/// What is held is known after a restart from who held it, and a smaller quota takes nothing away.
+#[test]
+fn machines_held_before_a_restart_count() {
+    let mut scheduler = without_shares();
+    let now = Timestamp::from_seconds(1);
+    for n in 0..2u8 {
+        let holder = waiter(n.into(), Class::Try, "ada", "h0", None, now);
+        let held = Event::Hold(machine(n, 0, 0).id().clone(), Box::new(holder));
+        scheduler.step(held, now);
+    }
+    let quotas = Quotas {
+        author: NonZeroU32::new(1),
+        repo: None,
+    };
+    scheduler.step(allot(Shares::NONE, quotas), now);
+    let next = waiter(9, Class::Try, "ada", "h0", None, now);
+    scheduler.step(Event::Enter(next.clone()), now);
+    for n in 0..3 {
+        assert_eq!(scheduler.step(Event::Up(machine(n, 0, 0)), now), []);
+    }
+    let Hold::Quota(full) = scheduler.explain(&next.id, now).unwrap().hold else {
+        panic!("the quota is full");
+    };
+    assert_eq!((full.held, full.limit), (2, 1));
+    assert_eq!(full.holders, [0, 1].map(BuildId::from_bits));
+    let free = |n| Event::Free(machine(n, 0, 0).id().clone());
+    assert_eq!(scheduler.step(free(0), now), []);
+    assert_eq!(scheduler.step(free(1), now).len(), 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Labels;
 use crate::clock::Timestamp;
-use crate::ids::{BuildId, BuilderName, HostType};
+use crate::ids::{BuildId, BuilderName, HostType, RepoName};
 use crate::plan::Unit;
 use crate::work::Class;
 
@@ -32,8 +32,10 @@ pub struct Waiter {
     pub tags: Labels,
     /// Why the build is wanted.
     pub class: Class,
-    /// Who wrote the change, for fairness.
+    /// Who wrote the change, for fairness and quotas.
     pub author: Option<String>,
+    /// The repository, for quotas; `None` for a session.
+    pub repo: Option<RepoName>,
     /// When the commit was made.
     pub commit_time: Timestamp,
     /// When it began to wait; kept over restarts.

@@ -11,7 +11,7 @@ use build_core::engine::{Command, CommandKey};
 use build_core::event::{BuildEvent, NewEvent, Seq};
 use build_core::ids::BuildId;
 use build_core::pool::Pool;
-use build_core::schedule::Machine;
+use build_core::schedule::{Allotment, Machine};
 use build_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -37,6 +37,8 @@ const WIND_DOWN: Duration = Duration::from_secs(60);
 /// The dispatcher and everything it acts through.
 pub(super) struct Actor {
     pub(super) dispatcher: Dispatcher,
+    /// How machines are shared out at first.
+    pub(super) allotment: Allotment,
     pub(super) runner: Runner,
     pub(super) events: Arc<dyn EventLog>,
     pub(super) figures: Figures,
@@ -146,6 +148,7 @@ impl Turning {
         let notes = events.iter().filter_map(Note::recorded);
         self.actor.figures.restore(notes);
         let now = self.now();
+        self.take(Input::Allot(self.actor.allotment));
         self.look_at_pools();
         let restored = self.actor.dispatcher.restore(events, now);
         for damaged in &restored.damaged {
@@ -364,6 +367,7 @@ impl Turning {
                 self.renew_session(session.clone(), held);
                 self.take(Input::RenewSession { session });
             }
+            Request::Allot(allotment) => self.take(Input::Allot(allotment)),
             Request::CloseSession { session } => self.take(Input::CloseSession { session }),
             Request::Cancel { build, by, answer } => {
                 let canceled = self.cancel(build, by);

@@ -7,7 +7,7 @@ use build_core::clock::{Clock, SystemClock};
 use build_core::ids::{BuilderName, HostType};
 use build_core::pool::Pool;
 use build_core::recipe::Recipe;
-use build_core::schedule::{DefaultPolicy, Policy, Shares};
+use build_core::schedule::{Allotment, DefaultPolicy, Policy};
 use build_core::work::{Builder, WorkSource};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
@@ -31,7 +31,7 @@ pub struct CoordinatorBuilder {
     store: Option<Store>,
     clock: Option<Arc<dyn Clock>>,
     without_reruns: bool,
-    shares: Shares,
+    allotment: Allotment,
 }
 
 impl CoordinatorBuilder {
@@ -90,9 +90,10 @@ impl CoordinatorBuilder {
         self
     }
 
-    /// Parts of the machines that are kept for more urgent work. Default: [`Shares::default`].
-    pub fn shares(mut self, shares: Shares) -> Self {
-        self.shares = shares;
+    /// What of the machines is kept for more urgent work, and how many of them one author or one
+    /// repository may hold; [`Handle::allot`] changes it later. Default: [`Allotment::default`].
+    pub fn allotment(mut self, allotment: Allotment) -> Self {
+        self.allotment = allotment;
         self
     }
 
@@ -143,7 +144,7 @@ impl CoordinatorBuilder {
                 store,
                 clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
                 reruns: !self.without_reruns,
-                shares: self.shares,
+                allotment: self.allotment,
             },
         })
     }

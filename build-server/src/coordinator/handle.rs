@@ -10,6 +10,7 @@ use build_core::ids::{BuildId, BuilderName, HostType};
 use build_core::plan::Unit;
 use build_core::pool::Lease;
 use build_core::recipe::name_hint;
+use build_core::schedule::Allotment;
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
@@ -74,6 +75,7 @@ pub(super) enum Request {
     CloseSession {
         session: BuildId,
     },
+    Allot(Allotment),
     Cancel {
         build: BuildId,
         by: String,
@@ -297,6 +299,14 @@ impl Handle {
         };
         self.send(request).await?;
         answered.await.map_err(|_| stopped())?
+    }
+
+    /// Lets machines be shared out in another way from now on; who holds one keeps it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the coordinator does not run.
+    pub async fn allot(&self, allotment: Allotment) -> Result<()> {
+        self.send(Request::Allot(allotment)).await
     }
 
     /// What the farm does at present.

@@ -26,7 +26,7 @@ use build_core::dispatch::Dispatcher;
 use build_core::event::Seq;
 use build_core::pool::Pool;
 use build_core::recipe::Recipe;
-use build_core::schedule::{Machine, Policy, Rank, Reason, Shares, Waiter};
+use build_core::schedule::{Allotment, Machine, Policy, Rank, Reason, Waiter};
 use build_core::work::{Builder, WorkSource};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, watch};
@@ -73,7 +73,7 @@ struct Parts {
     store: Store,
     clock: Arc<dyn Clock>,
     reruns: bool,
-    shares: Shares,
+    allotment: Allotment,
 }
 
 impl Coordinator {
@@ -124,12 +124,8 @@ impl Coordinator {
             reruns: self.parts.reruns,
         };
         let actor = Actor {
-            dispatcher: Dispatcher::with_shares(
-                self.parts.policy,
-                self.parts.builders,
-                self.parts.shares,
-                secret()?,
-            ),
+            dispatcher: Dispatcher::new(self.parts.policy, self.parts.builders, secret()?),
+            allotment: self.parts.allotment,
             runner: Runner::new(means),
             events: self.parts.store.events().clone(),
             figures: self.handle.figures().clone(),

@@ -4,7 +4,8 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use build_core::ErrorKind;
-use build_core::schedule::{Explanation, Hold};
+use build_core::ids::BuildId;
+use build_core::schedule::{Explanation, FullQuota, Hold, Owner};
 use build_core::work::Class;
 
 use super::error::{Failure, Guest};
@@ -189,8 +190,42 @@ fn reason(why: &Explanation) -> String {
                 why.supply.reserved
             )
         }
+        Hold::Quota(full) => quota(full),
         _ => why.to_string(),
     }
+}
+
+/// Whose quota is full. Addresses are shown as everywhere on the pages: by the name before them.
+fn quota(full: &FullQuota) -> String {
+    let whose = match &full.owner {
+        Owner::Author(author) => super::board::person(author),
+        Owner::Repo(repo) => format!("the repository {repo}"),
+        other => other.name().to_owned(),
+    };
+    let machines = if full.limit == 1 {
+        "machine"
+    } else {
+        "machines"
+    };
+    format!(
+        "quota: {whose} holds {} of {} {machines}",
+        full.held, full.limit
+    )
+}
+
+/// The ends that make room in a quota.
+fn ends(full: &FullQuota) -> String {
+    let count = (full.held + 1).saturating_sub(full.limit);
+    let of = match count {
+        0 | 1 => "one".to_owned(),
+        n => n.to_string(),
+    };
+    let named: Vec<_> = full.holders.iter().map(BuildId::as_str).collect();
+    let more = match full.builds.saturating_sub(named.len()) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    format!("the end of {of} of {}{more}", named.join(", "))
 }
 
 fn unblock(why: &Explanation) -> String {
@@ -209,6 +244,7 @@ fn unblock(why: &Explanation) -> String {
             "the next machine that is given back, another machine, or a smaller part in [shares]"
                 .into()
         }
+        Hold::Quota(full) => format!("{}, or a larger quota in farmer.toml", ends(full)),
         _ => "another machine".into(),
     }
 }

@@ -25,7 +25,7 @@ impl World {
                         "{machine} is given to {lease}, but {} has it",
                         other.record().lease
                     )),
-                    None => Ok(()),
+                    None => self.check_quotas(&recorded.build),
                 }
             }
             BuildEvent::Ended {

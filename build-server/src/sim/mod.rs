@@ -13,13 +13,15 @@
 //! What must hold, whatever happens: a machine has one owner, a build or a session; each build
 //! that was asked for ends once, in bounded time; no recorded event is lost or contradicted; an effect comes
 //! after its event is durable; a step finds the work of the steps it needs; no machine is
-//! leaked. The same seed gives the same log, byte for byte.
+//! leaked; no author and no repository holds more machines than its quota. The same seed gives
+//! the same log, byte for byte.
 
 mod check;
 mod commands;
 mod faults;
 mod happenings;
 mod machine;
+mod quotas;
 mod rng;
 mod sessions;
 mod workload;
@@ -31,7 +33,7 @@ use std::time::Duration;
 
 use build_core::event::{BuildEvent, Recorded};
 use build_core::plant::Plant;
-use build_core::schedule::{DefaultPolicy, Policy};
+use build_core::schedule::{DefaultPolicy, Policy, Quotas};
 
 pub use faults::Faults;
 use world::World;
@@ -47,6 +49,7 @@ pub struct Sim {
     machines: u32,
     faults: Faults,
     time: Duration,
+    quotas: Quotas,
     plant: Option<Plant>,
 }
 
@@ -59,6 +62,7 @@ impl Sim {
             machines: 5,
             faults: Faults::NONE,
             time: HOUR,
+            quotas: Quotas::default(),
             plant: None,
         }
     }
@@ -86,6 +90,13 @@ impl Sim {
     /// the last build has ended.
     pub fn run_for(mut self, time: Duration) -> Self {
         self.time = time;
+        self
+    }
+
+    /// Sets how many machines the work of one author, and that of one repository, may hold at
+    /// once. Builds are by five authors, for two repositories.
+    pub fn quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
         self
     }
 

@@ -35,7 +35,8 @@ pub(super) fn item(rng: &mut Rng, now: Timestamp) -> WorkItem {
         BTreeSet::new()
     };
     WorkItem {
-        repo: RepoName::new("project").expect("printable"),
+        repo: RepoName::new(["project", "other"][usize::from(hash.as_bytes()[0] % 2)])
+            .expect("printable"),
         origin: "/project".into(),
         commit: CommitHash::new(hash).expect("forty hex digits"),
         commit_time: now,

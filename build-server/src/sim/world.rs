@@ -10,7 +10,7 @@ use build_core::engine::{BuildState, CommandKey};
 use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType, MachineId};
 use build_core::plant::Plant;
-use build_core::schedule::{Labels, Machine, Policy};
+use build_core::schedule::{Allotment, Labels, Machine, Policy, Quotas};
 use build_core::work::{Builder, WorkItem};
 
 use super::faults::Faults;
@@ -39,7 +39,8 @@ pub(super) struct World {
     pub(super) offset: i64,
     agenda: BTreeMap<(i64, u64), Happening>,
     planned: u64,
-    policy: Arc<dyn Policy>,
+    pub(super) policy: Arc<dyn Policy>,
+    pub(super) quotas: Quotas,
     plant: Option<Plant>,
     pub(super) coordinator: Option<Coordinator>,
     /// Counts the processes.
@@ -92,6 +93,7 @@ impl World {
             agenda: BTreeMap::new(),
             planned: 0,
             policy: sim.policy,
+            quotas: sim.quotas,
             plant: sim.plant,
             coordinator: None,
             epoch: 0,
@@ -181,6 +183,14 @@ impl World {
         let key = self.rng.key();
         let mut dispatcher = Dispatcher::new(self.policy.clone(), [Self::builder()], key);
         dispatcher.plant(self.plant);
+        let allotment = Allotment {
+            quotas: self.quotas,
+            ..Allotment::default()
+        };
+        let effects = dispatcher.handle(Input::Allot(allotment), self.now());
+        if !effects.is_empty() {
+            return Err("sharing out no machines has an effect".into());
+        }
         let open = |r: &&Recorded| {
             self.folds
                 .get(&r.build)

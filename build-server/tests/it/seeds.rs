@@ -1,12 +1,13 @@
 //! The simulated farm under many seeds.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use build_core::clock::Timestamp;
 use build_core::event::{BuildEvent, LeaseEnd, Outcome, SessionEnd, UnitEnd};
 use build_core::plant::Plant;
 use build_core::pool::LEASE_TTL;
-use build_core::schedule::{Machine, Policy, Rank, Reason, Waiter};
+use build_core::schedule::{Machine, Policy, Quotas, Rank, Reason, Waiter};
 use build_server::sim::{Faults, HOUR, Report, Sim, Violation};
 
 /// Seeds that once failed, or whose story is worth keeping.
@@ -134,9 +135,38 @@ fn every_fault_alone_is_survived() {
     }
 }
 
+/// One to three machines for each author, and as many or more for each repository.
+fn with_quotas(seed: u64) -> Sim {
+    let quota = |machines| NonZeroU32::new(machines as u32);
+    small(seed).quotas(Quotas {
+        author: quota(1 + seed % 3),
+        repo: quota(1 + seed % 3 + seed % 2),
+    })
+}
+
+/// Over crashes and lost machines nobody holds more than a quota, and whatever waits for one
+/// is built.
+#[test]
+fn quotas_hold_and_nobody_waits_for_ever() {
+    for seed in 5_000..5_000 + count() / 2 {
+        checked(with_quotas(seed));
+    }
+}
+
+#[test]
+fn a_quota_that_is_never_given_back_is_found() {
+    let violation = found_in(with_quotas, Plant::KeptQuota).to_string();
+    assert!(violation.contains("did not end in time"), "{violation}");
+    assert!(violation.contains("quota: "), "{violation}");
+}
+
 /// The first of a thousand seeds that finds a planted bug.
 fn found(plant: Plant) -> Violation {
-    let violation = (0..1_000).find_map(|seed| small(seed).plant(plant).check().err());
+    found_in(small, plant)
+}
+
+fn found_in(sim: impl Fn(u64) -> Sim, plant: Plant) -> Violation {
+    let violation = (0..1_000).find_map(|seed| sim(seed).plant(plant).check().err());
     let violation =
         violation.unwrap_or_else(|| panic!("{plant:?} was not found in a thousand seeds"));
     assert!(

@@ -73,6 +73,7 @@ fn waiter(n: u32) -> Waiter {
             Class::DefaultTip
         },
         author: Some(format!("author {}", n % 50)),
+        repo: None,
         commit_time: Timestamp::default(),
         enqueued: Timestamp::from_micros(n.into()),
         deadline: None,

@@ -1,9 +1,12 @@
 //! The pages without a browser: what they say, how large they are, what they refuse.
 
+use std::num::NonZeroU32;
+
 use axum::http::StatusCode;
 use build_core::event::BuildEvent;
 use build_core::ids::BuildId;
 use build_core::livelog::LogWriter;
+use build_core::schedule::{Allotment, Quotas};
 
 use super::orchard::{self, How};
 use super::{Answer, World};
@@ -241,6 +244,27 @@ async fn what_waits_says_why_and_who_is_ahead() {
     ] {
         assert!(queue.contains(text), "{text:?} is not in {queue:?}");
     }
+    let quotas = Quotas {
+        repo: NonZeroU32::new(2),
+        ..Quotas::default()
+    };
+    let allotment = Allotment {
+        quotas,
+        ..Allotment::default()
+    };
+    world.farm.handle.allot(allotment).await.unwrap();
+    let answer = world.get("/queue").await;
+    let queue = read(between(ok(&answer), "<ol", "</ol>"));
+    let ends = format!(
+        "What lets it go on: the end of one of {}, {}",
+        builds[0], builds[1]
+    );
+    let other = format!(
+        "What lets it go on: the end of one of {}, {}",
+        builds[1], builds[0]
+    );
+    assert!(queue.contains("Why: quota: the repository"), "{queue}");
+    assert!(queue.contains(&ends) || queue.contains(&other), "{queue}");
     let machines = world.get("/machines").await;
     let machines = read(between(ok(&machines), "<tbody>", "</tbody>"));
     assert!(machines.contains("◐ long for"), "{machines}");

@@ -1,8 +1,11 @@
 //! Every path of the API in use, and every way it says no.
 
+use std::num::NonZeroU32;
+
 use axum::http::{Method, StatusCode};
 use build_core::event::BuildEvent;
 use build_core::ids::BuildId;
+use build_core::schedule::{Allotment, Quotas};
 use serde_json::json;
 
 use super::World;
@@ -111,6 +114,29 @@ async fn what_waits_says_why_and_what_runs_can_be_canceled() {
     );
     let machines = world.get("/api/v1/machines").send().await.json();
     assert_eq!(machines["machines"][0]["build"], first.as_str());
+
+    // Its author may hold one machine: that is what it waits for, whatever is free.
+    let quotas = Quotas {
+        author: NonZeroU32::new(1),
+        ..Quotas::default()
+    };
+    let allotment = Allotment {
+        quotas,
+        ..Allotment::default()
+    };
+    world.farm.handle.allot(allotment).await.unwrap();
+    let path = format!("/api/v1/queue/{second}/why");
+    let why = world.get(path).send().await.json();
+    let full = &why["units"][0]["why"]["hold"]["quota"];
+    let author = full["owner"]["author"].as_str().unwrap();
+    assert!(author.contains("a@example.org"), "{full}");
+    assert_eq!((&full["held"], &full["limit"]), (&json!(1), &json!(1)));
+    assert_eq!(full["holders"], json!([first.as_str()]));
+    let text = why["why"].as_str().unwrap();
+    let sentence = format!("it goes on with the end of one of {first}, or a larger quota");
+    for part in [": quota: ", " holds 1 of 1 machine; ", sentence.as_str()] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
 
     // The same commit is not built twice at a time.
     let created = world
