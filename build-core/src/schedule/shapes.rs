@@ -46,9 +46,11 @@ pub(super) enum Head {
 impl Need {
     fn first(&self) -> Option<(Order, Head)> {
         let waiter = self.queue.first().map(|(o, at)| (*o, Head::Waiter(*at)));
-        let lane = self.ready.first().map(|(o, at)| (*o, Head::Lane(*at)));
-        let both = waiter.into_iter().chain(lane);
-        both.min_by_key(|(order, _)| *order)
+        match (waiter, self.ready.first()) {
+            (Some((order, _)), Some((first, _))) if order < *first => waiter,
+            (_, Some((order, at))) => Some((*order, Head::Lane(*at))),
+            (waiter, None) => waiter,
+        }
     }
 
     fn has_waiters(&self) -> bool {
@@ -133,10 +135,10 @@ impl Shapes {
 
     /// Adds a waiter that no quota is for.
     pub(super) fn enter(&mut self, at: NeedAt, order: Order, waiter: u32) {
+        self.come(at, order);
         self.change(at, |need| {
             need.queue.insert((order, waiter));
         });
-        self.came(at, order);
     }
 
     /// Takes it out.
@@ -167,10 +169,10 @@ impl Shapes {
         }
     }
 
-    /// Tells the kinds of somebody new when nobody comes before.
-    fn came(&mut self, at: NeedAt, order: Order) {
+    /// Tells the kinds of somebody who comes before everybody else with the same need.
+    fn come(&mut self, at: NeedAt, order: Order) {
         let need = &self.needs[at as usize];
-        if need.first().is_none_or(|(first, _)| order <= first) {
+        if need.first().is_none_or(|(first, _)| order < first) {
             for kind in &need.kinds {
                 self.kinds[*kind as usize].heads.push(Reverse((order, at)));
             }
@@ -192,8 +194,8 @@ impl Shapes {
 
     /// A lane may be served from now on.
     pub(super) fn ready(&mut self, at: NeedAt, order: Order, lane: LaneAt) {
+        self.come(at, order);
         self.needs[at as usize].ready.insert((order, lane));
-        self.came(at, order);
     }
 
     /// A lane that may be served has another first waiter, further back: kinds are told when it
