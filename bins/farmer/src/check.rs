@@ -1,6 +1,6 @@
 //! `farmer check`: explains what would be run, and where.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use build_core::plan::{Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
 use build_core::recipe::{Detect, Detected, FILE_NAME, FarmerToml, show_duration, show_size};
@@ -10,6 +10,7 @@ use farmer_cli::Failure;
 use serde_json::json;
 
 use crate::cli::Check;
+use crate::farm_file::FarmFile;
 use crate::init::directory;
 use crate::output::{failure, print_bytes, print_json};
 
@@ -17,7 +18,11 @@ use crate::output::{failure, print_bytes, print_json};
 const POOLS: [&str; 1] = ["local"];
 
 /// Explains the configuration of a repository, or what is detected when it has none.
-pub(crate) async fn check(args: Check, json: bool) -> Result<(), Failure> {
+pub(crate) async fn check(
+    args: Check,
+    data: Result<PathBuf, Failure>,
+    json: bool,
+) -> Result<(), Failure> {
     let root = directory(&args.repo)?;
     let tree = WorkTree::at(&root);
     let file = match &args.config {
@@ -45,7 +50,27 @@ pub(crate) async fn check(args: Check, json: bool) -> Result<(), Failure> {
         check_reachable(&file, &builder)?;
         explain(&builder, &plan, json)?;
     }
-    Ok(())
+    check_farm(args.farm.as_deref(), data, json)
+}
+
+/// Explains the settings of the farm, if it has any.
+fn check_farm(
+    given: Option<&Path>,
+    data: Result<PathBuf, Failure>,
+    json: bool,
+) -> Result<(), Failure> {
+    let data = match (data, given) {
+        (Ok(data), _) => data,
+        // Without a place for data there is no farm, and no settings but those that are given.
+        (Err(_), None) => return Ok(()),
+        (Err(_), Some(_)) => PathBuf::new(),
+    };
+    let file = FarmFile::open(given, &data)?;
+    match (file.explain(), file.allotment()) {
+        (Some(_), Some(allotment)) if json => print_json(&json!({ "farm": allotment })),
+        (Some(text), _) => print_bytes(text.as_bytes()),
+        (None, _) => Ok(()),
+    }
 }
 
 /// Reads a configuration that was given by its path.

@@ -94,12 +94,15 @@ pub(crate) struct Up {
     /// Watch these branches too, besides the default one; may be given more than once
     #[arg(long, value_name = "GLOB")]
     pub branch: Vec<String>,
-    /// The address to answer on
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub addr: IpAddr,
-    /// The port to answer on; 0 takes any free one
-    #[arg(long, default_value_t = 8119)]
-    pub port: u16,
+    /// The settings of the farm [default: farmer.toml in the data directory]
+    #[arg(long, value_name = "FILE", env = "FARMER_FARM")]
+    pub farm: Option<PathBuf>,
+    /// The address to answer on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP", env = "FARMER_ADDR")]
+    pub addr: Option<IpAddr>,
+    /// The port to answer on; 0 takes any free one [default: 8119]
+    #[arg(long, env = "FARMER_PORT")]
+    pub port: Option<u16>,
     /// A name under which this machine is opened, besides localhost and its addresses
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
@@ -110,11 +113,11 @@ pub(crate) struct Up {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Machines to start at most [default: as many as cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "FARMER_MACHINES")]
     pub machines: Option<u32>,
-    /// How long logs are kept after a build has ended; results are kept for ever
-    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = duration)]
-    pub keep_logs: Duration,
+    /// How long logs are kept after a build has ended; results are kept for ever [default: 90d]
+    #[arg(long, value_name = "TIME", env = "FARMER_KEEP_LOGS", value_parser = duration)]
+    pub keep_logs: Option<Duration>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -183,6 +186,9 @@ pub(crate) struct Check {
     /// Check this file, not the .farmer.toml of the repository
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Check these settings of a farm [default: farmer.toml in the data directory]
+    #[arg(long, value_name = "FILE", env = "FARMER_FARM")]
+    pub farm: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod data_dir;
 mod describe;
 mod down;
 mod farm;
+mod farm_file;
 mod follow;
 mod init;
 mod lines;
@@ -63,7 +64,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Log(args) => log::log(args, &data()?, json).await,
         Command::Bench(args) => bench::bench(args, &data()?, json).await,
         Command::Init(args) => init::init(args).await,
-        Command::Check(args) => check::check(args, json).await,
+        Command::Check(args) => check::check(args, data(), json).await,
         Command::Status(args) => status::status(args, &data()?, json).await,
         Command::Why(args) => why::why(args, &data()?, json).await,
         Command::Query(args) => query::query(args, data()?, json).await,

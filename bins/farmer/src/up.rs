@@ -1,13 +1,12 @@
 //! `farmer up`: every commit of the watched repositories, built and shown in a browser.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use build_core::clock::SystemClock;
 use build_core::event::{BuildEvent, Seq};
 use build_core::recipe::Detect;
-use build_core::schedule::Allotment;
 use build_server::coordinator::{Coordinator, Handle};
 use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Up;
 use crate::describe;
+use crate::farm_file::{FarmFile, Settings};
 use crate::machines::pools;
 use crate::output::{failure, print_bytes};
 use crate::watched::{Watched, watch};
@@ -31,29 +31,36 @@ const DRAIN: Duration = Duration::from_secs(20);
 
 /// Runs the farm until it is told to stop.
 pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Result<(), Failure> {
-    check_reach(&args)?;
+    let file = FarmFile::open(args.farm.as_deref(), &data)?;
+    let settings = file.settings(&args);
+    check_reach(settings.addr, args.insecure_http)?;
     let store = Store::open(&data).await.map_err(|e| failure(&e))?;
     let token = TokenFile::open(&data).map_err(|e| failure(&e))?;
-    let listeners = listen(&args).await?;
-    let address = address_of(&args, &listeners)?;
+    let listeners = listen(&settings).await?;
+    let address = address_of(settings.addr, &listeners)?;
     announce(&store, &token, &address)?;
     let checkouts = GitCheckouts::new(data.join("git"));
     let watched = watch(&args, &checkouts).await?;
-    let coordinator = coordinator(&args, &watched, &store, &checkouts, &data)?;
+    let coordinator = coordinator(&settings, &watched, &store, &checkouts, &data)?;
     let handle = coordinator.handle();
     let site = Site::new(handle.clone(), store.clone(), token)
         .with_checkouts(checkouts)
-        .with_hosts(hosts(&args));
+        .with_hosts(hosts(&settings));
     let all = Supervisor::new("farmer");
     let serving = CancellationToken::new();
     for listener in listeners {
         let served = serve(listener, service(site.clone()), serving.clone());
         all.group("site").spawn("serve", served);
     }
-    let retention = Retention::new(store.clone(), SystemClock, args.keep_logs);
+    let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs);
     let token = all.token().clone();
     all.group("retention").spawn("sweep", async move {
         token.run_until_cancelled(retention.run()).await;
+    });
+    let token = all.token().clone();
+    let following = file.follow(handle.clone());
+    all.group("settings").spawn("follow", async move {
+        token.run_until_cancelled(following).await;
     });
     let seen = store.events().head().await.map_err(|e| failure(&e))?;
     let telling = tell_outcomes(handle.clone(), seen);
@@ -70,27 +77,24 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
 }
 
 /// Others on the network read and talk in the clear: only when that is wanted.
-fn check_reach(args: &Up) -> Result<(), Failure> {
-    if args.addr.is_loopback() || args.insecure_http {
+fn check_reach(addr: IpAddr, insecure_http: bool) -> Result<(), Failure> {
+    if addr.is_loopback() || insecure_http {
         return Ok(());
     }
     Err(Failure::usage(
-        format!(
-            "{} can be reached from other machines, and HTTP is not private",
-            args.addr
-        ),
+        format!("{addr} can be reached from other machines, and HTTP is not private"),
         "put a TLS proxy before the loopback address, or accept it with --insecure-http",
     ))
 }
 
 /// Listens on the address; on the loopback one of the other family too, for browsers may try
 /// that first for `localhost`.
-async fn listen(args: &Up) -> Result<Vec<TcpListener>, Failure> {
-    let first = SocketAddr::new(args.addr, args.port);
+async fn listen(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {
+    let first = SocketAddr::new(settings.addr, settings.port);
     let listener = TcpListener::bind(first).await.map_err(|e| busy(first, e))?;
     let port = listener.local_addr()?.port();
     let mut listeners = vec![listener];
-    if args.addr == std::net::Ipv4Addr::LOCALHOST {
+    if settings.addr == std::net::Ipv4Addr::LOCALHOST {
         let second = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
         // A machine without IPv6, or a program that has it: the first address is the one told.
         listeners.extend(TcpListener::bind(second).await.ok());
@@ -111,9 +115,9 @@ fn busy(address: SocketAddr, error: std::io::Error) -> Failure {
     )
 }
 
-fn address_of(args: &Up, listeners: &[TcpListener]) -> Result<String, Failure> {
+fn address_of(addr: IpAddr, listeners: &[TcpListener]) -> Result<String, Failure> {
     let local = listeners[0].local_addr()?;
-    Ok(if args.addr.is_loopback() {
+    Ok(if addr.is_loopback() {
         format!("http://localhost:{}", local.port())
     } else {
         format!("http://{local}")
@@ -134,12 +138,12 @@ fn announce(store: &Store, token: &TokenFile, address: &str) -> Result<(), Failu
     Ok(())
 }
 
-fn hosts(args: &Up) -> Hosts {
-    args.host.iter().fold(Hosts::default(), Hosts::and)
+fn hosts(settings: &Settings) -> Hosts {
+    settings.names.iter().fold(Hosts::default(), Hosts::and)
 }
 
 fn coordinator(
-    args: &Up,
+    settings: &Settings,
     watched: &Watched,
     store: &Store,
     checkouts: &GitCheckouts,
@@ -148,11 +152,8 @@ fn coordinator(
     let mut parts = Coordinator::builder()
         .store(store.clone())
         .checkouts(checkouts.clone())
-        .allotment(Allotment {
-            shares: watched.shares,
-            ..Allotment::default()
-        });
-    for pool in pools(&watched.builders, &watched.hosts, args.machines, data)? {
+        .allotment(settings.allotment);
+    for pool in pools(&watched.builders, &watched.hosts, settings.machines, data)? {
         parts = parts.pool(pool);
     }
     for builder in &watched.builders {
@@ -160,7 +161,7 @@ fn coordinator(
     }
     for origin in &watched.origins {
         let source = GitSource::watch(origin).through(checkouts.clone());
-        parts = parts.source(args.branch.iter().fold(source, GitSource::branch));
+        parts = parts.source(settings.branches.iter().fold(source, GitSource::branch));
     }
     parts = match &watched.recipe {
         Some(file) => parts.recipe(file.clone()),

@@ -2,7 +2,6 @@
 
 use build_core::ErrorKind;
 use build_core::recipe::{Detect, FarmerToml, Host};
-use build_core::schedule::Shares;
 use build_core::work::Builder;
 use build_server::source::{Checkouts, GitCheckouts};
 use farmer_cli::Failure;
@@ -18,8 +17,6 @@ pub(crate) struct Watched {
     pub(crate) origins: Vec<String>,
     pub(crate) builders: Vec<Builder>,
     pub(crate) hosts: Vec<Host>,
-    /// What is kept for more urgent work, as the first repository says.
-    pub(crate) shares: Shares,
     /// The configuration of every commit, when one was given.
     pub(crate) recipe: Option<FarmerToml>,
 }
@@ -31,7 +28,6 @@ pub(crate) async fn watch(args: &Up, checkouts: &GitCheckouts) -> Result<Watched
         origins: Vec::new(),
         builders: Vec::new(),
         hosts: Vec::new(),
-        shares: Shares::default(),
         recipe,
     };
     for repo in &args.repos {
@@ -96,9 +92,6 @@ impl Watched {
                 Some(_) => {}
                 None => self.hosts.push(host.clone()),
             }
-        }
-        if self.origins.is_empty() {
-            self.shares = file.shares();
         }
         self.origins.push(origin);
         Ok(())

@@ -11,7 +11,6 @@ use super::quantity::{parse_duration, parse_size, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BuilderName, HostType, StepName};
 use crate::plan::{HISTORY_DEPTH, Limits, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
-use crate::schedule::Shares;
 use crate::tarutil::Glob;
 use crate::work::Builder;
 
@@ -41,7 +40,6 @@ const LOCAL: &str = "local";
 pub struct FarmerToml {
     steps: Vec<Step>,
     limits: Limits,
-    shares: Shares,
     builders: Vec<Builder>,
     hosts: Vec<Host>,
     depth: u32,
@@ -69,8 +67,6 @@ struct RawFile {
     step: Vec<RawStep>,
     #[serde(default)]
     limits: RawLimits,
-    #[serde(default)]
-    shares: RawShares,
     #[serde(default)]
     builder: Vec<RawBuilder>,
     #[serde(default)]
@@ -109,14 +105,6 @@ struct RawLimits {
     processes: Option<u32>,
     attempts: Option<u32>,
     rerun: Option<bool>,
-}
-
-#[derive(Default, Deserialize)]
-struct RawShares {
-    urgent: Option<f64>,
-    interactive: Option<f64>,
-    #[serde(rename = "try")]
-    try_work: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -172,7 +160,6 @@ impl FarmerToml {
             // Ordering the steps also checks their names and needs.
             steps: Plan::new(steps, "")?.steps,
             limits: raw.limits.read()?,
-            shares: raw.shares.read()?,
             builders: raw.builder.into_iter().map(RawBuilder::read).collect(),
             hosts: raw.host.into_iter().map(RawHost::read).collect(),
             depth: raw.depth.unwrap_or(HISTORY_DEPTH).max(1),
@@ -223,11 +210,6 @@ impl FarmerToml {
     /// The steps, each after what it needs.
     pub fn steps(&self) -> &[Step] {
         &self.steps
-    }
-
-    /// Parts of the machines that are kept for more urgent work.
-    pub fn shares(&self) -> Shares {
-        self.shares
     }
 
     /// Bounds on what a build may use.
@@ -302,15 +284,19 @@ fn runs_on(step: &Step, builder: &BuilderName) -> bool {
             .any(|glob| Glob::new(glob).matches(builder.as_str().as_bytes()))
 }
 
-fn invalid(text: String) -> Error {
+pub(super) fn invalid(text: String) -> Error {
     Error::new(ErrorKind::Invalid, text)
 }
 
 fn not_toml(error: &toml::de::Error) -> Error {
-    // The parser's own text spans lines and draws the place; it is kept whole.
-    invalid(error.to_string().trim_end().to_owned()).with_hint(
+    unreadable(error).with_hint(
         "docs/configuration.md shows each key; a file that works is printed by: farmer init --print",
     )
+}
+
+/// The parser's own text spans lines and draws the place; it is kept whole.
+pub(super) fn unreadable(error: &toml::de::Error) -> Error {
+    invalid(error.to_string().trim_end().to_owned())
 }
 
 /// Paths of a step are below the checkout: anything else would be refused when it runs.
@@ -382,25 +368,6 @@ impl RawLimits {
             processes: self.processes,
             attempts: self.attempts.unwrap_or(default.attempts).max(1),
             rerun: self.rerun.unwrap_or(default.rerun),
-        })
-    }
-}
-
-impl RawShares {
-    fn read(self) -> Result<Shares> {
-        let default = Shares::default();
-        let share = |given: Option<f64>, name: &str, default: f64| match given {
-            None => Ok(default),
-            Some(share) if (0.0..=1.0).contains(&share) => Ok(share),
-            Some(other) => {
-                let text = format!("shares.{name} is {other}, which is no part of the machines");
-                Err(Error::new(ErrorKind::Invalid, text).with_hint("give a number from 0 to 1"))
-            }
-        };
-        Ok(Shares {
-            urgent: share(self.urgent, "urgent", default.urgent)?,
-            interactive: share(self.interactive, "interactive", default.interactive)?,
-            try_work: share(self.try_work, "try", default.try_work)?,
         })
     }
 }
@@ -548,8 +515,6 @@ mod tests {
         memory = "4 GiB"
         processes = 100
         rerun = false
-        [shares]
-        interactive = 0.5
         [[builder]]
         name = "linux-amd64"
         host = "big"
@@ -569,8 +534,6 @@ mod tests {
         assert_eq!((plan.depth, plan.limits.disk_floor_bytes), (10, 1024));
         assert_eq!(plan.limits.log_bytes, Some(64 << 20));
         assert!(!plan.limits.rerun);
-        let shares = file.shares();
-        assert_eq!((shares.urgent, shares.interactive), (0.05, 0.5));
         assert_eq!(file.hosts()[0].count, Some(2));
         assert_eq!(
             FarmerToml::parse(&write(&plan)).unwrap_err().to_string(),
@@ -619,23 +582,13 @@ mod tests {
                 (message, Some(hint))
             );
         }
-        let share = FarmerToml::parse("[shares]\ntry = 5").unwrap_err();
-        assert!(share.to_string().contains("shares.try is 5"), "{share}");
         let syntax = FarmerToml::parse("[[step]\n").unwrap_err().to_string();
         assert!(syntax.contains("line 1"), "{syntax}");
     }
 
     #[test]
     fn the_schema_is_the_committed_one() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/farmer.schema.json");
-        let schema = keys::schema();
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, format!("{schema:#}\n")).unwrap();
-        }
-        // Compared as values: the order of keys depends on features of other crates.
-        let committed = std::fs::read_to_string(path).unwrap();
-        let committed: serde_json::Value = serde_json::from_str(&committed).unwrap();
-        assert_eq!(committed, schema, "run with UPDATE=1 to write it");
+        keys::check_committed("farmer.schema.json", &keys::schema());
     }
 
     proptest! {

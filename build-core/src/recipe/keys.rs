@@ -1,4 +1,5 @@
-//! The keys of `.farmer.toml`: one table that the reader, the errors and the schema share.
+//! The keys of `.farmer.toml` and of `farmer.toml`: a table for each that the reader, the errors
+//! and the schema share.
 
 use serde_json::{Value, json};
 
@@ -186,6 +187,63 @@ const SHARES: &[Key] = &[
     ),
 ];
 
+const QUOTAS: &[Key] = &[
+    key(
+        "author",
+        Kind::Number,
+        "By the work of one author, over all repositories; any number when not given.",
+    ),
+    key(
+        "repo",
+        Kind::Number,
+        "By the work of one repository, over all authors; any number when not given.",
+    ),
+];
+
+/// The keys of `farmer.toml`.
+pub(super) const FARM: &[Key] = &[
+    key(
+        "branches",
+        Kind::Texts,
+        "Globs of branches that are watched too; as --branch.",
+    ),
+    key(
+        "addr",
+        Kind::Text,
+        "The address to answer on; \"127.0.0.1\" when not given; as --addr.",
+    ),
+    key(
+        "port",
+        Kind::Number,
+        "The port to answer on; 8119 when not given; as --port.",
+    ),
+    key(
+        "names",
+        Kind::Texts,
+        "Names under which the machine is opened; as --host.",
+    ),
+    key(
+        "machines",
+        Kind::Number,
+        "Machines to start at most; as many as cores when not given; as --machines.",
+    ),
+    key(
+        "keep_logs",
+        Kind::Duration,
+        "How long logs are kept after a build has ended; \"90d\" when not given; as --keep-logs.",
+    ),
+    key(
+        "shares",
+        Kind::Table(SHARES),
+        "Parts of the machines of each host type that less urgent work never holds.",
+    ),
+    key(
+        "quotas",
+        Kind::Table(QUOTAS),
+        "Machines of the farm that may be held at once; urgent work is neither held back nor counted.",
+    ),
+];
+
 /// The keys of the whole file.
 pub(super) const FILE: &[Key] = &[
     key(
@@ -205,11 +263,6 @@ pub(super) const FILE: &[Key] = &[
         "The builders; one called \"local\" when not given.",
     ),
     key("host", Kind::Tables(HOST), "The host types."),
-    key(
-        "shares",
-        Kind::Table(SHARES),
-        "Parts of the machines of each host type that less urgent work never holds.",
-    ),
 ];
 
 /// Checks that every key of `table` is known, all the way down.
@@ -252,10 +305,32 @@ fn unknown(name: &str, known: &[Key], path: &str) -> Error {
 
 /// The JSON schema of `.farmer.toml`, as committed in `docs/farmer.schema.json`.
 pub fn schema() -> Value {
-    let mut schema = object(FILE);
+    titled(".farmer.toml", FILE)
+}
+
+/// The JSON schema of a farm's `farmer.toml`, as committed in `docs/farm.schema.json`.
+pub fn farm_schema() -> Value {
+    titled("farmer.toml", FARM)
+}
+
+fn titled(title: &str, keys: &[Key]) -> Value {
+    let mut schema = object(keys);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
-    schema["title"] = json!(".farmer.toml");
+    schema["title"] = json!(title);
     schema
+}
+
+/// Whether the schema in `docs/` is the one of the keys; with `UPDATE` set it is written.
+#[cfg(test)]
+pub(super) fn check_committed(name: &str, schema: &Value) {
+    let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, format!("{schema:#}\n")).unwrap();
+    }
+    // Compared as values: the order of keys depends on features of other crates.
+    let committed = std::fs::read_to_string(&path).unwrap();
+    let committed: Value = serde_json::from_str(&committed).unwrap();
+    assert_eq!(committed, *schema, "run with UPDATE=1 to write it");
 }
 
 fn object(keys: &[Key]) -> Value {

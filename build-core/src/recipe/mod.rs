@@ -1,10 +1,13 @@
 //! From a commit to the steps that build it.
 //!
 //! `Detect` (feature `config`) is the recipe of every repository: the steps of its
-//! `.farmer.toml` when the commit has one, otherwise what its files say.
+//! `.farmer.toml` when the commit has one, otherwise what its files say. What the owner of a farm
+//! says about all of it is a `FarmToml`.
 
 #[cfg(feature = "config")]
 mod detect;
+#[cfg(feature = "config")]
+mod farm_toml;
 #[cfg(feature = "config")]
 mod farmer_toml;
 #[cfg(feature = "config")]
@@ -15,9 +18,11 @@ mod quantity;
 #[cfg(feature = "config")]
 pub use detect::{Detect, Detected};
 #[cfg(feature = "config")]
+pub use farm_toml::{FarmToml, fuzz_farm_toml};
+#[cfg(feature = "config")]
 pub use farmer_toml::{FILE_NAME, FarmerToml, Host, fuzz_farmer_toml};
 #[cfg(feature = "config")]
-pub use keys::schema;
+pub use keys::{farm_schema, schema};
 pub use nearest::{name_hint, nearest};
 pub use quantity::{parse_duration, parse_size, show_duration, show_size};
 

@@ -382,6 +382,7 @@ impl Turning {
                 let status = FarmStatus {
                     machines: self.actor.pools.iter().flat_map(|p| p.status()).collect(),
                     stalled: self.actor.dispatcher.stalled().map(str::to_owned),
+                    misconfigured: None,
                 };
                 // Whoever asked may have gone.
                 let _ = answer.send(status);

@@ -42,6 +42,8 @@ pub struct Handle {
     chooser: Arc<Chooser>,
     /// Counts how often sources were asked to look.
     looks: watch::Sender<u64>,
+    /// What is wrong with the settings of the farm.
+    misconfigured: watch::Sender<Option<String>>,
     /// The first builder of each kind of machine.
     by_host_type: Arc<BTreeMap<HostType, BuilderName>>,
     logs: Logs,
@@ -113,6 +115,7 @@ impl Handle {
             by_host_type: Arc::new(kinds.collect()),
             chooser: Arc::new(chooser),
             looks: watch::channel(0).0,
+            misconfigured: watch::channel(None).0,
             logs: Logs::new(store.dir()?.join("logs")),
             figures: Figures::default(),
             head,
@@ -309,6 +312,16 @@ impl Handle {
         self.send(Request::Allot(allotment)).await
     }
 
+    /// Tells everybody who looks at the farm what is wrong with its settings, or that nothing is;
+    /// whether that is news.
+    pub fn set_misconfigured(&self, why: Option<String>) -> bool {
+        self.misconfigured.send_if_modified(|known| {
+            let is_news = *known != why;
+            *known = why;
+            is_news
+        })
+    }
+
     /// What the farm does at present.
     ///
     /// # Errors
@@ -316,7 +329,11 @@ impl Handle {
     pub async fn status(&self) -> Result<FarmStatus> {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Status { answer }).await?;
-        answered.await.map_err(|_| stopped())
+        let status = answered.await.map_err(|_| stopped())?;
+        Ok(FarmStatus {
+            misconfigured: self.misconfigured.borrow().clone(),
+            ..status
+        })
     }
 
     /// Why units of an open build, or a session, wait for a machine, and what would let them go on; empty when

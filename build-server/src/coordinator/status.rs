@@ -13,6 +13,8 @@ pub struct FarmStatus {
     pub machines: Vec<MachineStatus>,
     /// Why nothing new begins, if so: the event log cannot be written.
     pub stalled: Option<String>,
+    /// What is wrong with the settings of the farm, so that those before go on.
+    pub misconfigured: Option<String>,
 }
 
 /// A unit of a build that waits for a machine.

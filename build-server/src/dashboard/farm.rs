@@ -36,6 +36,10 @@ pub(super) struct RunningBuild<'a> {
     pub(super) units: Vec<RunningUnit>,
 }
 
+fn nothing_begins(why: String) -> String {
+    format!("Nothing new begins: {why}")
+}
+
 impl Farm {
     /// Asks the records and, when it runs, the coordinator.
     pub(super) async fn look(site: &Site) -> Result<Self, Failure> {
@@ -44,8 +48,12 @@ impl Farm {
         let waiting = records.count_queued().await?;
         let status = site.handle().status().await;
         let (machines, trouble) = match status {
-            Ok(status) => (status.machines, status.stalled),
-            Err(error) => (Vec::new(), Some(error.to_string())),
+            Ok(status) => {
+                let stalled = status.stalled.map(nothing_begins);
+                let settings = status.misconfigured.map(|why| format!("Settings: {why}"));
+                (status.machines, stalled.or(settings))
+            }
+            Err(error) => (Vec::new(), Some(nothing_begins(error.to_string()))),
         };
         Ok(Self {
             active,

@@ -135,6 +135,16 @@ fn machines(text: &mut Text, status: &FarmStatus) {
         "",
         u64::from(status.stalled.is_some()),
     );
+    text.family(
+        "farmer_misconfigured",
+        "gauge",
+        "1 while the settings of the farm cannot be read, and those before go on.",
+    );
+    text.value(
+        "farmer_misconfigured",
+        "",
+        u64::from(status.misconfigured.is_some()),
+    );
 }
 
 /// What the system knows of this process; nothing where it does not tell.

@@ -8,7 +8,7 @@ use crate::repo::Repo;
 const STEP: &str = "[[step]]\nname = \"a\"\nrun = \"true\"\n";
 
 /// What is added to [`STEP`] (or stands alone, behind `!`), the cause that is named, and the way on.
-const CONFIGURATIONS: [(&str, &str, &str); 33] = [
+const CONFIGURATIONS: [(&str, &str, &str); 32] = [
     (
         "x = 1",
         "unknown key \"step[0].x\"",
@@ -114,14 +114,9 @@ const CONFIGURATIONS: [(&str, &str, &str); 33] = [
         "known keys here: log",
     ),
     (
-        "[shares]\nnope = 0.5",
-        "unknown key \"shares.nope\"",
-        "known keys here: urgent",
-    ),
-    (
-        "[shares]\nurgent = 3.0",
-        "shares.urgent is 3",
-        "a number from 0 to 1",
+        "[shares]\nurgent = 0.5",
+        "unknown key \"shares\"",
+        "known keys here: depth",
     ),
     (
         "[[builder]]\nname = \"b\"\nhost = \"h\"",

@@ -12,20 +12,26 @@ use crate::processes::{below, kill, wait_until};
 use crate::repo::{Repo, Run};
 
 /// Longer than anything here takes on a loaded machine.
-const SOON: Duration = Duration::from_secs(120);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A farm that runs on a repository, on a free port.
-struct Farm {
+pub(crate) struct Farm {
     child: Option<Child>,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Farm {
     /// Starts one; the address is the first thing it says.
     fn start(repo: &Repo) -> Self {
+        Self::start_with(repo, &["--machines", "1"])
+    }
+
+    /// Starts one with more arguments.
+    pub(crate) fn start_with(repo: &Repo, args: &[&str]) -> Self {
         let mut child = repo
             .farmer()
-            .args(["up", "--port", "0", "--machines", "1"])
+            .args(["up", "--port", "0"])
+            .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -42,7 +48,7 @@ impl Farm {
     }
 
     /// The answer to a request written by hand: its status and its body.
-    fn ask(&self, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[&str]) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
         if !headers.iter().any(|h| h.starts_with("Host:")) {
@@ -59,7 +65,7 @@ impl Farm {
     }
 
     /// The first Ctrl-C; what it said at its end.
-    fn stop(self) -> Run {
+    pub(crate) fn stop(self) -> Run {
         self.signaled(&["INT"])
     }
 
@@ -84,7 +90,7 @@ impl Drop for Farm {
 }
 
 /// The newest builds, newest first.
-fn builds(repo: &Repo) -> Vec<Value> {
+pub(crate) fn builds(repo: &Repo) -> Vec<Value> {
     let run = repo.run(&["status", "--json"]);
     if run.code() == 0 {
         run.events()
@@ -93,7 +99,7 @@ fn builds(repo: &Repo) -> Vec<Value> {
     }
 }
 
-fn wait_for_build(repo: &Repo, commit: &str, state: &str) -> Value {
+pub(crate) fn wait_for_build(repo: &Repo, commit: &str, state: &str) -> Value {
     let mut found = None;
     let wanted = |b: &Value| b["item"]["commit"] == commit && b["state"] == state;
     wait_until(&format!("a {state} build of {commit}"), SOON, || {
@@ -103,11 +109,11 @@ fn wait_for_build(repo: &Repo, commit: &str, state: &str) -> Value {
     found.unwrap()
 }
 
-fn id(build: &Value) -> &str {
+pub(crate) fn id(build: &Value) -> &str {
     build["id"].as_str().unwrap()
 }
 
-const ECHO: &str = "[[step]]\nname = \"echo\"\nrun = \"cat word\"\n";
+pub(crate) const ECHO: &str = "[[step]]\nname = \"echo\"\nrun = \"cat word\"\n";
 
 #[test]
 fn commits_are_built_and_every_command_uses_the_farm_that_runs() {

@@ -27,6 +27,8 @@ pub(super) struct Pools {
     pools: Vec<PoolView>,
     /// Why nothing new begins, if so.
     stalled: Option<String>,
+    /// What is wrong with the settings of the farm, if so: those before go on.
+    misconfigured: Option<String>,
 }
 
 pub(super) async fn pools(State(site): State<Site>) -> Result<Json<Pools>, Refusal> {
@@ -48,6 +50,7 @@ pub(super) async fn pools(State(site): State<Site>) -> Result<Json<Pools>, Refus
     Ok(Json(Pools {
         pools: kinds.into_values().collect(),
         stalled: status.stalled,
+        misconfigured: status.misconfigured,
     }))
 }
 

@@ -1,0 +1,204 @@
+//! `farmer.toml`: the settings of a farm, beside and below its flags, read again when they change.
+
+use std::io::ErrorKind as Io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use build_core::recipe::{FarmToml, show_duration};
+use build_core::schedule::Allotment;
+use build_core::{Error, ErrorKind, Result};
+use build_server::coordinator::Handle;
+use build_server::retention::KEEP_LOGS;
+use farmer_cli::Failure;
+
+use crate::cli::Up;
+use crate::output::failure;
+
+/// Where a farm answers when nobody says.
+const PORT: u16 = 8119;
+/// Between two looks at the file: soon enough for somebody who waits for the effect.
+const LOOK: Duration = Duration::from_secs(1);
+/// Longest file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The file, and what it said last.
+pub(crate) struct FarmFile {
+    path: PathBuf,
+    /// It was named by somebody, so it must be there.
+    is_given: bool,
+    farm: FarmToml,
+    /// What was read last, whether it was right or not; `None`: there was no file.
+    seen: Option<String>,
+}
+
+/// What a farm that starts goes by: its flags and variables, else its file, else the defaults.
+pub(crate) struct Settings {
+    pub(crate) addr: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) names: Vec<String>,
+    pub(crate) branches: Vec<String>,
+    pub(crate) machines: Option<u32>,
+    pub(crate) keep_logs: Duration,
+    pub(crate) allotment: Allotment,
+}
+
+impl FarmFile {
+    /// Reads the file that was given, else the one in the data directory if it is there.
+    pub(crate) fn open(given: Option<&Path>, data: &Path) -> Result<Self, Failure> {
+        let mut file = Self {
+            path: given.map_or_else(|| data.join(FarmToml::NAME), Path::to_owned),
+            is_given: given.is_some(),
+            farm: FarmToml::default(),
+            seen: None,
+        };
+        file.seen = file.read().map_err(|e| failure(&e))?;
+        file.farm = file.parse().map_err(|e| failure(&e))?;
+        Ok(file)
+    }
+
+    /// What a farm that starts goes by.
+    pub(crate) fn settings(&self, args: &Up) -> Settings {
+        let farm = &self.farm;
+        let or = |given: &[String], set: &[String]| match given.is_empty() {
+            true => set.to_vec(),
+            false => given.to_vec(),
+        };
+        Settings {
+            addr: args
+                .addr
+                .or(farm.addr)
+                .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: args.port.or(farm.port).unwrap_or(PORT),
+            names: or(&args.host, &farm.names),
+            branches: or(&args.branch, &farm.branches),
+            machines: args.machines.or(farm.machines),
+            keep_logs: args.keep_logs.or(farm.keep_logs).unwrap_or(KEEP_LOGS),
+            allotment: farm.allotment,
+        }
+    }
+
+    /// Looks for ever whether the file has changed. What it says of shares and quotas counts at
+    /// once; a file that cannot be read changes nothing, and everybody who looks is told.
+    pub(crate) async fn follow(mut self, handle: Handle) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let read = self.read();
+            if read.as_ref().is_ok_and(|text| *text == self.seen) {
+                // What was wrong with reading it may be over; what is wrong in it is not.
+                if self.parse().is_ok() {
+                    handle.set_misconfigured(None);
+                }
+                continue;
+            }
+            let farm = read.and_then(|text| {
+                self.seen = text;
+                self.parse()
+            });
+            match farm {
+                Ok(farm) => self.take(farm, &handle).await,
+                Err(error) => self.refuse(&error, &handle),
+            }
+        }
+    }
+
+    async fn take(&mut self, farm: FarmToml, handle: &Handle) {
+        handle.set_misconfigured(None);
+        let path = self.path.display();
+        if farm.allotment != self.farm.allotment && handle.allot(farm.allotment).await.is_ok() {
+            eprintln!("farmer: {path} was read again: {}", allotment(&farm));
+        }
+        self.farm.allotment = farm.allotment;
+        if farm != self.farm {
+            eprintln!(
+                "farmer: {path}: other settings than [shares] and [quotas] count from the next start"
+            );
+        }
+        self.farm = farm;
+    }
+
+    fn refuse(&self, error: &Error, handle: &Handle) {
+        let hint = error.hint().map(|hint| format!("; {hint}"));
+        let text = format!(
+            "{}{}; the settings before it go on",
+            error.chain(),
+            hint.unwrap_or_default()
+        );
+        if handle.set_misconfigured(Some(text.clone())) {
+            tracing::error!("{text}");
+        }
+    }
+
+    /// The file as it is now. A short file once a second: not worth a thread.
+    fn read(&self) -> Result<Option<String>> {
+        let cannot = |e: std::io::Error| {
+            let text = format!("read {}", self.path.display());
+            Error::caused_by(ErrorKind::Invalid, text, e)
+                .with_hint("see that the file is there and may be read, or leave --farm out")
+        };
+        match std::fs::metadata(&self.path) {
+            Ok(meta) if meta.len() > MAX_BYTES => {
+                let text = format!("{} is larger than {MAX_BYTES} bytes", self.path.display());
+                return Err(Error::new(ErrorKind::Invalid, text)
+                    .with_hint("a farm needs a few lines; docs/configuration.md shows them"));
+            }
+            Err(e) if e.kind() == Io::NotFound && !self.is_given => return Ok(None),
+            Err(e) => return Err(cannot(e)),
+            Ok(_) => {}
+        }
+        std::fs::read_to_string(&self.path)
+            .map(Some)
+            .map_err(cannot)
+    }
+
+    fn parse(&self) -> Result<FarmToml> {
+        FarmToml::parse(self.seen.as_deref().unwrap_or_default())
+            .map_err(|e| e.while_doing(format!("read {}", self.path.display())))
+    }
+
+    /// What the file says, for people; `None` when there is none.
+    pub(crate) fn explain(&self) -> Option<String> {
+        self.seen.as_ref()?;
+        let farm = &self.farm;
+        let lines = [
+            farm.addr.map(|addr| format!("answers on {addr}")),
+            farm.port.map(|port| format!("answers on port {port}")),
+            listed("is opened as", &farm.names),
+            listed("watches branches too:", &farm.branches),
+            farm.machines
+                .map(|n| format!("starts at most {n} machines")),
+            farm.keep_logs
+                .map(|time| format!("keeps logs for {}", show_duration(time))),
+            Some(allotment(farm)),
+        ];
+        let lines: Vec<_> = lines.into_iter().flatten().collect();
+        let path = self.path.display();
+        Some(format!("farm of {path}:\n  {}\n", lines.join("\n  ")))
+    }
+
+    /// What the file says, for programs.
+    pub(crate) fn allotment(&self) -> Option<Allotment> {
+        self.seen.as_ref().map(|_| self.farm.allotment)
+    }
+}
+
+fn listed(what: &str, names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+}
+
+/// How machines are shared out, in words.
+fn allotment(farm: &FarmToml) -> String {
+    let Allotment { shares, quotas } = farm.allotment;
+    let quota = |whose: &str, quota: Option<std::num::NonZeroU32>| match quota {
+        Some(n) => format!("{n} machines for one {whose}"),
+        None => format!("any number of machines for one {whose}"),
+    };
+    format!(
+        "{}, {}; kept for urgent work {}, interactive {}, changes under review {}",
+        quota("author", quotas.author),
+        quota("repository", quotas.repo),
+        shares.urgent,
+        shares.interactive,
+        shares.try_work
+    )
+}

@@ -1,0 +1,143 @@
+//! `farmer up` for a team: settings of the farm, several repositories, new builders.
+
+use std::path::Path;
+
+use crate::processes::wait_until;
+use crate::repo::{Repo, git_in};
+use crate::up::{ECHO, Farm, SOON, builds, id, wait_for_build};
+
+/// Writes the settings of the farm of a repository.
+fn settings(repo: &Repo, text: &str) {
+    std::fs::create_dir_all(repo.data()).unwrap();
+    let new = repo.home().join("new.toml");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, repo.data().join("farmer.toml")).unwrap();
+}
+
+/// A step that runs until the file `GO` beside the repository is there.
+fn waits_for_go(repo: &Repo) -> String {
+    let go = repo.home().join("GO").display().to_string();
+    format!("[[step]]\nname = \"wait\"\nrun = \"until [ -e {go} ]; do sleep 0.05; done\"\n")
+}
+
+fn is_told(farm: &Farm, figure: &str) -> bool {
+    let (status, text) = farm.ask("GET", "/metrics", &[]);
+    status == 200 && text.lines().any(|line| line == figure)
+}
+
+#[test]
+fn quotas_of_the_file_count_at_once_and_a_faulty_file_changes_nothing() {
+    let repo = Repo::new();
+    let first = repo
+        .write(".farmer.toml", &waits_for_go(&repo))
+        .commit("first");
+    settings(&repo, "machines = 2\n[quotas]\nrepo = 1\n");
+    let farm = Farm::start_with(&repo, &[]);
+    let held = wait_for_build(&repo, &first, "running");
+    let second = repo.commit("second");
+    let why = || {
+        let of_second = |b: &serde_json::Value| b["item"]["commit"] == *second;
+        let build = builds(&repo).into_iter().find(of_second);
+        build.map_or_else(String::new, |b| repo.run(&["why", id(&b)]).out())
+    };
+    let waits = format!("the end of one of {}, or a larger quota", id(&held));
+    wait_until("the second build waits for a quota", SOON, || {
+        let why = why();
+        why.contains("holds 1 of 1 machine;") && why.contains(&waits)
+    });
+
+    settings(&repo, "[quotas]\nrepos = 2\n");
+    wait_until("the fault is told", SOON, || {
+        is_told(&farm, "farmer_misconfigured 1")
+    });
+    let (_, page) = farm.ask("GET", "/", &[]);
+    assert!(page.contains("unknown key"), "{page}");
+    assert!(why().contains("holds 1 of 1 machine;"), "{}", why());
+
+    settings(&repo, "machines = 3\n[quotas]\nrepo = 2\n");
+    wait_for_build(&repo, &second, "running");
+    assert!(is_told(&farm, "farmer_misconfigured 0"));
+    std::fs::write(repo.home().join("GO"), "").unwrap();
+    wait_for_build(&repo, &first, "passed");
+    wait_for_build(&repo, &second, "passed");
+    let said = farm.stop().exits(0).err();
+    for part in [
+        "did you mean \"repo\"?; the settings before it go on",
+        "was read again: any number of machines for one author, 2 machines for one repository",
+        "other settings than [shares] and [quotas] count from the next start",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+}
+
+#[test]
+fn settings_are_checked_before_a_farm_begins() {
+    let repo = Repo::new();
+    repo.write(".farmer.toml", ECHO).commit("first");
+    settings(
+        &repo,
+        "port = 8000\nbranches = [\"release/*\"]\n[quotas]\nauthor = 3\n",
+    );
+    let run = repo.run(&["check"]).exits(0);
+    for part in ["port 8000", "release/*", "3 machines for one author"] {
+        assert!(run.out().contains(part), "{}", run.out());
+    }
+    settings(&repo, "[quotas]\nauthor = 0\n");
+    for command in ["check", "up"] {
+        let run = repo.run(&[command]).exits(2);
+        assert!(run.err().contains("quotas.author is 0"), "{}", run.err());
+        assert!(run.err().contains("farmer.toml"), "{}", run.err());
+    }
+    let missing = repo.run(&["up", "--farm", "nowhere.toml"]).exits(2);
+    assert!(missing.err().contains("nowhere.toml"), "{}", missing.err());
+}
+
+/// A bare copy of a repository, and its address as of one elsewhere.
+fn remote(of: &Repo) -> String {
+    git_in(
+        of.home(),
+        &["clone", "-q", "--bare", "project", "served.git"],
+    );
+    format!("file://{}", of.home().join("served.git").display())
+}
+
+fn notice(farm: &Farm, data: &Path) {
+    let token = std::fs::read_to_string(data.join("token")).unwrap();
+    let header = format!("Authorization: Bearer {}", token.trim());
+    let (status, body) = farm.ask("POST", "/api/v1/hooks/push", &[&header]);
+    assert!((200..300).contains(&status), "{status} {body}");
+}
+
+#[test]
+fn one_farm_builds_several_repositories_one_of_them_remote() {
+    let (near, far) = (Repo::new(), Repo::new());
+    let first = near
+        .write(".farmer.toml", ECHO)
+        .write("word", "near\n")
+        .commit("near one");
+    let second = far
+        .write(".farmer.toml", ECHO)
+        .write("word", "far\n")
+        .commit("far one");
+    let url = remote(&far);
+    let farm = Farm::start_with(&near, &["--machines", "2", ".", &url]);
+    wait_for_build(&near, &first, "passed");
+    let build = wait_for_build(&near, &second, "passed");
+    let log = near.run(&["log", id(&build)]).exits(0);
+    assert!(log.out().contains("far"), "{}", log.out());
+
+    let pushed = far.write("word", "farther\n").commit("far two");
+    far.git(&["push", "-q", &url, "main"]);
+    notice(&farm, &near.data());
+    let build = wait_for_build(&near, &pushed, "passed");
+    let log = near.run(&["log", id(&build)]).exits(0);
+    assert!(log.out().contains("farther"), "{}", log.out());
+    let committed = near.commit("near two");
+    wait_for_build(&near, &committed, "passed");
+
+    let (_, page) = farm.ask("GET", "/", &[]);
+    for text in ["near one", "near two", "far one", "far two"] {
+        assert!(page.contains(text), "{text:?} is not in {page}");
+    }
+    farm.stop().exits(0);
+}

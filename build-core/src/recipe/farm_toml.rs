@@ -1,0 +1,259 @@
+//! `farmer.toml`: what the owner of a farm says about it.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::farmer_toml::{invalid, unreadable};
+use super::keys;
+use super::quantity::parse_duration;
+use crate::error::{Error, Result};
+use crate::schedule::{Allotment, Quotas, Shares};
+
+/// The settings of a farm. What a repository says about its builds is a
+/// [`FarmerToml`](super::FarmerToml).
+///
+/// ```
+/// use build_core::recipe::FarmToml;
+///
+/// let farm = FarmToml::parse("[quotas]\nauthor = 4")?;
+/// assert_eq!(farm.allotment.quotas.author.map(|n| n.get()), Some(4));
+/// let error = FarmToml::parse("[quotas]\nauhtor = 4").unwrap_err();
+/// assert_eq!(error.to_string(), "unknown key \"quotas.auhtor\"");
+/// assert_eq!(error.hint(), Some("did you mean \"author\"?"));
+/// # Ok::<(), build_core::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct FarmToml {
+    /// How its machines are shared out; the one part that may change while the farm runs.
+    pub allotment: Allotment,
+    /// Globs of branches that are watched besides the default one.
+    pub branches: Vec<String>,
+    /// The address to answer on.
+    pub addr: Option<IpAddr>,
+    /// The port to answer on.
+    pub port: Option<u16>,
+    /// Names under which its machine is opened.
+    pub names: Vec<String>,
+    /// Machines to start at most.
+    pub machines: Option<u32>,
+    /// How long logs are kept after a build has ended.
+    pub keep_logs: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    branches: Vec<String>,
+    addr: Option<String>,
+    port: Option<u16>,
+    #[serde(default)]
+    names: Vec<String>,
+    machines: Option<u32>,
+    keep_logs: Option<String>,
+    #[serde(default)]
+    shares: RawShares,
+    #[serde(default)]
+    quotas: RawQuotas,
+}
+
+#[derive(Default, Deserialize)]
+struct RawShares {
+    urgent: Option<f64>,
+    interactive: Option<f64>,
+    #[serde(rename = "try")]
+    try_work: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawQuotas {
+    author: Option<u32>,
+    repo: Option<u32>,
+}
+
+impl FarmToml {
+    /// The file's name, in the data directory.
+    pub const NAME: &str = "farmer.toml";
+
+    /// Reads the settings of a farm.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid): the place of a syntax error, an unknown
+    /// key with the nearest known one as hint, a bad value with its key.
+    pub fn parse(text: &str) -> Result<Self> {
+        let not_toml = |e: &toml::de::Error| {
+            unreadable(e).with_hint("docs/configuration.md shows each key of a farm")
+        };
+        let table: toml::Table = text.parse().map_err(|e| not_toml(&e))?;
+        keys::check(&table, keys::FARM, "")?;
+        let raw: Raw = toml::from_str(text).map_err(|e| not_toml(&e))?;
+        Ok(Self {
+            allotment: Allotment {
+                shares: raw.shares.read()?,
+                quotas: raw.quotas.read()?,
+            },
+            branches: raw.branches,
+            addr: raw.addr.as_deref().map(address).transpose()?,
+            port: raw.port,
+            names: raw.names,
+            machines: raw
+                .machines
+                .map(|n| positive("machines", n))
+                .transpose()?
+                .map(NonZeroU32::get),
+            keep_logs: raw.keep_logs.as_deref().map(time).transpose()?,
+        })
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr> {
+    text.parse().map_err(|_| {
+        invalid(format!("addr is {text:?}, which is no address"))
+            .with_hint("write it like \"127.0.0.1\" or \"::1\"")
+    })
+}
+
+fn time(text: &str) -> Result<Duration> {
+    parse_duration(text).map_err(|e| {
+        let hint = e.hint().unwrap_or_default().to_owned();
+        invalid(format!("keep_logs: {e}")).with_hint(hint)
+    })
+}
+
+fn positive(name: &str, count: u32) -> Result<NonZeroU32> {
+    NonZeroU32::new(count).ok_or_else(|| {
+        invalid(format!("{name} is 0, with which nothing is ever built"))
+            .with_hint("give a number from 1, or leave it out")
+    })
+}
+
+impl RawShares {
+    fn read(self) -> Result<Shares> {
+        let default = Shares::default();
+        let share = |given: Option<f64>, name: &str, default: f64| match given {
+            None => Ok(default),
+            Some(share) if (0.0..=1.0).contains(&share) => Ok(share),
+            Some(other) => {
+                let text = format!("shares.{name} is {other}, which is no part of the machines");
+                Err(invalid(text).with_hint("give a number from 0 to 1"))
+            }
+        };
+        Ok(Shares {
+            urgent: share(self.urgent, "urgent", default.urgent)?,
+            interactive: share(self.interactive, "interactive", default.interactive)?,
+            try_work: share(self.try_work, "try", default.try_work)?,
+        })
+    }
+}
+
+impl RawQuotas {
+    fn read(self) -> Result<Quotas> {
+        let quota = |given: Option<u32>, name| given.map(|n| positive(name, n)).transpose();
+        Ok(Quotas {
+            author: quota(self.author, "quotas.author")?,
+            repo: quota(self.repo, "quotas.repo")?,
+        })
+    }
+}
+
+/// For fuzzing: no text makes it panic, and what it cannot read it refuses with a hint.
+pub fn fuzz_farm_toml(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Err(error) = FarmToml::parse(text)
+    {
+        assert!(hint_of(&error), "{error} has no hint");
+    }
+}
+
+fn hint_of(error: &Error) -> bool {
+    error.hint().is_some_and(|hint| !hint.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let farm = FarmToml::parse(
+            r#"
+            branches = ["release/*"]
+            addr = "::1"
+            port = 8000
+            names = ["farm.example.org"]
+            machines = 4
+            keep_logs = "30d"
+            [shares]
+            interactive = 0.5
+            [quotas]
+            author = 2
+            repo = 3
+        "#,
+        )
+        .unwrap();
+        let (shares, quotas) = (farm.allotment.shares, farm.allotment.quotas);
+        assert_eq!((shares.urgent, shares.interactive), (0.05, 0.5));
+        let quotas = [quotas.author, quotas.repo];
+        assert_eq!(quotas.map(|q| q.map(NonZeroU32::get)), [Some(2), Some(3)]);
+        assert_eq!((farm.port, farm.machines), (Some(8000), Some(4)));
+        assert_eq!(farm.keep_logs, Some(Duration::from_secs(30 * 86_400)));
+        assert_eq!(farm.addr, Some("::1".parse().unwrap()));
+        assert_eq!(FarmToml::parse("").unwrap(), FarmToml::default());
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_remedy() {
+        let cases = [
+            (
+                "[quota]\n",
+                "unknown key \"quota\"",
+                "did you mean \"quotas\"?",
+            ),
+            (
+                "[shares]\ntry = 5",
+                "shares.try is 5,",
+                "give a number from 0 to 1",
+            ),
+            (
+                "[quotas]\nrepo = 0",
+                "quotas.repo is 0,",
+                "from 1, or leave it out",
+            ),
+            ("machines = 0", "machines is 0,", "from 1, or leave it out"),
+            ("addr = \"here\"", "addr is \"here\",", "write it like"),
+            (
+                "keep_logs = \"long\"",
+                "keep_logs: bad duration",
+                "write it like",
+            ),
+            ("port = 70000", "line 1", "docs/configuration.md"),
+            (
+                "[[step]]\nname = 'x'",
+                "unknown key \"step\"",
+                "known keys here: branches",
+            ),
+        ];
+        for (text, message, hint) in cases {
+            let error = FarmToml::parse(text).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(error.hint().unwrap().contains(hint), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_schema_is_the_committed_one() {
+        keys::check_committed("farm.schema.json", &keys::farm_schema());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(\\[(shares|quotas)\\]\n)?(author|repo|try|port|addr|keep_logs) ?= ?[\\[\"'a-z0-9.\\]-]{0,12}\n.{0,40}") {
+            fuzz_farm_toml(text.as_bytes());
+        }
+    }
+}
