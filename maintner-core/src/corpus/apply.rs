@@ -99,9 +99,8 @@ impl History<'_> {
             let projects: Vec<u32> = projects
                 .map(|&name| gerrit.add_project(log, name))
                 .collect();
-            commits.absorb(scanned, &rows, &projects, round);
-            let known = (&*commits, &*round);
-            gerrit.absorb(log, scanned, &projects, known, changes, anomalies);
+            let rows = commits.absorb(scanned, &rows, &projects, round);
+            gerrit.absorb(log, scanned, &projects, &rows, changes, anomalies);
         }
         gerrit.finish(log, commits, changes);
     }

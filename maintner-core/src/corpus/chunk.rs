@@ -240,6 +240,11 @@ impl<T: Row> Lists<T> {
         self.base.as_ref().map_or(&[], |base| base.get(row))
     }
 
+    /// Appends empty lists up to `len`.
+    pub(crate) fn extend_to(&mut self, len: u32) {
+        self.len = self.len.max(len);
+    }
+
     /// Replaces the list of `row`, appending empty lists up to it.
     pub(crate) fn set(&mut self, row: u32, list: &[T]) {
         if self.get(row).as_bytes() == list.as_bytes() && row < self.len {
@@ -345,6 +350,11 @@ impl Index {
 
     pub(crate) fn secret(&self) -> u64 {
         self.secret
+    }
+
+    /// Whether [`hash_bytes`] gives the hashes of this index.
+    pub(crate) fn has_process_secret(&self) -> bool {
+        self.secret == secret()
     }
 
     /// The hash of bytes in this index.

@@ -1,6 +1,7 @@
 //! Commits: reading commit objects, the table of all commits, and ancestry.
 
 mod ancestry;
+mod local;
 mod parse;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -11,6 +12,7 @@ use super::text::TextRef;
 use crate::GitHash;
 
 pub(crate) use ancestry::Graph;
+pub(crate) use local::{LocalHash, LocalHashes};
 pub use parse::fuzz_commit;
 pub(crate) use parse::{CommitParts, header_value, parse_commit, zone_offset};
 
@@ -90,8 +92,6 @@ pub(crate) struct Commits {
 pub(crate) struct CommitBatch {
     /// First row that the batch created.
     first: u32,
-    /// Position of the record that first named each of the batch's rows.
-    named_at: Vec<u64>,
     /// A commit known before only by name was filled, or one was replaced: ancestry below it is
     /// to be computed again.
     pub(crate) disturbed: bool,
@@ -106,18 +106,36 @@ impl CommitBatch {
             ..Self::default()
         }
     }
+}
 
-    /// Whether the commit was known when the record at `position` was written.
-    pub(crate) fn known_at(&self, row: u32, position: u64) -> bool {
-        let index = row.checked_sub(self.first);
-        let named = index.and_then(|index| self.named_at.get(index as usize));
-        named.is_none_or(|&named| named <= position)
+/// Rows of the hashes of one piece of the log, by their local number.
+#[derive(Debug)]
+pub(crate) struct LocalRows {
+    /// First row that the piece created.
+    first: u32,
+    /// Row + 1; 0 for what only refs named.
+    rows: Vec<u32>,
+}
+
+impl LocalRows {
+    /// The row of a commit that a ref of the piece points to, if it was known at that time:
+    /// from an earlier piece, or because the piece `named` it before.
+    pub(crate) fn known(&self, (number, named): (u32, bool)) -> Option<u32> {
+        let row = self.rows[number as usize].checked_sub(1)?;
+        (named || row < self.first).then_some(row)
+    }
+
+    fn row(&self, number: u32) -> u32 {
+        self.rows[number as usize] - 1
     }
 }
 
 impl Commits {
     pub(crate) fn find(&self, hash: GitHash) -> Option<u32> {
-        let key = self.index.hash_bytes(hash.as_bytes());
+        self.find_keyed(self.index.hash_bytes(hash.as_bytes()), hash)
+    }
+
+    fn find_keyed(&self, key: u64, hash: GitHash) -> Option<u32> {
         self.index.find(key, |row| self.hashes.get(row) == hash)
     }
 
@@ -126,17 +144,37 @@ impl Commits {
         self.rows.get(row).raw.is_none()
     }
 
-    fn find_or_add(&mut self, hash: GitHash, position: u64, batch: &mut CommitBatch) -> u32 {
-        if let Some(row) = self.find(hash) {
-            return row;
+    /// The rows of a piece's hashes, made for those that are named and not known yet.
+    fn rows_of(&mut self, hashes: &[LocalHash]) -> LocalRows {
+        let shared = self.index.has_process_secret();
+        let index = &self.index;
+        let key = |local: &LocalHash| match shared {
+            true => local.key,
+            false => index.hash_bytes(local.hash.as_bytes()),
+        };
+        // Each look-up is a cache miss: together they overlap.
+        let mut rows: Vec<u32> = hashes
+            .iter()
+            .map(|local| self.find_keyed(key(local), local.hash).map_or(0, |row| row + 1))
+            .collect();
+        let first = self.hashes.len();
+        let keys: Vec<u64> = match shared {
+            true => Vec::new(),
+            false => hashes.iter().map(key).collect(),
+        };
+        for (number, local) in hashes.iter().enumerate() {
+            if rows[number] == 0 && local.named {
+                let row = self.hashes.push(local.hash);
+                let key = keys.get(number).copied().unwrap_or(local.key);
+                self.index.insert(key, row);
+                rows[number] = row + 1;
+            }
         }
-        let row = self.hashes.push(hash);
-        let key = self.index.hash_bytes(hash.as_bytes());
-        self.index.insert(key, row);
-        self.rows.extend_to(row + 1);
-        self.graph.extend_to(row + 1);
-        batch.named_at.push(position);
-        row
+        let len = self.hashes.len();
+        self.rows.extend_to(len);
+        self.graph.extend_to(len);
+        self.files.extend_to(len);
+        LocalRows { first, rows }
     }
 
     /// Adds the commits of one piece of the log; `names` and `projects` translate its numbers.
@@ -146,26 +184,17 @@ impl Commits {
         names: &[u32],
         projects: &[u32],
         batch: &mut CommitBatch,
-    ) {
-        // Each look-up is a cache miss: together they overlap.
-        let known: Vec<_> = scanned.commits.iter().map(|c| self.find(c.hash)).collect();
-        let known_parents: Vec<_> = scanned
-            .parents
-            .iter()
-            .map(|&hash| self.find(hash))
-            .collect();
+    ) -> LocalRows {
+        let rows = self.rows_of(&scanned.hashes);
         let mut parents = Vec::new();
         let mut files = Vec::new();
-        for (commit, known) in scanned.commits.iter().zip(known) {
-            let at = commit.position;
-            let row = known.unwrap_or_else(|| self.find_or_add(commit.hash, at, batch));
+        for commit in &scanned.commits {
+            let row = rows.row(commit.hash);
+            let locals = &scanned.parents[commit.parents.clone()];
             parents.clear();
-            for index in commit.parents.clone() {
-                let (hash, known) = (scanned.parents[index], known_parents[index]);
-                parents.push(known.unwrap_or_else(|| self.find_or_add(hash, at, batch)));
-            }
-            files.clear();
+            parents.extend(locals.iter().map(|&parent| rows.row(parent)));
             let found = &scanned.files[commit.files.clone()];
+            files.clear();
             files.extend(
                 found
                     .iter()
@@ -194,6 +223,7 @@ impl Commits {
                 },
             );
         }
+        rows
     }
 
     fn link(&mut self, row: u32, parents: &[u32], placeholder: bool, batch: &mut CommitBatch) {

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
 use super::chunk::{Column, Index, Lists};
-use super::commits::{CommitBatch, Commits};
-use super::scan::{RefOp, Scanned};
+use super::commits::{Commits, LocalRows};
+use super::scan::{RefChange, Scanned};
 use super::text::{TextRef, Texts};
 use super::{Anomalies, Anomaly};
 use meta::{MetaFacts, Status};
@@ -156,7 +156,7 @@ pub(crate) struct GerritBatch {
 
 /// What a ref name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RefKind {
+pub(crate) enum RefKind {
     PatchSet(i32, i32),
     Meta(i32),
     /// Names of changes that cannot be: patch set 0, numbers that are too large.
@@ -166,7 +166,7 @@ enum RefKind {
 }
 
 impl RefKind {
-    fn of(name: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8]) -> Self {
         if name.starts_with(b"refs/meta/") {
             return Self::Ignored;
         }
@@ -245,47 +245,35 @@ impl Gerrit {
         })
     }
 
-    /// Sets and deletes refs; the commits of the same piece are there already.
+    /// Sets and deletes refs; the commits of the same piece are there already, in `rows`.
     pub(crate) fn absorb(
         &mut self,
         log: &Texts,
         scanned: &Scanned,
         projects: &[u32],
-        commits: (&Commits, &CommitBatch),
+        rows: &LocalRows,
         batch: &mut GerritBatch,
         anomalies: &mut Anomalies,
     ) {
-        let (commits, known) = commits;
         for op in &scanned.refs {
             let project = projects[op.project as usize];
-            let name = log.bytes(op.name);
-            let Some(hash) = op.target else {
-                self.delete_ref(log, project, name, batch);
+            let RefChange::Set(kind, target) = op.change else {
+                self.delete_ref(log, project, log.bytes(op.name), batch);
                 continue;
             };
-            let target = commits
-                .find(hash)
-                .filter(|&row| known.known_at(row, op.position));
-            match (RefKind::of(name), target) {
-                (RefKind::Ignored, _) => {}
-                (RefKind::Impossible, _) => anomalies.count(Anomaly::BadRef),
+            match (kind, rows.known(target)) {
                 (_, None) => anomalies.count(Anomaly::UnknownCommit),
-                (RefKind::Plain, Some(target)) => self.set_ref(log, project, op, target, batch),
                 (RefKind::Meta(number), Some(target)) => {
                     let row = self.cl(project, number, batch);
                     self.cls.update(row, |cl| cl.head = target + 1);
                     batch.dirty.insert(row);
                 }
-                (RefKind::PatchSet(number, version), Some(target)) => {
+                (RefKind::PatchSet(number, version), Some(commit)) => {
                     let row = self.cl(project, number, batch);
-                    self.set_patch_set(
-                        row,
-                        PatchSetRow {
-                            version,
-                            commit: target,
-                        },
-                    );
+                    self.set_patch_set(row, PatchSetRow { version, commit });
                 }
+                // The scan passes on no other kinds.
+                (_, Some(target)) => self.set_ref(log, project, op.name, target, batch),
             }
         }
     }
@@ -301,14 +289,14 @@ impl Gerrit {
         &mut self,
         log: &Texts,
         project: u32,
-        op: &RefOp,
+        text: TextRef,
         target: u32,
         batch: &mut GerritBatch,
     ) {
-        let name = log.bytes(op.name);
+        let name = log.bytes(text);
         let row = self.find_ref(log, project, name).unwrap_or_else(|| {
             let row = self.refs.push(RefRow {
-                name: op.name,
+                name: text,
                 project,
                 target: 0,
             });

@@ -5,7 +5,8 @@
 use std::ops::Range;
 
 use super::anomaly::{Anomalies, Anomaly};
-use super::commits::{CommitParts, FileRow, parse_commit};
+use super::commits::{CommitParts, FileRow, LocalHash, LocalHashes, parse_commit};
+use super::gerrit::RefKind;
 use super::github::{SharedOp, SharedSink};
 use super::intern::LocalNames;
 use super::text::{Locator, TextRef, Texts};
@@ -63,11 +64,10 @@ fn boundary(bytes: &[u8], from: usize, offset: u64) -> Option<usize> {
         })
 }
 
-/// A commit as found in the log. Names and projects are numbers local to the piece.
+/// A commit as found in the log. Hashes, names and projects are numbers local to the piece.
 #[derive(Debug)]
 pub(crate) struct ScannedCommit {
-    pub(crate) hash: GitHash,
-    pub(crate) position: u64,
+    pub(crate) hash: u32,
     pub(crate) raw: TextRef,
     pub(crate) parts: CommitParts<u32>,
     pub(crate) project: Option<u32>,
@@ -75,13 +75,20 @@ pub(crate) struct ScannedCommit {
     pub(crate) files: Range<usize>,
 }
 
-/// A ref set (`Some`) or deleted (`None`).
+/// A ref set or deleted.
 #[derive(Debug)]
 pub(crate) struct RefOp {
     pub(crate) project: u32,
     pub(crate) name: TextRef,
-    pub(crate) target: Option<GitHash>,
-    pub(crate) position: u64,
+    pub(crate) change: RefChange,
+}
+
+/// What happens to a ref.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RefChange {
+    Delete,
+    /// The local number of the target, and whether the piece named that commit before.
+    Set(RefKind, (u32, bool)),
 }
 
 /// A record about an issue; its content is read again when it is applied.
@@ -107,8 +114,10 @@ pub(crate) struct Scanned {
     pub(crate) names: Vec<TextRef>,
     pub(crate) projects: Vec<TextRef>,
     pub(crate) repos: Vec<(TextRef, TextRef)>,
+    /// Distinct hashes.
+    pub(crate) hashes: Vec<LocalHash>,
     pub(crate) commits: Vec<ScannedCommit>,
-    pub(crate) parents: Vec<GitHash>,
+    pub(crate) parents: Vec<u32>,
     pub(crate) files: Vec<FileRow>,
     pub(crate) refs: Vec<RefOp>,
     pub(crate) issues: Vec<IssueOp>,
@@ -126,10 +135,12 @@ pub(crate) fn scan(texts: &Texts, unit: Unit, max_payload: u64) -> Scanned {
             ..Scanned::default()
         },
         locator,
+        hashes: LocalHashes::default(),
         names: LocalNames::default(),
         projects: LocalNames::default(),
         repos: Vec::new(),
         files: Vec::new(),
+        parents: Vec::new(),
     };
     for record in Records::at(bytes, unit.offset).max_payload(max_payload) {
         match record {
@@ -160,11 +171,14 @@ struct Mark {
 struct Scanner<'a> {
     out: Scanned,
     locator: Locator<'a>,
+    hashes: LocalHashes,
     names: LocalNames<'a>,
     projects: LocalNames<'a>,
     repos: Vec<(&'a str, &'a str)>,
     /// Scratch: files of one commit with their names.
     files: Vec<(&'a str, FileRow)>,
+    /// Scratch: parents of one commit.
+    parents: Vec<GitHash>,
 }
 
 impl<'a> Scanner<'a> {
@@ -175,6 +189,7 @@ impl<'a> Scanner<'a> {
                 .map(|name| self.locator.locate(name))
                 .collect()
         };
+        self.out.hashes = self.hashes.into_list();
         self.out.names = locate(self.names);
         self.out.projects = locate(self.projects);
         let pair = |&(owner, repo): &(&str, &str)| {
@@ -200,7 +215,9 @@ impl<'a> Scanner<'a> {
             return;
         }
         let mark = self.mark();
-        if self.parts(position, payload).is_err() {
+        let whole = self.parts(position, payload).is_ok();
+        self.hashes.end_record(whole);
+        if !whole {
             self.reset(mark);
             self.out.anomalies.count(Anomaly::UndecodableRecord);
         }
@@ -231,14 +248,14 @@ impl<'a> Scanner<'a> {
         if let Some(git) = mutation.git()
             && let Some(commit) = git.commit()
         {
-            self.commit(position, commit, None)?;
+            self.commit(commit, None)?;
         }
         match mutation.gerrit() {
             Some(gerrit) if gerrit.project().is_empty() => {
                 self.out.anomalies.count(Anomaly::VoidMutation);
                 MutationView::parse(payload).map(drop)
             }
-            Some(gerrit) => self.gerrit(position, gerrit),
+            Some(gerrit) => self.gerrit(gerrit),
             None => Ok(()),
         }
     }
@@ -315,58 +332,59 @@ impl<'a> Scanner<'a> {
         (0..skipped).for_each(|_| self.out.anomalies.count(Anomaly::ZeroId));
     }
 
-    fn gerrit(
-        &mut self,
-        position: u64,
-        gerrit: &GerritMutationView<'a>,
-    ) -> Result<(), DecodeError> {
+    fn gerrit(&mut self, gerrit: &GerritMutationView<'a>) -> Result<(), DecodeError> {
         let project = self.projects.number(gerrit.project().as_bytes());
         for commit in gerrit.check_commits() {
-            self.commit(position, &commit?, Some(project))?;
+            self.commit(&commit?, Some(project))?;
         }
         for name in gerrit.check_deleted_refs() {
-            let name = self.text(name?);
-            self.out.refs.push(RefOp {
-                project,
-                name,
-                target: None,
-                position,
-            });
+            self.reference(project, name?, RefChange::Delete);
         }
         for reference in gerrit.check_refs() {
             let reference = reference?;
-            let target = GitHash::from_hex(reference.sha1().as_bytes());
-            if target.is_none() || reference.reference().is_empty() {
-                self.out.anomalies.count(Anomaly::BadRef);
-                continue;
+            let (name, target) = (reference.reference(), reference.sha1());
+            let target = GitHash::from_hex(target.as_bytes());
+            match (RefKind::of(name.as_bytes()), target) {
+                (_, Some(_)) if name.is_empty() => self.out.anomalies.count(Anomaly::BadRef),
+                (RefKind::Impossible, _) | (_, None) => self.out.anomalies.count(Anomaly::BadRef),
+                (RefKind::Ignored, Some(_)) => {}
+                (kind, Some(target)) => {
+                    let target = self.hashes.target(target);
+                    self.reference(project, name, RefChange::Set(kind, target));
+                }
             }
-            let name = self.text(reference.reference());
-            self.out.refs.push(RefOp {
-                project,
-                name,
-                target,
-                position,
-            });
         }
         Ok(())
     }
 
+    fn reference(&mut self, project: u32, name: &str, change: RefChange) {
+        let name = self.text(name);
+        self.out.refs.push(RefOp {
+            project,
+            name,
+            change,
+        });
+    }
+
     fn commit(
         &mut self,
-        position: u64,
         commit: &GitCommitView<'a>,
         project: Option<u32>,
     ) -> Result<(), DecodeError> {
         self.read_files(commit)?;
-        let first_parent = self.out.parents.len();
+        self.parents.clear();
         let hash = GitHash::from_hex(commit.sha1().as_bytes());
-        let parts = parse_commit(commit.raw(), &mut self.out.parents);
+        let parts = parse_commit(commit.raw(), &mut self.parents);
         let raw = self.locator.locate(commit.raw());
         let (Some(hash), Some(parts), false) = (hash, parts, raw.is_none()) else {
-            self.out.parents.truncate(first_parent);
             self.out.anomalies.count(Anomaly::BadCommit);
             return Ok(());
         };
+        let hash = self.hashes.name(hash);
+        let first_parent = self.out.parents.len();
+        let parents = self.parents.iter();
+        let parents = parents.map(|&parent| self.hashes.name(parent));
+        self.out.parents.extend(parents);
         let parts = parts.map(|name| self.names.number(name));
         let first_file = self.out.files.len();
         let rows = self.files.iter();
@@ -374,7 +392,6 @@ impl<'a> Scanner<'a> {
         self.out.files.extend(rows);
         self.out.commits.push(ScannedCommit {
             hash,
-            position,
             raw,
             parts,
             project,
