@@ -117,6 +117,17 @@ impl<T: Row> Column<T> {
         row
     }
 
+    /// Appends rows, block by block.
+    pub(crate) fn append(&mut self, mut rows: &[T]) {
+        while !rows.is_empty() {
+            let start = self.len as usize & (BLOCK - 1);
+            let (now, later) = rows.split_at(rows.len().min(BLOCK - start));
+            self.block(self.len)[start..start + now.len()].copy_from_slice(now);
+            self.len += now.len() as u32;
+            rows = later;
+        }
+    }
+
     pub(crate) fn set(&mut self, row: u32, value: T) {
         self.update(row, |place| *place = value);
     }
@@ -458,6 +469,10 @@ mod tests {
             (5_000, 10_000, 0)
         );
         assert_eq!((column.get(5_000), column.get(10_000)), (1, 7));
+        let more: Vec<u32> = (10_001..20_000).collect();
+        column.append(&more);
+        assert_eq!((column.len(), view.len()), (20_000, 10_000));
+        assert!(column.iter().skip(10_001).eq(more));
         assert!(view.iter().eq(0..10_000));
     }
 

@@ -137,6 +137,7 @@ pub(crate) fn scan(texts: &Texts, unit: Unit, max_payload: u64) -> Scanned {
         locator,
         hashes: LocalHashes::default(),
         names: LocalNames::default(),
+        recent: [None; 4],
         projects: LocalNames::default(),
         repos: Vec::new(),
         files: Vec::new(),
@@ -173,10 +174,12 @@ struct Scanner<'a> {
     locator: Locator<'a>,
     hashes: LocalHashes,
     names: LocalNames<'a>,
+    /// Names and zones of the commit before, which are often the same.
+    recent: [Option<(&'a [u8], u32)>; 4],
     projects: LocalNames<'a>,
-    repos: Vec<(&'a str, &'a str)>,
+    repos: Vec<(&'a [u8], &'a [u8])>,
     /// Scratch: files of one commit with their names.
-    files: Vec<(&'a str, FileRow)>,
+    files: Vec<(&'a [u8], FileRow)>,
     /// Scratch: parents of one commit.
     parents: Vec<GitHash>,
 }
@@ -192,25 +195,21 @@ impl<'a> Scanner<'a> {
         self.out.hashes = self.hashes.into_list();
         self.out.names = locate(self.names);
         self.out.projects = locate(self.projects);
-        let pair = |&(owner, repo): &(&str, &str)| {
-            (
-                self.locator.locate(owner.as_bytes()),
-                self.locator.locate(repo.as_bytes()),
-            )
+        let pair = |&(owner, repo): &(&[u8], &[u8])| {
+            let locator = &self.locator;
+            (locator.locate(owner), locator.locate(repo))
         };
         self.out.repos = self.repos.iter().map(pair).collect();
         self.out
-    }
-
-    fn text(&self, text: &str) -> TextRef {
-        self.locator.locate(text.as_bytes())
     }
 
     /// The parts of a record, in the order in which they are applied; `position` is the one of
     /// its payload and orders what records say.
     fn record(&mut self, position: u64, payload: &'a [u8]) {
         self.out.records += 1;
-        if let Some(key) = IssueKey::peek(payload) {
+        if let Some(key) = IssueKey::peek(payload)
+            && (self.repos.contains(&(key.owner, key.repo)) || key.is_text())
+        {
             self.issue(position, key, payload.len());
             return;
         }
@@ -231,7 +230,8 @@ impl<'a> Scanner<'a> {
             mutation = MutationView::parse(payload)?;
         }
         if let Some(issue) = mutation.github_issue() {
-            let (owner, repo, number) = (issue.owner(), issue.repo(), issue.number());
+            let (owner, repo) = (issue.owner.bytes(), issue.repo.bytes());
+            let number = issue.number();
             self.issue(
                 position,
                 IssueKey {
@@ -251,7 +251,7 @@ impl<'a> Scanner<'a> {
             self.commit(commit, None)?;
         }
         match mutation.gerrit() {
-            Some(gerrit) if gerrit.project().is_empty() => {
+            Some(gerrit) if gerrit.project.bytes().is_empty() => {
                 self.out.anomalies.count(Anomaly::VoidMutation);
                 MutationView::parse(payload).map(drop)
             }
@@ -289,7 +289,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A local number; a piece names few repositories.
-    fn repo(&mut self, owner: &'a str, repo: &'a str) -> Option<u32> {
+    fn repo(&mut self, owner: &'a [u8], repo: &'a [u8]) -> Option<u32> {
         if owner.is_empty() || repo.is_empty() {
             self.out.anomalies.count(Anomaly::VoidMutation);
             return None;
@@ -320,7 +320,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn github(&mut self, position: u64, github: &GithubMutationView<'a>) {
-        let Some(repo) = self.repo(github.owner(), github.repo()) else {
+        let Some(repo) = self.repo(github.owner.bytes(), github.repo.bytes()) else {
             return;
         };
         let mut sink = SharedSink::new(self.locator, position, &mut self.out.shared);
@@ -333,18 +333,18 @@ impl<'a> Scanner<'a> {
     }
 
     fn gerrit(&mut self, gerrit: &GerritMutationView<'a>) -> Result<(), DecodeError> {
-        let project = self.projects.number(gerrit.project().as_bytes());
+        let project = self.projects.number(gerrit.project.bytes());
         for commit in gerrit.check_commits() {
             self.commit(&commit?, Some(project))?;
         }
         for name in gerrit.check_deleted_refs() {
-            self.reference(project, name?, RefChange::Delete);
+            self.reference(project, name?.bytes(), RefChange::Delete);
         }
         for reference in gerrit.check_refs() {
             let reference = reference?;
-            let (name, target) = (reference.reference(), reference.sha1());
-            let target = GitHash::from_hex(target.as_bytes());
-            match (RefKind::of(name.as_bytes()), target) {
+            let name = reference.reference.bytes();
+            let target = GitHash::from_hex(reference.sha1.bytes());
+            match (RefKind::of(name), target) {
                 (_, Some(_)) if name.is_empty() => self.out.anomalies.count(Anomaly::BadRef),
                 (RefKind::Impossible, _) | (_, None) => self.out.anomalies.count(Anomaly::BadRef),
                 (RefKind::Ignored, Some(_)) => {}
@@ -357,8 +357,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn reference(&mut self, project: u32, name: &str, change: RefChange) {
-        let name = self.text(name);
+    fn reference(&mut self, project: u32, name: &[u8], change: RefChange) {
+        let name = self.locator.locate(name);
         self.out.refs.push(RefOp {
             project,
             name,
@@ -373,7 +373,7 @@ impl<'a> Scanner<'a> {
     ) -> Result<(), DecodeError> {
         self.read_files(commit)?;
         self.parents.clear();
-        let hash = GitHash::from_hex(commit.sha1().as_bytes());
+        let hash = GitHash::from_hex(commit.sha1.bytes());
         let parts = parse_commit(commit.raw(), &mut self.parents);
         let raw = self.locator.locate(commit.raw());
         let (Some(hash), Some(parts), false) = (hash, parts, raw.is_none()) else {
@@ -385,10 +385,15 @@ impl<'a> Scanner<'a> {
         let parents = self.parents.iter();
         let parents = parents.map(|&parent| self.hashes.name(parent));
         self.out.parents.extend(parents);
-        let parts = parts.map(|name| self.names.number(name));
+        let (names, mut recent) = (&mut self.names, self.recent.iter_mut());
+        let parts = parts.map(|name| match recent.next() {
+            Some(Some((known, number))) if *known == name => *number,
+            Some(recent) => recent.insert((name, names.number(name))).1,
+            None => names.number(name),
+        });
         let first_file = self.out.files.len();
         let rows = self.files.iter();
-        let rows = rows.map(|(name, row)| row.with_name(self.names.number(name.as_bytes())));
+        let rows = rows.map(|(name, row)| row.with_name(self.names.number(name)));
         self.out.files.extend(rows);
         self.out.commits.push(ScannedCommit {
             hash,
@@ -408,7 +413,7 @@ impl<'a> Scanner<'a> {
         for file in tree.into_iter().flat_map(DiffTreeView::check_files) {
             let file = file?;
             let row = FileRow::new(0, file.added(), file.deleted(), file.binary());
-            self.files.push((file.file(), row));
+            self.files.push((file.file.bytes(), row));
         }
         self.files.sort_by_key(|(name, _)| *name);
         Ok(())

@@ -1,6 +1,6 @@
 //! The messages of a mutation, field by field.
 
-use super::wire::{DecodeError, Fields, Nothing, Parts, Source, Value, check_integers};
+use super::wire::{DecodeError, Fields, Nothing, Parts, Source, Text, Value, check_integers};
 
 /// Declares one borrowed message: its stored singular fields, accessors and reader.
 ///
@@ -26,7 +26,7 @@ macro_rules! view {
         view!(@fields $d $name [$($s)* $field: bool,] [$($a)* $(#[$doc])* pub fn $field(&self) -> bool { self.$field }] [$($r)* ($num, $field, bool)] [$($x)*] $($rest)*);
     };
     (@fields $d:tt $name:ident [$($s:tt)*] [$($a:tt)*] [$($r:tt)*] [$($x:tt)*] $(#[$doc:meta])* $num:literal $field:ident: str, $($rest:tt)*) => {
-        view!(@fields $d $name [$($s)* $field: &'a str,] [$($a)* $(#[$doc])* pub fn $field(&self) -> &'a str { self.$field }] [$($r)* ($num, $field, str)] [$($x)*] $($rest)*);
+        view!(@fields $d $name [$($s)* pub(crate) $field: Text<'a>,] [$($a)* $(#[$doc])* pub fn $field(&self) -> &'a str { self.$field.str() }] [$($r)* ($num, $field, str)] [$($x)*] $($rest)*);
     };
     (@fields $d:tt $name:ident [$($s:tt)*] [$($a:tt)*] [$($r:tt)*] [$($x:tt)*] $(#[$doc:meta])* $num:literal $field:ident: bytes, $($rest:tt)*) => {
         view!(@fields $d $name [$($s)* $field: &'a [u8],] [$($a)* $(#[$doc])* pub fn $field(&self) -> &'a [u8] { self.$field }] [$($r)* ($num, $field, bytes)] [$($x)*] $($rest)*);
@@ -102,11 +102,11 @@ macro_rules! view {
     // Ten-byte negatives keep their low half, as every protobuf decoder does.
     (@read int32, $place:expr, $num:literal, $value:expr) => { $place = $value.varint($num)? as i32 };
     (@read bool, $place:expr, $num:literal, $value:expr) => { $place = $value.varint($num)? != 0 };
-    (@read str, $place:expr, $num:literal, $value:expr) => { $place = $value.string($num)? };
+    (@read str, $place:expr, $num:literal, $value:expr) => { $place = $value.text($num)? };
     (@read bytes, $place:expr, $num:literal, $value:expr) => { $place = $value.bytes($num)? };
     (@read msg, $place:expr, $num:literal, $value:expr) => { $place.get_or_insert_default().merge::<CHECK>($value.bytes($num)?)? };
     (@check $num:literal, $value:expr, ints) => { check_integers($num, $value)? };
-    (@check $num:literal, $value:expr, strs) => { _ = $value.string($num)? };
+    (@check $num:literal, $value:expr, strs) => { _ = $value.text($num)? };
     (@check $num:literal, $value:expr, msgs $view:ident) => { _ = $view::parse($value.bytes($num)?)? };
 }
 
@@ -460,15 +460,17 @@ view! {
 
 /// Which issue a record is about, if it is about an issue alone and has no part in two pieces.
 ///
-/// Only this much is read and checked: the rest when the issue is brought up to date.
+/// Only this much is read: the rest when the issue is brought up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IssueKey<'a> {
-    pub(crate) owner: &'a str,
-    pub(crate) repo: &'a str,
+    /// Not yet known to be a text, like the other name.
+    pub(crate) owner: &'a [u8],
+    pub(crate) repo: &'a [u8],
     pub(crate) number: i32,
 }
 
 impl<'a> IssueKey<'a> {
+    #[inline]
     pub(crate) fn peek(record: &'a [u8]) -> Option<Self> {
         let mut fields = Fields(record);
         let (1, value) = fields.next_field().ok()?? else {
@@ -478,20 +480,24 @@ impl<'a> IssueKey<'a> {
             return None;
         }
         let mut key = Self {
-            owner: "",
-            repo: "",
+            owner: &[],
+            repo: &[],
             number: 0,
         };
         let mut fields = Fields(value.bytes(1).ok()?);
         while let Some((number, value)) = fields.next_field().ok()? {
             match number {
-                1 => key.owner = value.string(1).ok()?,
-                2 => key.repo = value.string(2).ok()?,
+                1 => key.owner = value.bytes(1).ok()?,
+                2 => key.repo = value.bytes(2).ok()?,
                 3 => key.number = value.varint(3).ok()? as i32,
                 _ => {}
             }
         }
         Some(key)
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        Text::checked(self.owner).is_some() && Text::checked(self.repo).is_some()
     }
 }
 
@@ -515,8 +521,8 @@ impl<'a> GerritMutationView<'a> {
     /// The deleted refs of an outline.
     pub(crate) fn check_deleted_refs(
         &self,
-    ) -> impl Iterator<Item = Result<&'a str, DecodeError>> + '_ {
-        self.parts.values(4).map(|value| value.string(4))
+    ) -> impl Iterator<Item = Result<Text<'a>, DecodeError>> + '_ {
+        self.parts.values(4).map(|value| value.text(4))
     }
 }
 

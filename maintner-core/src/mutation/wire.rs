@@ -57,6 +57,33 @@ impl<'a> Value<'a> {
     pub(super) fn string(self, field: u32) -> Result<&'a str, DecodeError> {
         simdutf8::basic::from_utf8(self.bytes(field)?).map_err(|_| DecodeError::NotUtf8(field))
     }
+
+    #[inline]
+    pub(super) fn text(self, field: u32) -> Result<Text<'a>, DecodeError> {
+        Text::checked(self.bytes(field)?).ok_or(DecodeError::NotUtf8(field))
+    }
+}
+
+/// A string field: UTF-8, but kept as bytes, because most texts are only located, and to check
+/// short ASCII takes a fraction of what making a `str` does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Text<'a>(&'a [u8]);
+
+impl<'a> Text<'a> {
+    #[inline]
+    pub(crate) fn checked(bytes: &'a [u8]) -> Option<Self> {
+        let valid = bytes.is_ascii() || simdutf8::basic::from_utf8(bytes).is_ok();
+        valid.then_some(Self(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(super) fn str(self) -> &'a str {
+        simdutf8::basic::from_utf8(self.0).expect("it was checked")
+    }
 }
 
 /// The fields of one message, in the order they are stored.

@@ -113,7 +113,14 @@ impl<'a> Iterator for HeaderLines<'a> {
         if self.done {
             return None;
         }
-        let end = self.next + memchr::memchr(b'\n', self.raw.get(self.next..)?)?;
+        let rest = self.raw.get(self.next..)?;
+        // Lines of hashes have one length: a line end inside makes them no hashes.
+        let len = match rest.first() {
+            Some(b't') if rest.get(45) == Some(&b'\n') && rest.starts_with(b"tree ") => 45,
+            Some(b'p') if rest.get(47) == Some(&b'\n') && rest.starts_with(b"parent ") => 47,
+            _ => memchr::memchr(b'\n', rest)?,
+        };
+        let end = self.next + len;
         let line = &self.raw[self.next..end];
         // An empty line ends the header; one at the very beginning ends nothing.
         self.done = line.is_empty() && self.next > 0;
@@ -129,9 +136,27 @@ pub(crate) fn header_value<'a>(raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
 
 /// `Name <email> seconds zone`.
 fn parse_person(text: &[u8]) -> Option<Person<'_>> {
+    if let Some(person) = usual_person(text) {
+        return Some(person);
+    }
     let text = text.trim_ascii();
     let (rest, zone) = split_last_word(text)?;
     let (name, seconds) = split_last_word(rest)?;
+    zone_offset(zone)?;
+    Some(Person {
+        name: name.trim_ascii(),
+        seconds: parse_seconds(seconds)?,
+        zone,
+    })
+}
+
+/// A person at a time of ten digits, as nearly all are; others are for [`parse_person`] to judge.
+fn usual_person(text: &[u8]) -> Option<Person<'_>> {
+    let (name, tail) = text.split_last_chunk::<17>()?;
+    let (seconds, zone) = (&tail[1..11], &tail[12..]);
+    if tail[0] != b' ' || tail[11] != b' ' || !seconds.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
     zone_offset(zone)?;
     Some(Person {
         name: name.trim_ascii(),

@@ -192,7 +192,7 @@ impl IssueState {
             issue.milestone = MILESTONE_NONE;
         } else if mutation.milestone_id() != 0 {
             issue.milestone = mutation.milestone_id();
-            let (number, title) = (mutation.milestone_num(), mutation.milestone_title());
+            let (number, title) = (mutation.milestone_num(), mutation.milestone_title.bytes());
             shared.issue_milestone(issue.repo, issue.milestone, number, title);
         }
         if let Some(user) = mutation.closed_by() {
@@ -227,14 +227,14 @@ impl IssueState {
     }
 
     fn apply_texts(&mut self, mutation: &IssueMutationView<'_>, locator: &Locator<'_>) {
-        if !mutation.body().is_empty() {
-            self.issue.body = locator.locate(mutation.body().as_bytes());
+        if !mutation.body.bytes().is_empty() {
+            self.issue.body = locator.locate(mutation.body.bytes());
         }
         if let Some(change) = mutation.body_change() {
-            self.issue.body = locator.locate(change.val().as_bytes());
+            self.issue.body = locator.locate(change.val.bytes());
         }
-        if !mutation.title().is_empty() {
-            self.issue.title = locator.locate(mutation.title().as_bytes());
+        if !mutation.title.bytes().is_empty() {
+            self.issue.title = locator.locate(mutation.title.bytes());
         }
     }
 
@@ -283,8 +283,8 @@ impl IssueState {
         if let Some(updated) = change.updated() {
             comment.updated = updated.seconds();
         }
-        if !change.body().is_empty() {
-            comment.body = locator.locate(change.body().as_bytes());
+        if !change.body.bytes().is_empty() {
+            comment.body = locator.locate(change.body.bytes());
         }
     }
 

@@ -155,12 +155,12 @@ impl<'a, 'o> SharedSink<'a, 'o> {
         }
     }
 
-    fn text(&self, text: &str) -> TextRef {
-        self.locator.locate(text.as_bytes())
+    fn text(&self, text: &[u8]) -> TextRef {
+        self.locator.locate(text)
     }
 
     pub(crate) fn user(&mut self, user: &UserView<'_>) {
-        let login = self.text(user.login());
+        let login = self.text(user.login.bytes());
         self.push(
             0,
             user.id(),
@@ -172,7 +172,7 @@ impl<'a, 'o> SharedSink<'a, 'o> {
     }
 
     pub(crate) fn team(&mut self, team: &TeamView<'_>) {
-        let slug = self.text(team.slug());
+        let slug = self.text(team.slug.bytes());
         self.push(
             0,
             team.id(),
@@ -184,7 +184,7 @@ impl<'a, 'o> SharedSink<'a, 'o> {
     }
 
     pub(crate) fn label(&mut self, repo: u32, label: &LabelView<'_>) {
-        let name = self.text(label.name());
+        let name = self.text(label.name.bytes());
         self.push(
             repo,
             label.id(),
@@ -196,7 +196,7 @@ impl<'a, 'o> SharedSink<'a, 'o> {
     }
 
     pub(crate) fn milestone(&mut self, repo: u32, milestone: &MilestoneView<'_>) {
-        let title = self.text(milestone.title());
+        let title = self.text(milestone.title.bytes());
         let closed = milestone.closed().map(BoolChangeView::val);
         let (id, number) = (milestone.id(), milestone.number());
         self.push(
@@ -212,7 +212,7 @@ impl<'a, 'o> SharedSink<'a, 'o> {
     }
 
     /// The milestone as an issue names it.
-    pub(crate) fn issue_milestone(&mut self, repo: u32, id: i64, number: i64, title: &str) {
+    pub(crate) fn issue_milestone(&mut self, repo: u32, id: i64, number: i64, title: &[u8]) {
         let title = self.text(title);
         self.push(
             repo,
