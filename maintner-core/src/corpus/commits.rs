@@ -155,21 +155,27 @@ impl Commits {
         // Each look-up is a cache miss: together they overlap.
         let mut rows: Vec<u32> = hashes
             .iter()
-            .map(|local| self.find_keyed(key(local), local.hash).map_or(0, |row| row + 1))
+            .map(|local| {
+                self.find_keyed(key(local), local.hash)
+                    .map_or(0, |row| row + 1)
+            })
             .collect();
         let first = self.hashes.len();
         let keys: Vec<u64> = match shared {
             true => Vec::new(),
             false => hashes.iter().map(key).collect(),
         };
+        let mut fresh = Vec::new();
         for (number, local) in hashes.iter().enumerate() {
             if rows[number] == 0 && local.named {
-                let row = self.hashes.push(local.hash);
+                let row = first + fresh.len() as u32;
+                fresh.push(local.hash);
                 let key = keys.get(number).copied().unwrap_or(local.key);
                 self.index.insert(key, row);
                 rows[number] = row + 1;
             }
         }
+        self.hashes.append(&fresh);
         let len = self.hashes.len();
         self.rows.extend_to(len);
         self.graph.extend_to(len);

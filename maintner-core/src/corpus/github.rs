@@ -3,6 +3,10 @@
 mod issue;
 mod shared;
 
+use std::hint::black_box;
+use std::ops::Range;
+
+use hashbrown::HashMap;
 use rayon::prelude::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -16,6 +20,7 @@ pub(crate) use issue::{
     CLOSED, CommentRow, EventRow, IssueRow, IssueState, LOCKED, MILESTONE_NONE, MILESTONE_UNKNOWN,
     NO_TIME, NOT_EXIST, PULL_REQUEST, ReviewRow,
 };
+use shared::SharedBatch;
 pub(crate) use shared::{Accounts, Label, Milestone, SharedOp, SharedSink};
 
 /// A repository.
@@ -48,10 +53,54 @@ pub(crate) struct GitHub {
 }
 
 /// All records of one batch about one issue.
-struct Group<'a> {
+struct Group {
     repo: u32,
     number: i32,
-    ops: &'a [(u32, i32, u64, u32)],
+    /// Which of the batch's records.
+    records: Range<usize>,
+}
+
+/// Places and lengths of a batch's records about issues, those of an issue together and in log
+/// order, and the issues, ascending.
+#[derive(Default)]
+struct Groups {
+    records: Vec<(u64, u32)>,
+    groups: Vec<Group>,
+}
+
+impl Groups {
+    /// Each operation comes with the row of its repository.
+    fn of<'a>(ops: impl Iterator<Item = (u32, &'a IssueOp)> + Clone) -> Self {
+        let mut numbers: HashMap<(u32, i32), usize> = HashMap::new();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut places: Vec<usize> = Vec::new();
+        for (repo, op) in ops.clone() {
+            let place = *numbers.entry((repo, op.number)).or_insert_with(|| {
+                groups.push(Group {
+                    repo,
+                    number: op.number,
+                    records: 0..0,
+                });
+                groups.len() - 1
+            });
+            groups[place].records.end += 1;
+            places.push(place);
+        }
+        let mut next = 0;
+        for group in &mut groups {
+            let count = group.records.end;
+            group.records = next..next;
+            next += count;
+        }
+        let mut records = vec![(0, 0); next];
+        for (place, (_, op)) in places.into_iter().zip(ops) {
+            let end = &mut groups[place].records.end;
+            records[*end] = (op.position, op.len);
+            *end += 1;
+        }
+        groups.sort_unstable_by_key(|group| (group.repo, group.number.cast_unsigned()));
+        Self { records, groups }
+    }
 }
 
 /// An issue after its group was applied, and what the group says about shared objects.
@@ -97,41 +146,30 @@ impl GitHub {
         batch: &[Scanned],
         anomalies: &mut Anomalies,
     ) -> Vec<u32> {
-        let mut shared = Vec::new();
-        let mut ops = Vec::new();
+        let mut repos: Vec<Vec<u32>> = Vec::with_capacity(batch.len());
         for scanned in batch {
-            let repos: Vec<u32> = scanned
-                .repos
-                .iter()
-                .map(|&(owner, name)| self.add_repo(log, owner, name))
-                .collect();
-            let global = |op: &IssueOp| (repos[op.repo as usize], op.number, op.position, op.len);
-            ops.extend(scanned.issues.iter().map(global));
-            shared.extend(scanned.shared.iter().map(|op| op.with_repo(&repos)));
+            let rows = scanned.repos.iter();
+            repos.push(
+                rows.map(|&(owner, name)| self.add_repo(log, owner, name))
+                    .collect(),
+            );
         }
-        // Each issue's records stay in log order.
-        ops.par_sort_unstable_by_key(|&(repo, number, position, _)| {
-            let issue = u64::from(repo) << 32 | u64::from(number.cast_unsigned());
-            (issue, position)
+        let pieces = || batch.iter().zip(&repos);
+        let ops = pieces().flat_map(|(scanned, repos)| {
+            let ops = scanned.issues.iter();
+            ops.map(|op| (repos[op.repo as usize], op))
         });
-        let groups: Vec<Group<'_>> = ops
-            .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
-            .map(|ops| Group {
-                repo: ops[0].0,
-                number: ops[0].1,
-                ops,
-            })
-            .collect();
+        let Groups { records, groups } = Groups::of(ops);
         let replayed: Vec<Replayed> = groups
             .par_iter()
-            .map(|group| self.replay(log, group))
+            .map(|group| self.replay(log, group, &records[group.records.clone()]))
             .collect();
-        let mut from_issues: Vec<SharedOp> = Vec::new();
+        let mut shared = SharedBatch::default();
         let mut touched = Vec::with_capacity(replayed.len());
         let mut fresh: Vec<(u32, i32, u32)> = Vec::new();
-        for mut issue in replayed {
+        for issue in replayed {
             anomalies.add(&issue.anomalies);
-            from_issues.append(&mut issue.shared);
+            issue.shared.iter().for_each(|op| shared.add(op));
             let Some(state) = issue.state else { continue };
             let row = issue.row.unwrap_or_else(|| {
                 let row = self.add_issue(issue.repo, issue.number);
@@ -142,19 +180,29 @@ impl GitHub {
             touched.push(row);
         }
         self.list_fresh(&fresh);
-        from_issues.append(&mut shared);
-        // Stable: within a record, what its issue says comes first.
-        from_issues.sort_by_key(SharedOp::position);
-        from_issues.iter().for_each(|op| self.apply_shared(log, op));
+        // Within a record, what its issue says comes first.
+        for (scanned, repos) in pieces() {
+            let ops = scanned.shared.iter();
+            ops.for_each(|op| shared.add(&op.with_repo(repos)));
+        }
+        self.apply_shared(log, &shared);
         touched
     }
 
-    fn replay(&self, log: &Texts, group: &Group<'_>) -> Replayed {
+    fn replay(&self, log: &Texts, group: &Group, records: &[(u64, u32)]) -> Replayed {
         let row = self.find_issue(group.repo, group.number);
         let mut state = row.map(|row| self.load(row));
         let mut shared = Vec::new();
         let mut anomalies = Anomalies::default();
-        for &(_, _, position, len) in group.ops {
+        // They lie all over the batch, so each is a cache miss: together these overlap.
+        let first = |&(position, _): &(u64, u32)| log.from(position).0.first();
+        black_box(
+            records
+                .iter()
+                .filter_map(first)
+                .fold(0, |sum, byte| sum ^ byte),
+        );
+        for &(position, len) in records {
             let (bytes, locator) = log.from(position);
             let payload = &bytes[..bytes.len().min(len as usize)];
             let issue = match IssueMutationView::of_record(payload) {

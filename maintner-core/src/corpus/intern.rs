@@ -14,12 +14,21 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn intern(&mut self, log: &Texts, text: TextRef, round: &mut NameBatch) -> u32 {
+    /// The number of a name; `key` is its [`hash_bytes`].
+    pub(crate) fn intern(
+        &mut self,
+        log: &Texts,
+        (text, key): (TextRef, u64),
+        round: &mut NameBatch,
+    ) -> u32 {
         if text.is_none() {
             return 0;
         }
         let bytes = log.bytes(text);
-        let hash = self.index.hash_bytes(bytes);
+        let hash = match self.index.has_process_secret() {
+            true => key,
+            false => self.index.hash_bytes(bytes),
+        };
         let texts = &self.texts;
         let is = |row| match round.get(row) {
             Some(name) => name == bytes,
@@ -76,23 +85,25 @@ impl NameBatch {
 #[derive(Debug, Default)]
 pub(crate) struct LocalNames<'a> {
     table: HashTable<u32>,
-    list: Vec<&'a [u8]>,
+    /// With their [`hash_bytes`].
+    list: Vec<(&'a [u8], u64)>,
 }
 
 impl<'a> LocalNames<'a> {
     pub(crate) fn number(&mut self, name: &'a [u8]) -> u32 {
         let list = &mut self.list;
+        let key = hash_bytes(name);
         let found = self.table.entry(
-            hash_bytes(name),
-            |&number| list[number as usize] == name,
-            |&number| hash_bytes(list[number as usize]),
+            key,
+            |&number| list[number as usize].0 == name,
+            |&number| list[number as usize].1,
         );
         match found {
             hashbrown::hash_table::Entry::Occupied(entry) => *entry.get(),
             hashbrown::hash_table::Entry::Vacant(entry) => {
                 let number = u32::try_from(list.len()).expect("a piece has less than 4 G names");
                 entry.insert(number);
-                list.push(name);
+                list.push((name, key));
                 number
             }
         }
@@ -105,17 +116,17 @@ impl<'a> LocalNames<'a> {
     /// Forgets the names that were numbered last.
     pub(crate) fn truncate(&mut self, len: usize) {
         while self.list.len() > len
-            && let Some(name) = self.list.pop()
+            && let Some((_, key)) = self.list.pop()
         {
             let last = self.list.len();
             let is_last = |&number: &u32| number as usize == last;
-            if let Ok(entry) = self.table.find_entry(hash_bytes(name), is_last) {
+            if let Ok(entry) = self.table.find_entry(key, is_last) {
                 entry.remove();
             }
         }
     }
 
-    pub(crate) fn into_list(self) -> Vec<&'a [u8]> {
+    pub(crate) fn into_list(self) -> Vec<(&'a [u8], u64)> {
         self.list
     }
 }
@@ -132,6 +143,8 @@ mod tests {
         names.truncate(1);
         assert_eq!(names.len(), 1);
         assert_eq!((names.number(b"c"), names.number(b"a")), (1, 0));
-        assert_eq!(names.into_list(), [&b"a"[..], b"c"]);
+        let list = names.into_list();
+        assert!(list.iter().map(|&(name, _)| name).eq([&b"a"[..], b"c"]));
+        assert!(list.iter().all(|&(name, key)| key == hash_bytes(name)));
     }
 }

@@ -110,8 +110,8 @@ pub(crate) struct Scanned {
     pub(crate) stop: Option<RecordError>,
     pub(crate) records: u64,
     pub(crate) anomalies: Anomalies,
-    /// Distinct names, projects and (owner, repository) pairs.
-    pub(crate) names: Vec<TextRef>,
+    /// Distinct names with their hashes, projects and (owner, repository) pairs.
+    pub(crate) names: Vec<(TextRef, u64)>,
     pub(crate) projects: Vec<TextRef>,
     pub(crate) repos: Vec<(TextRef, TextRef)>,
     /// Distinct hashes.
@@ -186,15 +186,12 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     fn finish(mut self) -> Scanned {
-        let locate = |list: LocalNames<'_>| -> Vec<TextRef> {
-            list.into_list()
-                .into_iter()
-                .map(|name| self.locator.locate(name))
-                .collect()
-        };
         self.out.hashes = self.hashes.into_list();
-        self.out.names = locate(self.names);
-        self.out.projects = locate(self.projects);
+        let locate = |name| self.locator.locate(name);
+        let names = self.names.into_list().into_iter();
+        self.out.names = names.map(|(name, key)| (locate(name), key)).collect();
+        let projects = self.projects.into_list().into_iter();
+        self.out.projects = projects.map(|(name, _)| locate(name)).collect();
         let pair = |&(owner, repo): &(&[u8], &[u8])| {
             let locator = &self.locator;
             (locator.locate(owner), locator.locate(repo))

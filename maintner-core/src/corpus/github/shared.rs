@@ -1,5 +1,6 @@
 //! What issues share: users, teams, labels, milestones. The last word in the log counts.
 
+use hashbrown::HashMap;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
 use super::super::chunk::{Column, Index};
@@ -72,47 +73,103 @@ pub(crate) struct Milestone {
     pub(crate) closed: u32,
 }
 
+/// What kind of object is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    User,
+    Team,
+    Label,
+    Milestone,
+}
+
 /// A statement about a shared object, with the place in the log where it was made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SharedOp {
     position: u64,
+    kind: Kind,
+    /// 0 for users and teams.
     repo: u32,
-    what: What,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum What {
-    User {
-        id: i64,
-        login: TextRef,
-    },
-    Team {
-        id: i64,
-        slug: TextRef,
-    },
-    Label {
-        id: i64,
-        name: TextRef,
-    },
-    Milestone {
-        id: i64,
-        number: i64,
-        title: TextRef,
-        closed: Option<bool>,
-    },
+    id: i64,
+    /// Login, slug, name or title; none says nothing, like number 0.
+    name: TextRef,
+    number: i64,
+    closed: Option<bool>,
 }
 
 impl SharedOp {
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The same statement with the repository's row in place of its local number.
     pub(crate) fn with_repo(self, rows: &[u32]) -> Self {
         Self {
             repo: rows[self.repo as usize],
             ..self
         }
+    }
+}
+
+/// The last word about one property.
+#[derive(Debug, Clone, Copy)]
+struct Last<T>(Option<(u64, T)>);
+
+impl<T> Last<T> {
+    fn say(&mut self, position: u64, value: Option<T>) {
+        if let Some(value) = value
+            && self
+                .0
+                .as_ref()
+                .is_none_or(|&(before, _)| before <= position)
+        {
+            self.0 = Some((position, value));
+        }
+    }
+
+    fn word(self) -> Option<T> {
+        self.0.map(|(_, value)| value)
+    }
+}
+
+/// What a batch says about one shared object.
+#[derive(Debug)]
+struct Said {
+    kind: Kind,
+    repo: u32,
+    id: i64,
+    name: Last<TextRef>,
+    number: Last<i64>,
+    closed: Last<bool>,
+}
+
+/// What a batch says about shared objects, each of them once: most statements repeat what many
+/// records of the same batch say.
+#[derive(Debug, Default)]
+pub(super) struct SharedBatch {
+    numbers: HashMap<(Kind, u32, i64), usize>,
+    said: Vec<Said>,
+}
+
+impl SharedBatch {
+    /// Adds a statement; of two about the same place in the log the later call counts.
+    pub(super) fn add(&mut self, op: &SharedOp) {
+        let said = &mut self.said;
+        let number = *self
+            .numbers
+            .entry((op.kind, op.repo, op.id))
+            .or_insert_with(|| {
+                said.push(Said {
+                    kind: op.kind,
+                    repo: op.repo,
+                    id: op.id,
+                    name: Last(None),
+                    number: Last(None),
+                    closed: Last(None),
+                });
+                said.len() - 1
+            });
+        let object = &mut said[number];
+        let name = Some(op.name).filter(|name| !name.is_none());
+        object.name.say(op.position, name);
+        let number = Some(op.number).filter(|&number| number != 0);
+        object.number.say(op.position, number);
+        object.closed.say(op.position, op.closed);
     }
 }
 
@@ -143,103 +200,60 @@ impl<'a, 'o> SharedSink<'a, 'o> {
         self.skipped += 1;
     }
 
-    fn push(&mut self, repo: u32, id: i64, what: What) {
+    fn push(&mut self, kind: Kind, repo: u32, id: i64, name: &[u8]) -> Option<&mut SharedOp> {
         if id == 0 {
             self.skip();
-        } else {
-            self.out.push(SharedOp {
-                position: self.position,
-                repo,
-                what,
-            });
+            return None;
         }
-    }
-
-    fn text(&self, text: &[u8]) -> TextRef {
-        self.locator.locate(text)
+        self.out.push(SharedOp {
+            position: self.position,
+            kind,
+            repo,
+            id,
+            name: self.locator.locate(name),
+            number: 0,
+            closed: None,
+        });
+        self.out.last_mut()
     }
 
     pub(crate) fn user(&mut self, user: &UserView<'_>) {
-        let login = self.text(user.login.bytes());
-        self.push(
-            0,
-            user.id(),
-            What::User {
-                id: user.id(),
-                login,
-            },
-        );
+        self.push(Kind::User, 0, user.id(), user.login.bytes());
     }
 
     pub(crate) fn team(&mut self, team: &TeamView<'_>) {
-        let slug = self.text(team.slug.bytes());
-        self.push(
-            0,
-            team.id(),
-            What::Team {
-                id: team.id(),
-                slug,
-            },
-        );
+        self.push(Kind::Team, 0, team.id(), team.slug.bytes());
     }
 
     pub(crate) fn label(&mut self, repo: u32, label: &LabelView<'_>) {
-        let name = self.text(label.name.bytes());
-        self.push(
-            repo,
-            label.id(),
-            What::Label {
-                id: label.id(),
-                name,
-            },
-        );
+        self.push(Kind::Label, repo, label.id(), label.name.bytes());
     }
 
     pub(crate) fn milestone(&mut self, repo: u32, milestone: &MilestoneView<'_>) {
-        let title = self.text(milestone.title.bytes());
-        let closed = milestone.closed().map(BoolChangeView::val);
-        let (id, number) = (milestone.id(), milestone.number());
-        self.push(
-            repo,
-            id,
-            What::Milestone {
-                id,
-                number,
-                title,
-                closed,
-            },
-        );
+        let (id, title) = (milestone.id(), milestone.title.bytes());
+        if let Some(op) = self.push(Kind::Milestone, repo, id, title) {
+            op.number = milestone.number();
+            op.closed = milestone.closed().map(BoolChangeView::val);
+        }
     }
 
     /// The milestone as an issue names it.
     pub(crate) fn issue_milestone(&mut self, repo: u32, id: i64, number: i64, title: &[u8]) {
-        let title = self.text(title);
-        self.push(
-            repo,
-            id,
-            What::Milestone {
-                id,
-                number,
-                title,
-                closed: None,
-            },
-        );
+        if let Some(op) = self.push(Kind::Milestone, repo, id, title) {
+            op.number = number;
+        }
     }
 }
 
 impl GitHub {
-    pub(super) fn apply_shared(&mut self, log: &Texts, op: &SharedOp) {
-        match op.what {
-            What::User { id, login } => self.users.set(id, login),
-            What::Team { id, slug } => self.teams.set(id, slug),
-            What::Label { id, name } => self.set_label(log, op.repo, id, name),
-            What::Milestone {
-                id,
-                number,
-                title,
-                closed,
-            } => {
-                self.set_milestone(log, op.repo, id, number, title, closed);
+    pub(super) fn apply_shared(&mut self, log: &Texts, batch: &SharedBatch) {
+        for said in &batch.said {
+            let name = said.name.word().unwrap_or_default();
+            match said.kind {
+                Kind::User => self.users.set(said.id, name),
+                Kind::Team => self.teams.set(said.id, name),
+                Kind::Label => self.set_label(log, said.repo, said.id, name),
+                Kind::Milestone => self.set_milestone(log, said, name),
             }
         }
     }
@@ -281,15 +295,8 @@ impl GitHub {
         })
     }
 
-    fn set_milestone(
-        &mut self,
-        log: &Texts,
-        repo: u32,
-        id: i64,
-        number: i64,
-        title: TextRef,
-        closed: Option<bool>,
-    ) {
+    fn set_milestone(&mut self, log: &Texts, said: &Said, title: TextRef) {
+        let (repo, id) = (said.repo, said.id);
         let row = self.find_milestone(repo, id).unwrap_or_else(|| {
             let new = Milestone {
                 id,
@@ -303,13 +310,13 @@ impl GitHub {
         });
         let old = self.milestones.get(row);
         let mut new = old;
-        if number != 0 {
+        if let Some(number) = said.number.word() {
             new.number = number;
         }
         if !title.is_none() && log.bytes(old.title) != log.bytes(title) {
             new.title = title;
         }
-        if let Some(closed) = closed {
+        if let Some(closed) = said.closed.word() {
             new.closed = closed.into();
         }
         if new.as_bytes() != old.as_bytes() {
