@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::StepName;
+use crate::work::Builder;
 
 /// Longest run of a step when nothing is said.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
@@ -33,6 +34,9 @@ pub struct Plan {
     /// Commits of history in the checkout that steps see.
     #[serde(default = "default_depth")]
     pub depth: u32,
+    /// The builder as the commit configures it; `None`: as the farm does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builder: Option<Box<Builder>>,
 }
 
 fn default_depth() -> u32 {
@@ -166,6 +170,7 @@ impl Plan {
             reason: reason.into(),
             limits: Limits::default(),
             depth: HISTORY_DEPTH,
+            builder: None,
         })
     }
 

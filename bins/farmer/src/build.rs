@@ -243,9 +243,7 @@ async fn tell(
     if let (Outcome::Failed { .. }, Some(row)) = (outcome, &row) {
         tell_failed_tests(farm, row, show).await?;
     }
-    if let Outcome::Misconfigured { hint, .. } = outcome
-        && !hint.is_empty()
-    {
+    if let Some(hint) = describe::hint(outcome) {
         say(show, &format!("  hint: {hint}"));
     }
     Ok(())

@@ -11,6 +11,14 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
     outcome.to_string()
 }
 
+/// What a person can do about it, if that is known.
+pub(crate) fn hint(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Misconfigured { hint, .. } if !hint.is_empty() => Some(hint),
+        _ => None,
+    }
+}
+
 /// How a unit ended, in a few words.
 pub(crate) fn unit_end(end: &UnitEnd) -> String {
     match end {

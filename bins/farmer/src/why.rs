@@ -51,6 +51,9 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
         describe::commit(&row),
         row.builder
     );
+    if let Some(hint) = row.outcome.as_ref().and_then(describe::hint) {
+        text += &format!("  hint   {hint}\n");
+    }
     if !row.reason.is_empty() {
         text += &format!("  plan   {}\n", row.reason);
     }

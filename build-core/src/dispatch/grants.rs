@@ -9,7 +9,7 @@ use sha2::Sha256;
 use super::Dispatcher;
 use super::input::Effect;
 use crate::clock::Timestamp;
-use crate::engine::{BuildState, Command, UnitState};
+use crate::engine::{BuildState, Command, NO_HOST, UnitState};
 use crate::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
 use crate::ids::{BuildId, HostType, LeaseId, MachineId, Nonce};
 use crate::plan::Unit;
@@ -23,8 +23,6 @@ pub(super) const EXPIRY: Duration = Duration::from_secs(2 * LEASE_TTL.as_secs())
 
 /// How long a build waits for a machine before it gives up.
 const WAIT_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// The host type of a builder that is not configured.
-const NO_HOST: &str = "none";
 
 /// A machine whose lease was written off before its end was confirmed.
 pub(super) struct Orphan {
@@ -86,7 +84,7 @@ impl Dispatcher {
     /// builder that is not configured any more has no machines: its builds end without waiting.
     pub(super) fn waiter(&self, state: &BuildState, unit: Unit, helper: bool) -> Waiter {
         let item = state.item();
-        let builder = self.builders.get(state.builder());
+        let builder = self.builder_of(state);
         let any_host = || HostType::new(NO_HOST).expect("a plain word");
         Waiter {
             id: WaiterId {
@@ -244,7 +242,7 @@ impl Dispatcher {
         };
         let release = Command::Release {
             item: open.state.item().cloned(),
-            builder: self.builders.get(open.state.builder()).cloned(),
+            builder: self.builder_of(&open.state).cloned(),
             build,
             lease: lease.clone(),
             caches: Vec::new(),

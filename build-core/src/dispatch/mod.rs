@@ -282,12 +282,18 @@ impl Dispatcher {
         }
     }
 
+    /// The builder of a build: as its commit configures it, else as the farm does.
+    fn builder_of<'a>(&'a self, state: &'a BuildState) -> Option<&'a Builder> {
+        let of_commit = state.plan().and_then(|plan| plan.builder.as_deref());
+        of_commit.or_else(|| self.builders.get(state.builder()))
+    }
+
     fn settle_one(&mut self, build: &BuildId, now: Timestamp) {
         loop {
             let Some(open) = self.builds.get(build) else {
                 return;
             };
-            let builder = self.builders.get(open.state.builder());
+            let builder = self.builder_of(&open.state);
             let leaving = open.leaving(&self.outbox);
             let next = next_beside(&open.state, builder, self.mode, &leaving);
             if self.sync_wants(build, &next.wants, now) {

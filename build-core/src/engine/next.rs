@@ -8,7 +8,7 @@ use super::progress::{Progress, StepStatus, is_unkept};
 use super::session;
 use super::state::{BuildState, LeaseState, Phase, UnitStatus};
 use crate::event::{Base, BuildEvent, Outcome};
-use crate::ids::{BuildId, LeaseId, StepName};
+use crate::ids::{BuildId, BuilderName, HostType, LeaseId, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::{LEASE_TTL, LeaseRequest};
 use crate::retry::Blame;
@@ -37,7 +37,8 @@ pub struct Next {
 }
 
 /// What follows from the state of a build; the same for the same state.
-/// `builder` is the configuration of the build's builder, `None` when there is none.
+/// `builder` is the configuration of the build's builder, by its plan if it has one that says,
+/// else by the farm; `None` when there is none.
 pub fn next(build: &BuildState, builder: Option<&Builder>, mode: Mode) -> Next {
     next_beside(build, builder, mode, &BTreeSet::new())
 }
@@ -67,22 +68,30 @@ pub(crate) fn next_beside(
     if mode == Mode::Stop {
         return turn.wind_down(None);
     }
-    let Some(builder) = builder else {
-        return turn.wind_down(Some(Outcome::Misconfigured {
-            text: format!("there is no builder called {}", build.builder()),
-            hint: "a farm reads its builders when it starts: start it again if this one is new, \
-                   or name another one"
-                .into(),
-        }));
-    };
-    match build.plan() {
-        None => Next::command(Command::Plan {
+    match (build.plan(), builder) {
+        (None, builder) => Next::command(Command::Plan {
             build: build.id().clone(),
             item: item.clone(),
-            builder: builder.clone(),
+            builder: builder.cloned().unwrap_or_else(|| nowhere(build.builder())),
         }),
-        Some(plan) => turn.go_on(plan, builder),
+        (Some(plan), Some(builder)) => turn.go_on(plan, builder),
+        (Some(_), None) => turn.wind_down(Some(Outcome::Misconfigured {
+            text: format!("there is no builder called {}", build.builder()),
+            hint: format!(
+                "add a [[builder]] with name = \"{}\" to the .farmer.toml of the commit, or name another one",
+                build.builder()
+            ),
+        })),
     }
+}
+
+/// The host type of a builder that the farm does not know.
+pub(crate) const NO_HOST: &str = "none";
+
+/// A builder of which nothing is known but its name: the commit may know more.
+fn nowhere(name: &BuilderName) -> Builder {
+    let host_type = HostType::new(NO_HOST).expect("a plain word");
+    Builder::new(name.clone(), host_type)
 }
 
 impl Next {

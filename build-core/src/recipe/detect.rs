@@ -40,10 +40,7 @@ impl Recipe for Detect {
             }
             Some(file) => {
                 let guess = Detected::from_tree(tree).await?.into_plan();
-                Ok(Plan {
-                    limits: file.limits().clone(),
-                    ..guess
-                })
+                Ok(file.govern(guess, &builder.name))
             }
             None => Ok(Detected::from_tree(tree).await?.into_plan()),
         }
@@ -73,10 +70,7 @@ impl Recipe for FarmerToml {
     async fn plan(&self, _item: &WorkItem, builder: &Builder, tree: &dyn Tree) -> Result<Plan> {
         if self.steps().is_empty() {
             let guess = Detected::from_tree(tree).await?.into_plan();
-            return Ok(Plan {
-                limits: self.limits().clone(),
-                ..guess
-            });
+            return Ok(self.govern(guess, &builder.name));
         }
         FarmerToml::plan(self, &builder.name, "steps of the given configuration")
     }

@@ -236,7 +236,8 @@ impl FarmerToml {
         &self.hosts
     }
 
-    /// The plan of `builder`: its steps, with `reason` for people.
+    /// The plan of `builder`: its steps, with `reason` for people, and the builder as it is
+    /// configured here.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] when it has no step, or one of its steps needs one that only
@@ -255,11 +256,18 @@ impl FarmerToml {
         }
         let plan = Plan::new(steps, reason)
             .map_err(|e| e.while_doing(format!("plan for builder \"{builder}\"")))?;
-        Ok(Plan {
+        Ok(self.govern(plan, builder))
+    }
+
+    /// Steps from elsewhere, with what the file says about all of them.
+    pub(super) fn govern(&self, plan: Plan, builder: &BuilderName) -> Plan {
+        let configured = self.builders.iter().find(|b| b.name == *builder);
+        Plan {
             limits: self.limits.clone(),
             depth: self.depth,
+            builder: configured.cloned().map(Box::new),
             ..plan
-        })
+        }
     }
 }
 

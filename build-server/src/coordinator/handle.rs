@@ -164,19 +164,27 @@ impl Handle {
     /// [`ErrorKind::NotFound`] when there is no such builder, [`ErrorKind::Unavailable`] when the
     /// coordinator does not run.
     pub async fn submit(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
-        self.check_builder(builder)?;
+        self.check_builder(&item, builder).await?;
         self.submit_found(item, builder).await
     }
 
-    /// Whether there is a builder of this name.
+    /// Whether the farm, or the commit, has a builder of this name.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] naming the nearest one, or all of them.
-    pub fn check_builder(&self, builder: &BuilderName) -> Result<()> {
+    pub async fn check_builder(&self, item: &WorkItem, builder: &BuilderName) -> Result<()> {
         if self.builders.contains(builder) {
             return Ok(());
         }
-        let known = self.builders.iter().map(BuilderName::as_str);
+        let of_commit = self.builders_of(item).await?;
+        if of_commit.contains(builder) {
+            return Ok(());
+        }
+        let farm = self.builders.iter();
+        let more = of_commit
+            .iter()
+            .filter(|name| !self.builders.contains(name));
+        let known = farm.chain(more).map(BuilderName::as_str);
         let text = format!("there is no builder called {builder}");
         Err(Error::new(ErrorKind::NotFound, text).with_hint(name_hint(builder.as_str(), known)))
     }

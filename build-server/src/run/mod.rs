@@ -11,14 +11,17 @@ mod prepare;
 mod renew;
 mod units;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{Command, CommandKey};
-use build_core::ids::{BuildId, LeaseId};
+use build_core::ids::{BuildId, HostType, LeaseId};
+use build_core::plan::Plan;
 use build_core::pool::{Lease, Pool};
 use build_core::recipe::Recipe;
+use build_core::work::Builder;
 use build_core::{Error, ErrorKind, Result};
 
 pub use logs::Logs;
@@ -57,6 +60,31 @@ pub(crate) struct Means {
     pub(crate) logs: Logs,
     /// Whether builds that failed by tests are run again.
     pub(crate) reruns: bool,
+}
+
+impl Inner {
+    /// A builder whose host type comes from the commit needs a farm that has machines of it;
+    /// what the farm itself configures may have none at present, and waits.
+    fn check_host(&self, plan: &Plan, known: &Builder) -> Result<()> {
+        let of_commit = plan.builder.as_deref();
+        let Some(builder) = of_commit.filter(|b| b.host_type != known.host_type) else {
+            return Ok(());
+        };
+        let machines = self.pools.iter().flat_map(|pool| pool.status());
+        let kinds: BTreeSet<HostType> = machines.map(|machine| machine.host_type).collect();
+        if kinds.contains(&builder.host_type) {
+            return Ok(());
+        }
+        let text = format!(
+            "builder \"{}\" is on host \"{}\", of which this farm has no machine",
+            builder.name, builder.host_type
+        );
+        let kinds: Vec<&str> = kinds.iter().map(HostType::as_str).collect();
+        Err(Error::new(ErrorKind::Invalid, text).with_hint(format!(
+            "hosts are read when the farm starts: start it again if this one is new; it has: {}",
+            kinds.join(", ")
+        )))
+    }
 }
 
 impl Runner {
@@ -109,6 +137,7 @@ impl Runner {
             Command::Plan { item, builder, .. } => {
                 let tree = inner.checkouts.tree(&item).await?;
                 let plan = inner.recipe.plan(&item, &builder, &*tree).await?;
+                inner.check_host(&plan, &builder)?;
                 Ok(Reply::Planned(plan))
             }
             Command::Acquire { request, .. } => inner.acquire(&request).await,

@@ -341,10 +341,11 @@ async fn of_several_commits_in_one_push_the_newest_is_built_first_and_the_others
 }
 
 #[tokio::test]
-async fn a_commit_for_a_builder_that_the_farm_has_not_says_so() {
+async fn a_commit_for_machines_that_the_farm_has_not_says_so() {
     let repository = Repository::with_file(
         ".farmer.toml",
-        "[[builder]]\nname = \"lunix\"\n[[step]]\nname = \"a\"\nrun = \"true\"\n",
+        "[[builder]]\nname = \"lunix\"\nhost = \"mac\"\n[[host]]\nname = \"mac\"\n\
+         [[step]]\nname = \"a\"\nrun = \"true\"\n",
     );
     let source = GitSource::watch(repository.origin());
     let pool = FakePool::new(1);
@@ -356,13 +357,14 @@ async fn a_commit_for_a_builder_that_the_farm_has_not_says_so() {
         panic!("{page:?}");
     };
     let outcome = row.outcome.as_ref().unwrap().to_string();
-    assert!(
-        outcome.ends_with("there is no builder called lunix"),
-        "{outcome}"
-    );
-    let wrong = BuilderName::new("locl").unwrap();
-    let error = farm.handle.submit(row.item.clone(), &wrong).await;
-    assert_eq!(error.unwrap_err().hint(), Some("did you mean \"local\"?"));
+    let cause = "builder \"lunix\" is on host \"mac\", of which this farm has no machine";
+    assert!(outcome.ends_with(cause), "{outcome}");
+    for (wrong, hint) in [("locl", "local"), ("lunx", "lunix")] {
+        let wrong = BuilderName::new(wrong).unwrap();
+        let error = farm.handle.submit(row.item.clone(), &wrong).await;
+        let hint = format!("did you mean \"{hint}\"?");
+        assert_eq!(error.unwrap_err().hint(), Some(&*hint));
+    }
     farm.stop().await;
 }
 

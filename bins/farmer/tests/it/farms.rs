@@ -141,3 +141,66 @@ fn one_farm_builds_several_repositories_one_of_them_remote() {
     }
     farm.stop().exits(0);
 }
+
+/// A file with a builder whose variable `WORD` is set, and one more.
+fn with_builders(word: &str, more: &str) -> String {
+    format!(
+        "[[step]]\nname = \"echo\"\nrun = \"echo word=$WORD\"\n\
+         [[builder]]\nname = \"plain\"\n\
+         [[builder]]\nname = \"special\"\nenv = {{ WORD = \"{word}\" }}\n{more}"
+    )
+}
+
+/// Waits for the build of a commit on a builder to come to its end.
+fn wait_for_end(repo: &Repo, commit: &str, builder: &str, state: &str) -> serde_json::Value {
+    let mut found = None;
+    let wanted = |b: &serde_json::Value| {
+        b["item"]["commit"] == commit && b["builder"] == builder && b["state"] == state
+    };
+    wait_until(&format!("{builder} {state} at {commit}"), SOON, || {
+        found = builds(repo).into_iter().find(wanted);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+#[test]
+fn commits_are_built_on_the_builders_that_they_name_themselves() {
+    let repo = Repo::new();
+    let first = repo
+        .write(".farmer.toml", ECHO)
+        .write("word", "alpha\n")
+        .commit("first");
+    let farm = Farm::start_with(&repo, &["--machines", "1"]);
+    wait_for_end(&repo, &first, "local", "passed");
+    for word in ["one", "two"] {
+        let commit = repo
+            .write(".farmer.toml", &with_builders(word, ""))
+            .commit(word);
+        wait_for_end(&repo, &commit, "plain", "passed");
+        let build = wait_for_end(&repo, &commit, "special", "passed");
+        let log = repo.run(&["log", id(&build)]).exits(0).out();
+        assert!(log.contains(&format!("word={word}")), "{log}");
+    }
+    let asked = repo.run(&["build", "--builder", "special"]).exits(0);
+    assert!(asked.out().contains("word=two"), "{}", asked.out());
+    let wrong = repo.run(&["build", "--builder", "specal"]).exits(2);
+    assert!(wrong.err().contains("special"), "{}", wrong.err());
+
+    let mac = "[[builder]]\nname = \"apple\"\nhost = \"mac\"\n[[host]]\nname = \"mac\"\n";
+    let commit = repo
+        .write(".farmer.toml", &with_builders("three", mac))
+        .commit("needs a mac");
+    wait_for_end(&repo, &commit, "special", "passed");
+    let build = wait_for_end(&repo, &commit, "apple", "misconfigured");
+    let why = repo.run(&["why", id(&build)]).exits(0).out();
+    for part in ["on host \"mac\"", "start it again", "it has: local"] {
+        assert!(why.contains(part), "{part:?} is not in {why}");
+    }
+    farm.stop().exits(0);
+    // What the commit has brought is there at the next start.
+    let farm = Farm::start_with(&repo, &["--machines", "1"]);
+    let again = repo.run(&["build", "--builder", "apple"]).exits(0);
+    assert!(again.out().contains("word="), "{}", again.out());
+    farm.stop().exits(0);
+}

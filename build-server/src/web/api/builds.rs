@@ -143,7 +143,7 @@ pub(super) async fn create(
     };
     // All of them or none.
     for builder in &builders {
-        site.handle().check_builder(builder)?;
+        site.handle().check_builder(&item, builder).await?;
     }
     let mut builds = Vec::new();
     for builder in builders {
