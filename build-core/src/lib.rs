@@ -38,6 +38,7 @@
 //!     tags: Labels::default(),
 //!     class: Class::DefaultTip,
 //!     author: None,
+//!     repo: None,
 //!     commit_time: Timestamp::default(),
 //!     enqueued: Timestamp::default(),
 //!     deadline: None,
