@@ -320,7 +320,12 @@ impl Farm {
     async fn stop(self) -> Result<()> {
         self.stop.cancel();
         self.running.await??;
-        self.dir.close()?;
+        // Machines may be deleted in the background yet.
+        let begin = Instant::now();
+        while let Err(error) = std::fs::remove_dir_all(self.dir.path()) {
+            ensure!(begin.elapsed() < Duration::from_secs(60), error);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         Ok(())
     }
 }

@@ -40,7 +40,7 @@ mod state;
 mod tls;
 
 #[cfg(feature = "coordinator")]
-pub(crate) use leftovers::end_leftovers;
+pub(crate) use leftovers::Leftovers;
 
 pub use config::{Config, SshAccess};
 pub use listen::{Address, Listener};

@@ -6,6 +6,7 @@ mod lease;
 mod machine;
 mod place;
 mod table;
+mod trash;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ use self::lease::LocalLease;
 use self::machine::{Binding, Machine, Recipe};
 use self::place::Place;
 use self::table::{InHand, Table};
+use self::trash::Trash;
+use crate::buildlet::Leftovers;
 use crate::supervise::Supervisor;
 
 /// Spares kept ready, unless the builder is told otherwise: a burst of builds takes a few
@@ -70,6 +73,8 @@ struct Shared {
     table: std::sync::Mutex<Table>,
     /// One lease is acquired, adopted or cleaned away at a time by the same name.
     cleaning: AsyncMutex<()>,
+    trash: Trash,
+    leftovers: Leftovers,
     wake: Arc<Notify>,
     keeper: OnceLock<()>,
     supervisor: Supervisor,
@@ -146,8 +151,11 @@ impl LocalPoolBuilder {
             Ok(Slot::new(id, self.host_type.clone(), labels(&self.labels)))
         });
         let slots: Vec<Slot> = slots.collect::<Result<_>>()?;
+        let supervisor = Supervisor::new("local pool");
         Ok(LocalPool {
             shared: Arc::new(Shared {
+                trash: Trash::default(),
+                leftovers: Leftovers::new(supervisor.clone()),
                 spares_wanted: self.spares.min(slots.len()),
                 slots,
                 recipe: Recipe {
@@ -161,7 +169,7 @@ impl LocalPoolBuilder {
                 cleaning: AsyncMutex::default(),
                 wake: Arc::new(Notify::new()),
                 keeper: OnceLock::new(),
-                supervisor: Supervisor::new("local pool"),
+                supervisor,
             }),
         })
     }
@@ -328,22 +336,16 @@ impl Shared {
     /// Cleans the directory of a process that has ended, after everything it had started.
     async fn clean(&self, dir: &Path) -> Result<()> {
         let failed = |error| Error::from(error).while_doing(format!("clean {}", dir.display()));
-        let left = crate::buildlet::end_leftovers(&self.supervisor, dir).await;
+        let left = self.leftovers.end(dir).await;
         let left = left.map_err(failed)?;
         if !left.is_empty() {
             let context = format!("processes {left:?} of {} cannot be ended", dir.display());
             return Err(Error::new(ErrorKind::Unavailable, context));
         }
         if let Some(trash) = self.place.discard(dir).map_err(failed)? {
-            self.delete(trash);
+            self.trash.delete(&self.supervisor, trash);
         }
         Ok(())
-    }
-
-    /// Deletes in the background; what is left when this process ends is found by the next one.
-    fn delete(&self, trash: PathBuf) {
-        self.supervisor
-            .spawn_blocking("delete a machine", move || place::delete(&trash));
     }
 }
 

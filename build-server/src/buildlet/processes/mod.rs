@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 pub(crate) use child::{Child, Command, Exit, os_words, widen};
-pub(crate) use table::Process;
+pub(crate) use table::{Process, start_envs};
 pub(crate) use tree::{EndReport, Grace};
 
 use crate::supervise::Supervisor;
@@ -86,8 +86,7 @@ impl Processes {
 
     /// Which command of this buildlet a mark names.
     fn marked<'m>(&self, mark: &'m str) -> Option<&'m str> {
-        let ours = |element: &'m str| element.strip_suffix(&*self.0.instance)?.strip_suffix('/');
-        mark.split(',').rev().find_map(ours)
+        marked_by(&self.0.instance, mark)
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<i32, Known>> {
@@ -125,6 +124,12 @@ impl Processes {
             );
         }
     }
+}
+
+/// Which command of a buildlet a mark names.
+pub(crate) fn marked_by<'m>(instance: &str, mark: &'m str) -> Option<&'m str> {
+    let ours = |element: &'m str| element.strip_suffix(instance)?.strip_suffix('/');
+    mark.split(',').rev().find_map(ours)
 }
 
 #[cfg(test)]

@@ -36,12 +36,26 @@ impl Process {
     /// The value of a variable in the environment the process was started with; `None` too when
     /// it may not be read.
     pub(crate) fn start_env(self, name: &str) -> Option<String> {
-        let environ = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
-        let value = environ
-            .split(|&b| b == 0)
-            .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
-        Some(String::from_utf8_lossy(value).into_owned())
+        start_env(self.pid, name)
     }
+}
+
+fn start_env(pid: i32, name: &str) -> Option<String> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = environ
+        .split(|&b| b == 0)
+        .find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    Some(String::from_utf8_lossy(value).into_owned())
+}
+
+fn pids() -> io::Result<impl Iterator<Item = i32>> {
+    let entries = fs::read_dir("/proc")?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// The values of a variable in the environments that living processes were started with.
+pub(crate) fn start_envs(name: &str) -> io::Result<Vec<String>> {
+    Ok(pids()?.filter_map(|pid| start_env(pid, name)).collect())
 }
 
 /// The processes of one moment; those that start and end meanwhile may be in it or not.
@@ -50,9 +64,7 @@ pub(crate) struct Table(Vec<Process>);
 
 impl Table {
     pub(crate) fn read() -> io::Result<Self> {
-        let entries = fs::read_dir("/proc")?;
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        Ok(Self(pids.filter_map(Process::of).collect()))
+        Ok(Self(pids()?.filter_map(Process::of).collect()))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Process> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use build_core::Result;
+use tokio::time::Instant;
 
 use super::machine::{Binding, Machine};
 use super::{Shared, place};
@@ -16,6 +17,10 @@ pub(super) const DRAIN: Duration = Duration::from_secs(20);
 /// Spares are renewed so many times before they would expire.
 const RENEWALS: u32 = 4;
 
+/// How long nobody has taken or given back a machine before more than a few spares are started:
+/// making them takes the processor from those who work.
+const CALM: Duration = Duration::from_millis(500);
+
 /// Runs until the pool is dropped or closed, and does not keep it alive.
 pub(super) fn start(shared: &Arc<Shared>) {
     let pool = Arc::downgrade(shared);
@@ -24,10 +29,21 @@ pub(super) fn start(shared: &Arc<Shared>) {
     let pause = shared.recipe.ttl / RENEWALS;
     shared.supervisor.spawn("keep spares", async move {
         while let Some(()) = round(&pool).await {
-            tokio::select! {
-                () = token.cancelled() => return,
-                () = wake.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+            let next = Instant::now() + pause;
+            let mut calm = None;
+            // Whoever wakes it wants spares, and there may be hundreds of them in a second.
+            loop {
+                let most = tokio::select! {
+                    () = token.cancelled() => return,
+                    () = wake.notified() => super::SPARES,
+                    () = tokio::time::sleep_until(calm.unwrap_or(next).min(next)) => usize::MAX,
+                };
+                if Instant::now() >= next {
+                    break;
+                }
+                calm = (most == super::SPARES).then(|| Instant::now() + CALM);
+                let Some(pool) = pool.upgrade() else { return };
+                pool.top_up(most).await;
             }
         }
     });
@@ -37,7 +53,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
 async fn round(pool: &Weak<Shared>) -> Option<()> {
     let shared = pool.upgrade()?;
     shared.renew_spares().await;
-    shared.top_up().await;
+    shared.top_up(usize::MAX).await;
     if let Err(error) = shared.sweep().await {
         tracing::warn!(error = %error.chain(), "cannot clean up after local machines");
     }
@@ -55,8 +71,9 @@ impl Shared {
         }
     }
 
-    async fn top_up(&self) {
-        while self.spares_missing() {
+    /// Starts the spares that are wanted, as far as there are fewer than `most`.
+    async fn top_up(&self, most: usize) {
+        while self.spares_missing(most) {
             match self.start().await {
                 Ok((machine, _in_hand)) => self.table().add_spare(machine),
                 Err(error) => {
@@ -68,14 +85,14 @@ impl Shared {
         }
     }
 
-    fn spares_missing(&self) -> bool {
+    fn spares_missing(&self, most: usize) -> bool {
         if self.supervisor.token().is_cancelled() {
             return false;
         }
         let table = self.table();
         let free = self.slots.len().saturating_sub(table.holders().len());
         // Those who are served next when all slots are leased do not wait for a start either.
-        table.spares().len() < self.spares_wanted.min(free + super::SPARES)
+        table.spares().len() < self.spares_wanted.min(free + super::SPARES).min(most)
     }
 
     /// Cleans away what belongs to nobody: machines whose process has ended, spares of an earlier
@@ -98,7 +115,7 @@ impl Shared {
         self.place
             .trash()?
             .into_iter()
-            .for_each(|trash| self.delete(trash));
+            .for_each(|trash| self.trash.delete(&self.supervisor, trash));
         Ok(())
     }
 }
