@@ -202,18 +202,19 @@ impl GitHub {
                 .filter_map(first)
                 .fold(0, |sum, byte| sum ^ byte),
         );
+        let mut issue = IssueMutationView::default();
         for &(position, len) in records {
             let (bytes, locator) = log.from(position);
             let payload = &bytes[..bytes.len().min(len as usize)];
-            let issue = match IssueMutationView::of_record(payload) {
-                Ok(Some(issue)) => issue,
+            match issue.read_record(payload) {
+                Ok(true) => {}
                 // Impossible: scanning saw it.
-                Ok(None) => continue,
+                Ok(false) => continue,
                 Err(_) => {
                     anomalies.count(Anomaly::UndecodableRecord);
                     continue;
                 }
-            };
+            }
             if state.is_none() && issue.created().is_none() && !issue.not_exist() {
                 anomalies.count(Anomaly::NoCreation);
                 continue;

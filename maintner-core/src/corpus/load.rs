@@ -21,6 +21,8 @@ use crate::{Error, Result};
 const UNIT: usize = 8 << 20;
 /// About this much is applied in one go; bounds what loading needs besides the result.
 const BATCH: usize = 64 << 20;
+/// So many batches before its use, a batch is read from the disk: what a disk gives varies.
+const AHEAD: usize = 2;
 /// Additions up to this size are read into memory rather than mapped.
 const READ: u64 = 1 << 20;
 
@@ -100,14 +102,16 @@ fn replay(
     let texts = state.log.clone();
     let read = |index: usize| match batches.get(index) {
         Some(batch) => {
-            prefetch(&texts, batches.get(index + 1));
+            prefetch(&texts, batches.get(index + AHEAD));
             scan_batch(&texts, batch, options)
         }
         None => Ok(Vec::new()),
     };
     let mut round = Round::on(state);
     let start = state.position;
-    prefetch(&texts, batches.first());
+    for batch in batches.iter().take(AHEAD) {
+        prefetch(&texts, Some(batch));
+    }
     let mut next = read(0)?;
     for index in 0..batches.len() {
         let current = std::mem::take(&mut next);
@@ -123,7 +127,7 @@ fn replay(
     Ok((state.position > start).then_some(touched))
 }
 
-/// Has a batch read from the disk while the one before it is worked on.
+/// Has a batch read from the disk while those before it are worked on.
 fn prefetch(texts: &Texts, batch: Option<&Batch<'_>>) {
     let units = batch.into_iter().flat_map(|batch| &batch.units);
     units.for_each(|(_, unit)| texts.prefetch(unit.position, unit.len));

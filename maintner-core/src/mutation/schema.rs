@@ -537,14 +537,19 @@ impl<'a> DiffTreeView<'a> {
 }
 
 impl<'a> IssueMutationView<'a> {
-    /// What a record says about an issue. Most records about issues say nothing else.
+    /// Reads what a record says about an issue in place of what was read before; most records
+    /// about issues say nothing else. Returns whether it says something.
     #[inline]
-    pub(crate) fn of_record(record: &'a [u8]) -> Result<Option<Self>, DecodeError> {
+    pub(crate) fn read_record(&mut self, record: &'a [u8]) -> Result<bool, DecodeError> {
         let mut fields = Fields(record);
-        match fields.next_field()? {
-            Some((1, Value::Bytes(issue))) if fields.0.is_empty() => Self::parse(issue).map(Some),
-            _ => Ok(MutationView::parse(record)?.github_issue),
+        if let Some((1, Value::Bytes(issue))) = fields.next_field()?
+            && fields.0.is_empty()
+        {
+            *self = Self::default();
+            return self.merge::<true>(issue).map(|()| true);
         }
+        let issue = MutationView::parse(record)?.github_issue;
+        Ok(issue.map(|issue| *self = issue).is_some())
     }
 }
 
