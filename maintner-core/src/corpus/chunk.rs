@@ -44,6 +44,10 @@ impl<T: Row> MappedRows<T> {
         // Checked when the column was opened; an empty column is the answer to the impossible.
         <[T]>::ref_from_bytes(bytes).unwrap_or_default()
     }
+
+    fn prefetch(&self) {
+        self.map.prefetch(self.range.clone());
+    }
 }
 
 const SHIFT: u32 = 12;
@@ -76,6 +80,11 @@ impl<T: Row> Column<T> {
             blocks: Arc::default(),
             len,
         })
+    }
+
+    /// Has the mapped rows read from the disk ahead of their use.
+    pub(crate) fn prefetch(&self) {
+        self.base.iter().for_each(MappedRows::prefetch);
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -236,6 +245,11 @@ impl<T: Row> Lists<T> {
             blocks: Arc::default(),
             len,
         })
+    }
+
+    /// Has the lengths of the mapped lists read from the disk ahead of their use.
+    pub(crate) fn prefetch_lengths(&self) {
+        self.base.iter().for_each(|base| base.offsets.prefetch());
     }
 
     pub(crate) fn len(&self) -> u32 {

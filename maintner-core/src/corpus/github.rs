@@ -114,6 +114,12 @@ struct Replayed {
 }
 
 impl GitHub {
+    /// Has what every walk over issues goes through read from the disk.
+    pub(crate) fn prefetch(&self) {
+        self.issues.prefetch();
+        self.comments.prefetch_lengths();
+    }
+
     pub(crate) fn find_repo(&self, log: &Texts, owner: &str, name: &str) -> Option<u32> {
         (0..self.repos.len()).find(|&row| {
             let repo = self.repos.get(row);

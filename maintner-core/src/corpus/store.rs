@@ -17,7 +17,9 @@ use crate::log::{LogPosition, Segment};
 use crate::source::{DiskSource, MutationSource};
 use crate::{Error, Result};
 
-/// How long the first questions have the disk for themselves.
+/// How long the first question has the disk for itself.
+const BEFORE_READING_AHEAD: Duration = Duration::from_millis(3);
+/// How long the first questions share it with nothing but what a walk over issues needs.
 const BEFORE_CHECK: Duration = Duration::from_millis(50);
 
 /// A project's history in memory. Clones are handles to the same corpus.
@@ -164,13 +166,18 @@ impl Corpus {
     }
 }
 
-/// Checks the snapshot in the background; when there is none, nothing.
+/// Reads ahead and checks the snapshot in the background; when there is none, nothing.
 fn check_later(shared: &Arc<Shared>) {
     let Some(check) = shared.lock().keeper.check() else {
         return;
     };
-    let weak = Arc::downgrade(shared);
+    let (weak, state) = (Arc::downgrade(shared), shared.published.load_full());
     std::thread::spawn(move || {
+        if !check.rest(BEFORE_READING_AHEAD) {
+            return;
+        }
+        state.github.prefetch();
+        drop(state);
         if !check.rest(BEFORE_CHECK) || check.is_sound().is_none() {
             return;
         }
