@@ -76,3 +76,24 @@ impl Leftovers {
         Ok(last.marks.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_while_somebody_looks_shares_the_next_look() {
+        let leftovers = Leftovers::new(Supervisor::new("test"));
+        let state = tempfile::tempdir().unwrap();
+        let asking = (0..10).map(|_| leftovers.end(state.path()));
+        let left = futures::future::try_join_all(asking).await.unwrap();
+        assert_eq!(left, vec![Vec::<i32>::new(); 10]);
+        assert_eq!(
+            leftovers.begun.load(Ordering::SeqCst),
+            2,
+            "the first look may miss what was there when the others asked"
+        );
+        leftovers.end(state.path()).await.unwrap();
+        assert_eq!(leftovers.begun.load(Ordering::SeqCst), 3);
+    }
+}
