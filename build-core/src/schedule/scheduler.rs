@@ -1,6 +1,6 @@
 //! The queue, the machines, and what happens between them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map};
 
 use super::explain::Waits;
 use super::lanes::{LaneAt, Lanes};
@@ -112,14 +112,20 @@ impl Entries {
         self.slots.get(at as usize)?.as_ref()
     }
 
-    fn insert(&mut self, entry: Entry) -> u32 {
-        let at = self.vacant.pop().unwrap_or(self.slots.len() as u32);
-        self.by_id.insert(entry.id.clone(), at);
-        match self.slots.get_mut(at as usize) {
-            Some(slot) => *slot = Some(entry),
-            None => self.slots.push(Some(entry)),
-        }
-        at
+    /// A place for a waiter, to be filled at once; `None` when it waits already.
+    fn claim(&mut self, id: &WaiterId) -> Option<u32> {
+        let hash_map::Entry::Vacant(place) = self.by_id.entry(id.clone()) else {
+            return None;
+        };
+        let at = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            (self.slots.len() - 1) as u32
+        });
+        Some(*place.insert(at))
+    }
+
+    fn fill(&mut self, at: u32, entry: Entry) {
+        self.slots[at as usize] = Some(entry);
     }
 
     fn remove(&mut self, at: u32) -> Option<Entry> {
@@ -205,9 +211,9 @@ impl Scheduler {
     }
 
     fn enter(&mut self, waiter: Waiter, now: Timestamp, actions: &mut Vec<Action>) {
-        if self.entries.find(&waiter.id).is_some() {
+        let Some(at) = self.entries.claim(&waiter.id) else {
             return;
-        }
+        };
         if self.shapes.is_crowded() {
             self.compact();
         }
@@ -221,7 +227,7 @@ impl Scheduler {
             seq: self.entered,
         };
         let need = self.shapes.need(&waiter, &*self.policy);
-        let at = self.entries.insert(Entry {
+        let entry = Entry {
             owners,
             class: waiter.class,
             order,
@@ -230,7 +236,8 @@ impl Scheduler {
             since: waiter.enqueued,
             deadline: waiter.deadline,
             id: waiter.id,
-        });
+        };
+        self.entries.fill(at, entry);
         self.deadlines
             .extend(waiter.deadline.map(|deadline| (deadline, at)));
         self.enter_queue(at);
