@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 pub(crate) use child::{Child, Command, Exit, os_words, widen};
-pub(crate) use table::{Process, start_envs};
+pub(crate) use table::Process;
+#[cfg(feature = "coordinator")]
+pub(crate) use table::start_envs;
 pub(crate) use tree::{EndReport, Grace};
 
 use crate::supervise::Supervisor;

@@ -54,6 +54,7 @@ fn pids() -> io::Result<impl Iterator<Item = i32>> {
 }
 
 /// The values of a variable in the environments that living processes were started with.
+#[cfg(feature = "coordinator")]
 pub(crate) fn start_envs(name: &str) -> io::Result<Vec<String>> {
     Ok(pids()?.filter_map(|pid| start_env(pid, name)).collect())
 }
