@@ -1,68 +1,124 @@
 //! Flags as Go programs take them: `-name`, `-name=value`, `-switch=false`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-/// Turns Go's single-dash long flags into the double-dash ones that clap reads.
+use clap::{ArgAction, Command};
+
+/// The long flags of a command and of the commands beneath it.
+#[derive(Default)]
+struct Known {
+    /// Flags with a value.
+    valued: BTreeSet<String>,
+    /// Switches whose value may be left out.
+    optional: BTreeSet<String>,
+    /// Switches that take no value.
+    bare: BTreeSet<String>,
+}
+
+impl Known {
+    fn of(command: &Command) -> Self {
+        let mut known = Self::default();
+        known.add(command);
+        known
+    }
+
+    fn add(&mut self, command: &Command) {
+        for arg in command.get_arguments() {
+            let Some(long) = arg.get_long() else { continue };
+            let set = match arg.get_action() {
+                ArgAction::Set | ArgAction::Append if optional_value(arg) => &mut self.optional,
+                ArgAction::Set | ArgAction::Append => &mut self.valued,
+                _ => &mut self.bare,
+            };
+            set.insert(long.to_owned());
+        }
+        command.get_subcommands().for_each(|sub| self.add(sub));
+    }
+}
+
+fn optional_value(arg: &clap::Arg) -> bool {
+    arg.get_num_args().is_some_and(|n| n.min_values() == 0)
+}
+
+/// Turns Go's single-dash long flags into the double-dash ones that clap reads, for the long
+/// flags that `command` and its subcommands know. Nothing is touched after `--`.
 ///
-/// Only names in `long_flags` are touched, and nothing after `--`. A switch in `switches`
-/// may carry a value: `-halt=false` is passed on as `--halt=false`, and bare `-halt` as
-/// `--halt=true`, so that the switch can be declared to take a value.
-pub fn double_dashes(
-    args: impl IntoIterator<Item = OsString>,
-    long_flags: &[&str],
-    switches: &[&str],
-) -> Vec<OsString> {
+/// A switch may carry a value: `-halt=false` takes it back. A switch without a value never
+/// swallows the argument after it.
+pub fn dashes_of(command: &Command, args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let known = Known::of(command);
     let mut seen_end = false;
     args.into_iter()
-        .map(|arg| {
-            let Some(text) = arg.to_str() else { return arg };
+        .filter_map(|arg| {
+            let Some(text) = arg.to_str() else {
+                return Some(arg);
+            };
             seen_end |= text == "--";
             let Some(flag) = text.strip_prefix('-').filter(|_| !seen_end) else {
-                return arg;
+                return Some(arg);
             };
             let flag = flag.strip_prefix('-').unwrap_or(flag);
-            let name = flag.split_once('=').map_or(flag, |(name, _)| name);
-            if switches.contains(&name) && name == flag {
-                return format!("--{flag}=true").into();
+            let (name, value) = match flag.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (flag, None),
+            };
+            if known.bare.contains(name) {
+                match value {
+                    None | Some("true" | "t" | "T" | "TRUE" | "True" | "1") => {
+                        return Some(format!("--{name}").into());
+                    }
+                    Some("false" | "f" | "F" | "FALSE" | "False" | "0") => return None,
+                    // Left as it is: the parser says what is wrong with it.
+                    Some(_) => {}
+                }
+            } else if known.optional.contains(name) && value.is_none() {
+                return Some(format!("--{name}=true").into());
+            } else if known.optional.contains(name) || known.valued.contains(name) {
+                return Some(format!("--{flag}").into());
             }
-            let known = long_flags.contains(&name) || switches.contains(&name);
-            if known {
-                format!("--{flag}").into()
-            } else {
-                arg
-            }
+            Some(arg)
         })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Arg;
+
     use super::*;
 
     fn rewrite(args: &[&str]) -> Vec<String> {
-        let args = args.iter().map(OsString::from);
-        let args = double_dashes(args, &["workdir", "listen"], &["halt"]);
+        let command = Command::new("demo")
+            .arg(Arg::new("workdir").long("workdir"))
+            .arg(Arg::new("verify").long("verify").num_args(0..=1))
+            .subcommand(
+                Command::new("sub").arg(Arg::new("halt").long("halt").action(ArgAction::SetTrue)),
+            );
+        let args = dashes_of(&command, args.iter().map(OsString::from));
         args.into_iter().map(|a| a.into_string().unwrap()).collect()
     }
 
     #[test]
     fn single_dashes_become_double_for_known_names() {
         assert_eq!(
-            rewrite(&["-workdir=x", "-listen", ":80"]),
-            ["--workdir=x", "--listen", ":80"]
+            rewrite(&["-workdir=x", "sub", "-h", "-v"]),
+            ["--workdir=x", "sub", "-h", "-v"]
         );
-        assert_eq!(
-            rewrite(&["--workdir", "x", "-h", "-v"]),
-            ["--workdir", "x", "-h", "-v"]
-        );
+        assert_eq!(rewrite(&["--workdir", "x"]), ["--workdir", "x"]);
     }
 
     #[test]
-    fn switches_always_carry_a_value() {
+    fn switches_may_carry_a_value() {
         assert_eq!(
-            rewrite(&["-halt", "--halt=false", "-halt=0"]),
-            ["--halt=true", "--halt=false", "--halt=0"]
+            rewrite(&["-halt", "--halt=false", "-halt=1"]),
+            ["--halt", "--halt"]
         );
+        assert_eq!(
+            rewrite(&["-verify", "x", "-verify=0"]),
+            ["--verify=true", "x", "--verify=0"]
+        );
+        assert_eq!(rewrite(&["-halt=maybe"]), ["-halt=maybe"]);
     }
 
     #[test]

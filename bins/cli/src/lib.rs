@@ -16,10 +16,17 @@
 
 mod failure;
 mod go_flags;
+mod group;
 mod manual;
+mod out;
+mod program;
+pub mod progress;
 mod run;
 
 pub use failure::{Exit, Failure};
-pub use go_flags::double_dashes;
+pub use go_flags::dashes_of;
+pub use group::{Program, find, multi_call};
 pub use manual::{Shell, completions, man_page};
+pub use out::Out;
+pub use program::{blocking, parse, serving};
 pub use run::{finish, run};

@@ -9,11 +9,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use farmer_cli::{Exit, Failure, double_dashes};
+use farmer_cli::{Exit, Failure};
 use maintner_core::View;
 
-use crate::out::Out;
-use crate::program;
+use farmer_cli::Out;
 
 const EXAMPLES: &str = "Example:
   gostats -modified-files=20 ~/var/maintnerd   the files that most changes touch";
@@ -38,8 +37,7 @@ struct Args {
 
 /// The entry point: the arguments without the program's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let args = double_dashes(args, &["modified-files", "project"], &["time-load"]);
-    program::run("gostats", args, Args::run)
+    farmer_cli::blocking(args, Args::run)
 }
 
 impl Args {

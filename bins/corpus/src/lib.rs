@@ -2,11 +2,8 @@
 
 pub mod gostats;
 pub mod maintq;
-mod out;
 #[cfg(feature = "parquet")]
 mod parquet;
-mod program;
-mod progress;
 #[cfg(feature = "sql")]
 pub mod query;
 mod rows;
@@ -14,11 +11,7 @@ mod rows;
 mod sql;
 mod text_format;
 
-use std::ffi::OsString;
-use std::process::ExitCode;
-
-/// A program: its arguments, without its name, to its exit code.
-pub type Program = fn(Vec<OsString>) -> ExitCode;
+use farmer_cli::Program;
 
 /// The programs of the group, by name.
 pub const PROGRAMS: &[(&str, Program)] = &[("gostats", gostats::main), ("maintq", maintq::main)];

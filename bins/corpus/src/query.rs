@@ -8,11 +8,11 @@ use maintner_core::log::Sha224Hex;
 use maintner_core::{Corpus, View};
 
 use crate::maintq::{corpus, failure};
-use crate::out::Out;
-use crate::progress;
 use crate::sql::{
     Question, attach_records, build, of_commits, of_log, open, print_answer, print_tables,
 };
+use farmer_cli::Out;
+use farmer_cli::progress;
 
 /// What is asked, and about what.
 #[derive(Debug, Clone, clap::Args)]

@@ -5,8 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use farmer_agent::Program;
-use farmer_cli::Failure;
+use farmer_cli::{Failure, Program};
 
 /// The program that this one was started as, by its own name.
 pub(crate) fn by_own_name(argv0: Option<&OsString>) -> Option<Program> {
@@ -14,12 +13,13 @@ pub(crate) fn by_own_name(argv0: Option<&OsString>) -> Option<Program> {
 }
 
 fn find(name: &OsStr) -> Option<Program> {
-    let groups = [farmer_agent::PROGRAMS, farmer_corpus::PROGRAMS];
-    groups
-        .into_iter()
-        .flatten()
-        .find(|(known, _)| *known == name)
-        .map(|(_, program)| *program)
+    let groups = [
+        farmer_agent::PROGRAMS,
+        farmer_corpus::PROGRAMS,
+        farmer_servers::PROGRAMS,
+        farmer_tools::PROGRAMS,
+    ];
+    farmer_cli::find(groups, name)
 }
 
 /// Runs the program named by the first argument with the others; answers only when there is none.

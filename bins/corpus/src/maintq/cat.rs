@@ -7,8 +7,8 @@ use farmer_cli::{Exit, Failure};
 use maintner_core::log::{LogPosition, LogReader};
 
 use super::input::{failure, segments};
-use crate::out::Out;
 use crate::text_format;
+use farmer_cli::Out;
 
 /// Prints the mutations of a log in protobuf text format, an empty line after each
 #[derive(clap::Args)]

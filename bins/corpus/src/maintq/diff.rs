@@ -8,7 +8,7 @@ use farmer_cli::{Exit, Failure};
 use maintner_core::log::{LogPosition, LogReader};
 
 use super::input::{corpus, failure, segments};
-use crate::out::Out;
+use farmer_cli::Out;
 
 /// Compares what two logs say; exit code 1 when they differ
 ///

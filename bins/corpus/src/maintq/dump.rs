@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use farmer_cli::Failure;
 
 use super::input::corpus;
-use crate::out::Out;
+use farmer_cli::Out;
 
 /// Prints the canonical dump of a log: sorted JSON lines, one for each object
 #[derive(clap::Args)]

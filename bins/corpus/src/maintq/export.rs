@@ -7,11 +7,11 @@ use farmer_cli::Failure;
 use serde_json::{Map, Value};
 
 use super::input::corpus;
-use crate::out::Out;
 #[cfg(feature = "parquet")]
 use crate::parquet::ParquetTable;
-use crate::progress;
 use crate::rows::{Cell, TABLES, Table, each_row};
+use farmer_cli::Out;
+use farmer_cli::progress;
 
 /// Prints the corpus as JSON lines, one row each, with its table's name
 #[derive(clap::Args)]

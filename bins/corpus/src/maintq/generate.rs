@@ -8,8 +8,8 @@ use maintner_core::Error;
 use maintner_core::generate::{Fault, Generator, Profile};
 
 use super::input::failure;
-use crate::out::Out;
-use crate::progress;
+use farmer_cli::Out;
+use farmer_cli::progress;
 
 /// Writes a synthetic log: the same bytes for the same profile and seed
 #[derive(clap::Args)]

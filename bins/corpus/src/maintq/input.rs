@@ -8,7 +8,7 @@ use maintner_core::Error;
 use maintner_core::log::{LogFolder, LogPosition, Segment, SegmentName};
 use maintner_core::{Corpus, Options};
 
-use crate::progress;
+use farmer_cli::progress;
 
 /// The segments of the log at `path`.
 pub(crate) fn segments(path: &Path) -> Result<Vec<Segment>, Failure> {

@@ -17,8 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use farmer_cli::Failure;
 
-use crate::out::Out;
-use crate::program;
+use farmer_cli::Out;
 
 pub(crate) use self::input::corpus;
 #[cfg(feature = "sql")]
@@ -73,5 +72,5 @@ impl Verb {
 
 /// The entry point: the arguments without the program's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    program::run("maintq", args, |args: &Args, out| args.verb.run(out))
+    farmer_cli::blocking(args, |args: &Args, out| args.verb.run(out))
 }

@@ -8,7 +8,7 @@ use maintner_core::log::{LogLock, recover, repair};
 use serde_json::json;
 
 use super::input::{failure, segments};
-use crate::out::Out;
+use farmer_cli::Out;
 
 /// Cuts damaged log files after their last whole record; the cut bytes go to FILE.torn-OFFSET
 #[derive(clap::Args)]

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use farmer_cli::Failure;
 
 use super::input::corpus;
-use crate::out::Out;
 use crate::sql::{
     Question, attach, attach_records, build, of_log, open, print_answer, print_tables,
 };
+use farmer_cli::Out;
 
 /// Asks the corpus in SQL; without a query lists the tables
 ///

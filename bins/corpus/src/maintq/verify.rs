@@ -11,8 +11,8 @@ use prost::Message as _;
 use serde_json::json;
 
 use super::input::segments;
-use crate::out::Out;
-use crate::progress;
+use farmer_cli::Out;
+use farmer_cli::progress;
 
 /// Checks hashes of frozen segments, frames of all records, and their payloads
 #[derive(clap::Args)]

@@ -9,8 +9,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use super::{Question, broken};
-use crate::out::Out;
 use crate::rows::Cell;
+use farmer_cli::Out;
 
 /// Asks, and prints the rows: tab-separated under their names, or one JSON object each.
 pub(crate) async fn print_answer(

@@ -4,8 +4,8 @@ use std::io::Write as _;
 
 use farmer_cli::Failure;
 
-use crate::out::Out;
 use crate::rows::{Cell, TABLES, Table};
+use farmer_cli::Out;
 
 /// The builds of a data directory, when there is one.
 const BUILDS: Table = Table {

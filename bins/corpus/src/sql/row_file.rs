@@ -12,8 +12,8 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::broken;
 use crate::maintq::failure;
-use crate::progress;
 use crate::rows::{Cell, TABLES, Table, each_row};
+use farmer_cli::progress;
 
 /// Changes when the tables do, so that older files are made anew.
 const VERSION: u32 = 1;

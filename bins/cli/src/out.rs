@@ -3,20 +3,22 @@
 use std::io;
 
 /// Standard output that remembers whether its reader went away.
-pub(crate) struct Out {
+pub struct Out {
     inner: io::BufWriter<io::StdoutLock<'static>>,
     closed: bool,
 }
 
 impl Out {
-    pub(crate) fn new() -> Self {
+    /// Locks standard output; it is written in blocks of 64 KiB and at `flush`.
+    pub fn new() -> Self {
         Self {
             inner: io::BufWriter::with_capacity(1 << 16, io::stdout().lock()),
             closed: false,
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    /// Whether a write met a closed pipe.
+    pub fn is_closed(&self) -> bool {
         self.closed
     }
 
@@ -25,6 +27,12 @@ impl Out {
             self.closed |= error.kind() == io::ErrorKind::BrokenPipe;
         }
         result
+    }
+}
+
+impl Default for Out {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

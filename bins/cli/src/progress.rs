@@ -2,10 +2,11 @@
 
 use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub use indicatif::ProgressBar;
+use indicatif::{ProgressDrawTarget, ProgressStyle};
 
 /// A bar over `bytes` bytes; nothing where standard error is no terminal.
-pub(crate) fn bytes(what: &'static str, bytes: u64) -> ProgressBar {
+pub fn bytes(what: &'static str, bytes: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(bytes), target());
     let style = ProgressStyle::with_template("{msg} {bar:40} {bytes}/{total_bytes} {eta}");
     bar.set_style(style.expect("the template is valid"));
@@ -13,7 +14,7 @@ pub(crate) fn bytes(what: &'static str, bytes: u64) -> ProgressBar {
 }
 
 /// A count of things whose number is not known before.
-pub(crate) fn counter(what: &'static str) -> ProgressBar {
+pub fn counter(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, target());
     let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}");
     bar.set_style(style.expect("the template is valid"));
@@ -21,7 +22,7 @@ pub(crate) fn counter(what: &'static str) -> ProgressBar {
 }
 
 /// A sign of life for work of unknown length.
-pub(crate) fn spinner(what: &'static str) -> ProgressBar {
+pub fn spinner(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, target());
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
     bar.with_message(what)

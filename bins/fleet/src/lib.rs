@@ -1,0 +1,6 @@
+//! Programs that make and keep machines and their images: each a module with an entry point.
+
+use farmer_cli::Program;
+
+/// The programs of the group, by name.
+pub const PROGRAMS: &[(&str, Program)] = &[];

@@ -1,0 +1,6 @@
+//! Programs of a developer's and a release manager's day: each a module with an entry point.
+
+use farmer_cli::Program;
+
+/// The programs of the group, by name.
+pub const PROGRAMS: &[(&str, Program)] = &[];
