@@ -33,8 +33,9 @@ fn is_lower_hex(text: &str) -> bool {
     text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn is_build_id(text: &str) -> bool {
-    text.len() == 10 && text.starts_with(['B', 'S']) && is_lower_hex(&text[1..])
+fn is_numbered(text: &str, letter: char, digits: usize) -> bool {
+    let number = text.strip_prefix(letter);
+    number.is_some_and(|number| number.len() == digits && is_lower_hex(number))
 }
 
 macro_rules! string_id {
@@ -130,9 +131,33 @@ string_id! {
     ChangeRef, "change", is_printable
 }
 string_id! {
-    /// What events belong to. One build, one commit on one builder: `B` and nine lower-case hex
-    /// digits. Or one session, a machine held for somebody: `S` and as many.
-    BuildId, "build id", is_build_id
+    /// One build, one commit on one builder: `B` and nine lower-case hex digits.
+    BuildId, "build id", |text| is_numbered(text, 'B', 9) || is_numbered(text, 'S', 9)
+}
+string_id! {
+    /// One session, a machine held for somebody: `S` and nine lower-case hex digits.
+    SessionId, "session id", |text| is_numbered(text, 'S', 9)
+}
+string_id! {
+    /// A repository, whatever it is called and wherever it lies: `R` and sixteen lower-case hex
+    /// digits, drawn when it is first seen.
+    RepoId, "repository id", |text| is_numbered(text, 'R', 16)
+}
+string_id! {
+    /// A patch set that is tried.
+    TrySetId, "try set id", is_plain
+}
+string_id! {
+    /// A workflow, such as one release.
+    WorkflowId, "workflow id", is_plain
+}
+string_id! {
+    /// A program that acts by rules of its own.
+    BotName, "bot name", is_plain
+}
+string_id! {
+    /// The name of a stream among those of a kind of somebody else's.
+    StreamName, "stream name", is_printable
 }
 string_id! {
     /// The right to one machine for some time.
@@ -172,6 +197,181 @@ impl BuildId {
     }
 }
 
+impl SessionId {
+    /// The id made of the low 36 bits of `bits`.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(format!("S{:09x}", bits & 0xf_ffff_ffff).into())
+    }
+}
+
+impl RepoId {
+    /// The id made of all bits of `bits`.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(format!("R{bits:016x}").into())
+    }
+}
+
+/// What holds machines: a build or a session.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum HolderId {
+    /// A build.
+    Build(BuildId),
+    /// A session.
+    Session(SessionId),
+}
+
+impl HolderId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Build(id) => id.as_str(),
+            Self::Session(id) => id.as_str(),
+        }
+    }
+
+    /// The build, if it is one.
+    pub fn build(&self) -> Option<&BuildId> {
+        match self {
+            Self::Build(id) => Some(id),
+            Self::Session(_) => None,
+        }
+    }
+
+    /// The session, if it is one.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Build(_) => None,
+            Self::Session(id) => Some(id),
+        }
+    }
+
+    /// The word for what it is: `build` or `session`.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Build(_) => "build",
+            Self::Session(_) => "session",
+        }
+    }
+}
+
+impl From<BuildId> for HolderId {
+    fn from(id: BuildId) -> Self {
+        Self::Build(id)
+    }
+}
+
+impl From<SessionId> for HolderId {
+    fn from(id: SessionId) -> Self {
+        Self::Session(id)
+    }
+}
+
+impl fmt::Display for HolderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for HolderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for HolderId {
+    type Err = Error;
+
+    /// Reads the id of a build or a session, as people write it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] naming the text when it is neither.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match SessionId::new(text) {
+            Ok(session) => Ok(Self::Session(session)),
+            Err(_) => BuildId::new(text).map(Self::Build),
+        }
+    }
+}
+
+impl TryFrom<String> for HolderId {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<HolderId> for String {
+    fn from(id: HolderId) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
+/// Names a wish: 128 bits, written as 32 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WishKey(u128);
+
+impl WishKey {
+    /// The key made of these bits.
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The key that stands for `parts`: the first half of their SHA-256, each with its length
+    /// before it. The same parts make the same key, in any process.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        use sha2::{Digest, Sha256};
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        let digest = digest.finalize();
+        Self(
+            digest
+                .iter()
+                .take(16)
+                .fold(0, |bits, byte| bits << 8 | u128::from(*byte)),
+        )
+    }
+}
+
+impl fmt::Display for WishKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for WishKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for WishKey {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let bits = Some(text).filter(|text| text.len() == 32 && is_lower_hex(text));
+        let bits = bits.and_then(|text| u128::from_str_radix(text, 16).ok());
+        bits.map(Self)
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("bad wish key {text:?}")))
+    }
+}
+
+impl TryFrom<String> for WishKey {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<WishKey> for String {
+    fn from(key: WishKey) -> Self {
+        key.to_string()
+    }
+}
+
 impl LeaseId {
     /// The id made of all bits of `bits`.
     pub fn from_bits(bits: u64) -> Self {
@@ -207,10 +407,9 @@ mod tests {
         let id = BuildId::from_bits(u64::MAX);
         assert_eq!(id.as_str(), "Bfffffffff");
         assert_eq!(BuildId::new(id.as_str()).unwrap(), id);
-        assert!(!id.is_session());
-        let session = BuildId::session_from_bits(7);
-        assert_eq!(BuildId::new("S000000007").unwrap(), session);
-        assert!(session.is_session());
+        let session = SessionId::from_bits(7);
+        assert_eq!("S000000007".parse::<HolderId>().unwrap(), session.into());
+        assert_eq!("Bfffffffff".parse::<HolderId>().unwrap(), id.into());
     }
 
     #[test]

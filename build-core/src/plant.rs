@@ -12,4 +12,10 @@ pub enum Plant {
     KeptQuota,
     /// The first event of an append that failed is taken for written.
     DroppedEvent,
+    /// A batch is written whatever version its streams have.
+    UncheckedVersion,
+    /// The last event of a pack is not in it.
+    LossyPack,
+    /// A build of a wish that was withdrawn goes on.
+    WithdrawnWishBuilt,
 }

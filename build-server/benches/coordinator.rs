@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
 use build_core::dispatch::Dispatcher;
-use build_core::event::{BuildEvent, NewEvent, Outcome, Seq, UnitEnd};
+use build_core::event::{BuildEvent, OldNewEvent, Outcome, Seq, UnitEnd};
 use build_core::ids::{
     BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName, StepName,
 };
@@ -103,7 +103,7 @@ fn item(n: u64) -> Result<WorkItem> {
 }
 
 /// The events of a build of one step; the last `leave_out` did not happen yet.
-fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
+fn life(n: u64, leave_out: usize) -> Result<Vec<OldNewEvent>> {
     let unit = Unit {
         step: StepName::new("test")?,
         part: Part::Whole,
@@ -156,7 +156,7 @@ fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
         },
     ];
     events.truncate(events.len() - leave_out);
-    let new = |event| NewEvent {
+    let new = |event| OldNewEvent {
         at: Timestamp::from_seconds(2),
         build: BuildId::from_bits(n),
         event,

@@ -128,7 +128,7 @@ fn failed(path: &Path, error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use build_core::clock::ManualClock;
-    use build_core::event::{BuildEvent, NewEvent, Outcome, Seq};
+    use build_core::event::{BuildEvent, OldNewEvent, Outcome, Seq};
     use build_core::ids::{BuilderName, CommitHash, RepoName};
     use build_core::work::{Class, WorkItem};
 
@@ -161,7 +161,7 @@ mod tests {
         let store = Store::memory();
         let clock = ManualClock::at(Timestamp::from_seconds(1_600_000_000));
         let (ended, open) = (BuildId::from_bits(1), BuildId::from_bits(2));
-        let event = |build: &BuildId, event| NewEvent {
+        let event = |build: &BuildId, event| OldNewEvent {
             at: clock.now(),
             build: build.clone(),
             event,

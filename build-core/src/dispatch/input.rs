@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::{Command, CommandKey};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Artifact, Base, NewEvent, UnitEnd};
+use crate::event::{Artifact, Base, OldNewEvent, UnitEnd};
 use crate::ids::{BuildId, BuilderName, LeaseId};
 use crate::plan::Plan;
 use crate::schedule::{Allotment, Machine};
@@ -181,7 +181,7 @@ pub enum Effect {
         /// Names the append.
         batch: u64,
         /// The events.
-        events: Vec<NewEvent>,
+        events: Vec<OldNewEvent>,
     },
     /// Carry this out; answer with [`Input::Done`] or [`Input::Failed`].
     Do(Box<Command>),

@@ -34,7 +34,7 @@ pub use sessions::SESSION_TTL;
 
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, CommandKey, Mode, next_beside};
-use crate::event::{BuildEvent, NewEvent, SessionEnd};
+use crate::event::{BuildEvent, OldNewEvent, SessionEnd};
 use crate::ids::{BuildId, BuilderName, LeaseId, MachineId};
 use crate::plan::Unit;
 use crate::schedule::{Event, Explanation, Policy, Scheduler, WaiterId};
@@ -224,7 +224,7 @@ impl Dispatcher {
         let Ok(state) = BuildState::begin(&build, now, &queued) else {
             return;
         };
-        let mark = self.outbox.push(NewEvent {
+        let mark = self.outbox.push(OldNewEvent {
             at: now,
             build: build.clone(),
             event: queued,
@@ -252,7 +252,7 @@ impl Dispatcher {
             }
             _ => {}
         }
-        open.mark = self.outbox.push(NewEvent {
+        open.mark = self.outbox.push(OldNewEvent {
             at: now,
             build: build.clone(),
             event,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::input::Effect;
 use crate::clock::Timestamp;
 use crate::engine::CommandKey;
-use crate::event::NewEvent;
+use crate::event::OldNewEvent;
 use crate::retry::pause_after;
 
 /// Events of one append; more are written by the next one.
@@ -16,7 +16,7 @@ const BATCH_EVENTS: usize = 4096;
 pub(super) struct Outbox {
     pushed: u64,
     durable: u64,
-    waiting: std::collections::VecDeque<NewEvent>,
+    waiting: std::collections::VecDeque<OldNewEvent>,
     /// How many of `waiting` are being written, and the number of the append.
     writing: Option<(usize, u64)>,
     appends: u64,
@@ -32,14 +32,14 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Adds an event; the answer is its number.
-    pub(super) fn push(&mut self, event: NewEvent) -> u64 {
+    pub(super) fn push(&mut self, event: OldNewEvent) -> u64 {
         self.waiting.push_back(event);
         self.pushed += 1;
         self.pushed
     }
 
     /// Adds an event that is in the log exactly when the one before it is.
-    pub(super) fn push_joined(&mut self, event: NewEvent) -> u64 {
+    pub(super) fn push_joined(&mut self, event: OldNewEvent) -> u64 {
         self.joined.insert(self.pushed);
         self.push(event)
     }
@@ -139,8 +139,8 @@ mod tests {
     use crate::event::{BuildEvent, Outcome};
     use crate::ids::BuildId;
 
-    fn event(n: u64) -> NewEvent {
-        NewEvent {
+    fn event(n: u64) -> OldNewEvent {
+        OldNewEvent {
             at: Timestamp::default(),
             build: BuildId::from_bits(n),
             event: BuildEvent::Finished {

@@ -4,7 +4,7 @@ use super::Dispatcher;
 use super::open::Open;
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, outcome_of};
-use crate::event::{BuildEvent, NewEvent};
+use crate::event::{BuildEvent, OldNewEvent};
 use crate::ids::BuildId;
 
 impl Dispatcher {
@@ -35,7 +35,7 @@ impl Dispatcher {
         let Ok(state) = BuildState::begin(&rerun, now, &queued) else {
             return;
         };
-        let mark = self.outbox.push_joined(NewEvent {
+        let mark = self.outbox.push_joined(OldNewEvent {
             at: now,
             build: rerun.clone(),
             event: queued,

@@ -8,7 +8,7 @@ use super::open::Open;
 use crate::clock::Timestamp;
 use crate::engine::BuildState;
 use crate::error::Error;
-use crate::event::Recorded;
+use crate::event::OldRecorded;
 use crate::ids::BuildId;
 use crate::schedule::Event;
 
@@ -26,7 +26,7 @@ impl Dispatcher {
     /// skipped, so the whole log is fine as well. Called once, before anything else.
     pub fn restore(
         &mut self,
-        events: impl IntoIterator<Item = Recorded>,
+        events: impl IntoIterator<Item = OldRecorded>,
         now: Timestamp,
     ) -> Restored {
         let mut states: BTreeMap<BuildId, Result<BuildState, Error>> = BTreeMap::new();

@@ -10,7 +10,7 @@ use super::*;
 use crate::buildlet::ExecOutcome;
 use crate::engine::Command;
 use crate::error::{Error, ErrorKind};
-use crate::event::{Base, LeaseEnd, Outcome, Recorded, Seq, UnitEnd};
+use crate::event::{Base, LeaseEnd, OldRecorded, Outcome, Seq, UnitEnd};
 use crate::ids::{CommitHash, HostType, RepoName, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::retry::CREATION_ATTEMPTS;
@@ -21,7 +21,7 @@ use crate::work::{Class, WorkItem};
 /// A farm in which everything works at once unless a test says otherwise.
 struct Farm {
     dispatcher: Dispatcher,
-    log: Vec<Recorded>,
+    log: Vec<OldRecorded>,
     now: Timestamp,
     plan: Plan,
     todo: VecDeque<Command>,
@@ -132,9 +132,9 @@ impl Farm {
     fn effect(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Append { batch, events } => {
-                for NewEvent { at, build, event } in events {
+                for OldNewEvent { at, build, event } in events {
                     let seq = Seq(self.log.len() as u64 + 1);
-                    self.log.push(Recorded {
+                    self.log.push(OldRecorded {
                         seq,
                         at,
                         build,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Base, BuildEvent, LeaseEnd, Outcome, Recorded, UnitEnd};
+use crate::event::{Base, BuildEvent, LeaseEnd, OldRecorded, Outcome, UnitEnd};
 use crate::ids::{BuildId, BuilderName, ExecId, LeaseId, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::LeaseRecord;
@@ -167,7 +167,7 @@ impl BuildState {
     /// # Errors
     /// [`ErrorKind::Corrupt`] when it is neither [`BuildEvent::Queued`] nor
     /// [`BuildEvent::SessionOpened`].
-    pub fn new(first: &Recorded) -> Result<Self> {
+    pub fn new(first: &OldRecorded) -> Result<Self> {
         Self::begin(&first.build, first.at, &first.event)
     }
 
@@ -214,7 +214,7 @@ impl BuildState {
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the event contradicts the ones before it; the state is then
     /// as it was.
-    pub fn apply(&mut self, recorded: &Recorded) -> Result<()> {
+    pub fn apply(&mut self, recorded: &OldRecorded) -> Result<()> {
         self.advance(recorded.at, &recorded.event)
     }
 

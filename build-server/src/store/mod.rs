@@ -8,7 +8,9 @@ mod blobs;
 mod board;
 mod files;
 mod lock;
+mod log;
 mod memory;
+mod memory_log;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -19,14 +21,16 @@ use async_trait::async_trait;
 use build_core::Result;
 use build_core::buildlet::ByteStream;
 use build_core::clock::Timestamp;
-use build_core::event::{NewEvent, Recorded, Seq};
+use build_core::event::{OldNewEvent, OldRecorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 
 pub use blobs::{BlobInfo, BlobKey, BlobKind, MemoryBlobs};
 pub use board::{BoardCell, BoardCommit, BoardFilter, BoardLine, BoardPage, BoardPlace, KnownRepo};
 pub use files::{FileBlobs, Quota};
 pub use lock::{DataLock, Owner};
+pub use log::EventLog;
 pub use memory::MemoryStore;
+pub use memory_log::MemoryLog;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 
@@ -34,18 +38,18 @@ use crate::record::{BuildRow, BuildState, SessionRow, Tested, Timing};
 
 /// The log of everything that happened: the only truth.
 #[async_trait]
-pub trait EventLog: Send + Sync {
+pub trait BuildLog: Send + Sync {
     /// Appends `batch` durably, all of it or nothing, directly behind `expected`, and answers the
     /// position of its last event. Appends that wait at the same time share one commit.
     ///
-    /// When the future is dropped the batch is in the log or not; [`EventLog::head`] tells.
+    /// When the future is dropped the batch is in the log or not; [`BuildLog::head`] tells.
     ///
     /// # Errors
     /// [`build_core::ErrorKind::Conflict`] when the log does not end at `expected`: another
     /// coordinator has written, and the caller's picture is out of date.
     /// [`build_core::ErrorKind::Limit`] when the disk is full, [`build_core::ErrorKind::Corrupt`] when the file is damaged.
     /// Nothing of the batch is in the log then.
-    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq>;
+    async fn append(&self, expected: Seq, batch: Vec<OldNewEvent>) -> Result<Seq>;
 
     /// Position of the last event; `Seq(0)` when there is none.
     ///
@@ -57,23 +61,28 @@ pub trait EventLog: Send + Sync {
     ///
     /// # Errors
     /// When the log cannot be read.
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>>;
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<OldRecorded>>;
 
     /// At most `limit` events of one build after `after`, in order.
     ///
     /// # Errors
     /// When the log cannot be read.
-    async fn read_build(&self, build: &BuildId, after: Seq, limit: usize) -> Result<Vec<Recorded>>;
+    async fn read_build(
+        &self,
+        build: &BuildId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<OldRecorded>>;
 
     /// The events of all builds and sessions that are open, in order: what a start folds.
     ///
     /// # Errors
     /// When the log cannot be read.
-    async fn read_open(&self) -> Result<Vec<Recorded>>;
+    async fn read_open(&self) -> Result<Vec<OldRecorded>>;
 
     /// Makes the events of some builds and sessions small that have ended and of which nothing
     /// was heard since `before`; answers of how many, 0 when there is none left. They can still
-    /// be read one build at a time, and rows folded from them; [`EventLog::read`] leaves them out.
+    /// be read one build at a time, and rows folded from them; [`BuildLog::read`] leaves them out.
     ///
     /// Cancel safe. The default keeps all as they are.
     ///
@@ -291,7 +300,7 @@ pub trait Blobs: Send + Sync {
 /// Everything a coordinator remembers. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    events: Arc<dyn EventLog>,
+    events: Arc<dyn BuildLog>,
     records: Arc<dyn Records>,
     blobs: Arc<dyn Blobs>,
     place: Place,
@@ -355,7 +364,7 @@ impl Store {
 
     /// A store that appends through `events`, for wrappers.
     #[must_use]
-    pub fn with_events(mut self, events: Arc<dyn EventLog>) -> Self {
+    pub fn with_events(mut self, events: Arc<dyn BuildLog>) -> Self {
         self.events = events;
         self
     }
@@ -368,7 +377,7 @@ impl Store {
     }
 
     /// The event log.
-    pub fn events(&self) -> &Arc<dyn EventLog> {
+    pub fn events(&self) -> &Arc<dyn BuildLog> {
         &self.events
     }
 

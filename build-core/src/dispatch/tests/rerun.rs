@@ -13,7 +13,7 @@ fn farm(fails_again: bool) -> Farm {
 }
 
 /// The builds that run another one again, with what they do.
-fn reruns(log: &[Recorded]) -> Vec<(BuildId, WorkItem)> {
+fn reruns(log: &[OldRecorded]) -> Vec<(BuildId, WorkItem)> {
     let queued = log.iter().filter_map(|r| match &r.event {
         BuildEvent::Queued { item, .. } if item.rerun_of.is_some() => {
             Some((r.build.clone(), item.clone()))
@@ -23,7 +23,7 @@ fn reruns(log: &[Recorded]) -> Vec<(BuildId, WorkItem)> {
     queued.collect()
 }
 
-fn outcomes(log: &[Recorded]) -> Vec<bool> {
+fn outcomes(log: &[OldRecorded]) -> Vec<bool> {
     let ends = log.iter().filter_map(|r| match &r.event {
         BuildEvent::Finished { outcome } => Some(outcome.is_passed()),
         _ => None,
@@ -115,7 +115,7 @@ fn a_crash_at_any_append_leaves_exactly_one_rerun() {
         let mut again = farm(false);
         again.log = whole.log[..*length].to_vec();
         // What ended before the crash has ended.
-        let is_test = |r: &Recorded| match &r.event {
+        let is_test = |r: &OldRecorded| match &r.event {
             BuildEvent::Ended { unit, .. } => unit.to_string() == "test",
             _ => false,
         };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Seq;
 use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::ids::{BuildId, BuilderName, ExecId, LeaseId, MachineId, Nonce, StepName};
@@ -15,16 +16,9 @@ use crate::plan::{Plan, Unit};
 use crate::test_lines::TestCounts;
 use crate::work::WorkItem;
 
-/// Position in the event log: 1 for the first event, no gaps.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct Seq(pub u64);
-
 /// One event as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Recorded {
+pub struct OldRecorded {
     /// Where it stands.
     pub seq: Seq,
     /// When it happened.
@@ -37,7 +31,7 @@ pub struct Recorded {
 
 /// An event that is not in the log yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NewEvent {
+pub struct OldNewEvent {
     /// When it happened; recorded as it is, so that a fold of the log sees what its author saw.
     pub at: Timestamp,
     /// The build it belongs to.

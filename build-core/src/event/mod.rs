@@ -1,0 +1,22 @@
+//! What happened, in order: the only truth, from which everything else is folded.
+//!
+//! Facts belong to streams: one build, one session, one wish. An event has an envelope that every
+//! program reads, [`Recorded`], and a body that stays as it was written: kinds, fields and versions
+//! that this version does not know are kept, so that an older program never destroys what a newer
+//! one wrote. Events are facts, [`Memo`]s change, effects come after both are durable.
+
+mod batch;
+mod build;
+mod kinds;
+mod memo;
+mod principal;
+mod recorded;
+mod stream;
+
+pub use batch::{Admitted, Batch, Numbering, Page, StreamHead, Term, ended_term};
+pub use build::*;
+pub use kinds::{EventKind, KindSet, StreamKind};
+pub use memo::{Memo, MemoKey};
+pub use principal::{Principal, PrincipalKind};
+pub use recorded::{Encoded, Event, NewEvent, Recorded, Seq, Version};
+pub use stream::StreamId;
