@@ -176,6 +176,9 @@ pub(crate) struct Init {
     /// Print the file and write nothing
     #[arg(long)]
     pub print: bool,
+    /// Take the commands of this CI file: a GitHub workflow, .gitlab-ci.yml, .woodpecker, .buildkite
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use build_core::recipe::{Detected, FILE_NAME};
+use build_core::recipe::{CiFile, Detected, FILE_NAME};
 use build_server::source::WorkTree;
 use farmer_cli::{Exit, Failure};
 
@@ -23,10 +23,13 @@ pub(crate) async fn init(args: Init) -> Result<(), Failure> {
     if !args.print && !args.force && path.exists() {
         return Err(exists());
     }
-    let text = Detected::from_tree(&WorkTree::at(&root))
-        .await
-        .map_err(|e| failure(&e))?
-        .to_toml();
+    let text = match &args.from {
+        Some(file) => translated(file)?,
+        None => Detected::from_tree(&WorkTree::at(&root))
+            .await
+            .map_err(|e| failure(&e))?
+            .to_toml(),
+    };
     if args.print {
         return print_bytes(text.as_bytes());
     }
@@ -40,6 +43,23 @@ pub(crate) async fn init(args: Init) -> Result<(), Failure> {
     })?;
     eprintln!("wrote {}; commit it to use it", path.display());
     Ok(())
+}
+
+/// The commands of another system's CI file, as a configuration; says what was left out.
+fn translated(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Failure::usage(
+            format!("{} cannot be read: {e}", file.display()),
+            "give a CI file, such as .github/workflows/test.yml",
+        )
+    })?;
+    // What kind it is shows only in the whole path, when it was given from within its folder.
+    let path = std::path::absolute(file)?;
+    let ci = CiFile::parse(&path.to_string_lossy(), &text).map_err(|e| failure(&e))?;
+    for what in ci.left_out() {
+        eprintln!("left out: {what}");
+    }
+    ci.to_toml().map_err(|e| failure(&e))
 }
 
 /// The whole path of a directory that is there.

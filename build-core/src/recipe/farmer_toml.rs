@@ -332,7 +332,8 @@ impl RawStep {
             quiet: duration(&self.quiet, "quiet", QUIET_TIMEOUT)?,
             shards: self.shards.unwrap_or(1),
             name: self.name,
-            run: self.run,
+            // A file with the line ends of Windows runs as well.
+            run: self.run.replace("\r\n", "\n"),
             dir: self.dir,
             env: self.env,
             needs: self.needs,

@@ -16,7 +16,7 @@ mod nearest;
 mod quantity;
 
 #[cfg(feature = "config")]
-pub use detect::{Detect, Detected};
+pub use detect::{CiFile, CiStep, Detect, Detected, fuzz_ci_file};
 #[cfg(feature = "config")]
 pub use farm_toml::{FarmToml, fuzz_farm_toml};
 #[cfg(feature = "config")]
@@ -47,6 +47,37 @@ pub trait Tree: Send + Sync {
     /// # Errors
     /// When the commit cannot be read, or the file is larger than `max_bytes`.
     async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>>;
+
+    /// The paths of all files with one of these names, at any depth; the first `limit` in the
+    /// order of directories. The default lists directory by directory, at most 2,000 of them.
+    ///
+    /// # Errors
+    /// When the commit cannot be read.
+    async fn find(&self, names: &[&str], limit: usize) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut waiting = std::collections::VecDeque::from([String::new()]);
+        let mut left = 2000;
+        while let Some(dir) = waiting.pop_front() {
+            for name in self.list(&dir).await? {
+                let path = if dir.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{dir}/{name}")
+                };
+                if let Some(below) = path.strip_suffix('/') {
+                    waiting.push_back(below.to_owned());
+                } else if names.contains(&name.as_str()) {
+                    found.push(path);
+                }
+            }
+            left -= 1;
+            if found.len() >= limit || left == 0 {
+                break;
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
 }
 
 /// Decides what to run for a commit on a builder.

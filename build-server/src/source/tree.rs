@@ -68,6 +68,28 @@ impl Tree for CommitTree {
             _ => Ok(None),
         }
     }
+
+    /// One call for all directories.
+    async fn find(&self, names: &[&str], limit: usize) -> Result<Vec<String>> {
+        let args = [
+            "ls-tree",
+            "-r",
+            "-z",
+            "--full-tree",
+            "--name-only",
+            self.commit.as_str(),
+        ];
+        let listed = self.repo.run(&args).await?;
+        let paths = listed
+            .split(|&b| b == 0)
+            .filter_map(|p| std::str::from_utf8(p).ok());
+        let is_named = |path: &&str| names.contains(&path.rsplit('/').next().unwrap_or(path));
+        Ok(paths
+            .filter(is_named)
+            .take(limit)
+            .map(str::to_owned)
+            .collect())
+    }
 }
 
 impl CommitTree {
