@@ -20,7 +20,7 @@ struct Event {
 }
 
 /// `{"Action":"fail","Package":"p","Test":"T","Elapsed":0.1}`
-pub(super) fn json(line: &str) -> Option<Told> {
+pub(super) fn json(line: &str, failures: &[String]) -> Option<Told> {
     if !line.starts_with("{\"") || !line.contains("\"Action\":") {
         return None;
     }
@@ -32,8 +32,14 @@ pub(super) fn json(line: &str) -> Option<Told> {
         _ => return None,
     };
     if event.test.is_empty() {
-        // The failed tests of the package were told with its name.
-        return (ended == Ended::Failed).then(|| Told::Detailed(event.package));
+        let package = event.package;
+        let is_of_it = |name: &String| {
+            let rest = name.strip_prefix(package.as_str());
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        };
+        // A package fails with its tests; alone it is named when it did not even start.
+        let alone = ended == Ended::Failed && !failures.iter().any(is_of_it);
+        return alone.then(|| Told::test(&package, ended));
     }
     let took = event
         .elapsed

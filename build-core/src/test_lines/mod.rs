@@ -184,7 +184,7 @@ impl TestLines {
     }
 
     fn read(&mut self, line: &str) {
-        let told = go::json(line)
+        let told = go::json(line, &self.counts.failures)
             .or_else(|| go::package(line))
             .or_else(|| go::test(line))
             .or_else(|| rust::libtest(line))

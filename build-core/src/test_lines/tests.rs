@@ -152,10 +152,11 @@ fn go_tests_are_told_as_text_and_as_json() {
     check(
         "{\"Time\":\"t\",\"Action\":\"output\",\"Package\":\"p\",\"Output\":\"--- FAIL: T (0.00s)\\n\"}\n\
          {\"Action\":\"fail\",\"Package\":\"p\",\"Test\":\"T/a b\",\"Elapsed\":1.5}\n\
-         {\"Action\":\"pass\",\"Package\":\"p\",\"Test\":\"U\"}\n{\"Action\":\"pass\",\"Package\":\"p\"}\n",
+         {\"Action\":\"pass\",\"Package\":\"p\",\"Test\":\"U\"}\n{\"Action\":\"fail\",\"Package\":\"p\"}\n\
+         {\"Action\":\"fail\",\"Package\":\"q\"}\n",
         1,
         0,
-        &["p.T/a b"],
+        &["p.T/a b", "q"],
     );
 }
 

@@ -19,7 +19,7 @@ use super::farmer_toml::{self, FILE_NAME, FarmerToml, SAMPLE_HINT};
 use super::{Recipe, Tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::BuilderName;
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::work::{Builder, WorkItem};
 
 /// Takes the steps of `.farmer.toml` in the commit, otherwise guesses them from its files.
@@ -180,7 +180,7 @@ impl Detected {
                 Error::new(ErrorKind::Invalid, nothing_found(&look)).with_hint(SAMPLE_HINT)
             })?,
         };
-        let does: Vec<_> = guess.steps.iter().map(|s| s.run.as_str()).collect();
+        let does: Vec<_> = guess.steps.iter().map(in_its_place).collect();
         let own_ci = CiFile::find(tree).await?;
         let said = own_ci.map(|file| file.in_a_sentence()).unwrap_or_default();
         let reason = format!(
@@ -199,6 +199,14 @@ impl Detected {
     /// The steps as a `.farmer.toml`.
     pub fn to_toml(&self) -> String {
         farmer_toml::write(&self.0)
+    }
+}
+
+/// What a step runs, with its folder.
+fn in_its_place(step: &Step) -> String {
+    match step.dir.as_str() {
+        "" => step.run.to_string(),
+        dir => format!("in {dir} {}", step.run),
     }
 }
 
