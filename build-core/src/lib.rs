@@ -83,6 +83,8 @@ pub mod schedule;
 pub mod shard;
 pub mod tarutil;
 pub mod test_lines;
+#[cfg(unix)]
+pub mod tree;
 pub mod work;
 
 pub use error::{Error, ErrorKind, Result};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
 use build_core::ids::BuildId;
+use build_core::tree::remove_tree;
 use build_core::{Error, Result};
 use tokio::time::sleep;
 
@@ -106,8 +107,12 @@ impl<C: Clock> Retention<C> {
             };
             if self.is_over(&build, now).await? {
                 let path = entry.path();
-                let removed = tokio::fs::remove_dir_all(&path).await;
-                removed.map_err(|e| failed(&path, e))?;
+                let tree = path.clone();
+                let removed = tokio::task::spawn_blocking(move || remove_tree(&tree)).await;
+                removed
+                    .map_err(std::io::Error::other)
+                    .and_then(|removed| removed)
+                    .map_err(|e| failed(&path, e))?;
                 swept.builds += 1;
             }
         }

@@ -78,11 +78,7 @@ fn purge(data: &Path) -> Result<(), Failure> {
     let lock = DataLock::acquire(data).map_err(|e| failure(&e))?;
     for name in KEPT {
         let path = data.join(name);
-        let removed = match path.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            false => std::fs::remove_file(&path),
-        };
-        if let Err(error) = removed.or_else(absent_is_fine) {
+        if let Err(error) = build_core::tree::remove_tree(&path).or_else(absent_is_fine) {
             let hint = format!("remove {} by hand", path.display());
             return Err(Failure::because(Exit::Infrastructure, &error, Some(&hint)));
         }

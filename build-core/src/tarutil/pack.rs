@@ -40,6 +40,14 @@ pub enum PackError {
         /// Relative to the tree.
         path: PathBuf,
     },
+    /// A path is longer than an archive may hold.
+    #[error("{}… is too deep: its path is longer than {limit} bytes", path.display())]
+    TooDeep {
+        /// The beginning of the path.
+        path: PathBuf,
+        /// Bytes that a path may have.
+        limit: usize,
+    },
     /// The archive could not be written, or not be compressed.
     #[error("writing the archive")]
     Write(#[source] io::Error),

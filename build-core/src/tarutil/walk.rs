@@ -3,16 +3,17 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::header::{BLOCK, EntryHeader, EntryKind, Modified};
 use super::owners::Owners;
 use super::pack::{Pack, PackError, Packed};
 use super::ustar::padding;
+use crate::tree::Descent;
 
 /// Bytes of a file read at a time.
 const BUFFER: usize = 128 << 10;
@@ -54,7 +55,7 @@ impl<'a, W: Write> Walk<'a, W> {
             .try_clone()
             .map_err(|error| unreadable(b"", error))?;
         match self.job.single.take() {
-            None => self.dir(root.as_fd(), b"")?,
+            None => self.tree(root)?,
             Some(name) => {
                 let stat = rustix::fs::fstat(&root).map_err(|error| unreadable(&name, error))?;
                 let header = self.header(name, &stat);
@@ -67,67 +68,75 @@ impl<'a, W: Write> Walk<'a, W> {
         Ok(self.packed)
     }
 
-    fn dir(&mut self, dir: BorrowedFd<'_>, path: &[u8]) -> Result<(), PackError> {
-        for name in sorted_names(dir).map_err(|error| unreadable(path, error))? {
-            let path = joined(path, &name);
-            if self.job.exclude.iter().any(|glob| glob.matches(&path)) || !(self.job.filter)(&path)
-            {
-                continue;
+    /// Everything below `root`, without recursion: a tree may be deeper than the stack.
+    fn tree(&mut self, root: OwnedFd) -> Result<(), PackError> {
+        let mut descent = Descent::at(root).map_err(|error| unreadable(b"", error))?;
+        let mut path = Vec::new();
+        // For each directory entered: how long the path was, how many headers were pending.
+        let mut above = Vec::new();
+        loop {
+            while let Some(name) = descent.next_name() {
+                let (length, pending) = (path.len(), self.pending.len());
+                append(&mut path, &name)?;
+                let job = &mut self.job;
+                let is_left_out = job.exclude.iter().any(|glob| glob.matches(&path));
+                if is_left_out || !(job.filter)(&path) {
+                    path.truncate(length);
+                } else if self.entry(descent.dir(), &name, &path)? {
+                    descent
+                        .enter(&name)
+                        .map_err(|error| unreadable(&path, error))?;
+                    above.push((length, pending));
+                } else {
+                    path.truncate(length);
+                }
             }
-            self.entry(dir, &name, path)?;
+            if descent
+                .leave()
+                .map_err(|error| unreadable(&path, error))?
+                .is_none()
+            {
+                return Ok(());
+            }
+            let (length, pending) = above.pop().unwrap_or_default();
+            path.truncate(length);
+            self.pending.truncate(pending);
         }
-        Ok(())
     }
 
-    fn entry(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: Vec<u8>) -> Result<(), PackError> {
+    /// Writes what is called `name` in `dir`; whether it is a directory that is to be entered.
+    fn entry(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<bool, PackError> {
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-        let stat = stat.map_err(|error| unreadable(&path, error))?;
+        let stat = stat.map_err(|error| unreadable(path, error))?;
         let wanted =
-            self.job.include.is_empty() || self.job.include.iter().any(|glob| glob.matches(&path));
-        let open = |flags| {
-            let flags =
-                flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            rustix::fs::openat(dir, name, flags, Mode::empty())
-                .map_err(|error| unreadable(&path, error))
-        };
+            self.job.include.is_empty() || self.job.include.iter().any(|glob| glob.matches(path));
         match file_type(&stat) {
             FileType::Directory => {
-                let child = open(OFlags::DIRECTORY)?;
-                let header = self.header(path.clone(), &stat);
-                self.subdir(header, wanted, child.as_fd(), &path)
+                let header = self.header(path.to_vec(), &stat);
+                if wanted {
+                    self.write_header(&header)?;
+                } else {
+                    self.pending.push(header);
+                }
+                return Ok(true);
             }
-            _ if !wanted => Ok(()),
+            _ if !wanted => {}
             FileType::RegularFile => {
-                let file = open(OFlags::empty())?;
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(dir, name, flags, Mode::empty())
+                    .map_err(|error| unreadable(path, error))?;
                 // What was opened counts, not what was there before.
-                let stat = rustix::fs::fstat(&file).map_err(|error| unreadable(&path, error))?;
-                let header = self.header(path, &stat);
-                self.file(header, file)
+                let stat = rustix::fs::fstat(&file).map_err(|error| unreadable(path, error))?;
+                let header = self.header(path.to_vec(), &stat);
+                self.file(header, file)?;
             }
-            FileType::Socket => Err(PackError::Socket { path: shown(&path) }),
+            FileType::Socket => return Err(PackError::Socket { path: shown(path) }),
             _ => {
-                let header = self.link_or_device(path, name, &stat, dir)?;
-                self.write_header(&header)
+                let header = self.link_or_device(path.to_vec(), name, &stat, dir)?;
+                self.write_header(&header)?;
             }
         }
-    }
-
-    fn subdir(
-        &mut self,
-        header: EntryHeader,
-        wanted: bool,
-        dir: BorrowedFd<'_>,
-        path: &[u8],
-    ) -> Result<(), PackError> {
-        let depth = self.pending.len();
-        if wanted {
-            self.write_header(&header)?;
-        } else {
-            self.pending.push(header);
-        }
-        self.dir(dir, path)?;
-        self.pending.truncate(depth);
-        Ok(())
+        Ok(false)
     }
 
     fn file(&mut self, header: EntryHeader, file: OwnedFd) -> Result<(), PackError> {
@@ -229,25 +238,22 @@ impl<'a, W: Write> Walk<'a, W> {
     }
 }
 
-fn sorted_names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, rustix::io::Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
+/// Longest path of an entry: nothing that opens files by their paths could use a longer one, and
+/// each entry of an archive holds its whole path.
+const MAX_PATH_BYTES: usize = 32 << 10;
 
-fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    if dir.is_empty() {
-        name.to_vec()
-    } else {
-        [dir, b"/", name].concat()
+fn append(path: &mut Vec<u8>, name: &[u8]) -> Result<(), PackError> {
+    if path.len() + name.len() >= MAX_PATH_BYTES {
+        return Err(PackError::TooDeep {
+            path: shown(path.get(..200).unwrap_or(path)),
+            limit: MAX_PATH_BYTES,
+        });
     }
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    Ok(())
 }
 
 fn file_type(stat: &Stat) -> FileType {

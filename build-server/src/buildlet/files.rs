@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use build_core::buildlet::{FileMode, param};
+use build_core::tree::remove_tree;
 
 use super::answer::{Lost, Refusal};
 use super::bridge::{BodyReader, consume};
@@ -111,15 +112,7 @@ async fn remove_targets(app: &App, request: &mut Request<'_>) -> Result<Vec<Path
 }
 
 fn remove(target: &Path, work_dir: &Path) -> io::Result<()> {
-    let mut removed = remove_tree(target);
-    if removed
-        .as_ref()
-        .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-    {
-        make_removable(target);
-        removed = remove_tree(target);
-    }
-    match removed {
+    match remove_tree(target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // A mount point cannot be removed; empty is as good.
         Err(_) if target == work_dir && is_empty_dir(target) => Ok(()),
@@ -127,26 +120,8 @@ fn remove(target: &Path, work_dir: &Path) -> io::Result<()> {
     }
 }
 
-fn remove_tree(target: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(target)?.is_dir() {
-        true => fs::remove_dir_all(target),
-        false => fs::remove_file(target),
-    }
-}
-
 fn is_empty_dir(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-/// Gives the owner every right to the directories of a tree: caches of some tools are read-only.
-fn make_removable(dir: &Path) {
-    let is_dir = fs::symlink_metadata(dir).is_ok_and(|file| file.is_dir());
-    if !is_dir || fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).is_err() {
-        return;
-    }
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        make_removable(&entry.path());
-    }
 }
 
 #[cfg(test)]
@@ -162,11 +137,6 @@ mod tests {
         for path in ["b", ""] {
             fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0o500)).unwrap();
         }
-        make_removable(&tree);
-        assert_eq!(
-            fs::metadata(tree.join("b")).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
         remove(&tree, dir.path()).unwrap();
         assert!(!tree.exists());
         remove(&tree, dir.path()).unwrap();

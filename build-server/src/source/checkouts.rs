@@ -169,7 +169,7 @@ impl GitCheckouts {
         let (place, cleaned) = (self.dir.join(CHECKOUTS), self.cleaned.clone());
         let dir = tokio::task::spawn_blocking(move || {
             // What a process that was killed left behind; the directory has one owner.
-            cleaned.call_once(|| drop(std::fs::remove_dir_all(&place)));
+            cleaned.call_once(|| drop(build_core::tree::remove_tree(&place)));
             std::fs::create_dir_all(&place)?;
             spread_below(&place);
             tempfile::Builder::new().prefix("src-").tempdir_in(&place)
@@ -268,9 +268,15 @@ impl Checkouts for GitCheckouts {
         if !repo.has(base).await? || !repo.is_ancestor(base, &item.commit).await? {
             return Ok(None);
         }
-        let mut changed = repo.changed(base, &item.commit).await?;
+        // A name that cannot be told is no reason to fail: without what changed there is no cache.
+        let Some(mut changed) = repo.changed(base, &item.commit).await? else {
+            return Ok(None);
+        };
         if item.worktree {
-            changed.extend(repo.uncommitted_paths().await?);
+            let Some(uncommitted) = repo.uncommitted_paths().await? else {
+                return Ok(None);
+            };
+            changed.extend(uncommitted);
         }
         Ok(Some(changed))
     }

@@ -46,7 +46,7 @@ pub trait Checkouts: Send + Sync {
     async fn pack(&self, item: &WorkItem, depth: u32) -> Result<ByteStream>;
 
     /// What changed from an earlier commit to that of `item`: paths below the checkout, or
-    /// `None` when `base` does not come before it, or is not known any more.
+    /// `None` when `base` does not come before it, is not known any more, or a path is not UTF-8.
     ///
     /// # Errors
     /// When the repository cannot be read.

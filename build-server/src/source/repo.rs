@@ -215,12 +215,12 @@ impl Repo {
         Ok(self.ask(&args).await?.is_some())
     }
 
-    /// Paths that differ between two commits.
+    /// Paths that differ between two commits; `None` when one is not UTF-8.
     pub(super) async fn changed(
         &self,
         base: &CommitHash,
         commit: &CommitHash,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Option<Vec<String>>> {
         let args = [
             "diff-tree",
             "-r",
@@ -230,16 +230,29 @@ impl Repo {
             "--ignore-submodules=none",
         ];
         let args = [&args[..], &[base.as_str(), commit.as_str()]].concat();
-        paths(&self.run(&args).await?)
+        Ok(paths(&self.run(&args).await?))
     }
 
-    /// How many files of the work tree differ from `HEAD`, new ones included.
+    /// How many files of the work tree differ from `HEAD`, new ones included; any bytes in a name.
     pub(super) async fn uncommitted(&self) -> Result<usize> {
-        Ok(self.uncommitted_paths().await?.len())
+        let listed = self.status().await?;
+        Ok(listed
+            .split(|&b| b == 0)
+            .filter(|line| !line.is_empty())
+            .count())
     }
 
-    /// Those files.
-    pub(super) async fn uncommitted_paths(&self) -> Result<Vec<String>> {
+    /// Those files; `None` when one has a name that is not UTF-8.
+    pub(super) async fn uncommitted_paths(&self) -> Result<Option<Vec<String>>> {
+        let Some(lines) = paths(&self.status().await?) else {
+            return Ok(None);
+        };
+        // Two letters and a space stand before each path.
+        let files = lines.iter().filter_map(|line| line.get(3..));
+        Ok(Some(files.map(str::to_owned).collect()))
+    }
+
+    async fn status(&self) -> Result<Vec<u8>> {
         if self.top.is_none() {
             return Ok(Vec::new());
         }
@@ -250,23 +263,12 @@ impl Repo {
             "--untracked-files=all",
             "--no-renames",
         ];
-        let lines = paths(&self.run(&args).await?)?;
-        // Two letters and a space stand before each path.
-        let files = lines.iter().filter_map(|line| line.get(3..));
-        Ok(files.map(str::to_owned).collect())
+        self.run(&args).await
     }
 }
 
-/// Paths separated by zero bytes.
-///
-/// # Errors
-/// A path that is not UTF-8: plans, globs and pages could not name it.
-pub(super) fn paths(listed: &[u8]) -> Result<Vec<String>> {
+/// Paths separated by zero bytes; `None` when one is not UTF-8.
+fn paths(listed: &[u8]) -> Option<Vec<String>> {
     let pieces = listed.split(|&b| b == 0).filter(|p| !p.is_empty());
-    let texts = pieces.map(|p| String::from_utf8(p.to_vec()));
-    texts
-        .map(|t| {
-            t.map_err(|e| Error::caused_by(ErrorKind::Invalid, "read a path of the repository", e))
-        })
-        .collect()
+    pieces.map(|p| String::from_utf8(p.to_vec()).ok()).collect()
 }

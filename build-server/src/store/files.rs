@@ -85,7 +85,7 @@ impl FileBlobs {
             create_dir_all(blobs.dir.join(name)).map_err(|e| blobs.failed("make", name, e))?;
         }
         let unfinished = blobs.unfinished();
-        match std::fs::remove_dir_all(&unfinished) {
+        match build_core::tree::remove_tree(&unfinished) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(blobs.failed("clean", "unfinished", e));
             }

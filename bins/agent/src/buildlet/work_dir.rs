@@ -46,7 +46,7 @@ fn temporary() -> io::Result<PathBuf> {
 
 /// Makes a directory empty.
 fn renew(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
+    match build_core::tree::remove_tree(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir_all(dir),
     }

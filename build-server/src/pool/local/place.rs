@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use build_core::ids::HostType;
+use build_core::tree::remove_tree;
 use build_core::{Error, ErrorKind, Result};
 
 use super::machine::Binding;
@@ -137,30 +138,12 @@ fn random_hex() -> Result<String> {
 
 /// Deletes a directory, read-only parts included.
 pub(super) fn delete(dir: &Path) {
-    let deleted = fs::remove_dir_all(dir).or_else(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            make_writable(dir).and_then(|()| fs::remove_dir_all(dir))
-        }
-        _ => Err(error),
-    });
-    match deleted {
+    match remove_tree(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(%error, dir = %dir.display(), "cannot delete a machine's directory");
         }
         _ => {}
     }
-}
-
-/// Go's module cache, for one, is written without write permission.
-fn make_writable(dir: &Path) -> io::Result<()> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
