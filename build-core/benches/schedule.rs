@@ -91,7 +91,7 @@ impl Bench {
         );
         Waiter {
             id: WaiterId {
-                build: BuildId::from_bits(self.entered),
+                build: BuildId::from_bits(self.entered).into(),
                 unit: Unit {
                     step: StepName::new("test").unwrap(),
                     part: Part::Whole,

@@ -81,6 +81,57 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Durations as whole microseconds, the unit of everything that is stored.
+pub mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Writes the microseconds, at most [`u64::MAX`].
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        micros.serialize(to)
+    }
+
+    /// Reads microseconds.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_micros)
+    }
+
+    /// The same for a duration that may be missing.
+    pub mod option {
+        use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
+
+        /// Writes the microseconds, or nothing.
+        ///
+        /// # Errors
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+            duration.map(micros).serialize(to)
+        }
+
+        /// Reads microseconds, or nothing.
+        ///
+        /// # Errors
+        /// Those of the deserializer.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<u64>::deserialize(from)?.map(Duration::from_micros))
+        }
+    }
+}
+
 /// Where a program learns what time it is.
 pub trait Clock: Send + Sync {
     /// The present instant. Successive calls may go backwards when the machine's clock is set.

@@ -132,7 +132,7 @@ string_id! {
 }
 string_id! {
     /// One build, one commit on one builder: `B` and nine lower-case hex digits.
-    BuildId, "build id", |text| is_numbered(text, 'B', 9) || is_numbered(text, 'S', 9)
+    BuildId, "build id", |text| is_numbered(text, 'B', 9)
 }
 string_id! {
     /// One session, a machine held for somebody: `S` and nine lower-case hex digits.
@@ -176,6 +176,10 @@ string_id! {
     StepName, "step name", is_printable
 }
 string_id! {
+    /// The name of a secret that somebody keeps; not the secret.
+    SecretName, "name of a secret", is_printable
+}
+string_id! {
     /// A secret that proves who holds a lease. Never printed by `Debug` of the types that carry it.
     Nonce, "nonce", is_plain
 }
@@ -184,16 +188,6 @@ impl BuildId {
     /// The id made of the low 36 bits of `bits`.
     pub fn from_bits(bits: u64) -> Self {
         Self(format!("B{:09x}", bits & 0xf_ffff_ffff).into())
-    }
-
-    /// The id of a session, made of the low 36 bits of `bits`.
-    pub fn session_from_bits(bits: u64) -> Self {
-        Self(format!("S{:09x}", bits & 0xf_ffff_ffff).into())
-    }
-
-    /// Whether it is the id of a session.
-    pub fn is_session(&self) -> bool {
-        self.0.starts_with('S')
     }
 }
 
@@ -372,6 +366,13 @@ impl From<WishKey> for String {
     }
 }
 
+impl Nonce {
+    /// What stands where a proof is not known; it proves nothing.
+    pub fn unknown() -> Self {
+        Self("unknown".into())
+    }
+}
+
 impl LeaseId {
     /// The id made of all bits of `bits`.
     pub fn from_bits(bits: u64) -> Self {
@@ -410,6 +411,7 @@ mod tests {
         let session = SessionId::from_bits(7);
         assert_eq!("S000000007".parse::<HolderId>().unwrap(), session.into());
         assert_eq!("Bfffffffff".parse::<HolderId>().unwrap(), id.into());
+        assert!(BuildId::new("S000000007").is_err());
     }
 
     #[test]

@@ -29,7 +29,7 @@
 //! let mut scheduler = Scheduler::new(Fifo);
 //! let waiter = Waiter {
 //!     id: WaiterId {
-//!         build: BuildId::from_bits(1),
+//!         build: BuildId::from_bits(1).into(),
 //!         unit: Unit { step: plan.steps[0].name.clone(), part: Part::Whole },
 //!     },
 //!     builder: BuilderName::new("linux")?,

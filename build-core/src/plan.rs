@@ -1,13 +1,15 @@
 //! The plan of a build: named steps, what they need, and their limits.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::StepName;
+use crate::ids::{SecretName, StepName};
 use crate::work::Builder;
 
 /// Longest run of a step when nothing is said.
@@ -43,13 +45,88 @@ fn default_depth() -> u32 {
     HISTORY_DEPTH
 }
 
+/// What a step runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandLine {
+    /// A program and its arguments, as they are: nothing reads them before.
+    Argv(Vec<String>),
+    /// Text for a shell.
+    Shell {
+        /// The shell, such as `sh`: started with `-c` and the text.
+        shell: String,
+        /// The text.
+        script: String,
+    },
+}
+
+impl CommandLine {
+    /// The shell that is meant when none is named.
+    pub const SHELL: &str = "sh";
+
+    /// What runs as text, for people and for guesses about it: the script, or the words.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Argv(words) => Cow::Owned(words.join(" ")),
+            Self::Shell { script, .. } => Cow::Borrowed(script),
+        }
+    }
+}
+
+impl From<&str> for CommandLine {
+    fn from(script: &str) -> Self {
+        script.to_owned().into()
+    }
+}
+
+impl From<String> for CommandLine {
+    fn from(script: String) -> Self {
+        let shell = Self::SHELL.to_owned();
+        Self::Shell { shell, script }
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+/// How much of its machine a step may touch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Sandbox {
+    /// All of it: the machine is the fence.
+    #[default]
+    Machine,
+    /// Its own processes and its work directory.
+    Process,
+    /// What a container shows it.
+    Container,
+    /// A machine of its own that is thrown away.
+    Vm,
+}
+
+/// Which network a step sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Network {
+    /// Whatever its machine sees.
+    #[default]
+    Open,
+    /// None.
+    Closed,
+}
+
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Unique in its plan.
     pub name: StepName,
-    /// What runs, given to `/bin/sh -c`. `{tests}` stands for the names of a shard.
-    pub run: String,
+    /// What runs. `{tests}` stands for the names of a shard.
+    pub run: CommandLine,
     /// Where, below the checkout; empty for its root.
     #[serde(default)]
     pub dir: String,
@@ -60,14 +137,14 @@ pub struct Step {
     #[serde(default)]
     pub needs: Vec<StepName>,
     /// Longest run.
-    #[serde(default = "default_timeout")]
+    #[serde(rename = "timeout_us", default = "default_timeout", with = "micros")]
     pub timeout: Duration,
     /// Longest silence.
-    #[serde(default = "default_quiet")]
+    #[serde(rename = "quiet_us", default = "default_quiet", with = "micros")]
     pub quiet: Duration,
     /// Prints the names of the tests, separated by white space, when there are shards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tests: Option<String>,
+    pub tests: Option<CommandLine>,
     /// On how many machines the tests are run at once; at least 1.
     #[serde(default = "one")]
     pub shards: u32,
@@ -83,6 +160,22 @@ pub struct Step {
     /// Programs that must be on `PATH`; a missing one is a configuration error, not a failure.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// How much of its machine it may touch.
+    #[serde(default)]
+    pub sandbox: Sandbox,
+    /// Which network it sees.
+    #[serde(default)]
+    pub network: Network,
+    /// The image that it runs in, for machines that have any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Secrets it is given, by the variables that hold them: names to look them up by, never
+    /// what they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretName>,
+    /// What a newer version says beside.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, serde_json::Value>,
 }
 
 fn default_timeout() -> Duration {
@@ -99,7 +192,7 @@ fn one() -> u32 {
 
 impl Step {
     /// A step with the default limits.
-    pub fn new(name: StepName, run: impl Into<String>) -> Self {
+    pub fn new(name: StepName, run: impl Into<CommandLine>) -> Self {
         Self {
             name,
             run: run.into(),
@@ -114,6 +207,11 @@ impl Step {
             cache: Vec::new(),
             builders: Vec::new(),
             tools: Vec::new(),
+            sandbox: Sandbox::default(),
+            network: Network::default(),
+            image: None,
+            secrets: BTreeMap::new(),
+            rest: BTreeMap::new(),
         }
     }
 

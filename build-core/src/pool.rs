@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::buildlet::Buildlet;
 use crate::error::Result;
 use crate::ids::{BuilderName, HostType, LeaseId, MachineId, Nonce};
+use crate::plan::{Network, Sandbox};
 use crate::schedule::Machine;
 
 /// How long a lease lasts without being renewed.
@@ -32,6 +33,12 @@ pub struct LeaseRequest {
     pub host_type: HostType,
     /// The builder it is for.
     pub builder: BuilderName,
+    /// How much of the machine may be touched by what it is for.
+    pub sandbox: Sandbox,
+    /// Which network that sees.
+    pub network: Network,
+    /// The image that it runs in, for pools that have any.
+    pub image: Option<String>,
     /// How long it lasts without being renewed.
     pub ttl: Duration,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::ids::{BuildId, BuilderName, ChangeRef, CommitHash, HostType, RepoName};
+use crate::ids::{BuildId, BuilderName, ChangeRef, CommitHash, HostType, RepoId, RepoName};
 
 /// Why a build is wanted; orders everything that waits, most urgent first.
 #[derive(
@@ -33,11 +33,38 @@ pub enum Class {
     Backfill,
 }
 
+/// How far the author of a commit is trusted: policies and recipes go by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Trust {
+    /// Nobody said.
+    #[default]
+    Unknown,
+    /// Anybody: what they write must not see secrets.
+    Untrusted,
+    /// Somebody who may have the project's machines do what they like.
+    Trusted,
+}
+
+impl Trust {
+    fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+}
+
 /// One commit to build, found by a [`WorkSource`] or given by a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkItem {
     /// The repository as users name it.
     pub repo: RepoName,
+    /// The repository whatever it is called: tells `a/server` from `b/server` and stays when the
+    /// repository gets another name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_id: Option<RepoId>,
+    /// The host that has the repository or its reviews, such as `go.googlesource.com`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Where the commit can be fetched from: a path or a URL.
     pub origin: String,
     /// The commit.
@@ -53,6 +80,12 @@ pub struct WorkItem {
     /// The change it belongs to, for [`Class::Try`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeRef>,
+    /// Which patch set of the change, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch_set: Option<u32>,
+    /// How far its author is trusted.
+    #[serde(default, skip_serializing_if = "Trust::is_unknown")]
+    pub trust: Trust,
     /// Who wrote it; fairness between authors goes by this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
@@ -68,6 +101,9 @@ pub struct WorkItem {
     /// The build whose failed tests are run again, to see whether they fail again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<BuildId>,
+    /// What a newer version says beside: an item that is copied loses nothing.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, serde_json::Value>,
 }
 
 /// The label of a [`WorkItem::rerun`].
@@ -78,17 +114,22 @@ impl WorkItem {
     pub fn new(repo: RepoName, origin: impl Into<String>, commit: CommitHash) -> Self {
         Self {
             repo,
+            repo_id: None,
+            host: None,
             origin: origin.into(),
             commit,
             commit_time: Timestamp::default(),
             subject: String::new(),
             branch: None,
             change: None,
+            patch_set: None,
+            trust: Trust::default(),
             author: None,
             class: Class::default(),
             labels: BTreeSet::new(),
             worktree: false,
             rerun_of: None,
+            rest: BTreeMap::new(),
         }
     }
 
@@ -115,7 +156,6 @@ impl WorkItem {
 
 /// A builder: a named configuration that turns commits into results.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Builder {
     /// Its name, such as `local` or `linux-amd64-race`.
     pub name: BuilderName,

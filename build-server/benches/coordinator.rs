@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
 use build_core::dispatch::Dispatcher;
-use build_core::event::{BuildEvent, OldNewEvent, Outcome, Seq, UnitEnd};
+use build_core::event::{BuildEvent, NewEvent, Outcome, Seq, UnitEnd};
 use build_core::ids::{
     BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName, StepName,
 };
@@ -99,11 +99,12 @@ fn item(n: u64) -> Result<WorkItem> {
         labels: Default::default(),
         worktree: false,
         rerun_of: None,
+repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
     })
 }
 
 /// The events of a build of one step; the last `leave_out` did not happen yet.
-fn life(n: u64, leave_out: usize) -> Result<Vec<OldNewEvent>> {
+fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
     let unit = Unit {
         step: StepName::new("test")?,
         part: Part::Whole,
@@ -156,7 +157,7 @@ fn life(n: u64, leave_out: usize) -> Result<Vec<OldNewEvent>> {
         },
     ];
     events.truncate(events.len() - leave_out);
-    let new = |event| OldNewEvent {
+    let new = |event| NewEvent {
         at: Timestamp::from_seconds(2),
         build: BuildId::from_bits(n),
         event,

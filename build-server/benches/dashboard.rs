@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, OldNewEvent, Outcome, Seq};
+use build_core::event::{BuildEvent, NewEvent, Outcome, Seq};
 use build_core::ids::{BuildId, BuilderName, CommitHash, HostType, RepoName};
 use build_core::recipe::Detect;
 use build_core::work::{Builder, Class, WorkItem};
@@ -72,18 +72,18 @@ async fn main() -> Result<()> {
 /// A build that has passed, and builds that wait: as many as a night of commits leaves.
 async fn fill_the_queue(store: &Store) -> Result<()> {
     let at = Timestamp::from_seconds(1_600_000_000);
-    let queued = |n: u64| -> Result<OldNewEvent> {
+    let queued = |n: u64| -> Result<NewEvent> {
         let item = WorkItem {
             subject: format!("tree: let branch number {n} wait"),
             ..item(n)?
         };
         let builder = BuilderName::new(format!("builder-{:03}", n % BUILDERS + 1))?;
         let (build, event) = (BuildId::from_bits(n), BuildEvent::Queued { item, builder });
-        Ok(OldNewEvent { at, build, event })
+        Ok(NewEvent { at, build, event })
     };
     let mut events = (1..=WAITING).map(queued).collect::<Result<Vec<_>>>()?;
     let outcome = Outcome::Passed;
-    events.push(OldNewEvent {
+    events.push(NewEvent {
         at,
         build: BuildId::from_bits(1),
         event: BuildEvent::Finished { outcome },
@@ -106,6 +106,7 @@ fn item(n: u64) -> Result<WorkItem> {
         labels: BTreeSet::new(),
         worktree: false,
         rerun_of: None,
+repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
     })
 }
 

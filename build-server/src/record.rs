@@ -8,7 +8,7 @@ mod session;
 use std::time::Duration;
 
 use build_core::clock::Timestamp;
-use build_core::event::{Artifact, BuildEvent, OldRecorded, Outcome, Seq, UnitEnd};
+use build_core::event::{Artifact, BuildEvent, Recorded, Outcome, Seq, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::test_lines::TestCounts;
@@ -169,7 +169,7 @@ pub struct BuildRow {
 
 impl BuildRow {
     /// The row that begins with `first`, if that event begins a build.
-    pub fn begin(first: &OldRecorded) -> Option<Self> {
+    pub fn begin(first: &Recorded) -> Option<Self> {
         let BuildEvent::Queued { item, builder } = &first.event else {
             return None;
         };
@@ -199,7 +199,7 @@ impl BuildRow {
     }
 
     /// Applies the next event of the build. Events that no page shows change nothing.
-    pub fn apply(&mut self, recorded: &OldRecorded) {
+    pub fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
             BuildEvent::Planned { plan } => {
                 self.steps = plan.steps.iter().map(|s| s.name.clone()).collect();
@@ -275,7 +275,7 @@ impl BuildRow {
     }
 
     /// What `recorded` tells of tests. Uncommitted files are nobody's past.
-    pub fn tested(&self, recorded: &OldRecorded) -> Option<Tested> {
+    pub fn tested(&self, recorded: &Recorded) -> Option<Tested> {
         let BuildEvent::Tested { unit, tests, .. } = &recorded.event else {
             return None;
         };
@@ -301,7 +301,7 @@ impl BuildRow {
     }
 
     /// How long the run that `recorded` ends took, when it passed: what estimates are made of.
-    pub fn timing(&self, recorded: &OldRecorded) -> Option<Timing> {
+    pub fn timing(&self, recorded: &Recorded) -> Option<Timing> {
         let BuildEvent::Ended {
             unit,
             end: UnitEnd::Exited(outcome),

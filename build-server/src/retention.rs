@@ -133,7 +133,7 @@ fn failed(path: &Path, error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use build_core::clock::ManualClock;
-    use build_core::event::{BuildEvent, OldNewEvent, Outcome, Seq};
+    use build_core::event::{BuildEvent, NewEvent, Outcome, Seq};
     use build_core::ids::{BuilderName, CommitHash, RepoName};
     use build_core::work::{Class, WorkItem};
 
@@ -156,6 +156,7 @@ mod tests {
                 labels: Default::default(),
                 worktree: false,
                 rerun_of: None,
+repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
             },
             builder: BuilderName::new("local").unwrap(),
         }
@@ -166,7 +167,7 @@ mod tests {
         let store = Store::memory();
         let clock = ManualClock::at(Timestamp::from_seconds(1_600_000_000));
         let (ended, open) = (BuildId::from_bits(1), BuildId::from_bits(2));
-        let event = |build: &BuildId, event| OldNewEvent {
+        let event = |build: &BuildId, event| NewEvent {
             at: clock.now(),
             build: build.clone(),
             event,

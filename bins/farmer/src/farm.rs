@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use build_core::buildlet::ByteStream;
-use build_core::event::{OldRecorded, Seq};
+use build_core::event::{Recorded, Seq};
 use build_core::ids::BuildId;
 use build_core::plan::{Part, Unit};
 use build_core::{Error, ErrorKind, Result};
@@ -111,7 +111,7 @@ fn parse(pieces: ByteStream) -> EventStream {
 }
 
 /// The next whole event; what is none, such as a sign of life, is passed over.
-fn take_event(buffer: &mut BytesMut) -> Result<Option<OldRecorded>> {
+fn take_event(buffer: &mut BytesMut) -> Result<Option<Recorded>> {
     while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
         let block = buffer.split_to(end + 2);
         let mut lines = block[..].split(|byte| *byte == b'\n');

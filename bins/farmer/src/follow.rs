@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::pin::Pin;
 
-use build_core::event::{Base, BuildEvent, OldRecorded, Outcome};
+use build_core::event::{Base, BuildEvent, Recorded, Outcome};
 use build_core::ids::BuildId;
 use build_core::plan::Unit;
 use bytes::Bytes;
@@ -32,7 +32,7 @@ pub(crate) struct Show {
 type Attempt = (Unit, u32);
 
 enum News {
-    Event(Box<OldRecorded>),
+    Event(Box<Recorded>),
     Output(Attempt, Bytes),
     OutputEnded(Attempt),
 }
@@ -92,7 +92,7 @@ impl Follower {
         Ok(self.outcome)
     }
 
-    async fn event(&mut self, recorded: OldRecorded) -> Result<(), Failure> {
+    async fn event(&mut self, recorded: Recorded) -> Result<(), Failure> {
         if self.show.json {
             print_json(&recorded)?;
         }

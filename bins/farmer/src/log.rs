@@ -2,24 +2,24 @@
 
 use std::path::Path;
 
-use build_core::event::{OldRecorded as Event, Seq};
+use build_core::event::{Recorded as Event, Seq};
 use build_server::record::{BuildRow, Run};
 use build_server::run::Logs;
-use build_server::store::BuildLog;
+use build_server::store::EventLog;
 use farmer_cli::Failure;
 use futures::StreamExt;
 
 use crate::cli::Log;
 use crate::describe;
 use crate::output::{failure, print_bytes, print_json};
-use crate::records::OldRecorded;
+use crate::records::Recorded;
 
 /// Events read at a time.
 const PAGE: usize = 1000;
 
 /// Prints the output of the steps of a build, as they ran.
 pub(crate) async fn log(args: Log, data: &Path, json: bool) -> Result<(), Failure> {
-    let recorded = OldRecorded::open(data).await?;
+    let recorded = Recorded::open(data).await?;
     let row = recorded.find(args.build.as_deref()).await?;
     if args.events {
         return events(&recorded, &row, json).await;
@@ -80,7 +80,7 @@ async fn output(data: &Path, row: &BuildRow, run: &Run, tail: Option<u64>) -> Re
     Ok(())
 }
 
-async fn events(recorded: &OldRecorded, row: &BuildRow, json: bool) -> Result<(), Failure> {
+async fn events(recorded: &Recorded, row: &BuildRow, json: bool) -> Result<(), Failure> {
     let mut after = Seq(0);
     loop {
         let page = recorded

@@ -10,11 +10,11 @@ use farmer_cli::{Exit, Failure};
 use crate::output::failure;
 
 /// The builds of a data directory, to be asked about.
-pub(crate) struct OldRecorded {
+pub(crate) struct Recorded {
     pub store: SqliteStore,
 }
 
-impl OldRecorded {
+impl Recorded {
     /// Opens the data directory without taking it from its owner.
     pub(crate) async fn open(dir: &Path) -> Result<Self, Failure> {
         if !dir.join("farmer.db").exists() {

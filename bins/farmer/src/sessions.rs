@@ -8,7 +8,7 @@ use farmer_cli::Failure;
 
 use crate::describe::{self, took};
 use crate::output::failure;
-use crate::records::OldRecorded;
+use crate::records::Recorded;
 
 /// One line for `farmer status`.
 pub(crate) fn line(row: &SessionRow, now: Timestamp) -> String {
@@ -20,7 +20,7 @@ pub(crate) fn line(row: &SessionRow, now: Timestamp) -> String {
 }
 
 /// The session called `id`, when that is what it is the name of.
-pub(crate) async fn find(recorded: &OldRecorded, id: &str) -> Result<Option<SessionRow>, Failure> {
+pub(crate) async fn find(recorded: &Recorded, id: &str) -> Result<Option<SessionRow>, Failure> {
     match BuildId::new(id).ok().filter(BuildId::is_session) {
         Some(id) => recorded.store.session(&id).await.map_err(|e| failure(&e)),
         None => Ok(None),

@@ -10,12 +10,12 @@ use farmer_cli::Failure;
 use crate::cli::Status;
 use crate::describe::took;
 use crate::output::{failure, print_bytes, print_json};
-use crate::records::OldRecorded;
+use crate::records::Recorded;
 use crate::sessions;
 
 /// Lists the open sessions, then the newest builds, newest first.
 pub(crate) async fn status(args: Status, data: &Path, json: bool) -> Result<(), Failure> {
-    let recorded = OldRecorded::open(data).await?;
+    let recorded = Recorded::open(data).await?;
     let builds = recorded.newest(args.limit.max(1)).await?;
     if json {
         return builds.iter().try_for_each(print_json);

@@ -12,13 +12,13 @@ use serde_json::json;
 use crate::cli::Why;
 use crate::describe;
 use crate::output::{failure, print_bytes, print_json};
-use crate::records::OldRecorded;
+use crate::records::Recorded;
 use crate::remote::Remote;
 use crate::sessions;
 
 /// Tells one build's story: one sentence first, then what led to it.
 pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failure> {
-    let recorded = OldRecorded::open(data).await?;
+    let recorded = Recorded::open(data).await?;
     let named = args.build.as_deref().unwrap_or_default();
     if let Some(row) = sessions::find(&recorded, named).await? {
         let sentence = sessions::sentence(&row, SystemClock.now());

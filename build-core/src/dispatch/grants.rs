@@ -10,8 +10,8 @@ use super::Dispatcher;
 use super::input::Effect;
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, Command, NO_HOST, UnitState};
-use crate::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
-use crate::ids::{BuildId, HostType, LeaseId, MachineId, Nonce};
+use crate::event::{BuildEvent, LeaseEnd, Outcome, Principal, UnitEnd};
+use crate::ids::{HolderId, HostType, LeaseId, MachineId, Nonce};
 use crate::plan::Unit;
 use crate::pool::LEASE_TTL;
 use crate::schedule::{Action, Event, Labels, Machine, Waiter, WaiterId};
@@ -46,7 +46,7 @@ impl Dispatcher {
     }
 
     /// Makes the queue agree with what the build waits for; whether the build got a machine.
-    pub(super) fn sync_wants(&mut self, build: &BuildId, units: &[Unit], now: Timestamp) -> bool {
+    pub(super) fn sync_wants(&mut self, build: &HolderId, units: &[Unit], now: Timestamp) -> bool {
         let Some(open) = self.builds.get_mut(build) else {
             return false;
         };
@@ -101,7 +101,7 @@ impl Dispatcher {
             class: item.map_or(Class::Interactive, |i| i.class),
             author: match item {
                 Some(item) => item.author.clone(),
-                None => state.opened_by().map(str::to_owned),
+                None => state.opened_by().map(Principal::text),
             },
             repo: item.map(|i| i.repo.clone()),
             commit_time: item.map_or(state.queued_at(), |i| i.commit_time),
@@ -112,7 +112,7 @@ impl Dispatcher {
     }
 
     /// Records what the scheduler granted; the answer is the builds that got a machine.
-    pub(super) fn carry_out(&mut self, actions: Vec<Action>, now: Timestamp) -> BTreeSet<BuildId> {
+    pub(super) fn carry_out(&mut self, actions: Vec<Action>, now: Timestamp) -> BTreeSet<HolderId> {
         let mut served = BTreeSet::new();
         for action in actions {
             match action {
@@ -129,13 +129,14 @@ impl Dispatcher {
 
     fn granted(&mut self, waiter: &WaiterId, machine: MachineId, now: Timestamp) -> bool {
         let lease = self.draw_lease();
+        self.nonces.insert(lease.clone(), self.draw_nonce(&lease));
         let leased = BuildEvent::Leased {
-            nonce: self.draw_nonce(&lease),
             lease: lease.clone(),
             machine: machine.clone(),
             unit: waiter.unit.clone(),
         };
         if !self.record(&waiter.build, leased, now) {
+            self.nonces.remove(&lease);
             self.return_machine(machine, false, now);
             return false;
         }
@@ -180,7 +181,7 @@ impl Dispatcher {
         lease: &LeaseId,
         reason: LeaseEnd,
         now: Timestamp,
-    ) -> Option<(BuildId, MachineId)> {
+    ) -> Option<(HolderId, MachineId)> {
         let build = self.leases.get(lease)?.clone();
         let machine = self
             .builds
@@ -217,7 +218,7 @@ impl Dispatcher {
         let Some(attempt) = state.unit(&unit).map(UnitState::attempts) else {
             return;
         };
-        self.unit_ended(&build, unit, attempt, end, output_bytes, now);
+        self.unit_ended(&build, unit, attempt, (end, None), output_bytes, now);
     }
 
     /// A machine that is held does not work: its lease is written off. What may be left of it

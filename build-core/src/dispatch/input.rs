@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::{Command, CommandKey};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Artifact, Base, OldNewEvent, UnitEnd};
-use crate::ids::{BuildId, BuilderName, LeaseId};
+use crate::event::{Artifact, Base, Batch, Principal, UnitEnd};
+use crate::ids::{BuildId, BuilderName, HolderId, LeaseId, SessionId};
 use crate::plan::Plan;
 use crate::schedule::{Allotment, Machine};
 use crate::shard::Durations;
@@ -29,28 +29,28 @@ pub enum Input {
     /// Somebody wants a machine to use it by hand. A second one with the same id changes nothing.
     OpenSession {
         /// Its id, never used before.
-        session: BuildId,
+        session: SessionId,
         /// The builder whose machine it is.
         builder: BuilderName,
-        /// For whom, for people.
-        by: String,
+        /// For whom.
+        by: Principal,
     },
     /// Somebody still uses a session: it lasts for another [`super::SESSION_TTL`].
     RenewSession {
         /// Which.
-        session: BuildId,
+        session: SessionId,
     },
     /// Whoever held a session gives its machine back.
     CloseSession {
         /// Which.
-        session: BuildId,
+        session: SessionId,
     },
     /// A build or a session is not wanted any more.
     Cancel {
         /// Which.
-        build: BuildId,
-        /// Who says so, for people.
-        by: String,
+        build: HolderId,
+        /// Who says so.
+        by: Principal,
     },
     /// All machines that work, whether they are held or not; ones that were there before and
     /// are not named have gone.
@@ -71,7 +71,7 @@ pub enum Input {
     Done(CommandKey, Reply),
     /// A command could not be carried out.
     Failed(CommandKey, Failure),
-    /// The events of [`Effect::Append`] are durable.
+    /// What [`Effect::Append`] writes is durable.
     Recorded {
         /// Which ones.
         batch: u64,
@@ -120,6 +120,8 @@ pub enum Reply {
         end: UnitEnd,
         /// Bytes in its log.
         output_bytes: u64,
+        /// How long it ran, by a clock that is never set; `None` when its beginning was not seen.
+        took: Option<Duration>,
         /// What it printed of tests.
         tests: TestCounts,
         /// For a listing that passed.
@@ -175,13 +177,13 @@ impl From<&Error> for Failure {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Effect {
-    /// Write these events, all or none, in order, after all earlier ones; then say
-    /// [`Input::Recorded`] or [`Input::AppendFailed`]. There is one at a time.
+    /// Write this, all or nothing; then say [`Input::Recorded`] or [`Input::AppendFailed`]. There
+    /// is one at a time.
     Append {
         /// Names the append.
         batch: u64,
-        /// The events.
-        events: Vec<OldNewEvent>,
+        /// What is written.
+        append: Batch,
     },
     /// Carry this out; answer with [`Input::Done`] or [`Input::Failed`].
     Do(Box<Command>),

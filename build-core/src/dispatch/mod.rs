@@ -29,37 +29,42 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use input::{Effect, Failure, Input, Listing, Reply};
-pub use restore::Restored;
+pub use restore::{LEASE_MEMOS, Restored};
 pub use sessions::SESSION_TTL;
 
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, CommandKey, Mode, next_beside};
-use crate::event::{BuildEvent, OldNewEvent, SessionEnd};
-use crate::ids::{BuildId, BuilderName, LeaseId, MachineId};
+use crate::event::{
+    BuildEvent, Event as _, Memo, NewEvent, Principal, SessionEnd, SessionEvent, Version,
+};
+use crate::ids::{BuilderName, HolderId, LeaseId, MachineId, Nonce};
 use crate::plan::Unit;
 use crate::schedule::{Event, Explanation, Policy, Scheduler, WaiterId};
 use crate::work::Builder;
 use grants::Orphan;
 use open::Open;
-use outbox::Outbox;
+use outbox::{Outbox, Pending};
+use restore::memo_of;
 
 /// Every open build, the queue, and who holds which machine.
 pub struct Dispatcher {
     scheduler: Scheduler,
     builders: BTreeMap<BuilderName, Builder>,
-    builds: BTreeMap<BuildId, Open>,
+    builds: BTreeMap<HolderId, Open>,
     /// Which build holds a lease.
-    leases: BTreeMap<LeaseId, BuildId>,
+    leases: BTreeMap<LeaseId, HolderId>,
+    /// The proofs of leases.
+    nonces: BTreeMap<LeaseId, Nonce>,
     /// Machines of leases that were written off, until their end is known or certain.
     orphans: BTreeMap<LeaseId, Orphan>,
     /// When sessions end unless they are renewed.
-    sessions: BTreeMap<BuildId, Timestamp>,
+    sessions: BTreeMap<HolderId, Timestamp>,
     /// Machines that are up, as last told.
     machines: BTreeSet<MachineId>,
     /// Builds to look at before the present call returns.
-    dirty: BTreeSet<BuildId>,
+    dirty: BTreeSet<HolderId>,
     /// Builds that are closed, with the numbers of their last events.
-    closed: BTreeSet<(u64, BuildId)>,
+    closed: BTreeSet<(u64, HolderId)>,
     timers: BTreeSet<(Timestamp, CommandKey)>,
     outbox: Outbox,
     mode: Mode,
@@ -84,6 +89,7 @@ impl Dispatcher {
             builders: builders.into_iter().map(|b| (b.name.clone(), b)).collect(),
             builds: BTreeMap::new(),
             leases: BTreeMap::new(),
+            nonces: BTreeMap::new(),
             orphans: BTreeMap::new(),
             sessions: BTreeMap::new(),
             machines: BTreeSet::new(),
@@ -108,7 +114,7 @@ impl Dispatcher {
     }
 
     /// One open build or session.
-    pub fn build(&self, build: &BuildId) -> Option<&BuildState> {
+    pub fn build(&self, build: &HolderId) -> Option<&BuildState> {
         self.builds.get(build).map(|open| &open.state)
     }
 
@@ -126,7 +132,8 @@ impl Dispatcher {
     pub fn is_idle(&self) -> bool {
         let done = |open: &Open| match self.mode {
             Mode::Run => false,
-            Mode::Stop => open.state.leases().next().is_none(),
+            // What is not understood is left as it is.
+            Mode::Stop => open.state.foreign().is_some() || open.state.leases().next().is_none(),
         };
         self.builds.values().all(done) && self.orphans.is_empty() && self.outbox.is_empty()
     }
@@ -142,7 +149,7 @@ impl Dispatcher {
     }
 
     /// Why the units of a build wait that do: for a machine, and for which.
-    pub fn explain(&self, build: &BuildId, now: Timestamp) -> Vec<(Unit, Explanation)> {
+    pub fn explain(&self, build: &HolderId, now: Timestamp) -> Vec<(Unit, Explanation)> {
         let wants = self
             .builds
             .get(build)
@@ -171,19 +178,27 @@ impl Dispatcher {
                 build,
                 item,
                 builder,
-            } => self.submit(build, BuildEvent::Queued { item, builder }, now),
+            } => {
+                let state = BuildState::queued(&build, now, item.clone(), builder.clone());
+                let queued = BuildEvent::Queued { item, builder };
+                self.begin(state, &queued, Principal::farm(), now);
+            }
             Input::OpenSession {
                 session,
                 builder,
                 by,
             } => {
-                let opened = BuildEvent::SessionOpened { builder, by };
-                self.submit(session.clone(), opened, now);
-                self.renew_session(&session, now);
+                let state = BuildState::opened(&session, now, by.clone(), builder.clone());
+                let opened = SessionEvent::Opened {
+                    builder,
+                    by: by.clone(),
+                };
+                self.begin(state, &opened, by, now);
+                self.renew_session(&session.into(), now);
             }
-            Input::RenewSession { session } => self.renew_session(&session, now),
+            Input::RenewSession { session } => self.renew_session(&session.into(), now),
             Input::CloseSession { session } => {
-                self.close_session(&session, SessionEnd::Returned, now);
+                self.close_session(&session.into(), SessionEnd::Returned, now);
             }
             Input::Cancel { build, by } => {
                 self.record(&build, BuildEvent::CancelRequested { by }, now);
@@ -217,45 +232,69 @@ impl Dispatcher {
         }
     }
 
-    fn submit(&mut self, build: BuildId, queued: BuildEvent, now: Timestamp) {
-        if self.builds.contains_key(&build) {
+    /// A build or a session begins, unless it has.
+    fn begin(
+        &mut self,
+        state: BuildState,
+        first: &impl crate::event::Event,
+        by: Principal,
+        now: Timestamp,
+    ) {
+        let id = state.id().clone();
+        if self.builds.contains_key(&id) {
             return;
         }
-        let Ok(state) = BuildState::begin(&build, now, &queued) else {
+        let Some(pending) = beginning(&id, first, by, now) else {
             return;
         };
-        let mark = self.outbox.push(OldNewEvent {
-            at: now,
-            build: build.clone(),
-            event: queued,
-        });
-        self.dirty.insert(build.clone());
-        self.builds.insert(build, Open::new(state, mark));
+        let mark = self.outbox.push(pending);
+        self.dirty.insert(id.clone());
+        self.builds.insert(id, Open::new(state, mark, Version(1)));
     }
 
     /// Applies an event and puts it on its way into the log; `false` when it contradicts what
     /// happened before, as the second of two equal answers does.
-    fn record(&mut self, build: &BuildId, event: BuildEvent, now: Timestamp) -> bool {
+    fn record(&mut self, build: &HolderId, event: BuildEvent, now: Timestamp) -> bool {
         let Some(open) = self.builds.get_mut(build) else {
             return false;
         };
         if open.state.advance(now, &event).is_err() {
             return false;
         }
-        match &event {
+        let memos = match &event {
             BuildEvent::Leased { lease, .. } => {
                 self.leases.insert(lease.clone(), build.clone());
+                let nonce = self
+                    .nonces
+                    .get(lease)
+                    .map(|nonce| String::from(nonce.clone()));
+                nonce.map(|nonce| Memo::set(memo_of(lease), nonce))
             }
             BuildEvent::LeaseEnded { lease, .. } => {
                 self.leases.remove(lease);
+                self.nonces.remove(lease);
                 open.attached.remove(lease);
+                Some(Memo::removed(memo_of(lease)))
             }
-            _ => {}
-        }
-        open.mark = self.outbox.push(OldNewEvent {
-            at: now,
-            build: build.clone(),
-            event,
+            _ => None,
+        };
+        let by = match &event {
+            BuildEvent::CancelRequested { by } => by.clone(),
+            _ => Principal::farm(),
+        };
+        open.version = open.version.next();
+        let encoded = match build {
+            HolderId::Build(_) => event.encode(),
+            HolderId::Session(_) => SessionEvent::of(event)
+                .expect("a session takes no step that only a build takes")
+                .encode(),
+        };
+        let encoded = encoded.expect("events of builds have a form in JSON");
+        open.mark = self.outbox.push(Pending {
+            event: NewEvent::encoded(build.clone().into(), now, by, encoded),
+            version: open.version,
+            closes: open.state.is_closed(),
+            memos: memos.into_iter().collect(),
         });
         self.dirty.insert(build.clone());
         true
@@ -288,7 +327,7 @@ impl Dispatcher {
         of_commit.or_else(|| self.builders.get(state.builder()))
     }
 
-    fn settle_one(&mut self, build: &BuildId, now: Timestamp) {
+    fn settle_one(&mut self, build: &HolderId, now: Timestamp) {
         loop {
             let Some(open) = self.builds.get(build) else {
                 return;
@@ -341,4 +380,19 @@ impl Dispatcher {
         }
         effects
     }
+}
+
+/// The first event of a build or a session on its way; `None` when it has no form in JSON.
+fn beginning(
+    id: &HolderId,
+    first: &impl crate::event::Event,
+    by: Principal,
+    now: Timestamp,
+) -> Option<Pending> {
+    Some(Pending {
+        event: NewEvent::new(id.clone(), now, by, first).ok()?,
+        version: Version(1),
+        closes: false,
+        memos: Vec::new(),
+    })
 }

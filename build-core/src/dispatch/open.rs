@@ -7,7 +7,8 @@ use super::input::{Effect, patience};
 use super::outbox::Outbox;
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, Command, CommandKey};
-use crate::ids::{BuildId, LeaseId};
+use crate::event::Version;
+use crate::ids::{HolderId, LeaseId, Nonce};
 use crate::plan::Unit;
 use crate::retry::pause_after;
 
@@ -15,6 +16,8 @@ pub(super) struct Open {
     pub(super) state: BuildState,
     /// Number of its last event: effects wait until that one is durable.
     pub(super) mark: u64,
+    /// The version of its stream, with the events that are on their way.
+    pub(super) version: Version,
     /// Units in the queue.
     pub(super) wants: BTreeSet<Unit>,
     /// Leases whose machines this process has started or found again.
@@ -36,10 +39,11 @@ struct Failures {
 }
 
 impl Open {
-    pub(super) fn new(state: BuildState, mark: u64) -> Self {
+    pub(super) fn new(state: BuildState, mark: u64, version: Version) -> Self {
         Self {
             state,
             mark,
+            version,
             wants: BTreeSet::new(),
             attached: BTreeSet::new(),
             commands: BTreeMap::new(),
@@ -104,7 +108,7 @@ impl Dispatcher {
     /// not wanted any more.
     pub(super) fn sync_commands(
         &mut self,
-        build: &BuildId,
+        build: &HolderId,
         commands: Vec<Command>,
         now: Timestamp,
     ) {
@@ -127,6 +131,7 @@ impl Dispatcher {
             let due = now + patience(&command);
             open.commands.insert(key.clone(), (due, open.mark));
             self.timers.insert((due, key));
+            let command = proven(&self.nonces, command);
             self.outbox.hold(open.mark, Effect::Do(Box::new(command)));
         }
         open.commands.retain(|key, (due, mark)| {
@@ -139,6 +144,19 @@ impl Dispatcher {
         });
         open.failures.retain(|key, _| wanted.contains(key));
     }
+}
+
+/// Adds the proof of the lease to a command that shows it.
+fn proven(nonces: &BTreeMap<LeaseId, Nonce>, mut command: Command) -> Command {
+    let (lease, nonce) = match &mut command {
+        Command::Acquire { request, .. } => (&request.lease, &mut request.nonce),
+        Command::Adopt { record, .. } => (&record.lease, &mut record.nonce),
+        _ => return command,
+    };
+    if let Some(known) = nonces.get(lease) {
+        *nonce = known.clone();
+    }
+    command
 }
 
 /// A machine of an earlier process is found again before anything is done with it; one that

@@ -5,18 +5,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::input::Effect;
 use crate::clock::Timestamp;
 use crate::engine::CommandKey;
-use crate::event::OldNewEvent;
+use crate::event::{Batch, Memo, NewEvent, Version};
 use crate::retry::pause_after;
 
 /// Events of one append; more are written by the next one.
 const BATCH_EVENTS: usize = 4096;
+
+/// An event on its way, with what is written together with it.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub(super) event: NewEvent,
+    /// The version that its stream has with it.
+    pub(super) version: Version,
+    /// Whether nothing follows in its stream.
+    pub(super) closes: bool,
+    pub(super) memos: Vec<Memo>,
+}
 
 /// Events get numbers here, from 1 in order; an effect waits for one of them.
 #[derive(Default)]
 pub(super) struct Outbox {
     pushed: u64,
     durable: u64,
-    waiting: std::collections::VecDeque<OldNewEvent>,
+    waiting: std::collections::VecDeque<Pending>,
     /// How many of `waiting` are being written, and the number of the append.
     writing: Option<(usize, u64)>,
     appends: u64,
@@ -32,14 +43,14 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Adds an event; the answer is its number.
-    pub(super) fn push(&mut self, event: OldNewEvent) -> u64 {
+    pub(super) fn push(&mut self, event: Pending) -> u64 {
         self.waiting.push_back(event);
         self.pushed += 1;
         self.pushed
     }
 
     /// Adds an event that is in the log exactly when the one before it is.
-    pub(super) fn push_joined(&mut self, event: OldNewEvent) -> u64 {
+    pub(super) fn push_joined(&mut self, event: Pending) -> u64 {
         self.joined.insert(self.pushed);
         self.push(event)
     }
@@ -107,10 +118,29 @@ impl Outbox {
             self.writing = Some((events, self.appends));
             effects.push(Effect::Append {
                 batch: self.appends,
-                events: self.waiting.iter().take(events).cloned().collect(),
+                append: self.batch_of(events),
             });
         }
         effects
+    }
+
+    /// The first `count` events as a batch: each stream is to be where its first one goes on.
+    fn batch_of(&self, count: usize) -> Batch {
+        let mut batch = Batch::default();
+        let mut seen = BTreeSet::new();
+        for pending in self.waiting.iter().take(count) {
+            let stream = &pending.event.stream;
+            if seen.insert(stream) {
+                let before = Version(pending.version.0.saturating_sub(1));
+                batch.expects.push((stream.clone(), before));
+            }
+            if pending.closes {
+                batch.closes.push(stream.clone());
+            }
+            batch.events.push(pending.event.clone());
+            batch.memos.extend(pending.memos.iter().cloned());
+        }
+        batch
     }
 
     /// When a failed append is tried again.
@@ -136,26 +166,31 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{BuildEvent, Outcome};
+    use crate::event::{BuildEvent, Outcome, Principal};
     use crate::ids::BuildId;
 
-    fn event(n: u64) -> OldNewEvent {
-        OldNewEvent {
-            at: Timestamp::default(),
-            build: BuildId::from_bits(n),
-            event: BuildEvent::Finished {
-                outcome: Outcome::Passed,
-            },
+    fn event(n: u64) -> Pending {
+        let finished = BuildEvent::Finished {
+            outcome: Outcome::Passed,
+        };
+        let (at, by) = (Timestamp::default(), Principal::farm());
+        Pending {
+            event: NewEvent::new(BuildId::from_bits(n), at, by, &finished).unwrap(),
+            version: Version(2),
+            closes: true,
+            memos: Vec::new(),
         }
     }
 
     fn appended(outbox: &mut Outbox) -> usize {
         let effects = outbox.take(Timestamp::default());
-        let Some(Effect::Append { batch, events }) = effects.into_iter().next() else {
+        let Some(Effect::Append { batch, append }) = effects.into_iter().next() else {
             return 0;
         };
         outbox.recorded(batch);
-        events.len()
+        assert_eq!(append.expects.len(), append.events.len());
+        assert_eq!(append.expects[0].1, Version(1));
+        append.events.len()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Answers to commands become events.
 
+use std::time::Duration;
+
 use super::Dispatcher;
 use super::grants::EXPIRY;
 use super::input::{Failure, Listing, Reply};
@@ -8,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::engine::{CommandKey, Mode, Phase, UnitState, UnitStatus};
 use crate::error::ErrorKind;
 use crate::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
-use crate::ids::{BuildId, LeaseId, StepName};
+use crate::ids::{HolderId, LeaseId, StepName};
 use crate::plan::{Part, Unit};
 use crate::retry::{PLAN_ATTEMPTS, classify};
 use crate::shard::{parse_listing, spread};
@@ -52,11 +54,13 @@ impl Dispatcher {
                 Reply::Ran {
                     end,
                     output_bytes,
+                    took,
                     tests,
                     listing,
                 },
             ) => {
                 self.tested(build, (unit, *attempt), &end, tests, now);
+                let end = (end, took);
                 self.ran(build, (unit, *attempt), end, output_bytes, listing, now);
             }
             // When this machine has gone, another one runs the step again.
@@ -130,7 +134,7 @@ impl Dispatcher {
         }
     }
 
-    fn ready(&mut self, build: &BuildId, lease: &LeaseId, place: String, now: Timestamp) {
+    fn ready(&mut self, build: &HolderId, lease: &LeaseId, place: String, now: Timestamp) {
         let Some(open) = self.builds.get_mut(build) else {
             return;
         };
@@ -158,7 +162,13 @@ impl Dispatcher {
         }
     }
 
-    fn plan_failed(&mut self, key: &CommandKey, build: &BuildId, failure: Failure, now: Timestamp) {
+    fn plan_failed(
+        &mut self,
+        key: &CommandKey,
+        build: &HolderId,
+        failure: Failure,
+        now: Timestamp,
+    ) {
         let Some(open) = self.builds.get_mut(build) else {
             return;
         };
@@ -202,7 +212,7 @@ impl Dispatcher {
     }
 
     /// The machine on which an attempt runs.
-    fn lease_of(&self, build: &BuildId, unit: &Unit, attempt: u32) -> Option<LeaseId> {
+    fn lease_of(&self, build: &HolderId, unit: &Unit, attempt: u32) -> Option<LeaseId> {
         let state = self
             .build(build)?
             .unit(unit)
@@ -216,7 +226,7 @@ impl Dispatcher {
     /// A listing names tests but runs none, and what was lost may run again.
     fn tested(
         &mut self,
-        build: &BuildId,
+        build: &HolderId,
         (unit, attempt): (&Unit, u32),
         end: &UnitEnd,
         tests: TestCounts,
@@ -232,6 +242,7 @@ impl Dispatcher {
                     unit,
                     attempt,
                     tests,
+                    results: None,
                 },
                 now,
             );
@@ -240,9 +251,9 @@ impl Dispatcher {
 
     fn ran(
         &mut self,
-        build: &BuildId,
+        build: &HolderId,
         (unit, attempt): (&Unit, u32),
-        end: UnitEnd,
+        (end, took): (UnitEnd, Option<Duration>),
         output_bytes: u64,
         listing: Option<Listing>,
         now: Timestamp,
@@ -254,6 +265,7 @@ impl Dispatcher {
             return self.lease_lost(&lease, text, output_bytes, now);
         }
         let passed = end == UnitEnd::Exited(ExecOutcome::Ok);
+        let end = (end, took);
         self.unit_ended(build, unit.clone(), attempt, end, output_bytes, now);
         if unit.part == Part::List && passed {
             self.listed(build, &unit.step, &listing.unwrap_or_default(), now);
@@ -262,10 +274,10 @@ impl Dispatcher {
 
     pub(super) fn unit_ended(
         &mut self,
-        build: &BuildId,
+        build: &HolderId,
         unit: Unit,
         attempt: u32,
-        end: UnitEnd,
+        (end, took): (UnitEnd, Option<Duration>),
         output_bytes: u64,
         now: Timestamp,
     ) {
@@ -285,7 +297,7 @@ impl Dispatcher {
             (true, None, Mode::Stop) => UnitEnd::Interrupted,
             _ => classify(end, step),
         };
-        let took = now.since(since);
+        let took = took.unwrap_or_else(|| now.since(since));
         self.record(
             build,
             BuildEvent::Ended {
@@ -299,7 +311,7 @@ impl Dispatcher {
         );
     }
 
-    fn listed(&mut self, build: &BuildId, step: &StepName, listing: &Listing, now: Timestamp) {
+    fn listed(&mut self, build: &HolderId, step: &StepName, listing: &Listing, now: Timestamp) {
         let Some(plan) = self.build(build).and_then(|state| state.plan()) else {
             return;
         };
@@ -314,6 +326,7 @@ impl Dispatcher {
                 step: step.clone(),
                 tests,
                 shards,
+                listing: None,
             },
             now,
         );

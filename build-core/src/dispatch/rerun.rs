@@ -1,16 +1,16 @@
 //! A build that failed by tests ends, and with it begins the one that runs them again.
 
-use super::Dispatcher;
 use super::open::Open;
+use super::{Dispatcher, beginning};
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, outcome_of};
-use crate::event::{BuildEvent, OldNewEvent};
-use crate::ids::BuildId;
+use crate::event::{BuildEvent, Principal, Version};
+use crate::ids::{BuildId, HolderId};
 
 impl Dispatcher {
     /// Ends a build of which everything has run. Its end and the beginning of its `rerun` are in
     /// the log together or not at all, so that there is exactly one whatever happens.
-    pub(super) fn judged(&mut self, build: &BuildId, rerun: Option<BuildId>, now: Timestamp) {
+    pub(super) fn judged(&mut self, build: &HolderId, rerun: Option<BuildId>, now: Timestamp) {
         let Some(outcome) = self.build(build).and_then(outcome_of) else {
             return;
         };
@@ -21,26 +21,22 @@ impl Dispatcher {
         }
     }
 
-    fn begin_rerun(&mut self, build: &BuildId, rerun: BuildId, now: Timestamp) {
-        let Some(state) = self.build(build).filter(|_| self.build(&rerun).is_none()) else {
+    fn begin_rerun(&mut self, build: &HolderId, rerun: BuildId, now: Timestamp) {
+        let id = HolderId::from(rerun.clone());
+        let Some(state) = self.build(build).filter(|_| self.build(&id).is_none()) else {
             return;
         };
-        let Some(item) = state.item() else {
+        let (Some(item), Some(first)) = (state.item(), build.build()) else {
             return;
         };
-        let queued = BuildEvent::Queued {
-            item: item.rerun(build),
-            builder: state.builder().clone(),
-        };
-        let Ok(state) = BuildState::begin(&rerun, now, &queued) else {
+        let (item, builder) = (item.rerun(first), state.builder().clone());
+        let state = BuildState::queued(&rerun, now, item.clone(), builder.clone());
+        let queued = BuildEvent::Queued { item, builder };
+        let Some(pending) = beginning(&id, &queued, Principal::farm(), now) else {
             return;
         };
-        let mark = self.outbox.push_joined(OldNewEvent {
-            at: now,
-            build: rerun.clone(),
-            event: queued,
-        });
-        self.dirty.insert(rerun.clone());
-        self.builds.insert(rerun, Open::new(state, mark));
+        let mark = self.outbox.push_joined(pending);
+        self.dirty.insert(id.clone());
+        self.builds.insert(id, Open::new(state, mark, Version(1)));
     }
 }

@@ -3,25 +3,39 @@
 mod failures;
 mod rerun;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::*;
 use crate::buildlet::ExecOutcome;
 use crate::engine::Command;
 use crate::error::{Error, ErrorKind};
-use crate::event::{Base, LeaseEnd, OldRecorded, Outcome, Seq, UnitEnd};
-use crate::ids::{CommitHash, HostType, RepoName, StepName};
+use crate::event::{
+    Base, Batch, LeaseEnd, MemoKey, Numbering, Outcome, Recorded, Seq, StreamHead, StreamId,
+    UnitEnd,
+};
+use crate::ids::{BuildId, CommitHash, HostType, RepoName, SessionId, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::retry::CREATION_ATTEMPTS;
 use crate::schedule::{DefaultPolicy, Labels, Machine};
 use crate::test_lines::TestCounts;
 use crate::work::{Class, WorkItem};
 
+/// What the log says, read; but not that a session begins.
+#[derive(Clone)]
+struct Logged {
+    build: HolderId,
+    event: BuildEvent,
+}
+
 /// A farm in which everything works at once unless a test says otherwise.
 struct Farm {
     dispatcher: Dispatcher,
-    log: Vec<OldRecorded>,
+    log: Vec<Logged>,
+    /// The log as it is stored, with the memos.
+    stored: Vec<Recorded>,
+    memos: BTreeMap<MemoKey, Memo>,
+    heads: HashMap<StreamId, StreamHead>,
     now: Timestamp,
     plan: Plan,
     todo: VecDeque<Command>,
@@ -78,6 +92,9 @@ impl Farm {
         let mut farm = Self {
             dispatcher: new_dispatcher(1),
             log: Vec::new(),
+            stored: Vec::new(),
+            memos: BTreeMap::new(),
+            heads: HashMap::new(),
             now: Timestamp::from_seconds(1_000),
             plan: Plan::new(steps, "test").unwrap(),
             todo: VecDeque::new(),
@@ -111,6 +128,11 @@ impl Farm {
             labels: BTreeSet::new(),
             worktree: false,
             rerun_of: None,
+            repo_id: None,
+            host: None,
+            patch_set: None,
+            trust: Default::default(),
+            rest: Default::default(),
         };
         let builder = BuilderName::new("local").unwrap();
         self.tell(Input::Submit {
@@ -131,16 +153,8 @@ impl Farm {
 
     fn effect(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Append { batch, events } => {
-                for OldNewEvent { at, build, event } in events {
-                    let seq = Seq(self.log.len() as u64 + 1);
-                    self.log.push(OldRecorded {
-                        seq,
-                        at,
-                        build,
-                        event,
-                    });
-                }
+            Effect::Append { batch, append } => {
+                self.write(append);
                 self.appends.push(self.log.len());
                 Some(Input::Recorded { batch })
             }
@@ -149,6 +163,38 @@ impl Farm {
                 None
             }
             Effect::WakeAt(_) => None,
+        }
+    }
+
+    /// Has the beginning of the log of another farm, in which all that was logged was read.
+    fn take_log(&mut self, other: &Self, length: usize) {
+        self.log = other.log[..length].to_vec();
+        self.stored = other.stored[..length].to_vec();
+        for event in &self.stored {
+            let head = self.heads.entry(event.stream.clone()).or_default();
+            head.version = event.version;
+        }
+    }
+
+    fn write(&mut self, batch: Batch) {
+        let head = Seq(self.stored.len() as u64);
+        let mut numbering = Numbering::new(head, std::mem::take(&mut self.heads));
+        let written = numbering.admit(batch).unwrap();
+        self.heads = numbering.into_heads();
+        for event in written.events {
+            let read = match event.stream {
+                StreamId::Session(_) => event.read().and_then(SessionEvent::into_build),
+                _ => event.read(),
+            };
+            let build = event.stream.holder().unwrap();
+            self.log.extend(read.map(|event| Logged { build, event }));
+            self.stored.push(event);
+        }
+        for memo in written.memos {
+            match memo.value {
+                Some(_) => drop(self.memos.insert(memo.key.clone(), memo)),
+                None => drop(self.memos.remove(&memo.key)),
+            }
         }
     }
 
@@ -196,6 +242,7 @@ impl Farm {
                 Reply::Ran {
                     end,
                     output_bytes: 3,
+                    took: None,
                     tests: TestCounts {
                         failed: failures.len() as u64,
                         failures,
@@ -230,7 +277,9 @@ impl Farm {
     fn crash(&mut self) {
         self.todo.clear();
         self.dispatcher = new_dispatcher(self.log.len() as u8 + 2);
-        let restored = self.dispatcher.restore(self.log.clone(), self.now);
+        let restored =
+            self.dispatcher
+                .restore(self.stored.clone(), self.memos.values().cloned(), self.now);
         assert!(restored.damaged.is_empty());
         for effect in restored.effects {
             if let Some(input) = self.effect(effect) {
@@ -471,7 +520,7 @@ fn canceling_ends_what_runs_and_gives_machines_back() {
         farm.step();
     }
     farm.tell(Input::Cancel {
-        build: build(),
+        build: build().into(),
         by: "me".into(),
     });
     let kinds: Vec<_> = farm.todo.iter().map(Command::key).collect();
@@ -552,7 +601,7 @@ fn no_effect_comes_before_its_event_is_durable() {
     farm.submit();
     let item = farm
         .dispatcher
-        .build(&build())
+        .build(&build().into())
         .unwrap()
         .item()
         .unwrap()
@@ -599,8 +648,8 @@ fn no_effect_comes_before_its_event_is_durable() {
     );
 }
 
-fn session() -> BuildId {
-    BuildId::session_from_bits(1)
+fn session() -> SessionId {
+    SessionId::from_bits(1)
 }
 
 impl Farm {
@@ -642,7 +691,7 @@ fn a_session_waits_before_builds_that_nobody_waits_for() {
     farm.submit();
     farm.run();
     farm.open_session();
-    let why = farm.dispatcher.explain(&session(), farm.now);
+    let why = farm.dispatcher.explain(&session().into(), farm.now);
     assert_eq!(why.len(), 1);
     farm.tell(Input::Machines(machines(1)));
     farm.run();
@@ -727,7 +776,7 @@ fn a_stop_ends_sessions_and_a_person_can_cancel_them() {
     let mut farm = Farm::new(1, vec![]);
     farm.open_session();
     farm.run();
-    let (build, by) = (session(), "her".to_owned());
+    let (build, by) = (session().into(), Principal::person("her"));
     farm.tell(Input::Cancel { build, by });
     farm.run();
     assert_eq!(
@@ -744,8 +793,17 @@ fn a_command_that_is_given_again_is_taken_back_when_its_first_answer_comes() {
     farm.step();
     // Its answer is overdue while events cannot be written: it is given again, and held back.
     let prepare = farm.todo.pop_front().unwrap().key();
-    let kept = BuildEvent::Unknown(serde_json::json!({"kind": "note"}));
-    assert!(farm.dispatcher.record(&build(), kept, farm.now));
+    let kept = BuildEvent::Tested {
+        unit: Unit {
+            step: name("test"),
+            part: Part::Whole,
+        },
+        attempt: 1,
+        tests: TestCounts::default(),
+        results: None,
+    };
+    let id = build().into();
+    assert!(farm.dispatcher.record(&id, kept, farm.now));
     farm.now = farm.now + Duration::from_secs(2 * 60 * 60);
     let effects = farm.dispatcher.handle(Input::Tick, farm.now);
     let given = |effects: &[Effect]| {

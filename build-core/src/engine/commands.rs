@@ -2,7 +2,7 @@
 
 use crate::buildlet::Exec;
 use crate::event::Base;
-use crate::ids::{BuildId, ExecId, LeaseId, StepName};
+use crate::ids::{ExecId, HolderId, LeaseId, StepName};
 use crate::plan::Unit;
 use crate::pool::{LeaseRecord, LeaseRequest};
 use crate::work::{Builder, WorkItem};
@@ -19,7 +19,7 @@ pub enum Command {
     /// Asks the recipe for the plan.
     Plan {
         /// The build.
-        build: BuildId,
+        build: HolderId,
         /// The commit.
         item: WorkItem,
         /// What it is built on.
@@ -28,7 +28,7 @@ pub enum Command {
     /// Makes a machine ready.
     Acquire {
         /// The build it is for.
-        build: BuildId,
+        build: HolderId,
         /// Which machine, with the ids that are in the log already.
         request: LeaseRequest,
     },
@@ -36,14 +36,14 @@ pub enum Command {
     /// never ready.
     Adopt {
         /// The build it is for.
-        build: BuildId,
+        build: HolderId,
         /// What is written down of it.
         record: LeaseRecord,
     },
     /// Fills the work directory, replacing whatever was in it.
     Prepare {
         /// The build.
-        build: BuildId,
+        build: HolderId,
         /// The machine.
         lease: LeaseId,
         /// The commit to check out below [`super::CHECKOUT_DIR`], or the directory to copy.
@@ -61,7 +61,7 @@ pub enum Command {
     /// the log of this attempt, continued where it stops.
     Run {
         /// The build.
-        build: BuildId,
+        build: HolderId,
         /// The machine.
         lease: LeaseId,
         /// The part of the build.
@@ -76,7 +76,7 @@ pub enum Command {
     /// Ends a command that [`Command::Run`] follows; that one then answers.
     Kill {
         /// The build.
-        build: BuildId,
+        build: HolderId,
         /// The machine.
         lease: LeaseId,
         /// The part of the build.
@@ -89,7 +89,7 @@ pub enum Command {
     /// Keeps files of a step that has passed.
     Keep {
         /// The build.
-        build: BuildId,
+        build: HolderId,
         /// The machine whose directory has them.
         lease: LeaseId,
         /// The step.
@@ -101,13 +101,13 @@ pub enum Command {
     /// whether running it again may tell something.
     Judge {
         /// The build.
-        build: BuildId,
+        build: HolderId,
     },
     /// Keeps `caches` for later builds, as well as it can, then ends everything on the machine
     /// and gives it back. Whatever else is being carried out on this lease stops.
     Release {
         /// The build.
-        build: BuildId,
+        build: HolderId,
         /// The lease.
         lease: LeaseId,
         /// The commit; a session has none, and no caches.
@@ -124,23 +124,23 @@ pub enum Command {
 #[non_exhaustive]
 pub enum CommandKey {
     /// [`Command::Plan`].
-    Plan(BuildId),
+    Plan(HolderId),
     /// [`Command::Acquire`].
-    Acquire(BuildId, LeaseId),
+    Acquire(HolderId, LeaseId),
     /// [`Command::Adopt`].
-    Adopt(BuildId, LeaseId),
+    Adopt(HolderId, LeaseId),
     /// [`Command::Prepare`].
-    Prepare(BuildId, LeaseId),
+    Prepare(HolderId, LeaseId),
     /// [`Command::Run`], with its attempt.
-    Run(BuildId, Unit, u32),
+    Run(HolderId, Unit, u32),
     /// [`Command::Kill`], with the attempt.
-    Kill(BuildId, Unit, u32),
+    Kill(HolderId, Unit, u32),
     /// [`Command::Keep`].
-    Keep(BuildId, StepName, LeaseId),
+    Keep(HolderId, StepName, LeaseId),
     /// [`Command::Judge`].
-    Judge(BuildId),
+    Judge(HolderId),
     /// [`Command::Release`].
-    Release(BuildId, LeaseId),
+    Release(HolderId, LeaseId),
 }
 
 impl Command {
@@ -176,7 +176,7 @@ impl Command {
 
 impl CommandKey {
     /// The build that the command belongs to.
-    pub fn build(&self) -> &BuildId {
+    pub fn build(&self) -> &HolderId {
         match self {
             Self::Plan(build)
             | Self::Judge(build)

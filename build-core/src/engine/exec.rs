@@ -1,8 +1,10 @@
 //! The command line of a unit.
 
+use std::fmt;
+
 use crate::buildlet::Exec;
-use crate::ids::{BuildId, ExecId};
-use crate::plan::{Limits, Part, Plan, Step, Unit};
+use crate::ids::ExecId;
+use crate::plan::{CommandLine, Limits, Part, Plan, Step, Unit};
 use crate::work::Builder;
 
 /// Where the checkout is, below the work directory.
@@ -25,7 +27,7 @@ const TESTS_MARK: &str = "{tests}";
 /// assert_eq!(exec_id(&BuildId::from_bits(7), &plan, &unit, 1).as_str(), "B000000007-0-s2-1");
 /// # Ok(()) }
 /// ```
-pub fn exec_id(build: &BuildId, plan: &Plan, unit: &Unit, attempt: u32) -> ExecId {
+pub fn exec_id(build: &impl fmt::Display, plan: &Plan, unit: &Unit, attempt: u32) -> ExecId {
     let step = plan
         .steps
         .iter()
@@ -49,8 +51,8 @@ pub(super) fn exec_of(
     builder: &Builder,
 ) -> Exec {
     let line = match (part, &step.tests) {
-        (Part::List, Some(list)) => list.clone(),
-        _ => step.run.replace(TESTS_MARK, &quoted(tests)),
+        (Part::List, Some(list)) => list,
+        _ => &step.run,
     };
     let dir = match step.dir.trim_matches('/') {
         "" => CHECKOUT_DIR.to_owned(),
@@ -67,7 +69,29 @@ pub(super) fn exec_of(
         log_bytes: limits.log_bytes,
         memory_bytes: limits.memory_bytes,
         processes: limits.processes,
-        ..Exec::shell(line).dir(dir).id(id)
+        ..started(line, tests).dir(dir).id(id)
+    }
+}
+
+/// The program that a command line starts; `{tests}` in it stands for `tests`.
+fn started(line: &CommandLine, tests: &[String]) -> Exec {
+    match line {
+        CommandLine::Shell { shell, script } => {
+            let script = script.replace(TESTS_MARK, &quoted(tests));
+            match shell == CommandLine::SHELL {
+                true => Exec::shell(script),
+                false => Exec::new(shell.as_str()).arg("-c").arg(script),
+            }
+        }
+        CommandLine::Argv(words) => {
+            let mut words = words.iter().flat_map(|word| match word == TESTS_MARK {
+                true => tests.to_vec(),
+                false => vec![word.replace(TESTS_MARK, &tests.join(" "))],
+            });
+            let mut exec = Exec::new(words.next().unwrap_or_default());
+            exec.args.extend(words);
+            exec
+        }
     }
 }
 
@@ -117,5 +141,13 @@ mod tests {
         assert_eq!(exec.dir, "src/sub");
         assert_eq!(exec.env, ["A=1", "A=2"]);
         assert_eq!(exec.timeout, Some(step.timeout));
+
+        let words = ["run", "--only={tests}", "{tests}"].map(str::to_owned);
+        step.run = CommandLine::Argv(words.to_vec());
+        let id = ExecId::new("y").unwrap();
+        let whole = (&step, Part::Shard(0));
+        let exec = exec_of(id, whole, &tests, &Limits::default(), &builder);
+        assert_eq!(exec.cmd, "run");
+        assert_eq!(exec.args, ["--only=a::b it's; rm", "a::b", "it's; rm"]);
     }
 }

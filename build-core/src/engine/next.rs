@@ -8,7 +8,7 @@ use super::progress::{Progress, StepStatus, is_unkept};
 use super::session;
 use super::state::{BuildState, LeaseState, Phase, UnitStatus};
 use crate::event::{Base, BuildEvent, Outcome};
-use crate::ids::{BuildId, BuilderName, HostType, LeaseId, StepName};
+use crate::ids::{BuilderName, HolderId, HostType, LeaseId, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::{LEASE_TTL, LeaseRequest};
 use crate::retry::Blame;
@@ -50,6 +50,9 @@ pub(crate) fn next_beside(
     mode: Mode,
     leaving: &BTreeSet<LeaseId>,
 ) -> Next {
+    if build.foreign().is_some() {
+        return Next::default();
+    }
     let Some(item) = build.item() else {
         return session::next(build, builder, mode);
     };
@@ -63,7 +66,7 @@ pub(crate) fn next_beside(
         return turn.release_all();
     }
     if let Some(by) = build.canceled_by() {
-        return turn.wind_down(Some(Outcome::Canceled { by: by.to_owned() }));
+        return turn.wind_down(Some(Outcome::Canceled { by: by.clone() }));
     }
     if mode == Mode::Stop {
         return turn.wind_down(None);
@@ -266,7 +269,7 @@ impl<'a> Turn<'a> {
             sources.extend(source.flatten());
             match (it.lease.phase, source) {
                 (Phase::Granted, _) => {
-                    let acquire = acquire(self.build.id(), builder, it.lease);
+                    let acquire = acquire(self.build.id(), builder, it.lease, Some(it.step));
                     next.commands.push(acquire);
                 }
 
@@ -452,7 +455,13 @@ impl<'a> Turn<'a> {
     }
 }
 
-pub(super) fn acquire(build: &BuildId, builder: &Builder, lease: &LeaseState) -> Command {
+/// Asks for a machine, as the step that runs on it first needs it.
+pub(super) fn acquire(
+    build: &HolderId,
+    builder: &Builder,
+    lease: &LeaseState,
+    step: Option<&Step>,
+) -> Command {
     Command::Acquire {
         build: build.clone(),
         request: LeaseRequest {
@@ -461,6 +470,9 @@ pub(super) fn acquire(build: &BuildId, builder: &Builder, lease: &LeaseState) ->
             machine: lease.record.machine.clone(),
             host_type: builder.host_type.clone(),
             builder: builder.name.clone(),
+            sandbox: step.map(|step| step.sandbox).unwrap_or_default(),
+            network: step.map(|step| step.network).unwrap_or_default(),
+            image: step.and_then(|step| step.image.clone()),
             ttl: LEASE_TTL,
         },
     }

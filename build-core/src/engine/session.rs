@@ -24,7 +24,8 @@ pub(super) fn next(session: &BuildState, builder: Option<&Builder>, mode: Mode) 
         .find(|lease| lease.phase() == Phase::Granted);
     match (granted, builder) {
         (Some(lease), Some(builder)) => {
-            next.commands.push(acquire(session.id(), builder, lease));
+            next.commands
+                .push(acquire(session.id(), builder, lease, None));
         }
         _ if session.leases().next().is_none() => next.wants.push(session_unit()),
         _ => next.commands.extend(found_again(session)),
@@ -35,7 +36,7 @@ pub(super) fn next(session: &BuildState, builder: Option<&Builder>, mode: Mode) 
 /// Why the session must end, if it must.
 fn ending(session: &BuildState, builder: Option<&Builder>, mode: Mode) -> Option<Outcome> {
     if let Some(by) = session.canceled_by() {
-        return Some(Outcome::Canceled { by: by.to_owned() });
+        return Some(Outcome::Canceled { by: by.clone() });
     }
     if let Some(text) = session.machine_trouble() {
         return Some(Outcome::Infrastructure {

@@ -1,12 +1,15 @@
 //! What the recorded events say of one build, or of one session.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Base, BuildEvent, LeaseEnd, OldRecorded, Outcome, UnitEnd};
-use crate::ids::{BuildId, BuilderName, ExecId, LeaseId, StepName};
+use crate::event::{
+    Base, BuildEvent, LeaseEnd, Outcome, Principal, Recorded, SessionEvent, StreamId, UnitEnd,
+};
+use crate::ids::{BuildId, BuilderName, ExecId, HolderId, LeaseId, Nonce, SessionId, StepName};
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::LeaseRecord;
 use crate::retry::{Blame, CREATION_ATTEMPTS, blame};
@@ -17,7 +20,7 @@ use crate::work::WorkItem;
 /// one machine until it is closed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuildState {
-    id: BuildId,
+    id: HolderId,
     wish: Wish,
     builder: BuilderName,
     queued_at: Timestamp,
@@ -32,7 +35,9 @@ pub struct BuildState {
     failed_tests: BTreeSet<Unit>,
     /// How many of the troubles are commands that failed because tests did.
     troubles_by_tests: usize,
-    canceled_by: Option<String>,
+    canceled_by: Option<Principal>,
+    /// The first event that must be understood and is not: nothing follows from this state.
+    foreign: Option<String>,
     outcome: Option<Outcome>,
 }
 
@@ -42,7 +47,7 @@ enum Wish {
     /// To build a commit.
     Commit(Box<WorkItem>),
     /// To be used by this person or tool.
-    Session(String),
+    Session(Principal),
 }
 
 /// One step of a build.
@@ -166,35 +171,64 @@ impl BuildState {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when it is neither [`BuildEvent::Queued`] nor
-    /// [`BuildEvent::SessionOpened`].
-    pub fn new(first: &OldRecorded) -> Result<Self> {
-        Self::begin(&first.build, first.at, &first.event)
+    /// [`SessionEvent::Opened`], [`ErrorKind::Unsupported`] when it was written by a newer
+    /// version that says it differently.
+    pub fn new(first: &Recorded) -> Result<Self> {
+        let (stream, at) = (&first.stream, first.at);
+        match stream {
+            StreamId::Build(id) => match first.read() {
+                Some(BuildEvent::Queued { item, builder }) => {
+                    Ok(Self::queued(id, at, item, builder))
+                }
+                Some(_) => Err(bad_beginning(stream)),
+                None => Err(foreign_beginning(first)),
+            },
+            StreamId::Session(id) => match first.read() {
+                Some(SessionEvent::Opened { builder, by }) => Ok(Self::opened(id, at, by, builder)),
+                Some(_) => Err(bad_beginning(stream)),
+                None => Err(foreign_beginning(first)),
+            },
+            _ => Err(bad_beginning(stream)),
+        }
     }
 
-    pub(crate) fn begin(build: &BuildId, at: Timestamp, event: &BuildEvent) -> Result<Self> {
-        let (wish, builder, steps) = match event {
-            BuildEvent::Queued { item, builder } => {
-                let wish = Wish::Commit(Box::new(item.clone()));
-                (wish, builder, BTreeMap::new())
-            }
-            BuildEvent::SessionOpened { builder, by } => {
-                let unit = session_unit();
-                let step = StepState {
-                    units: BTreeMap::from([(unit.part, UnitState::default())]),
-                    ..StepState::default()
-                };
-                let steps = BTreeMap::from([(unit.step, step)]);
-                (Wish::Session(by.clone()), builder, steps)
-            }
-            _ => {
-                let text = format!("the events of build {build} do not begin with its queueing");
-                return Err(Error::new(ErrorKind::Corrupt, text));
-            }
+    pub(crate) fn queued(
+        build: &BuildId,
+        at: Timestamp,
+        item: WorkItem,
+        builder: BuilderName,
+    ) -> Self {
+        let wish = Wish::Commit(Box::new(item));
+        Self::begin(build.clone().into(), at, wish, builder, BTreeMap::new())
+    }
+
+    pub(crate) fn opened(
+        session: &SessionId,
+        at: Timestamp,
+        by: Principal,
+        builder: BuilderName,
+    ) -> Self {
+        let unit = session_unit();
+        let step = StepState {
+            units: BTreeMap::from([(unit.part, UnitState::default())]),
+            ..StepState::default()
         };
-        Ok(Self {
-            id: build.clone(),
+        let steps = BTreeMap::from([(unit.step, step)]);
+        let wish = Wish::Session(by);
+        Self::begin(session.clone().into(), at, wish, builder, steps)
+    }
+
+    fn begin(
+        id: HolderId,
+        at: Timestamp,
+        wish: Wish,
+        builder: BuilderName,
+        steps: BTreeMap<StepName, StepState>,
+    ) -> Self {
+        Self {
+            id,
             wish,
-            builder: builder.clone(),
+            builder,
             queued_at: at,
             plan: None,
             steps,
@@ -205,36 +239,57 @@ impl BuildState {
             failed_tests: BTreeSet::new(),
             troubles_by_tests: 0,
             canceled_by: None,
+            foreign: None,
             outcome: None,
-        })
+        }
     }
 
-    /// Takes one more event into account. Unknown kinds change nothing.
+    /// Takes one more event into account. One that is not understood changes nothing, or, when
+    /// it must be, ends all that follows from here: the machines count as held, and what to do
+    /// with them is up to the version that wrote it.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] when the event contradicts the ones before it; the state is then
     /// as it was.
-    pub fn apply(&mut self, recorded: &OldRecorded) -> Result<()> {
-        self.advance(recorded.at, &recorded.event)
+    pub fn apply(&mut self, recorded: &Recorded) -> Result<()> {
+        if self.foreign.is_some() {
+            return Ok(());
+        }
+        let event = match recorded.stream {
+            StreamId::Session(_) => match recorded.read() {
+                Some(SessionEvent::Opened { .. }) => {
+                    return Err(self.contradiction(&recorded.kind));
+                }
+                other => other.and_then(SessionEvent::into_build),
+            },
+            _ => recorded.read(),
+        };
+        match event {
+            Some(event) => self.advance(recorded.at, &event),
+            None if recorded.must => {
+                self.foreign = Some(recorded.full_kind());
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn advance(&mut self, at: Timestamp, event: &BuildEvent) -> Result<()> {
         let known = self.outcome.is_none() || matches!(event, BuildEvent::LeaseEnded { .. });
         let done = match event {
-            BuildEvent::Unknown(_) => Some(()),
-            _ if !known => None,
+            _ if !known || self.foreign.is_some() => None,
             BuildEvent::Tested { unit, tests, .. } => self.tested(unit, tests),
-            BuildEvent::Queued { .. } | BuildEvent::SessionOpened { .. } => None,
+            BuildEvent::Queued { .. } => None,
             BuildEvent::Planned { plan } => self.planned(plan),
             BuildEvent::Leased {
                 lease,
-                nonce,
                 machine,
                 unit,
             } => {
                 let record = LeaseRecord {
                     lease: lease.clone(),
-                    nonce: nonce.clone(),
+                    // A memo, which whoever asks for the machine adds.
+                    nonce: Nonce::unknown(),
                     machine: machine.clone(),
                     place: String::new(),
                 };
@@ -256,7 +311,11 @@ impl BuildState {
                 step,
                 tests,
                 shards,
+                ..
             } => self.listed(step, tests, shards),
+            BuildEvent::Taken {
+                step, shard, tests, ..
+            } => self.taken(step, *shard, tests),
             BuildEvent::Kept { step, .. } => self.kept(step),
             BuildEvent::LeaseEnded { lease, reason } => self.lease_ended(lease, reason),
             BuildEvent::CancelRequested { by } => self.cancel_requested(by),
@@ -265,10 +324,11 @@ impl BuildState {
         done.ok_or_else(|| self.contradiction(event))
     }
 
-    fn contradiction(&self, event: &BuildEvent) -> Error {
+    fn contradiction(&self, event: &impl fmt::Debug) -> Error {
+        let what = self.id.what();
         Error::new(
             ErrorKind::Corrupt,
-            format!("build {} cannot have this event now: {event:?}", self.id),
+            format!("{what} {} cannot have this event now: {event:?}", self.id),
         )
     }
 
@@ -433,6 +493,21 @@ impl BuildState {
         Some(())
     }
 
+    /// Tests that a shard has not begun become the last shard of their step.
+    fn taken(&mut self, step: &StepName, shard: u32, tests: &[String]) -> Option<()> {
+        let step = self.steps.get_mut(step)?;
+        let shards = step.shards.as_mut()?;
+        let given = shards.get_mut(shard as usize)?;
+        if tests.is_empty() || !tests.iter().all(|test| given.contains(test)) {
+            return None;
+        }
+        given.retain(|test| !tests.contains(test));
+        let next = u32::try_from(shards.len()).ok()?;
+        shards.push(tests.to_vec());
+        step.units.entry(Part::Shard(next)).or_default().status = UnitStatus::Waiting;
+        Some(())
+    }
+
     fn kept(&mut self, step: &StepName) -> Option<()> {
         let step = self.steps.get_mut(step).filter(|s| !s.kept)?;
         step.kept = true;
@@ -497,11 +572,11 @@ impl BuildState {
         self.steps.get_mut(&unit.step)?.units.get_mut(&unit.part)
     }
 
-    fn cancel_requested(&mut self, by: &str) -> Option<()> {
+    fn cancel_requested(&mut self, by: &Principal) -> Option<()> {
         if self.canceled_by.is_some() {
             return None;
         }
-        self.canceled_by = Some(by.to_owned());
+        self.canceled_by = Some(by.clone());
         Some(())
     }
 
@@ -546,6 +621,18 @@ pub(super) fn session_unit() -> Unit {
     }
 }
 
+fn bad_beginning(stream: &StreamId) -> Error {
+    let text = format!("the events of {stream} do not begin as those of its kind do");
+    Error::new(ErrorKind::Corrupt, text)
+}
+
+fn foreign_beginning(first: &Recorded) -> Error {
+    let (stream, kind, v) = (&first.stream, first.full_kind(), first.v);
+    let text = format!("{stream} begins with {kind} in version {v}, which is not understood");
+    Error::new(ErrorKind::Unsupported, text)
+        .with_hint("run the version that wrote it, or a newer one")
+}
+
 fn no_tests(step: &StepName) -> Blame {
     Blame::Configuration {
         text: format!("step {:?} lists no tests", step.as_str()),
@@ -555,8 +642,8 @@ fn no_tests(step: &StepName) -> Blame {
 
 /// What is known of the build.
 impl BuildState {
-    /// Which build.
-    pub fn id(&self) -> &BuildId {
+    /// Which build or session.
+    pub fn id(&self) -> &HolderId {
         &self.id
     }
 
@@ -569,7 +656,7 @@ impl BuildState {
     }
 
     /// Who holds the session; `None` for a build.
-    pub fn opened_by(&self) -> Option<&str> {
+    pub fn opened_by(&self) -> Option<&Principal> {
         match &self.wish {
             Wish::Commit(_) => None,
             Wish::Session(by) => Some(by),
@@ -619,8 +706,14 @@ impl BuildState {
     }
 
     /// Who asked for its end.
-    pub fn canceled_by(&self) -> Option<&str> {
-        self.canceled_by.as_deref()
+    pub fn canceled_by(&self) -> Option<&Principal> {
+        self.canceled_by.as_ref()
+    }
+
+    /// The first event that this version must understand and does not, as `build.finished`:
+    /// nothing follows from this state, and it is not written to.
+    pub fn foreign(&self) -> Option<&str> {
+        self.foreign.as_deref()
     }
 
     /// How it ended, once it has.

@@ -1,166 +1,159 @@
-//! What happened to builds, in order: the only truth, from which everything else is folded.
-//!
-//! An event is recorded before its effect. Kinds this version does not know are kept as
-//! they are, so that an older program does not lose what a newer one wrote.
+//! What happens to builds.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Seq;
+use super::principal::Principal;
 use crate::buildlet::ExecOutcome;
-use crate::clock::Timestamp;
-use crate::ids::{BuildId, BuilderName, ExecId, LeaseId, MachineId, Nonce, StepName};
+use crate::clock::micros;
+use crate::ids::{BuilderName, ExecId, LeaseId, MachineId, StepName};
 use crate::plan::{Plan, Unit};
 use crate::test_lines::TestCounts;
 use crate::work::WorkItem;
 
-/// One event as it stands in the log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OldRecorded {
-    /// Where it stands.
-    pub seq: Seq,
-    /// When it happened.
-    pub at: Timestamp,
-    /// The build it belongs to.
-    pub build: BuildId,
-    /// What happened.
-    pub event: BuildEvent,
+events! {
+    /// What happened to a build. Fields are only ever added, with defaults; a changed meaning is
+    /// a new version of the kind.
+    pub enum BuildEvent of BUILD {
+        /// It was asked for.
+        Queued = "queued" must {
+            /// The commit.
+            item: WorkItem,
+            /// What it is built on.
+            builder: BuilderName,
+        },
+        /// What to run is known.
+        Planned = "planned" must {
+            /// The steps.
+            plan: Plan,
+        },
+        /// A machine was granted to the build and is about to be started. The proof of the right
+        /// to it is a memo, `lease/LEASE`, until the lease has ended.
+        Leased = "leased" must {
+            /// The right to it.
+            lease: LeaseId,
+            /// The machine.
+            machine: MachineId,
+            /// The unit it was granted for.
+            unit: Unit,
+        },
+        /// The machine answers.
+        Ready = "ready" must {
+            /// The lease.
+            lease: LeaseId,
+            /// Where it answers, in the words of its pool; enough to find it again.
+            place: String,
+        },
+        /// The work directory holds the sources.
+        Prepared = "prepared" must {
+            /// The lease.
+            lease: LeaseId,
+            /// Where the contents came from.
+            base: Base,
+            /// Cached directories that were put back.
+            cache_hits: Vec<String>,
+        },
+        /// A command is about to be started.
+        Started = "started" must {
+            /// What of the build it runs.
+            unit: Unit,
+            /// Counted from 1.
+            attempt: u32,
+            /// On which machine.
+            lease: LeaseId,
+            /// The command's id on the buildlet; starting it twice is starting it once.
+            exec: ExecId,
+            /// The tests it was given, for a shard.
+            @(default, skip_serializing_if = "Vec::is_empty")
+            tests: Vec<String>,
+        },
+        /// A command has ended, or is known to be lost.
+        Ended = "ended" must {
+            /// What of the build it ran.
+            unit: Unit,
+            /// Counted from 1.
+            attempt: u32,
+            /// How.
+            end: UnitEnd,
+            /// Bytes of output recorded.
+            output_bytes: u64,
+            /// How long it ran, by a clock that is never set where the machine's end was seen by
+            /// the process that saw its beginning.
+            @(rename = "took_us", with = "micros")
+            took: Duration,
+        },
+        /// What a command printed of the tests it ran; recorded before its end.
+        Tested = "tested" may {
+            /// What of the build it ran.
+            unit: Unit,
+            /// Counted from 1.
+            attempt: u32,
+            /// The tests, counted; the first failed ones by name.
+            tests: TestCounts,
+            /// The result of each test, where they were kept.
+            @(default, skip_serializing_if = "Option::is_none")
+            results: Option<BlobRef>,
+        },
+        /// The tests of a sharded step are known.
+        Listed = "listed" must {
+            /// The step.
+            step: StepName,
+            /// Their names, in the order printed.
+            tests: Vec<String>,
+            /// For each shard the positions of its tests in `tests`.
+            shards: Vec<Vec<u32>>,
+            /// What the listing printed, where it was kept.
+            @(default, skip_serializing_if = "Option::is_none")
+            listing: Option<BlobRef>,
+        },
+        /// Tests of a shard that have not begun were taken by an idle machine of the build: they
+        /// are a shard of their own from then on, the next one by number.
+        Taken = "taken" must {
+            /// The step.
+            step: StepName,
+            /// The shard they were taken from.
+            shard: u32,
+            /// The tests.
+            tests: Vec<String>,
+            /// The machine that takes them.
+            lease: LeaseId,
+        },
+        /// Files of a passed step were kept.
+        Kept = "kept" must {
+            /// The step.
+            step: StepName,
+            /// The files.
+            artifacts: Vec<Artifact>,
+        },
+        /// The right to a machine has ended.
+        LeaseEnded = "lease_ended" must {
+            /// The lease.
+            lease: LeaseId,
+            /// Why.
+            reason: LeaseEnd,
+        },
+        /// Somebody asked for the end of the build.
+        CancelRequested = "cancel_requested" must {
+            /// Who.
+            by: Principal,
+        },
+        /// Its result is known; only ends of leases follow.
+        Finished = "finished" must {
+            /// How it ended.
+            outcome: Outcome,
+        },
+    }
 }
 
-/// An event that is not in the log yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OldNewEvent {
-    /// When it happened; recorded as it is, so that a fold of the log sees what its author saw.
-    pub at: Timestamp,
-    /// The build it belongs to.
-    pub build: BuildId,
-    /// What happened.
-    pub event: BuildEvent,
-}
-
-/// What happened to a build. Format version 1: fields are only ever added, with defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
-#[non_exhaustive]
-pub enum BuildEvent {
-    /// It was asked for.
-    Queued {
-        /// The commit.
-        item: WorkItem,
-        /// What it is built on.
-        builder: BuilderName,
-    },
-    /// A machine was asked for, to be used by hand: a session begins.
-    SessionOpened {
-        /// The builder whose machine it is.
-        builder: BuilderName,
-        /// For whom, for people.
-        by: String,
-    },
-    /// What to run is known.
-    Planned {
-        /// The steps.
-        plan: Plan,
-    },
-    /// A machine was granted to the build and is about to be started.
-    Leased {
-        /// The right to it.
-        lease: LeaseId,
-        /// Proof of the right.
-        nonce: Nonce,
-        /// The machine.
-        machine: MachineId,
-        /// The unit it was granted for.
-        unit: Unit,
-    },
-    /// The machine answers.
-    Ready {
-        /// The lease.
-        lease: LeaseId,
-        /// Where it answers, in the words of its pool; enough to find it again.
-        place: String,
-    },
-    /// The work directory holds the sources.
-    Prepared {
-        /// The lease.
-        lease: LeaseId,
-        /// Where the contents came from.
-        base: Base,
-        /// Cached directories that were put back.
-        cache_hits: Vec<String>,
-    },
-    /// A command is about to be started.
-    Started {
-        /// What of the build it runs.
-        unit: Unit,
-        /// Counted from 1.
-        attempt: u32,
-        /// On which machine.
-        lease: LeaseId,
-        /// The command's id on the buildlet; starting it twice is starting it once.
-        exec: ExecId,
-        /// The tests it was given, for a shard.
-        tests: Vec<String>,
-    },
-    /// A command has ended, or is known to be lost.
-    Ended {
-        /// What of the build it ran.
-        unit: Unit,
-        /// Counted from 1.
-        attempt: u32,
-        /// How.
-        end: UnitEnd,
-        /// Bytes of output recorded.
-        output_bytes: u64,
-        /// How long it ran.
-        took: Duration,
-    },
-    /// What a command printed of the tests it ran; recorded before its end.
-    Tested {
-        /// What of the build it ran.
-        unit: Unit,
-        /// Counted from 1.
-        attempt: u32,
-        /// The tests.
-        tests: TestCounts,
-    },
-    /// The tests of a sharded step are known.
-    Listed {
-        /// The step.
-        step: StepName,
-        /// Their names, in the order printed.
-        tests: Vec<String>,
-        /// For each shard the positions of its tests in `tests`.
-        shards: Vec<Vec<u32>>,
-    },
-    /// Files of a passed step were kept.
-    Kept {
-        /// The step.
-        step: StepName,
-        /// The files.
-        artifacts: Vec<Artifact>,
-    },
-    /// The right to a machine has ended.
-    LeaseEnded {
-        /// The lease.
-        lease: LeaseId,
-        /// Why.
-        reason: LeaseEnd,
-    },
-    /// Somebody asked for the end of the build.
-    CancelRequested {
-        /// Who, for people.
-        by: String,
-    },
-    /// Its result is known; only ends of leases follow.
-    Finished {
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// A kind this version does not know, kept as it was written.
-    Unknown(serde_json::Value),
+/// Contents that are kept beside the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// SHA-256 of the contents, lower-case hex.
+    pub sha256: String,
+    /// Their size in bytes.
+    pub size: u64,
 }
 
 /// Where the contents of a work directory came from.
@@ -193,9 +186,9 @@ pub enum UnitEnd {
     /// The command ran to its end.
     Exited(ExecOutcome),
     /// It ran longer than allowed and was ended.
-    TimedOut(Duration),
+    TimedOut(#[serde(with = "micros")] Duration),
     /// It printed nothing for longer than allowed and was ended.
-    Silent(Duration),
+    Silent(#[serde(with = "micros")] Duration),
     /// The disk had less free space than the floor and it was ended.
     DiskQuota,
     /// A program it needs is not on the machine: a fault of the configuration.
@@ -254,8 +247,8 @@ pub enum Outcome {
     },
     /// Somebody stopped it.
     Canceled {
-        /// Who, for people.
-        by: String,
+        /// Who.
+        by: Principal,
     },
     /// A session ended without anything having failed.
     Closed(SessionEnd),
@@ -294,7 +287,7 @@ impl fmt::Display for Outcome {
                 write!(f, "could not be run as configured: {text}")
             }
             Self::Infrastructure { text } => write!(f, "stopped: the machines failed: {text}"),
-            Self::Canceled { by } => write!(f, "canceled by {by}"),
+            Self::Canceled { by } => write!(f, "canceled by {}", by.text()),
             Self::Closed(end) => end.fmt(f),
         }
     }
@@ -307,86 +300,38 @@ impl Outcome {
     }
 }
 
-/// The form on disk: known kinds are tagged objects, everything else stays what it was.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Stored {
-    Known(Known),
-    Unknown(serde_json::Value),
-}
-
-macro_rules! stored_kinds {
-    ($($kind:ident { $($field:ident: $type:ty),* $(,)? }),* $(,)?) => {
-        #[derive(Serialize, Deserialize)]
-        #[serde(tag = "kind", rename_all = "snake_case")]
-        enum Known {
-            $($kind { $($field: $type),* },)*
-        }
-
-        impl From<Stored> for BuildEvent {
-            fn from(stored: Stored) -> Self {
-                match stored {
-                    $(Stored::Known(Known::$kind { $($field),* }) => Self::$kind { $($field),* },)*
-                    Stored::Unknown(value) => Self::Unknown(value),
-                }
-            }
-        }
-
-        impl From<BuildEvent> for Stored {
-            fn from(event: BuildEvent) -> Self {
-                match event {
-                    $(BuildEvent::$kind { $($field),* } => Self::Known(Known::$kind { $($field),* }),)*
-                    BuildEvent::Unknown(value) => Self::Unknown(value),
-                }
-            }
-        }
-    };
-}
-
-stored_kinds! {
-    Queued { item: WorkItem, builder: BuilderName },
-    SessionOpened { builder: BuilderName, by: String },
-    Planned { plan: Plan },
-    Leased { lease: LeaseId, nonce: Nonce, machine: MachineId, unit: Unit },
-    Ready { lease: LeaseId, place: String },
-    Prepared { lease: LeaseId, base: Base, cache_hits: Vec<String> },
-    Started { unit: Unit, attempt: u32, lease: LeaseId, exec: ExecId, tests: Vec<String> },
-    Ended { unit: Unit, attempt: u32, end: UnitEnd, output_bytes: u64, took: Duration },
-    Tested { unit: Unit, attempt: u32, tests: TestCounts },
-    Listed { step: StepName, tests: Vec<String>, shards: Vec<Vec<u32>> },
-    Kept { step: StepName, artifacts: Vec<Artifact> },
-    LeaseEnded { lease: LeaseId, reason: LeaseEnd },
-    CancelRequested { by: String },
-    Finished { outcome: Outcome },
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::event::{Event, EventKind};
 
     #[test]
-    fn known_events_are_tagged_and_come_back() {
+    fn an_event_comes_back_from_its_body() {
         let event = BuildEvent::LeaseEnded {
             lease: LeaseId::from_bits(7),
             reason: LeaseEnd::Lost("connection reset".into()),
         };
-        let text = serde_json::to_string(&event).unwrap();
+        let written = event.encode().unwrap();
+        assert_eq!(written.kind.as_str(), "lease_ended");
         assert_eq!(
-            text,
-            r#"{"kind":"lease_ended","lease":"L0000000000000007","reason":{"lost":"connection reset"}}"#
+            written.body.get(),
+            r#"{"lease":"L0000000000000007","reason":{"lost":"connection reset"}}"#
         );
-        assert_eq!(serde_json::from_str::<BuildEvent>(&text).unwrap(), event);
+        let read = BuildEvent::decode(&written.kind, written.v, &written.body);
+        assert_eq!(read, Some(event));
     }
 
     #[test]
-    fn unknown_kinds_and_unknown_shapes_are_kept() {
-        for text in [
-            r#"{"kind":"promoted","to":"gold"}"#,
-            r#"{"kind":"finished","outcome":{"melted":1}}"#,
-        ] {
-            let event: BuildEvent = serde_json::from_str(text).unwrap();
-            assert!(matches!(event, BuildEvent::Unknown(_)));
-            assert_eq!(serde_json::to_string(&event).unwrap(), text);
-        }
+    fn kinds_shapes_and_versions_that_are_not_known_are_not_guessed() {
+        let read = |kind: &'static str, v, body: &str| {
+            let body = RawValue::from_string(body.to_owned()).unwrap();
+            BuildEvent::decode(&EventKind::known(kind), v, &body)
+        };
+        assert!(read("finished", 1, r#"{"outcome":"passed","more":1}"#).is_some());
+        assert!(read("finished", 1, r#"{"outcome":{"melted":1}}"#).is_none());
+        assert!(read("finished", 2, r#"{"outcome":"passed"}"#).is_none());
+        assert!(read("promoted", 1, r#"{"to":"gold"}"#).is_none());
     }
 }

@@ -5,18 +5,23 @@
 //! that this version does not know are kept, so that an older program never destroys what a newer
 //! one wrote. Events are facts, [`Memo`]s change, effects come after both are durable.
 
+#[macro_use]
+mod define;
+
 mod batch;
 mod build;
 mod kinds;
 mod memo;
 mod principal;
 mod recorded;
+mod session;
 mod stream;
 
 pub use batch::{Admitted, Batch, Numbering, Page, StreamHead, Term, ended_term};
-pub use build::*;
+pub use build::{Artifact, Base, BlobRef, BuildEvent, LeaseEnd, Outcome, SessionEnd, UnitEnd};
 pub use kinds::{EventKind, KindSet, StreamKind};
 pub use memo::{Memo, MemoKey};
 pub use principal::{Principal, PrincipalKind};
 pub use recorded::{Encoded, Event, NewEvent, Recorded, Seq, Version};
+pub use session::SessionEvent;
 pub use stream::StreamId;

@@ -10,7 +10,7 @@ use super::nearest::name_hint;
 use super::quantity::{parse_duration, parse_size, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BuilderName, HostType, StepName};
-use crate::plan::{HISTORY_DEPTH, Limits, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
+use crate::plan::{CommandLine, HISTORY_DEPTH, Limits, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
 use crate::tarutil::Glob;
 use crate::work::Builder;
 
@@ -327,21 +327,22 @@ impl RawStep {
             None => Ok(default),
         };
         self.check()?;
+        // A file with the line ends of Windows runs as well.
+        let run = self.run.replace("\r\n", "\n");
+        let step = Step::new(self.name.clone(), run);
         Ok(Step {
             timeout: duration(&self.timeout, "timeout", STEP_TIMEOUT)?,
             quiet: duration(&self.quiet, "quiet", QUIET_TIMEOUT)?,
             shards: self.shards.unwrap_or(1),
-            name: self.name,
-            // A file with the line ends of Windows runs as well.
-            run: self.run.replace("\r\n", "\n"),
             dir: self.dir,
             env: self.env,
             needs: self.needs,
-            tests: self.tests,
+            tests: self.tests.map(CommandLine::from),
             artifacts: self.artifacts,
             cache: self.cache,
             builders: self.builders,
             tools: self.tools,
+            ..step
         })
     }
 
@@ -425,7 +426,7 @@ fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
             .join(", ")
     };
     writeln!(text, "name = {}", quoted(step.name.as_str()))?;
-    writeln!(text, "run = {}", quoted(&step.run))?;
+    writeln!(text, "run = {}", quoted(&step.run.text()))?;
     if !step.dir.is_empty() {
         writeln!(text, "dir = {}", quoted(&step.dir))?;
     }
@@ -448,7 +449,12 @@ fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
         writeln!(text, "quiet = {}", quoted(&show_duration(step.quiet)))?;
     }
     if let Some(tests) = &step.tests {
-        writeln!(text, "tests = {}\nshards = {}", quoted(tests), step.shards)?;
+        writeln!(
+            text,
+            "tests = {}\nshards = {}",
+            quoted(&tests.text()),
+            step.shards
+        )?;
     }
     let lists = [
         ("artifacts", &step.artifacts),

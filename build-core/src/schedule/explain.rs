@@ -14,7 +14,7 @@ use super::scheduler::{Entry, Scheduler};
 use super::shapes::Need;
 use super::waiter::WaiterId;
 use crate::clock::Timestamp;
-use crate::ids::{BuildId, HostType};
+use crate::ids::{HolderId, HostType};
 use crate::work::Class;
 
 /// How many past waits are remembered for each host type and tier.
@@ -206,7 +206,7 @@ impl Scheduler {
     }
 
     /// The builds that hold machines of an account.
-    fn holders(&self, account: AccountAt) -> BTreeSet<&BuildId> {
+    fn holders(&self, account: AccountAt) -> BTreeSet<&HolderId> {
         let holders = self.ledger.slots().filter_map(|slot| slot.holder.as_ref());
         holders
             .filter(|h| h.tier != URGENT_TIER && h.owners.each().any(|at| at == account))

@@ -9,7 +9,7 @@ use super::policy::TIERS;
 use super::quotas::Owners;
 use super::shapes::KindAt;
 use crate::clock::Timestamp;
-use crate::ids::{BuildId, HostType, MachineId};
+use crate::ids::{HolderId, HostType, MachineId};
 use crate::retry::pause_after;
 
 /// Parts of the machines of each host type that are kept for the strict tiers, each from 0 to
@@ -80,7 +80,7 @@ pub(super) struct Slot {
 /// Who holds a machine.
 pub(super) struct Holder {
     pub(super) tier: u8,
-    pub(super) build: BuildId,
+    pub(super) build: HolderId,
     pub(super) owners: Owners,
 }
 

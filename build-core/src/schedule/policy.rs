@@ -180,7 +180,7 @@ mod tests {
     fn rank(class: Class, enqueued: Timestamp, commit_time: Timestamp) -> Rank {
         let waiter = Waiter {
             id: WaiterId {
-                build: BuildId::from_bits(1),
+                build: BuildId::from_bits(1).into(),
                 unit: Unit {
                     step: StepName::new("test").unwrap(),
                     part: Part::Whole,

@@ -11,7 +11,7 @@ use super::machines::Shares;
 use super::queue::Order;
 use super::shapes::NeedAt;
 use super::waiter::Waiter;
-use crate::ids::{BuildId, RepoName};
+use crate::ids::{HolderId, RepoName};
 
 /// How many machines of a farm the work of one author, and that of one repository, may hold at
 /// once; `None`: any number. Urgent work stands outside: it is neither held back nor counted.
@@ -68,7 +68,7 @@ pub struct FullQuota {
     pub builds: usize,
     /// Those builds and sessions, the first ones: when so many of them give a machine back that
     /// fewer than `limit` are held, the next one gets one.
-    pub holders: Vec<BuildId>,
+    pub holders: Vec<HolderId>,
 }
 
 /// How many holders of a quota are named.
@@ -222,7 +222,7 @@ impl Accounts {
     }
 
     /// An account that is full, for people; `builds` hold its machines, of which some are named.
-    pub(super) fn full(&self, at: AccountAt, builds: &BTreeSet<&BuildId>) -> FullQuota {
+    pub(super) fn full(&self, at: AccountAt, builds: &BTreeSet<&HolderId>) -> FullQuota {
         let account = &self.known[at as usize];
         let name = account.name.as_ref().to_owned();
         FullQuota {

@@ -86,7 +86,7 @@ fn waiter(
 ) -> Waiter {
     Waiter {
         id: WaiterId {
-            build: BuildId::from_bits(n),
+            build: BuildId::from_bits(n).into(),
             unit: Unit {
                 step: StepName::new("test").unwrap(),
                 part: Part::Whole,
@@ -398,7 +398,7 @@ proptest! {
             enter(&mut scheduler, CLASSES[k % CLASSES.len()], k as u64 % authors, now);
         }
         let mine = enter(&mut scheduler, CLASSES[class], 99, now);
-        let mine = BuildId::from_bits(mine);
+        let mine = BuildId::from_bits(mine).into();
         // A batch item is overtaken by newer ones of better classes for three hours at most.
         let aging = 3 * 60 + 1;
         let bound = aging + (ahead + 2) * usize::try_from(authors + 1).unwrap();
@@ -463,7 +463,7 @@ fn authors_take_turns_in_try_work() {
             Action::Expired(id) => panic!("{id:?} has no deadline"),
         })
         .collect();
-    assert_eq!(order, [0, 10, 1].map(BuildId::from_bits));
+    assert_eq!(order, [0, 10, 1].map(|n| BuildId::from_bits(n).into()));
 }
 
 /// A hundred thousand of one author wait for a quota: events of others do not look at them.
@@ -534,7 +534,7 @@ fn machines_held_before_a_restart_count() {
         panic!("the quota is full");
     };
     assert_eq!((full.held, full.limit), (2, 1));
-    assert_eq!(full.holders, [0, 1].map(BuildId::from_bits));
+    assert_eq!(full.holders, [0, 1].map(|n| BuildId::from_bits(n).into()));
     let free = |n| Event::Free(machine(n, 0, 0).id().clone());
     assert_eq!(scheduler.step(free(0), now), []);
     assert_eq!(scheduler.step(free(1), now).len(), 1);

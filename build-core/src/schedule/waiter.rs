@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Labels;
 use crate::clock::Timestamp;
-use crate::ids::{BuildId, BuilderName, HostType, RepoName};
+use crate::ids::{BuilderName, HolderId, HostType, RepoName};
 use crate::plan::Unit;
 use crate::work::Class;
 
@@ -12,7 +12,7 @@ use crate::work::Class;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WaiterId {
     /// The build.
-    pub build: BuildId,
+    pub build: HolderId,
     /// The unit of it that needs a machine.
     pub unit: Unit,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use build_core::clock::{Clock, Timestamp};
 use build_core::dispatch::{Dispatcher, Effect, Failure, Input};
 use build_core::engine::{Command, CommandKey};
-use build_core::event::{BuildEvent, OldNewEvent, Seq};
+use build_core::event::{BuildEvent, NewEvent, Seq};
 use build_core::ids::BuildId;
 use build_core::pool::Pool;
 use build_core::schedule::{Allotment, Machine};
@@ -24,7 +24,7 @@ use super::handle::{LeaseAnswer, Request, session_ended};
 use super::session::{Held, renew};
 use super::status::{FarmStatus, Waiting};
 use crate::run::{RENEW_EVERY, Runner, Silent};
-use crate::store::BuildLog;
+use crate::store::EventLog;
 use crate::supervise::Supervisor;
 
 /// Answers that wait for the dispatcher; commands that end meanwhile wait with theirs.
@@ -40,7 +40,7 @@ pub(super) struct Actor {
     /// How machines are shared out at first.
     pub(super) allotment: Allotment,
     pub(super) runner: Runner,
-    pub(super) events: Arc<dyn BuildLog>,
+    pub(super) events: Arc<dyn EventLog>,
     pub(super) figures: Figures,
     pub(super) pools: Vec<Arc<dyn Pool>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -228,11 +228,11 @@ impl Turning {
         }
     }
 
-    fn begin_append(&mut self, batch: u64, events: Vec<OldNewEvent>) {
+    fn begin_append(&mut self, batch: u64, events: Vec<NewEvent>) {
         let log = self.actor.events.clone();
         let expected = *self.actor.head.borrow();
         let append = async move {
-            let is_first = |e: &&OldNewEvent| matches!(e.event, BuildEvent::Queued { .. });
+            let is_first = |e: &&NewEvent| matches!(e.event, BuildEvent::Queued { .. });
             let begun = events
                 .iter()
                 .filter(is_first)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, OldNewEvent, OldRecorded};
+use build_core::event::{BuildEvent, NewEvent, Recorded};
 use build_core::ids::BuildId;
 
 use crate::record::BuildState;
@@ -96,12 +96,12 @@ enum What {
 
 impl Note {
     /// `None` for what is not counted.
-    pub(super) fn of(event: &OldNewEvent) -> Option<Self> {
+    pub(super) fn of(event: &NewEvent) -> Option<Self> {
         Self::new(event.at, &event.build, &event.event)
     }
 
     /// As [`Note::of`].
-    pub(super) fn recorded(event: &OldRecorded) -> Option<Self> {
+    pub(super) fn recorded(event: &Recorded) -> Option<Self> {
         Self::new(event.at, &event.build, &event.event)
     }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use build_core::buildlet::ByteStream;
-use build_core::event::{OldRecorded, Outcome, Seq};
+use build_core::event::{Recorded, Outcome, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType};
 use build_core::plan::Unit;
 use build_core::pool::Lease;
@@ -22,21 +22,21 @@ use super::session::{Held, Holder, Session, line};
 use super::status::{FarmStatus, Waiting};
 use crate::record::Run;
 use crate::run::{Logs, draw, new_id};
-use crate::store::{BuildLog, Records, Store};
+use crate::store::{EventLog, Records, Store};
 
 /// Requests that wait for the coordinator; more wait at their senders.
 pub(super) const REQUESTS: usize = 256;
 /// Events read at a time for somebody who follows.
 const READ_EVENTS: usize = 1000;
 
-/// OldRecorded events, in order, live.
-pub type EventStream = Pin<Box<dyn Stream<Item = Result<OldRecorded>> + Send>>;
+/// Recorded events, in order, live.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<Recorded>> + Send>>;
 
 /// Through which builds are asked for and followed. Clones are the same.
 #[derive(Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
-    events: Arc<dyn BuildLog>,
+    events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
     builders: Arc<[BuilderName]>,
     chooser: Arc<Chooser>,
@@ -451,16 +451,16 @@ pub(super) fn session_ended(id: &BuildId, outcome: &Outcome) -> Error {
 
 /// Somebody who reads the log of events and then waits for more.
 struct Follower {
-    events: Arc<dyn BuildLog>,
+    events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
     head: watch::Receiver<Seq>,
     build: Option<BuildId>,
     after: Seq,
-    read: VecDeque<OldRecorded>,
+    read: VecDeque<Recorded>,
 }
 
 impl Follower {
-    async fn step(mut self) -> Result<Option<(OldRecorded, Self)>> {
+    async fn step(mut self) -> Result<Option<(Recorded, Self)>> {
         loop {
             if let Some(event) = self.read.pop_front() {
                 self.after = event.seq;
@@ -476,7 +476,7 @@ impl Follower {
         }
     }
 
-    async fn more(&self) -> Result<Vec<OldRecorded>> {
+    async fn more(&self) -> Result<Vec<Recorded>> {
         match &self.build {
             Some(build) => self.events.read_build(build, self.after, READ_EVENTS).await,
             None => self.events.read(self.after, READ_EVENTS).await,

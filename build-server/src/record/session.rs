@@ -1,7 +1,7 @@
 //! A session as pages and questions see it.
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, OldRecorded, Outcome, Seq};
+use build_core::event::{BuildEvent, Recorded, Outcome, Seq};
 use build_core::ids::{BuildId, BuilderName, LeaseId, MachineId};
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ pub struct SessionRow {
 
 impl SessionRow {
     /// The row that begins with `first`, if that event begins a session.
-    pub fn begin(first: &OldRecorded) -> Option<Self> {
+    pub fn begin(first: &Recorded) -> Option<Self> {
         let BuildEvent::SessionOpened { builder, by } = &first.event else {
             return None;
         };
@@ -56,7 +56,7 @@ impl SessionRow {
     }
 
     /// Applies the next event of the session. Events that no page shows change nothing.
-    pub fn apply(&mut self, recorded: &OldRecorded) {
+    pub fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
             BuildEvent::Leased { lease, machine, .. } => {
                 self.held.push(lease.clone());

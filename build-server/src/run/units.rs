@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome, ExecStream};
 use build_core::dispatch::{Listing, Reply};
-use build_core::event::{BuildEvent, OldRecorded, Seq, UnitEnd};
+use build_core::event::{BuildEvent, Recorded, Seq, UnitEnd};
 use build_core::ids::{BuildId, ExecId, LeaseId};
 use build_core::plan::{Part, Unit};
 use build_core::pool::LEASE_TTL;
@@ -177,7 +177,7 @@ impl Inner {
 }
 
 /// What each test of a step took in one build, as far as its shards passed.
-fn shares(events: &[OldRecorded], of: &Unit) -> Vec<(String, Duration)> {
+fn shares(events: &[Recorded], of: &Unit) -> Vec<(String, Duration)> {
     let mut given: Vec<(&Unit, &[String])> = Vec::new();
     let mut samples = Vec::new();
     for recorded in events {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use build_core::engine::{BuildState, Command, UnitState, UnitStatus};
-use build_core::event::{BuildEvent, OldRecorded, Outcome, UnitEnd};
+use build_core::event::{BuildEvent, Recorded, Outcome, UnitEnd};
 use build_core::ids::BuildId;
 use build_core::schedule::MachineState;
 
@@ -12,7 +12,7 @@ use super::world::{Held, World};
 
 impl World {
     /// A machine has one owner, and what a command printed is in the log to the last byte.
-    pub(super) fn check_event(&self, recorded: &OldRecorded) -> Held {
+    pub(super) fn check_event(&self, recorded: &Recorded) -> Held {
         match &recorded.event {
             BuildEvent::Leased { machine, lease, .. } => {
                 let mut leases = self
@@ -157,7 +157,7 @@ impl World {
     pub(super) fn check_end(&self) -> Held {
         self.check_state()?;
         for build in self.folds.keys() {
-            let is_end = |r: &&OldRecorded| {
+            let is_end = |r: &&Recorded| {
                 r.build == *build && matches!(r.event, BuildEvent::Finished { .. })
             };
             let ends = self.log.iter().filter(is_end).count();

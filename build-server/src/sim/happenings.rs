@@ -6,7 +6,7 @@ use build_core::buildlet::ExecOutcome;
 use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{BuildState, Command, CommandKey};
 use build_core::error::ErrorKind;
-use build_core::event::{OldNewEvent, UnitEnd};
+use build_core::event::{NewEvent, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, ExecId, LeaseId};
 use build_core::pool::LEASE_TTL;
 
@@ -44,7 +44,7 @@ pub(super) enum Happening {
     Append {
         epoch: u64,
         batch: u64,
-        events: Vec<OldNewEvent>,
+        events: Vec<NewEvent>,
     },
     /// A command is carried out.
     Work { epoch: u64, command: Box<Command> },
@@ -248,7 +248,7 @@ impl World {
         None
     }
 
-    fn write(&mut self, batch: u64, events: Vec<OldNewEvent>) -> Held {
+    fn write(&mut self, batch: u64, events: Vec<NewEvent>) -> Held {
         let fails = self.disk_full_until > self.time || self.fault(Faults::APPEND, 10);
         if fails {
             let text = "no space left on device".into();

@@ -31,7 +31,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use build_core::event::{BuildEvent, OldRecorded};
+use build_core::event::{BuildEvent, Recorded};
 use build_core::plant::Plant;
 use build_core::schedule::{DefaultPolicy, Policy, Quotas};
 
@@ -137,13 +137,13 @@ impl Violation {
 /// What happened in a simulation in which everything held.
 #[derive(Debug)]
 pub struct Report {
-    log: Vec<OldRecorded>,
+    log: Vec<Recorded>,
     crashes: u32,
 }
 
 impl Report {
     /// The event log.
-    pub fn log(&self) -> &[OldRecorded] {
+    pub fn log(&self) -> &[Recorded] {
         &self.log
     }
 
@@ -157,8 +157,8 @@ impl Report {
         self.ends().filter(|r| r.build.is_session()).count()
     }
 
-    fn ends(&self) -> impl Iterator<Item = &OldRecorded> {
-        let is_end = |r: &&OldRecorded| matches!(r.event, BuildEvent::Finished { .. });
+    fn ends(&self) -> impl Iterator<Item = &Recorded> {
+        let is_end = |r: &&Recorded| matches!(r.event, BuildEvent::Finished { .. });
         self.log.iter().filter(is_end)
     }
 

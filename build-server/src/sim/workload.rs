@@ -48,6 +48,7 @@ pub(super) fn item(rng: &mut Rng, now: Timestamp) -> WorkItem {
         labels,
         worktree: false,
         rerun_of: None,
+repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use build_core::clock::Timestamp;
 use build_core::dispatch::{Dispatcher, Effect, Input};
 use build_core::engine::{BuildState, CommandKey};
-use build_core::event::{OldNewEvent, OldRecorded, Seq};
+use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType, MachineId};
 use build_core::plant::Plant;
 use build_core::schedule::{Allotment, Labels, Machine, Policy, Quotas};
@@ -45,7 +45,7 @@ pub(super) struct World {
     pub(super) coordinator: Option<Coordinator>,
     /// Counts the processes.
     pub(super) epoch: u64,
-    pub(super) log: Vec<OldRecorded>,
+    pub(super) log: Vec<Recorded>,
     /// The log, folded.
     pub(super) folds: BTreeMap<BuildId, BuildState>,
     pub(super) machines: Vec<SimMachine>,
@@ -191,12 +191,12 @@ impl World {
         if !effects.is_empty() {
             return Err("sharing out no machines has an effect".into());
         }
-        let open = |r: &&OldRecorded| {
+        let open = |r: &&Recorded| {
             self.folds
                 .get(&r.build)
                 .is_some_and(|fold| !fold.is_closed())
         };
-        let events: Vec<OldRecorded> = self.log.iter().filter(open).cloned().collect();
+        let events: Vec<Recorded> = self.log.iter().filter(open).cloned().collect();
         let restored = dispatcher.restore(events, self.now());
         if let Some(damage) = restored.damaged.first() {
             return Err(format!("the log is damaged: {damage}"));
@@ -267,10 +267,10 @@ impl World {
     }
 
     /// Writes events; each must be legal where it stands.
-    pub(super) fn append(&mut self, events: Vec<OldNewEvent>) -> Held {
-        for OldNewEvent { at, build, event } in events {
+    pub(super) fn append(&mut self, events: Vec<NewEvent>) -> Held {
+        for NewEvent { at, build, event } in events {
             let seq = Seq(self.log.len() as u64 + 1);
-            let recorded = OldRecorded {
+            let recorded = Recorded {
                 seq,
                 at,
                 build,

@@ -161,6 +161,7 @@ impl GitCheckouts {
             labels: Default::default(),
             worktree: false,
             rerun_of: None,
+repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
         })
     }
 

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use build_core::event::{OldNewEvent, OldRecorded, Seq};
+use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 use build_core::{Error, ErrorKind, Result};
 
 use super::board;
 use super::{
-    BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildLog, BuildPage, KnownRepo, Records,
+    BoardFilter, BoardPage, BoardPlace, BuildFilter, EventLog, BuildPage, KnownRepo, Records,
 };
 use crate::record::{BuildRow, SessionRow, Tested, Timing};
 
@@ -22,7 +22,7 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct State {
-    events: Vec<OldRecorded>,
+    events: Vec<Recorded>,
     by_build: HashMap<BuildId, Vec<usize>>,
     rows: Rows,
 }
@@ -37,7 +37,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn apply(&mut self, recorded: &OldRecorded) {
+    fn apply(&mut self, recorded: &Recorded) {
         if recorded.build.is_session() {
             return self.apply_to_session(recorded);
         }
@@ -72,7 +72,7 @@ impl Rows {
         }
     }
 
-    fn apply_to_session(&mut self, recorded: &OldRecorded) {
+    fn apply_to_session(&mut self, recorded: &Recorded) {
         match self.numbers.get(&recorded.build) {
             Some(number) => {
                 if let Some(row) = self.sessions.get_mut(number) {
@@ -100,7 +100,7 @@ impl Rows {
 }
 
 impl State {
-    fn push(&mut self, recorded: OldRecorded) {
+    fn push(&mut self, recorded: Recorded) {
         self.rows.apply(&recorded);
         let at = self.events.len();
         self.by_build
@@ -133,15 +133,15 @@ pub(super) fn fenced(expected: Seq, head: Seq) -> Error {
 }
 
 #[async_trait]
-impl BuildLog for MemoryStore {
-    async fn append(&self, expected: Seq, batch: Vec<OldNewEvent>) -> Result<Seq> {
+impl EventLog for MemoryStore {
+    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
         let mut state = self.state();
         if state.head() != expected {
             return Err(fenced(expected, state.head()));
         }
-        for OldNewEvent { at, build, event } in batch {
+        for NewEvent { at, build, event } in batch {
             let seq = Seq(state.head().0 + 1);
-            state.push(OldRecorded {
+            state.push(Recorded {
                 seq,
                 at,
                 build,
@@ -155,7 +155,7 @@ impl BuildLog for MemoryStore {
         Ok(self.state().head())
     }
 
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<OldRecorded>> {
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
         let state = self.state();
         let from = usize::try_from(after.0).unwrap_or(usize::MAX);
         Ok(state
@@ -172,7 +172,7 @@ impl BuildLog for MemoryStore {
         build: &BuildId,
         after: Seq,
         limit: usize,
-    ) -> Result<Vec<OldRecorded>> {
+    ) -> Result<Vec<Recorded>> {
         let state = self.state();
         let places = state.by_build.get(build).map_or(&[][..], Vec::as_slice);
         let events = places.iter().map(|&at| &state.events[at]);
@@ -180,7 +180,7 @@ impl BuildLog for MemoryStore {
         Ok(wanted.cloned().collect())
     }
 
-    async fn read_open(&self) -> Result<Vec<OldRecorded>> {
+    async fn read_open(&self) -> Result<Vec<Recorded>> {
         let state = self.state();
         let open = state.events.iter();
         let open = open.filter(|event| state.rows.is_open(&event.build));

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use build_core::Result;
 use build_core::buildlet::ByteStream;
 use build_core::clock::Timestamp;
-use build_core::event::{OldNewEvent, OldRecorded, Seq};
+use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 
 pub use blobs::{BlobInfo, BlobKey, BlobKind, MemoryBlobs};
@@ -49,7 +49,7 @@ pub trait BuildLog: Send + Sync {
     /// coordinator has written, and the caller's picture is out of date.
     /// [`build_core::ErrorKind::Limit`] when the disk is full, [`build_core::ErrorKind::Corrupt`] when the file is damaged.
     /// Nothing of the batch is in the log then.
-    async fn append(&self, expected: Seq, batch: Vec<OldNewEvent>) -> Result<Seq>;
+    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq>;
 
     /// Position of the last event; `Seq(0)` when there is none.
     ///
@@ -61,7 +61,7 @@ pub trait BuildLog: Send + Sync {
     ///
     /// # Errors
     /// When the log cannot be read.
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<OldRecorded>>;
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>>;
 
     /// At most `limit` events of one build after `after`, in order.
     ///
@@ -72,13 +72,13 @@ pub trait BuildLog: Send + Sync {
         build: &BuildId,
         after: Seq,
         limit: usize,
-    ) -> Result<Vec<OldRecorded>>;
+    ) -> Result<Vec<Recorded>>;
 
     /// The events of all builds and sessions that are open, in order: what a start folds.
     ///
     /// # Errors
     /// When the log cannot be read.
-    async fn read_open(&self) -> Result<Vec<OldRecorded>>;
+    async fn read_open(&self) -> Result<Vec<Recorded>>;
 
     /// Makes the events of some builds and sessions small that have ended and of which nothing
     /// was heard since `before`; answers of how many, 0 when there is none left. They can still

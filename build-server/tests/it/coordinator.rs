@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use build_core::event::{BuildEvent, OldNewEvent, OldRecorded, Outcome, Seq, UnitEnd};
+use build_core::event::{BuildEvent, NewEvent, Recorded, Outcome, Seq, UnitEnd};
 use build_core::ids::{BuildId, BuilderName};
 use build_core::plan::Part;
 use build_core::recipe::Detect;
@@ -13,7 +13,7 @@ use build_core::work::Class;
 use build_core::{Error, ErrorKind, Result};
 use build_server::record::BuildState;
 use build_server::source::GitSource;
-use build_server::store::{BuildFilter, BuildLog, Store};
+use build_server::store::{BuildFilter, EventLog, Store};
 
 use crate::farm::{FakePool, Farm, Repository, SOON, Steps, part, step, whole};
 
@@ -370,13 +370,13 @@ async fn a_commit_for_machines_that_the_farm_has_not_says_so() {
 
 /// A log on a disk that is full for a while.
 struct Full {
-    inner: Arc<dyn BuildLog>,
+    inner: Arc<dyn EventLog>,
     is_full: AtomicBool,
 }
 
 #[async_trait]
-impl BuildLog for Full {
-    async fn append(&self, expected: Seq, batch: Vec<OldNewEvent>) -> Result<Seq> {
+impl EventLog for Full {
+    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
         if self.is_full.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Limit, "no space left on device"));
         }
@@ -387,7 +387,7 @@ impl BuildLog for Full {
         self.inner.head().await
     }
 
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<OldRecorded>> {
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
         self.inner.read(after, limit).await
     }
 
@@ -396,11 +396,11 @@ impl BuildLog for Full {
         build: &BuildId,
         after: Seq,
         limit: usize,
-    ) -> Result<Vec<OldRecorded>> {
+    ) -> Result<Vec<Recorded>> {
         self.inner.read_build(build, after, limit).await
     }
 
-    async fn read_open(&self) -> Result<Vec<OldRecorded>> {
+    async fn read_open(&self) -> Result<Vec<Recorded>> {
         self.inner.read_open().await
     }
 }

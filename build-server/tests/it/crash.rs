@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::Result;
-use build_core::event::{BuildEvent, OldNewEvent, OldRecorded, Seq};
+use build_core::event::{BuildEvent, NewEvent, Recorded, Seq};
 use build_core::ids::BuildId;
-use build_server::store::{BuildLog, Store};
+use build_server::store::{EventLog, Store};
 use tokio::sync::Notify;
 
 use crate::farm::{Built, FakePool, Farm, Repository, SOON, Steps, step, whole};
 
 /// A log whose writer never hears that event `dies_at` was recorded.
 struct Dies {
-    inner: Arc<dyn BuildLog>,
+    inner: Arc<dyn EventLog>,
     dies_at: Seq,
     dead: Arc<Notify>,
 }
 
 #[async_trait]
-impl BuildLog for Dies {
-    async fn append(&self, expected: Seq, batch: Vec<OldNewEvent>) -> Result<Seq> {
+impl EventLog for Dies {
+    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
         let end = self.inner.append(expected, batch).await?;
         if end >= self.dies_at {
             self.dead.notify_one();
@@ -35,7 +35,7 @@ impl BuildLog for Dies {
         self.inner.head().await
     }
 
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<OldRecorded>> {
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
         self.inner.read(after, limit).await
     }
 
@@ -44,11 +44,11 @@ impl BuildLog for Dies {
         build: &BuildId,
         after: Seq,
         limit: usize,
-    ) -> Result<Vec<OldRecorded>> {
+    ) -> Result<Vec<Recorded>> {
         self.inner.read_build(build, after, limit).await
     }
 
-    async fn read_open(&self) -> Result<Vec<OldRecorded>> {
+    async fn read_open(&self) -> Result<Vec<Recorded>> {
         self.inner.read_open().await
     }
 }
@@ -119,7 +119,7 @@ async fn build_with_crash_at(repository: &Repository, dies_at: Seq) -> usize {
     built.events.len()
 }
 
-async fn check(farm: &Farm, built: &Built, before: &[OldRecorded], witness: &Path) {
+async fn check(farm: &Farm, built: &Built, before: &[Recorded], witness: &Path) {
     let died_at = before.len();
     assert!(built.passed(), "died at {died_at}: {:#?}", built.events);
     assert_eq!(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use build_client::testing::{FakeBuildlet, Script};
 use build_core::buildlet::{Buildlet, ByteStream, Exec, ExecOutcome};
-use build_core::event::{BuildEvent, OldRecorded, Outcome, Seq};
+use build_core::event::{BuildEvent, Recorded, Outcome, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType, LeaseId, MachineId, StepName};
 use build_core::plan::{Part, Plan, Step, Unit};
 use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool};
@@ -351,7 +351,7 @@ impl Farm {
     }
 
     /// All events of a build, once nothing more happens to it.
-    pub async fn events(&self, build: &BuildId) -> Vec<OldRecorded> {
+    pub async fn events(&self, build: &BuildId) -> Vec<Recorded> {
         let events = self.handle.events(build, Seq(0));
         let all = tokio::time::timeout(SOON, events.try_collect()).await;
         all.expect("the build ends soon").unwrap()
@@ -376,7 +376,7 @@ impl Farm {
         &self,
         build: &BuildId,
         mut is_it: impl FnMut(&BuildEvent) -> bool,
-    ) -> OldRecorded {
+    ) -> Recorded {
         let mut events = self.handle.events(build, Seq(0));
         let search = async {
             while let Some(event) = events.next().await {
@@ -395,7 +395,7 @@ impl Farm {
     /// Waits until so many builds have finished.
     pub async fn until_finished(&self, count: usize) {
         let events = self.handle.all_events(Seq(0));
-        let is_end = |e: &Result<OldRecorded>| {
+        let is_end = |e: &Result<Recorded>| {
             matches!(e.as_ref().unwrap().event, BuildEvent::Finished { .. })
         };
         let ends = events.filter(|e| std::future::ready(is_end(e))).take(count);
@@ -431,7 +431,7 @@ pub async fn text(stream: ByteStream) -> String {
 /// A build that has ended.
 pub struct Built {
     pub id: BuildId,
-    pub events: Vec<OldRecorded>,
+    pub events: Vec<Recorded>,
 }
 
 impl Built {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use build_core::ErrorKind;
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, OldNewEvent, OldRecorded, Outcome, Seq, UnitEnd};
+use build_core::event::{BuildEvent, NewEvent, Recorded, Outcome, Seq, UnitEnd};
 use build_core::ids::{
     BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName, StepName,
 };
@@ -16,13 +16,13 @@ use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
 use build_server::record::{BuildRow, BuildState, Tested};
 use build_server::store::{
-    BoardFilter, BoardPage, BuildFilter, BuildLog, MemoryStore, Records, SqliteOptions,
+    BoardFilter, BoardPage, BuildFilter, EventLog, MemoryStore, Records, SqliteOptions,
     SqliteStore, Store,
 };
 use sqlx::Connection as _;
 
-trait Both: BuildLog + Records {}
-impl<T: BuildLog + Records> Both for T {}
+trait Both: EventLog + Records {}
+impl<T: EventLog + Records> Both for T {}
 
 struct World {
     dir: tempfile::TempDir,
@@ -63,18 +63,19 @@ fn item(n: u64) -> WorkItem {
         labels: BTreeSet::new(),
         worktree: false,
         rerun_of: None,
+repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
     }
 }
 
-fn new(n: u64, event: BuildEvent) -> OldNewEvent {
-    OldNewEvent {
+fn new(n: u64, event: BuildEvent) -> NewEvent {
+    NewEvent {
         at: at(2),
         build: build(n),
         event,
     }
 }
 
-fn queued(n: u64) -> OldNewEvent {
+fn queued(n: u64) -> NewEvent {
     let event = BuildEvent::Queued {
         item: item(n),
         builder: BuilderName::new("local").unwrap(),
@@ -90,7 +91,7 @@ fn unit() -> Unit {
 }
 
 /// A build that ran one step.
-fn story(n: u64) -> Vec<OldNewEvent> {
+fn story(n: u64) -> Vec<NewEvent> {
     vec![
         queued(n),
         new(
@@ -123,7 +124,7 @@ fn story(n: u64) -> Vec<OldNewEvent> {
 }
 
 /// A commit made at second `time` is asked for on a builder.
-fn asked(n: u64, time: i64, branch: &str, builder: &str) -> OldNewEvent {
+fn asked(n: u64, time: i64, branch: &str, builder: &str) -> NewEvent {
     let mut item = item(time.unsigned_abs());
     item.repo = RepoName::new("board").unwrap();
     item.commit_time = at(time);
@@ -224,7 +225,7 @@ async fn the_board_of_an_older_version_is_made_when_it_is_opened() {
     check_board(&newer).await;
 }
 
-async fn append_all(store: &dyn Both, batches: Vec<Vec<OldNewEvent>>) -> Seq {
+async fn append_all(store: &dyn Both, batches: Vec<Vec<NewEvent>>) -> Seq {
     let mut head = store.head().await.unwrap();
     for batch in batches {
         head = store.append(head, batch).await.unwrap();
@@ -232,7 +233,7 @@ async fn append_all(store: &dyn Both, batches: Vec<Vec<OldNewEvent>>) -> Seq {
     head
 }
 
-async fn everything(store: &dyn Both) -> Vec<OldRecorded> {
+async fn everything(store: &dyn Both) -> Vec<Recorded> {
     store.read(Seq(0), usize::MAX).await.unwrap()
 }
 
@@ -496,7 +497,7 @@ async fn a_data_directory_has_one_owner_and_any_number_of_readers() {
 }
 
 /// A build of the commit of `n` that runs build `n` again.
-fn rerun(n: u64, of: u64) -> OldNewEvent {
+fn rerun(n: u64, of: u64) -> NewEvent {
     let event = BuildEvent::Queued {
         item: item(of).rerun(&build(of)),
         builder: BuilderName::new("local").unwrap(),
@@ -542,7 +543,7 @@ async fn what_ended_long_ago_is_packed_and_read_as_before() {
         .await
         .unwrap();
     append_all(&store, (1..=200).map(story).collect()).await;
-    let late = OldNewEvent {
+    let late = NewEvent {
         at: at(1000),
         ..queued(201)
     };

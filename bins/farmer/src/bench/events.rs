@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, OldNewEvent, Seq};
+use build_core::event::{BuildEvent, NewEvent, Seq};
 use build_core::ids::BuildId;
-use build_server::store::{BuildLog, SqliteOptions, SqliteStore};
+use build_server::store::{EventLog, SqliteOptions, SqliteStore};
 use farmer_cli::Failure;
 
 use super::figure::{Figure, REPEATS};
@@ -36,7 +36,7 @@ async fn append_all(store: &SqliteStore, count: u64, batch: usize) -> Result<(),
     let mut head = Seq(0);
     while head.0 < count {
         let events = (0..batch as u64)
-            .map(|n| OldNewEvent {
+            .map(|n| NewEvent {
                 at: Timestamp::from_seconds(1),
                 build: BuildId::from_bits(head.0 + n),
                 event: BuildEvent::CancelRequested {

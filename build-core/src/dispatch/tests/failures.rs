@@ -29,7 +29,7 @@ impl Farm {
 
     fn outcome_of(&self, id: &BuildId) -> Option<&Outcome> {
         self.log.iter().find_map(|r| match &r.event {
-            BuildEvent::Finished { outcome } if r.build == *id => Some(outcome),
+            BuildEvent::Finished { outcome } if r.build.build() == Some(id) => Some(outcome),
             _ => None,
         })
     }
@@ -40,7 +40,7 @@ fn a_build_that_no_machine_serves_ends_and_says_so() {
     let mut farm = Farm::new(0, vec![step("test", &[])]);
     farm.submit();
     farm.run();
-    let why = farm.dispatcher.explain(&build(), farm.now);
+    let why = farm.dispatcher.explain(&build().into(), farm.now);
     assert_eq!(why[0].1.to_string(), "there are no machines; 0 ahead");
     farm.wait(Duration::from_secs(8 * 24 * 60 * 60));
     let text = farm.outcome().unwrap().to_string();
@@ -127,8 +127,11 @@ fn a_machine_that_was_started_for_who_has_left_serves_the_next() {
     let next = BuildId::from_bits(2);
     farm.submit_as(next.clone(), Class::DefaultTip);
     farm.run_but(is_acquire);
-    let by = "me".to_owned();
-    farm.tell(Input::Cancel { build: build(), by });
+    let by = Principal::person("me");
+    farm.tell(Input::Cancel {
+        build: build().into(),
+        by,
+    });
     farm.run();
     assert_eq!(farm.outcome_of(&next), Some(&Outcome::Passed));
     assert_eq!(farm.count(is_leased), 2);
@@ -194,16 +197,17 @@ fn the_machine_of_a_canceled_build_goes_to_the_person_who_waits() {
     }
     farm.run_but(is_run);
     farm.open_session();
-    let why = farm.dispatcher.explain(&session(), farm.now);
+    let why = farm.dispatcher.explain(&session().into(), farm.now);
     assert_eq!(why[0].1.ahead, 0);
     farm.tell(Input::Cancel {
-        build: build(),
+        build: build().into(),
         by: "me".into(),
     });
     let run = farm.take(is_run).unwrap();
     let reply = Reply::Ran {
         end: UnitEnd::Exited(ExecOutcome::Killed),
         output_bytes: 0,
+        took: None,
         tests: TestCounts::default(),
         listing: None,
     };

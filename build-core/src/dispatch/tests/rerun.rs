@@ -13,7 +13,7 @@ fn farm(fails_again: bool) -> Farm {
 }
 
 /// The builds that run another one again, with what they do.
-fn reruns(log: &[OldRecorded]) -> Vec<(BuildId, WorkItem)> {
+fn reruns(log: &[Logged]) -> Vec<(HolderId, WorkItem)> {
     let queued = log.iter().filter_map(|r| match &r.event {
         BuildEvent::Queued { item, .. } if item.rerun_of.is_some() => {
             Some((r.build.clone(), item.clone()))
@@ -23,7 +23,7 @@ fn reruns(log: &[OldRecorded]) -> Vec<(BuildId, WorkItem)> {
     queued.collect()
 }
 
-fn outcomes(log: &[OldRecorded]) -> Vec<bool> {
+fn outcomes(log: &[Logged]) -> Vec<bool> {
     let ends = log.iter().filter_map(|r| match &r.event {
         BuildEvent::Finished { outcome } => Some(outcome.is_passed()),
         _ => None,
@@ -113,9 +113,9 @@ fn a_crash_at_any_append_leaves_exactly_one_rerun() {
     assert!(whole.appends.len() > 10);
     for length in &whole.appends {
         let mut again = farm(false);
-        again.log = whole.log[..*length].to_vec();
+        again.take_log(&whole, *length);
         // What ended before the crash has ended.
-        let is_test = |r: &OldRecorded| match &r.event {
+        let is_test = |r: &Logged| match &r.event {
             BuildEvent::Ended { unit, .. } => unit.to_string() == "test",
             _ => false,
         };
@@ -146,8 +146,11 @@ fn a_build_that_is_canceled_while_it_is_judged_is_not_run_again() {
             assert!(farm.step());
         }
     }
-    let by = "somebody".to_owned();
-    farm.tell(Input::Cancel { build: build(), by });
+    let by = Principal::person("somebody");
+    farm.tell(Input::Cancel {
+        build: build().into(),
+        by,
+    });
     farm.run();
     assert_eq!(reruns(&farm.log), []);
 }

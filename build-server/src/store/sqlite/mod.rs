@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use build_core::clock::Timestamp;
-use build_core::event::{OldNewEvent, OldRecorded, Seq};
+use build_core::event::{NewEvent, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 use build_core::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use self::rows::{Rows, Trouble};
 use super::memory::fenced;
 use super::{
-    BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildLog, BuildPage, KnownRepo, Records,
+    BoardFilter, BoardPage, BoardPlace, BuildFilter, EventLog, BuildPage, KnownRepo, Records,
 };
 use crate::record::{BuildRow, SessionRow, Tested, Timing};
 
@@ -67,7 +67,7 @@ struct Waiting {
 
 struct Batch {
     expected: Seq,
-    events: Vec<OldNewEvent>,
+    events: Vec<NewEvent>,
 }
 
 fn to_json<T: Serialize>(value: &T) -> Result<String> {
@@ -185,7 +185,7 @@ impl SqliteStore {
         Ok(answers)
     }
 
-    async fn insert(&self, db: &mut SqliteConnection, events: &[OldRecorded]) -> Result<()> {
+    async fn insert(&self, db: &mut SqliteConnection, events: &[Recorded]) -> Result<()> {
         for chunk in events.chunks(INSERT_ROWS) {
             let bodies = chunk.iter().map(|e| to_json(&e.event));
             let bodies: Vec<_> = bodies.collect::<Result<_>>()?;
@@ -204,16 +204,16 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn events(&self, rows: Result<Vec<SqliteRow>, sqlx::Error>) -> Result<Vec<OldRecorded>> {
+    fn events(&self, rows: Result<Vec<SqliteRow>, sqlx::Error>) -> Result<Vec<Recorded>> {
         let rows = rows.map_err(|e| self.failed("read", e))?;
         rows.iter().map(|row| self.event(row)).collect()
     }
 
-    fn event(&self, row: &SqliteRow) -> Result<OldRecorded> {
+    fn event(&self, row: &SqliteRow) -> Result<Recorded> {
         let named = |e| self.failed("read", e);
         let body: &str = row.try_get("body").map_err(named)?;
         let build: &str = row.try_get("build").map_err(named)?;
-        Ok(OldRecorded {
+        Ok(Recorded {
             seq: to_seq(row.try_get("seq").map_err(named)?),
             at: Timestamp::from_micros(row.try_get("at").map_err(named)?),
             build: BuildId::new(build)?,
@@ -258,7 +258,7 @@ impl SqliteStore {
         }
     }
 
-    async fn fold(&self, db: &mut SqliteConnection, events: &[OldRecorded]) -> Result<()> {
+    async fn fold(&self, db: &mut SqliteConnection, events: &[Recorded]) -> Result<()> {
         let named = |e| self.trouble("rebuild the rows of", e);
         let mut rows = Rows::default();
         rows.fold(db, events).await.map_err(named)?;
@@ -267,7 +267,7 @@ impl SqliteStore {
 }
 
 /// Gives each event its position; batches that do not continue the log are answered with an error.
-fn number(mut head: Seq, batches: Vec<Batch>) -> (Vec<OldRecorded>, Vec<Result<Seq>>) {
+fn number(mut head: Seq, batches: Vec<Batch>) -> (Vec<Recorded>, Vec<Result<Seq>>) {
     let mut events = Vec::new();
     let mut answers = Vec::with_capacity(batches.len());
     for batch in batches {
@@ -275,9 +275,9 @@ fn number(mut head: Seq, batches: Vec<Batch>) -> (Vec<OldRecorded>, Vec<Result<S
             answers.push(Err(fenced(batch.expected, head)));
             continue;
         }
-        for OldNewEvent { at, build, event } in batch.events {
+        for NewEvent { at, build, event } in batch.events {
             head = Seq(head.0 + 1);
-            events.push(OldRecorded {
+            events.push(Recorded {
                 seq: head,
                 at,
                 build,
@@ -299,8 +299,8 @@ fn again(error: &Error) -> Error {
 }
 
 #[async_trait]
-impl BuildLog for SqliteStore {
-    async fn append(&self, expected: Seq, batch: Vec<OldNewEvent>) -> Result<Seq> {
+impl EventLog for SqliteStore {
+    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
         let writer = self.writer()?;
         let (answer, mut answered) = oneshot::channel();
         let events = batch;
@@ -320,7 +320,7 @@ impl BuildLog for SqliteStore {
         head.map_err(|e| self.failed("read", e))
     }
 
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<OldRecorded>> {
+    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
         let read = sqlx::query(
             "SELECT seq, at, build, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?",
         );
@@ -333,7 +333,7 @@ impl BuildLog for SqliteStore {
         build: &BuildId,
         after: Seq,
         limit: usize,
-    ) -> Result<Vec<OldRecorded>> {
+    ) -> Result<Vec<Recorded>> {
         let read = sqlx::query(
             "SELECT seq, at, build, body FROM event WHERE build = ? AND seq > ? ORDER BY seq LIMIT ?",
         );
@@ -349,7 +349,7 @@ impl BuildLog for SqliteStore {
         Ok(rest.take(limit).collect())
     }
 
-    async fn read_open(&self) -> Result<Vec<OldRecorded>> {
+    async fn read_open(&self) -> Result<Vec<Recorded>> {
         let read = sqlx::query(
             "SELECT seq, at, build, body FROM event WHERE build IN
                (SELECT id FROM build WHERE open UNION ALL SELECT id FROM session WHERE open)

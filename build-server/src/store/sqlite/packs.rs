@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use build_core::clock::Timestamp;
-use build_core::event::{OldRecorded, Seq};
+use build_core::event::{Recorded, Seq};
 use build_core::ids::BuildId;
 use build_core::{Error, ErrorKind, Result};
 use flate2::Compression;
@@ -28,7 +28,7 @@ const LOOK: usize = 4096;
 #[derive(Default)]
 pub(super) struct Draft {
     builds: BTreeMap<Seq, BuildId>,
-    events: Vec<OldRecorded>,
+    events: Vec<Recorded>,
     bytes: usize,
 }
 
@@ -41,7 +41,7 @@ impl Draft {
         self.builds.len() >= BUILDS || self.bytes >= BYTES
     }
 
-    fn add(&mut self, build: &BuildId, events: Vec<OldRecorded>, bytes: usize) {
+    fn add(&mut self, build: &BuildId, events: Vec<Recorded>, bytes: usize) {
         let Some(first) = events.first() else {
             return;
         };
@@ -79,7 +79,7 @@ pub(super) async fn next(db: &mut SqliteConnection, before: Timestamp) -> Result
     while let Some((last, newest)) = stretch(db, after).await? {
         for build in begun_in(db, after, last).await? {
             let events = of_build(db, &build).await?;
-            let is_old = |(e, _): &(OldRecorded, usize)| e.at < before && e.seq != head;
+            let is_old = |(e, _): &(Recorded, usize)| e.at < before && e.seq != head;
             if !events.iter().all(is_old) || is_open(db, &build).await? {
                 continue;
             }
@@ -145,11 +145,11 @@ async fn is_open(db: &mut SqliteConnection, build: &BuildId) -> Result<bool, Tro
 async fn of_build(
     db: &mut SqliteConnection,
     build: &BuildId,
-) -> Result<Vec<(OldRecorded, usize)>, Trouble> {
+) -> Result<Vec<(Recorded, usize)>, Trouble> {
     let read = sqlx::query_as("SELECT seq, at, body FROM event WHERE build = ? ORDER BY seq");
     let rows: Vec<(i64, i64, String)> = read.bind(build.as_str()).fetch_all(db).await?;
     let events = rows.into_iter().map(|(seq, at, body)| {
-        let event = OldRecorded {
+        let event = Recorded {
             seq: to_seq(seq),
             at: Timestamp::from_micros(at),
             build: build.clone(),
@@ -164,7 +164,7 @@ async fn of_build(
 pub(super) async fn find<'a>(
     db: impl Executor<'a, Database = Sqlite>,
     build: &BuildId,
-) -> Result<Option<Vec<OldRecorded>>, Trouble> {
+) -> Result<Option<Vec<Recorded>>, Trouble> {
     let read = sqlx::query_scalar(
         "SELECT body FROM pack WHERE number = (SELECT pack FROM packed WHERE build = ?)",
     );
@@ -181,7 +181,7 @@ pub(super) async fn find<'a>(
 pub(super) async fn after(
     db: &mut SqliteConnection,
     after: i64,
-) -> Result<Option<(i64, Vec<OldRecorded>)>, Trouble> {
+) -> Result<Option<(i64, Vec<Recorded>)>, Trouble> {
     let read =
         sqlx::query_as("SELECT number, body FROM pack WHERE number > ? ORDER BY number LIMIT 1");
     let pack: Option<(i64, Vec<u8>)> = read.bind(after).fetch_optional(db).await?;
@@ -189,7 +189,7 @@ pub(super) async fn after(
     pack.transpose()
 }
 
-fn squeeze(events: &[OldRecorded]) -> Result<Vec<u8>> {
+fn squeeze(events: &[Recorded]) -> Result<Vec<u8>> {
     let mut packer = ZlibEncoder::new(Vec::new(), Compression::default());
     for event in events {
         let line = to_json(event)? + "\n";
@@ -198,7 +198,7 @@ fn squeeze(events: &[OldRecorded]) -> Result<Vec<u8>> {
     Ok(packer.finish()?)
 }
 
-fn unfold(body: &[u8]) -> Result<Vec<OldRecorded>> {
+fn unfold(body: &[u8]) -> Result<Vec<Recorded>> {
     let mut text = String::new();
     let read = ZlibDecoder::new(body).read_to_string(&mut text);
     read.map_err(|e| Error::caused_by(ErrorKind::Corrupt, "read packed events", e))?;

@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use build_core::Result;
-use build_core::event::{OldRecorded, Seq};
+use build_core::event::{Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName};
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteConnection;
@@ -33,7 +33,7 @@ struct OfStep<T> {
 }
 
 impl<T> OfStep<T> {
-    fn new(row: &BuildRow, event: &OldRecorded, told: T) -> Self {
+    fn new(row: &BuildRow, event: &Recorded, told: T) -> Self {
         Self {
             seq: event.seq,
             repo: row.item.repo.clone(),
@@ -65,7 +65,7 @@ impl Rows {
     pub(super) async fn fold(
         &mut self,
         db: &mut SqliteConnection,
-        events: &[OldRecorded],
+        events: &[Recorded],
     ) -> Result<(), Trouble> {
         for event in events {
             if event.build.is_session() {
@@ -128,7 +128,7 @@ impl Rows {
     async fn fold_session(
         &mut self,
         db: &mut SqliteConnection,
-        event: &OldRecorded,
+        event: &Recorded,
     ) -> Result<(), Trouble> {
         let row = match self.sessions.entry(event.build.clone()) {
             Entry::Occupied(known) => known.into_mut(),

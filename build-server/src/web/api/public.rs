@@ -1,6 +1,6 @@
 //! What everybody may read of builds: no passwords, no proofs of leases.
 
-use build_core::event::{BuildEvent, OldRecorded};
+use build_core::event::{BuildEvent, Recorded};
 use build_core::ids::{BuildId, Nonce};
 
 use crate::record::BuildRow;
@@ -18,7 +18,7 @@ pub(crate) fn row(mut row: BuildRow) -> BuildRow {
 }
 
 /// An event without its secrets.
-pub(crate) fn event(mut recorded: OldRecorded) -> OldRecorded {
+pub(crate) fn event(mut recorded: Recorded) -> Recorded {
     match &mut recorded.event {
         BuildEvent::Queued { item, .. } => item.origin = without_passwords(&item.origin),
         BuildEvent::Leased { nonce, .. } => {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, LeaseEnd, OldNewEvent, Outcome, UnitEnd};
+use build_core::event::{BuildEvent, LeaseEnd, NewEvent, Outcome, UnitEnd};
 use build_core::ids::{
     BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName,
 };
@@ -72,6 +72,7 @@ pub fn item(n: u64, subject: &str, author: &str, minutes: u64) -> WorkItem {
         labels: BTreeSet::new(),
         worktree: false,
         rerun_of: None,
+repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
     }
 }
 
@@ -156,7 +157,7 @@ pub fn life(n: u64, item: &WorkItem, builder: &str, how: How) -> Vec<(u64, Build
 }
 
 pub async fn append(store: &Store, id: &BuildId, begun: Timestamp, life: Vec<(u64, BuildEvent)>) {
-    let new = |(second, event)| OldNewEvent {
+    let new = |(second, event)| NewEvent {
         at: begun + Duration::from_secs(second),
         build: id.clone(),
         event,

@@ -1,6 +1,6 @@
 //! A build that failed by tests is run once more, and everything that shows it says so.
 
-use build_core::event::{BuildEvent, OldRecorded, Seq};
+use build_core::event::{BuildEvent, Recorded, Seq};
 use build_core::ids::BuildId;
 use build_server::flakes::failed_tests;
 use build_server::record::BuildState;
@@ -22,7 +22,7 @@ fn world(marks: &tempfile::TempDir, times: u32) -> World {
 
 /// The build that runs another one again, once it has ended.
 async fn rerun_of(world: &World, build: &BuildId) -> BuildId {
-    let is_it = |event: &OldRecorded| match &event.event {
+    let is_it = |event: &Recorded| match &event.event {
         BuildEvent::Queued { item, .. } => item.rerun_of.as_ref() == Some(build),
         _ => false,
     };
