@@ -261,6 +261,24 @@ impl From<SessionId> for HolderId {
     }
 }
 
+impl From<&BuildId> for HolderId {
+    fn from(id: &BuildId) -> Self {
+        Self::Build(id.clone())
+    }
+}
+
+impl From<&SessionId> for HolderId {
+    fn from(id: &SessionId) -> Self {
+        Self::Session(id.clone())
+    }
+}
+
+impl From<&Self> for HolderId {
+    fn from(id: &Self) -> Self {
+        id.clone()
+    }
+}
+
 impl fmt::Display for HolderId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

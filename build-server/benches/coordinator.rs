@@ -99,7 +99,11 @@ fn item(n: u64) -> Result<WorkItem> {
         labels: Default::default(),
         worktree: false,
         rerun_of: None,
-repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
+        repo_id: None,
+        host: None,
+        patch_set: None,
+        trust: Default::default(),
+        rest: Default::default(),
     })
 }
 

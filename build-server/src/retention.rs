@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
+use build_core::event::Seq;
 use build_core::ids::BuildId;
 use build_core::tree::remove_tree;
 use build_core::{Error, Result};
@@ -37,7 +38,7 @@ pub struct Retention<C> {
 pub struct Swept {
     /// Builds whose logs were removed.
     pub builds: usize,
-    /// Builds and sessions whose events were packed.
+    /// Events that were packed.
     pub packed: usize,
 }
 
@@ -84,7 +85,7 @@ impl<C: Clock> Retention<C> {
         let mut swept = self.remove_logs().await?;
         loop {
             // One pack at a time: builds that run record what they do in between.
-            match self.store.events().pack(before).await? {
+            match self.store.events().pack(before, Seq(u64::MAX)).await? {
                 0 => return Ok(swept),
                 packed => swept.packed += packed,
             }
@@ -156,7 +157,11 @@ mod tests {
                 labels: Default::default(),
                 worktree: false,
                 rerun_of: None,
-repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
+                repo_id: None,
+                host: None,
+                patch_set: None,
+                trust: Default::default(),
+                rest: Default::default(),
             },
             builder: BuilderName::new("local").unwrap(),
         }

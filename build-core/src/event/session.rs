@@ -74,7 +74,7 @@ impl SessionEvent {
     }
 
     /// The same as it happens to a build; `None` for the beginning.
-    pub(crate) fn into_build(self) -> Option<BuildEvent> {
+    pub fn into_build(self) -> Option<BuildEvent> {
         Some(match self {
             Self::Opened { .. } => return None,
             Self::Leased {

@@ -97,6 +97,24 @@ impl From<SessionId> for StreamId {
     }
 }
 
+impl From<&BuildId> for StreamId {
+    fn from(id: &BuildId) -> Self {
+        Self::Build(id.clone())
+    }
+}
+
+impl From<&SessionId> for StreamId {
+    fn from(id: &SessionId) -> Self {
+        Self::Session(id.clone())
+    }
+}
+
+impl From<&HolderId> for StreamId {
+    fn from(id: &HolderId) -> Self {
+        id.clone().into()
+    }
+}
+
 impl From<WishKey> for StreamId {
     fn from(key: WishKey) -> Self {
         Self::Wish(key)

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
-use build_core::dispatch::{Dispatcher, Effect, Failure, Input};
+use build_core::dispatch::{Dispatcher, Effect, Failure, Input, LEASE_MEMOS};
 use build_core::engine::{Command, CommandKey};
-use build_core::event::{BuildEvent, NewEvent, Seq};
-use build_core::ids::BuildId;
+use build_core::event::{Batch, MemoKey, Principal, Seq, StreamId, StreamKind, Version};
+use build_core::ids::{BuildId, HolderId, SessionId};
 use build_core::pool::Pool;
 use build_core::schedule::{Allotment, Machine};
 use build_core::{Error, ErrorKind, Result};
@@ -24,7 +24,7 @@ use super::handle::{LeaseAnswer, Request, session_ended};
 use super::session::{Held, renew};
 use super::status::{FarmStatus, Waiting};
 use crate::run::{RENEW_EVERY, Runner, Silent};
-use crate::store::EventLog;
+use crate::store::{Ledger, again};
 use crate::supervise::Supervisor;
 
 /// Answers that wait for the dispatcher; commands that end meanwhile wait with theirs.
@@ -34,19 +34,22 @@ const LOOK_AT_POOLS: Duration = Duration::from_secs(1);
 /// How long machines may take to be given back at a stop.
 const WIND_DOWN: Duration = Duration::from_secs(60);
 
+/// The kinds of streams that the dispatcher appends to, and nobody else.
+const OWN_KINDS: [StreamKind; 2] = [StreamKind::BUILD, StreamKind::SESSION];
+
 /// The dispatcher and everything it acts through.
 pub(super) struct Actor {
     pub(super) dispatcher: Dispatcher,
     /// How machines are shared out at first.
     pub(super) allotment: Allotment,
     pub(super) runner: Runner,
-    pub(super) events: Arc<dyn EventLog>,
+    pub(super) ledger: Ledger,
     pub(super) figures: Figures,
     pub(super) pools: Vec<Arc<dyn Pool>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tasks: Supervisor,
-    /// Where the log ends, for whoever follows it.
-    pub(super) head: watch::Sender<Seq>,
+    /// Dropped at the end, which ends whoever follows.
+    pub(super) _alive: watch::Sender<()>,
 }
 
 struct Turning {
@@ -58,7 +61,7 @@ struct Turning {
     /// Builds whose first event is not durable yet, and who waits for it.
     submitted: Vec<(BuildId, oneshot::Sender<Result<BuildId>>)>,
     /// Sessions whose machines are not ready yet, and who waits for them.
-    opening: Vec<(BuildId, LeaseAnswer)>,
+    opening: Vec<(SessionId, LeaseAnswer)>,
     wake: Option<Instant>,
     machines: Vec<Machine>,
     failed: Option<Error>,
@@ -107,7 +110,7 @@ impl Actor {
                     deadline = Some(Instant::now() + WIND_DOWN);
                     turning.take(Input::Stop);
                 }
-                appended = turning.appended() => turning.record(appended).await,
+                appended = turning.appended() => turning.record(appended),
                 Some(input) = answered.recv() => turning.answer(input),
                 Some(request) = requests.recv(), if deadline.is_none() => turning.request(request),
                 () = until(wake) => {
@@ -142,15 +145,15 @@ impl Turning {
     }
 
     async fn restore(&mut self) -> Result<()> {
-        let events = self.actor.events.read_open().await?;
-        let head = self.actor.events.head().await?;
-        self.actor.head.send_replace(head);
+        let log = self.actor.ledger.events().clone();
+        let events = log.read_open(&OWN_KINDS).await?;
+        let memos = log.memos(&MemoKey::new(LEASE_MEMOS)?).await?;
         let notes = events.iter().filter_map(Note::recorded);
         self.actor.figures.restore(notes);
         let now = self.now();
         self.take(Input::Allot(self.actor.allotment));
         self.look_at_pools();
-        let restored = self.actor.dispatcher.restore(events, now);
+        let restored = self.actor.dispatcher.restore(events, memos, now);
         for damaged in &restored.damaged {
             tracing::error!(error = damaged.chain(), "a build is left alone");
         }
@@ -188,8 +191,8 @@ impl Turning {
     /// Gives sessions that are ready, or have ended, to whoever opened them.
     fn hand_over(&mut self) {
         let (dispatcher, runner) = (&self.actor.dispatcher, &self.actor.runner);
-        let state = |session: &BuildId| match dispatcher.build(session) {
-            None => Some(Err(not_open(session))),
+        let state = |session: &SessionId| match dispatcher.build(&session.into()) {
+            None => Some(Err(not_open(&session.into()))),
             Some(state) => match (state.outcome(), dispatcher.session_machine(session)) {
                 (Some(outcome), _) => Some(Err(session_ended(session, outcome))),
                 (None, Some(lease)) => Some(runner.lease(lease)),
@@ -207,7 +210,7 @@ impl Turning {
         self.opening = waiting;
     }
 
-    fn renew_session(&self, session: BuildId, held: Held) {
+    fn renew_session(&self, session: SessionId, held: Held) {
         let renewing = renew(session, held, self.answers.clone());
         let token = self.actor.tasks.token().clone();
         self.actor.tasks.spawn("session", async move {
@@ -218,7 +221,7 @@ impl Turning {
     fn act(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Append { batch, events } => self.begin_append(batch, events),
+                Effect::Append { batch, append } => self.begin_append(batch, append),
                 Effect::Do(command) => self.carry_out(*command),
                 Effect::WakeAt(time) => {
                     self.wake = Some(Instant::now() + time.since(self.now()));
@@ -228,20 +231,18 @@ impl Turning {
         }
     }
 
-    fn begin_append(&mut self, batch: u64, events: Vec<NewEvent>) {
-        let log = self.actor.events.clone();
-        let expected = *self.actor.head.borrow();
+    fn begin_append(&mut self, number: u64, batch: Batch) {
+        let ledger = self.actor.ledger.clone();
         let append = async move {
-            let is_first = |e: &&NewEvent| matches!(e.event, BuildEvent::Queued { .. });
-            let begun = events
-                .iter()
-                .filter(is_first)
-                .map(|e| e.build.clone())
-                .collect();
-            let notes = events.iter().filter_map(Note::of).collect();
-            let end = log.append(expected, events).await;
+            let begins = |(stream, version): &(StreamId, Version)| match version {
+                Version(0) => stream.build().cloned(),
+                _ => None,
+            };
+            let begun = batch.expects.iter().filter_map(begins).collect();
+            let notes = batch.events.iter().filter_map(Note::of).collect();
+            let end = ledger.append(batch).await;
             Appended {
-                batch,
+                batch: number,
                 begun,
                 notes,
                 end,
@@ -261,7 +262,7 @@ impl Turning {
         }
     }
 
-    async fn record(&mut self, appended: Appended) {
+    fn record(&mut self, appended: Appended) {
         let Appended {
             batch,
             begun,
@@ -269,22 +270,19 @@ impl Turning {
             end,
         } = appended;
         match end {
-            Ok(head) => {
+            Ok(_) => {
                 self.actor.figures.count(notes);
-                self.actor.head.send_replace(head);
                 self.answer_submitters(&begun);
                 self.take(Input::Recorded { batch });
             }
-            Err(error) => self.not_recorded(batch, error).await,
+            Err(error) => self.not_recorded(batch, &error),
         }
     }
 
-    /// The events are not in the log if it still ends where it did; else nobody knows what is.
-    async fn not_recorded(&mut self, batch: u64, error: Error) {
-        let expected = *self.actor.head.borrow();
-        let moved = matches!(self.actor.events.head().await, Ok(head) if head != expected);
-        if moved || error.kind() == ErrorKind::Conflict {
-            self.failed = Some(error.while_doing("record what happened"));
+    /// The events are not in the log, unless somebody else writes there too.
+    fn not_recorded(&mut self, batch: u64, error: &Error) {
+        if error.kind() == ErrorKind::Conflict {
+            self.failed = Some(again(error).while_doing("record what happened"));
             return;
         }
         tracing::error!(error = error.chain(), "cannot record, nothing new begins");
@@ -390,7 +388,7 @@ impl Turning {
         }
     }
 
-    fn explain(&self, build: &BuildId) -> Result<Vec<Waiting>> {
+    fn explain(&self, build: &HolderId) -> Result<Vec<Waiting>> {
         let now = self.now();
         let dispatcher = &self.actor.dispatcher;
         dispatcher.build(build).ok_or_else(|| not_open(build))?;
@@ -398,7 +396,7 @@ impl Turning {
         Ok(waiting.map(|(unit, why)| Waiting { unit, why }).collect())
     }
 
-    fn cancel(&mut self, build: BuildId, by: String) -> Result<()> {
+    fn cancel(&mut self, build: HolderId, by: Principal) -> Result<()> {
         let state = self.actor.dispatcher.build(&build);
         if state.is_none_or(|state| state.outcome().is_some()) {
             return Err(not_open(&build));
@@ -416,12 +414,8 @@ impl Turning {
     }
 }
 
-fn not_open(build: &BuildId) -> Error {
-    let what = if build.is_session() {
-        "session"
-    } else {
-        "build"
-    };
+fn not_open(build: &HolderId) -> Error {
+    let what = build.what();
     let text = format!("{what} {build} is not running or waiting");
     Error::new(ErrorKind::NotFound, text)
 }

@@ -121,7 +121,7 @@ impl CoordinatorBuilder {
             None => Arc::new(GitCheckouts::new(store.dir()?.join("git"))),
         };
         let (sender, requests) = mpsc::channel(REQUESTS);
-        let (handle, head) = Handle::new(
+        let (handle, alive) = Handle::new(
             sender,
             &store,
             &builders,
@@ -133,7 +133,7 @@ impl CoordinatorBuilder {
         Ok(Coordinator {
             handle,
             requests,
-            head,
+            alive,
             parts: Parts {
                 policy: AnyPolicy(self.policy.unwrap_or_else(|| Box::new(DefaultPolicy))),
                 pools: self.pools,

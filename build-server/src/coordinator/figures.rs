@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, NewEvent, Recorded};
+use build_core::event::{BuildEvent, EventKind, NewEvent, Recorded};
 use build_core::ids::BuildId;
 
 use crate::record::BuildState;
@@ -94,21 +94,25 @@ enum What {
     Finished(BuildState),
 }
 
+/// Whether an event is worth reading: most are not.
+fn is_counted(kind: &EventKind) -> bool {
+    matches!(kind.as_str(), "queued" | "leased" | "ended" | "finished")
+}
+
 impl Note {
     /// `None` for what is not counted.
     pub(super) fn of(event: &NewEvent) -> Option<Self> {
-        Self::new(event.at, &event.build, &event.event)
+        let build = event.stream.build()?;
+        is_counted(&event.kind).then(|| Self::new(event.at, build, &event.read()?))?
     }
 
     /// As [`Note::of`].
     pub(super) fn recorded(event: &Recorded) -> Option<Self> {
-        Self::new(event.at, &event.build, &event.event)
+        let build = event.stream.build()?;
+        is_counted(&event.kind).then(|| Self::new(event.at, build, &event.read()?))?
     }
 
     fn new(at: Timestamp, build: &BuildId, event: &BuildEvent) -> Option<Self> {
-        if build.is_session() {
-            return None;
-        }
         let what = match event {
             BuildEvent::Queued { .. } => What::Asked,
             BuildEvent::Leased { .. } => What::Leased,

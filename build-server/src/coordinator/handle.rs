@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use build_core::buildlet::ByteStream;
-use build_core::event::{Recorded, Outcome, Seq};
-use build_core::ids::{BuildId, BuilderName, HostType};
+use build_core::event::{KindSet, Outcome, Principal, Recorded, Seq, StreamId, Version};
+use build_core::ids::{BuildId, BuilderName, HolderId, HostType, SessionId};
 use build_core::plan::Unit;
 use build_core::pool::Lease;
 use build_core::recipe::name_hint;
@@ -49,6 +49,8 @@ pub struct Handle {
     logs: Logs,
     figures: Figures,
     head: watch::Receiver<Seq>,
+    /// Closed when the coordinator has ended.
+    alive: watch::Receiver<()>,
 }
 
 /// To whom a machine is given once it is ready.
@@ -63,31 +65,31 @@ pub(super) enum Request {
         answer: oneshot::Sender<Result<BuildId>>,
     },
     OpenSession {
-        session: BuildId,
+        session: SessionId,
         builder: BuilderName,
-        by: String,
+        by: Principal,
         held: Held,
         answer: LeaseAnswer,
     },
     TakeUpSession {
-        session: BuildId,
+        session: SessionId,
         held: Held,
         answer: LeaseAnswer,
     },
     CloseSession {
-        session: BuildId,
+        session: SessionId,
     },
     Allot(Allotment),
     Cancel {
-        build: BuildId,
-        by: String,
+        build: HolderId,
+        by: Principal,
         answer: oneshot::Sender<Result<()>>,
     },
     Status {
         answer: oneshot::Sender<FarmStatus>,
     },
     Explain {
-        build: BuildId,
+        build: HolderId,
         answer: oneshot::Sender<Result<Vec<Waiting>>>,
     },
 }
@@ -97,14 +99,14 @@ fn stopped() -> Error {
 }
 
 impl Handle {
-    /// The handle, and through what it learns where the log ends.
+    /// The handle, and what it learns the coordinator's end from.
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         store: &Store,
         builders: &[Builder],
         chooser: Chooser,
-    ) -> Result<(Self, watch::Sender<Seq>)> {
-        let (news, head) = watch::channel(Seq(0));
+    ) -> Result<(Self, watch::Sender<()>)> {
+        let (living, alive) = watch::channel(());
         let kinds = builders.iter().rev();
         let kinds = kinds.map(|b| (b.host_type.clone(), b.name.clone()));
         let handle = Self {
@@ -118,9 +120,10 @@ impl Handle {
             misconfigured: watch::channel(None).0,
             logs: Logs::new(store.dir()?.join("logs")),
             figures: Figures::default(),
-            head,
+            head: store.ledger().written(),
+            alive,
         };
-        Ok((handle, news))
+        Ok((handle, living))
     }
 
     pub(crate) fn logs(&self) -> &Logs {
@@ -223,7 +226,12 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::create`].
-    pub async fn create_for(&self, builder_or_host_type: &str, by: &str) -> Result<Session> {
+    pub async fn create_for(
+        &self,
+        builder_or_host_type: &str,
+        by: impl Into<Principal>,
+    ) -> Result<Session> {
+        let by = by.into();
         let builder = self.builder_called(builder_or_host_type)?;
         let session = self.new_session_id().await?;
         let (holder, held) = line();
@@ -231,7 +239,7 @@ impl Handle {
         let request = Request::OpenSession {
             session: session.clone(),
             builder,
-            by: by.to_owned(),
+            by,
             held,
             answer,
         };
@@ -244,7 +252,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such session, or it has ended: the text says why.
-    pub async fn session(&self, id: &BuildId) -> Result<Session> {
+    pub async fn session(&self, id: &SessionId) -> Result<Session> {
         let row = self.records.session(id).await?;
         let row = row.ok_or_else(|| {
             let text = format!("there is no session {id}");
@@ -267,7 +275,7 @@ impl Handle {
 
     async fn held(
         &self,
-        id: BuildId,
+        id: SessionId,
         holder: Holder,
         answered: oneshot::Receiver<Result<Arc<dyn Lease>>>,
     ) -> Result<Session> {
@@ -276,7 +284,7 @@ impl Handle {
     }
 
     /// Ends a session and waits until its machine is given back.
-    pub(super) async fn close_session(&self, id: &BuildId) -> Result<()> {
+    pub(super) async fn close_session(&self, id: &SessionId) -> Result<()> {
         let mut events = self.events(id, Seq(0));
         let session = id.clone();
         self.send(Request::CloseSession { session }).await?;
@@ -301,11 +309,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when no such build is open.
-    pub async fn cancel(&self, build: &BuildId, by: &str) -> Result<()> {
+    pub async fn cancel(&self, build: impl Into<HolderId>, by: impl Into<Principal>) -> Result<()> {
         let (answer, answered) = oneshot::channel();
         let request = Request::Cancel {
-            build: build.clone(),
-            by: by.to_owned(),
+            build: build.into(),
+            by: by.into(),
             answer,
         };
         self.send(request).await?;
@@ -350,10 +358,10 @@ impl Handle {
     /// # Errors
     /// [`ErrorKind::NotFound`] when no such build is open, [`ErrorKind::Unavailable`] when the
     /// coordinator does not run.
-    pub async fn explain(&self, build: &BuildId) -> Result<Vec<Waiting>> {
+    pub async fn explain(&self, build: impl Into<HolderId>) -> Result<Vec<Waiting>> {
         let (answer, answered) = oneshot::channel();
         let request = Request::Explain {
-            build: build.clone(),
+            build: build.into(),
             answer,
         };
         self.send(request).await?;
@@ -365,25 +373,26 @@ impl Handle {
         &self.records
     }
 
-    /// The events of a build from the first after `after`, then live, until nothing more
-    /// happens to the build or the coordinator ends.
-    pub fn events(&self, build: &BuildId, after: Seq) -> EventStream {
-        self.follow(Some(build.clone()), after)
+    /// The events of a stream, such as a build, from the first after `after`, then live, until
+    /// nothing more happens in it or the coordinator ends.
+    pub fn events(&self, stream: impl Into<StreamId>, after: Seq) -> EventStream {
+        self.follow(Some(stream.into()), after)
     }
 
-    /// The events of all builds from the first after `after`, then live, until the
+    /// The events of all streams from the first after `after`, then live, until the
     /// coordinator ends.
     pub fn all_events(&self, after: Seq) -> EventStream {
         self.follow(None, after)
     }
 
-    fn follow(&self, build: Option<BuildId>, after: Seq) -> EventStream {
+    fn follow(&self, stream: Option<StreamId>, after: Seq) -> EventStream {
         let follower = Follower {
             events: self.events.clone(),
-            records: self.records.clone(),
             head: self.head.clone(),
-            build,
+            alive: self.alive.clone(),
+            stream,
             after,
+            version: Version(0),
             read: VecDeque::new(),
         };
         futures::stream::try_unfold(follower, Follower::step).boxed()
@@ -424,9 +433,9 @@ impl Handle {
         })
     }
 
-    async fn new_session_id(&self) -> Result<BuildId> {
+    async fn new_session_id(&self) -> Result<SessionId> {
         loop {
-            let id = BuildId::session_from_bits(draw()?);
+            let id = SessionId::from_bits(draw()?);
             if self.records.session(&id).await?.is_none() {
                 return Ok(id);
             }
@@ -439,7 +448,7 @@ impl Handle {
 }
 
 /// Why a session is not there any more.
-pub(super) fn session_ended(id: &BuildId, outcome: &Outcome) -> Error {
+pub(super) fn session_ended(id: &SessionId, outcome: &Outcome) -> Error {
     let kind = match outcome {
         Outcome::Canceled { .. } => ErrorKind::Canceled,
         Outcome::Infrastructure { .. } => ErrorKind::Unavailable,
@@ -452,10 +461,12 @@ pub(super) fn session_ended(id: &BuildId, outcome: &Outcome) -> Error {
 /// Somebody who reads the log of events and then waits for more.
 struct Follower {
     events: Arc<dyn EventLog>,
-    records: Arc<dyn Records>,
     head: watch::Receiver<Seq>,
-    build: Option<BuildId>,
+    alive: watch::Receiver<()>,
+    stream: Option<StreamId>,
     after: Seq,
+    /// How far the stream was read.
+    version: Version,
     read: VecDeque<Recorded>,
 }
 
@@ -469,30 +480,54 @@ impl Follower {
             // Marked first: what is recorded while we read wakes us.
             self.head.mark_unchanged();
             let is_over = self.is_over().await?;
-            self.read = self.more().await?.into();
-            if self.read.is_empty() && (is_over || self.head.changed().await.is_err()) {
+            if self.read_more().await? {
+                continue;
+            }
+            if is_over || !self.grows().await {
                 return Ok(None);
             }
         }
     }
 
-    async fn more(&self) -> Result<Vec<Recorded>> {
-        match &self.build {
-            Some(build) => self.events.read_build(build, self.after, READ_EVENTS).await,
-            None => self.events.read(self.after, READ_EVENTS).await,
+    /// Returns when there may be more; whether the coordinator still runs.
+    async fn grows(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            grown = self.head.changed() => grown.is_ok(),
+            // Nobody ever says anything: it ends.
+            _ = self.alive.changed() => false,
         }
+    }
+
+    /// Reads on; whether there was anything.
+    async fn read_more(&mut self) -> Result<bool> {
+        let Some(stream) = &self.stream else {
+            let page = self
+                .events
+                .read(&KindSet::all(), self.after, READ_EVENTS)
+                .await?;
+            self.read = page.items.into();
+            return Ok(!self.read.is_empty());
+        };
+        let read = self
+            .events
+            .read_stream(stream, self.version, READ_EVENTS)
+            .await?;
+        let Some(last) = read.last() else {
+            return Ok(false);
+        };
+        self.version = last.version;
+        let new = read.into_iter().filter(|event| event.seq > self.after);
+        self.read = new.collect();
+        Ok(true)
     }
 
     /// Asked before reading, so that nothing is missed when it says yes.
     async fn is_over(&self) -> Result<bool> {
-        let Some(build) = &self.build else {
+        let Some(stream) = &self.stream else {
             return Ok(false);
         };
-        if build.is_session() {
-            let row = self.records.session(build).await?;
-            return Ok(row.is_none_or(|row| !row.is_open()));
-        }
-        let row = self.records.build(build).await?;
-        Ok(row.is_none_or(|row| !row.is_open()))
+        let heads = self.events.heads(std::slice::from_ref(stream)).await?;
+        Ok(heads.first().is_none_or(|head| !head.is_open))
     }
 }

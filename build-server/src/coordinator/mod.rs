@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
 use build_core::dispatch::Dispatcher;
-use build_core::event::Seq;
 use build_core::pool::Pool;
 use build_core::recipe::Recipe;
 use build_core::schedule::{Allotment, Machine, Policy, Rank, Reason, Waiter};
@@ -46,7 +45,8 @@ pub struct Coordinator {
     parts: Parts,
     handle: Handle,
     requests: mpsc::Receiver<handle::Request>,
-    head: watch::Sender<Seq>,
+    /// Dropped at the end: then nothing more happens.
+    alive: watch::Sender<()>,
 }
 
 /// Whichever policy was chosen.
@@ -127,12 +127,12 @@ impl Coordinator {
             dispatcher: Dispatcher::new(self.parts.policy, self.parts.builders, secret()?),
             allotment: self.parts.allotment,
             runner: Runner::new(means),
-            events: self.parts.store.events().clone(),
+            ledger: self.parts.store.ledger().client(),
             figures: self.handle.figures().clone(),
             pools: self.parts.pools,
             clock: self.parts.clock,
             tasks: tasks.clone(),
-            head: self.head,
+            _alive: self.alive,
         };
         let ended = actor.run(self.requests, soon, now).await;
         if let Err(error) = tasks.drain(DRAIN).await {

@@ -9,7 +9,7 @@ use build_core::buildlet::{
     Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, ListDir, Status,
 };
 use build_core::dispatch::{Input, SESSION_TTL};
-use build_core::ids::{BuildId, ExecId};
+use build_core::ids::{ExecId, SessionId};
 use build_core::pool::Lease;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
@@ -27,7 +27,7 @@ const RENEW_SESSION: Duration = Duration::from_secs(SESSION_TTL.as_secs() / 4);
 /// [`SESSION_TTL`](build_core::dispatch::SESSION_TTL): the next coordinator finds the machine
 /// again, and [`Handle::session`] the session.
 pub struct Session {
-    id: BuildId,
+    id: SessionId,
     lease: Arc<dyn Lease>,
     handle: Handle,
     /// Dropped with the session; whoever renews it sees that.
@@ -50,7 +50,7 @@ pub(super) fn line() -> (Holder, Held) {
 }
 
 /// Renews a session until its holder has gone, then closes it, unless the holder merely leaves.
-pub(super) async fn renew(session: BuildId, held: Held, inputs: mpsc::Sender<Input>) {
+pub(super) async fn renew(session: SessionId, held: Held, inputs: mpsc::Sender<Input>) {
     let mut rounds = interval(RENEW_SESSION);
     let mut gone = held.0;
     let last = loop {
@@ -72,7 +72,12 @@ pub(super) async fn renew(session: BuildId, held: Held, inputs: mpsc::Sender<Inp
 }
 
 impl Session {
-    pub(super) fn new(id: BuildId, lease: Arc<dyn Lease>, handle: Handle, holder: Holder) -> Self {
+    pub(super) fn new(
+        id: SessionId,
+        lease: Arc<dyn Lease>,
+        handle: Handle,
+        holder: Holder,
+    ) -> Self {
         Self {
             id,
             lease,
@@ -82,7 +87,7 @@ impl Session {
     }
 
     /// Names it in the event log, in `farmer why` and for [`Handle::session`].
-    pub fn id(&self) -> &BuildId {
+    pub fn id(&self) -> &SessionId {
         &self.id
     }
 

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use build_core::ErrorKind;
-use build_core::ids::BuildId;
+use build_core::ids::HolderId;
 use build_core::schedule::{Explanation, FullQuota, Hold, Owner};
 use build_core::work::Class;
 
@@ -220,7 +220,7 @@ fn ends(full: &FullQuota) -> String {
         0 | 1 => "one".to_owned(),
         n => n.to_string(),
     };
-    let named: Vec<_> = full.holders.iter().map(BuildId::as_str).collect();
+    let named: Vec<_> = full.holders.iter().map(HolderId::as_str).collect();
     let more = match full.builds.saturating_sub(named.len()) {
         0 => String::new(),
         n => format!(" and {n} more"),

@@ -1,21 +1,21 @@
 //! A session as pages and questions see it.
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, Recorded, Outcome, Seq};
-use build_core::ids::{BuildId, BuilderName, LeaseId, MachineId};
+use build_core::event::{Outcome, Principal, Recorded, Seq, SessionEvent};
+use build_core::ids::{BuilderName, LeaseId, MachineId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// One session, folded from its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRow {
     /// Which.
-    pub id: BuildId,
+    pub id: SessionId,
     /// Position of its first event: sessions in order of being opened.
     pub number: Seq,
     /// The builder whose machine it is.
     pub builder: BuilderName,
-    /// For whom, for people.
-    pub by: String,
+    /// For whom.
+    pub by: Principal,
     /// When it was opened.
     pub opened: Timestamp,
     /// When its machine was ready; `None` while it waits for one.
@@ -31,13 +31,13 @@ pub struct SessionRow {
 }
 
 impl SessionRow {
-    /// The row that begins with `first`, if that event begins a session.
-    pub fn begin(first: &Recorded) -> Option<Self> {
-        let BuildEvent::SessionOpened { builder, by } = &first.event else {
+    /// The row that begins with `event`, if that one begins a session.
+    pub fn begin(id: &SessionId, first: &Recorded, event: &SessionEvent) -> Option<Self> {
+        let SessionEvent::Opened { builder, by } = event else {
             return None;
         };
         Some(Self {
-            id: first.build.clone(),
+            id: id.clone(),
             number: first.seq,
             builder: builder.clone(),
             by: by.clone(),
@@ -56,17 +56,17 @@ impl SessionRow {
     }
 
     /// Applies the next event of the session. Events that no page shows change nothing.
-    pub fn apply(&mut self, recorded: &Recorded) {
-        match &recorded.event {
-            BuildEvent::Leased { lease, machine, .. } => {
+    pub fn apply(&mut self, at: Timestamp, event: &SessionEvent) {
+        match event {
+            SessionEvent::Leased { lease, machine, .. } => {
                 self.held.push(lease.clone());
                 self.machine = Some(machine.clone());
             }
-            BuildEvent::Ready { .. } => self.ready = Some(recorded.at),
-            BuildEvent::LeaseEnded { lease, .. } => self.held.retain(|held| held != lease),
-            BuildEvent::Finished { outcome } => {
+            SessionEvent::Ready { .. } => self.ready = Some(at),
+            SessionEvent::LeaseEnded { lease, .. } => self.held.retain(|held| held != lease),
+            SessionEvent::Finished { outcome } => {
                 self.outcome = Some(outcome.clone());
-                self.ended = Some(recorded.at);
+                self.ended = Some(at);
             }
             _ => {}
         }

@@ -102,7 +102,11 @@ impl Inner {
         Ok(Reply::Ready { place })
     }
 
-    pub(super) async fn adopt(&self, build: &BuildId, record: &LeaseRecord) -> Result<Reply> {
+    pub(super) async fn adopt(
+        &self,
+        build: Option<&BuildId>,
+        record: &LeaseRecord,
+    ) -> Result<Reply> {
         if let Ok(held) = self.leases.find(&record.lease) {
             let place = held.lease.record().place.clone();
             return Ok(Reply::Ready { place });
@@ -116,7 +120,10 @@ impl Inner {
                 place: self.leases.insert(lease),
             }),
             Adoption::Gone => {
-                let output_bytes = self.output_on(build, &record.lease).await?;
+                let output_bytes = match build {
+                    Some(build) => self.output_on(build, &record.lease).await?,
+                    None => 0,
+                };
                 Ok(Reply::Gone { output_bytes })
             }
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{Command, CommandKey};
-use build_core::ids::{BuildId, HostType, LeaseId};
+use build_core::ids::{BuildId, HolderId, HostType, LeaseId};
 use build_core::plan::Plan;
 use build_core::pool::{Lease, Pool};
 use build_core::recipe::Recipe;
@@ -112,7 +112,10 @@ impl Runner {
         let key = command.key();
         let limit = deadline(&command);
         let unit_log = match &command {
-            Command::Run { build, exec, .. } => exec.id.clone().map(|id| (build.clone(), id)),
+            Command::Run { build, exec, .. } => {
+                let build = build.build().cloned();
+                build.zip(exec.id.clone())
+            }
             _ => None,
         };
         let done = match tokio::time::timeout(limit, self.act(command)).await {
@@ -141,7 +144,7 @@ impl Runner {
                 Ok(Reply::Planned(plan))
             }
             Command::Acquire { request, .. } => inner.acquire(&request).await,
-            Command::Adopt { build, record } => inner.adopt(&build, &record).await,
+            Command::Adopt { build, record } => inner.adopt(build.build(), &record).await,
             Command::Prepare {
                 build,
                 lease,
@@ -152,7 +155,7 @@ impl Runner {
                 caches,
             } => {
                 let work = prepare::Work {
-                    build: &build,
+                    build: a_build(&build)?,
                     item: &item,
                     builder: &builder,
                     depth,
@@ -166,8 +169,11 @@ impl Runner {
                 exec,
                 tools,
                 ..
-            } => inner.run(&build, &lease, &unit, exec, &tools).await,
-            Command::Judge { build } => inner.judge(&build).await,
+            } => {
+                let build = a_build(&build)?;
+                inner.run(build, &lease, &unit, exec, &tools).await
+            }
+            Command::Judge { build } => inner.judge(a_build(&build)?).await,
             Command::Kill { lease, exec, .. } => inner.kill(&lease, &exec).await,
             Command::Keep {
                 lease, artifacts, ..
@@ -205,6 +211,14 @@ impl Inner {
         };
         Ok(Reply::Judged { rerun })
     }
+}
+
+/// What only builds do.
+fn a_build(holder: &HolderId) -> Result<&BuildId> {
+    holder.build().ok_or_else(|| {
+        let text = format!("{holder} is not a build and runs nothing");
+        Error::new(ErrorKind::Bug, text)
+    })
 }
 
 /// An id that no build has.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome, ExecStream};
 use build_core::dispatch::{Listing, Reply};
-use build_core::event::{BuildEvent, Recorded, Seq, UnitEnd};
+use build_core::event::{BuildEvent, Recorded, UnitEnd, Version};
 use build_core::ids::{BuildId, ExecId, LeaseId};
 use build_core::plan::{Part, Unit};
 use build_core::pool::LEASE_TTL;
@@ -80,7 +80,7 @@ impl Inner {
             .unless_over(self.follow(&held, exec, tools, &id, &mut log))
             .await;
         *held.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let end = followed?;
+        let (end, took) = followed?;
         log.sync()?;
         let output_bytes = log.len();
         let tests = log.finish();
@@ -93,6 +93,7 @@ impl Inner {
         Ok(Reply::Ran {
             end,
             output_bytes,
+            took,
             tests,
             listing,
         })
@@ -105,15 +106,17 @@ impl Inner {
         tools: &[String],
         id: &ExecId,
         log: &mut OpenLog,
-    ) -> Result<UnitEnd> {
+    ) -> Result<(UnitEnd, Option<Duration>)> {
         let buildlet = held.buildlet();
+        let mut begun = None;
         if !is_started(buildlet, id).await? {
             if self.ordered.contains(id) {
-                return Ok(UnitEnd::Exited(ExecOutcome::Killed));
+                return Ok((UnitEnd::Exited(ExecOutcome::Killed), Some(Duration::ZERO)));
             }
             if let Some(tool) = missing_tool(buildlet, &exec, tools).await? {
-                return Ok(UnitEnd::MissingTool(tool));
+                return Ok((UnitEnd::MissingTool(tool), Some(Duration::ZERO)));
             }
+            begun = Some(Instant::now());
             buildlet.start(exec).await?;
         }
         // The order may have come while it was being started.
@@ -121,7 +124,7 @@ impl Inner {
             buildlet.kill(id).await?;
         }
         let outcome = follow_output(held, id, log).await?;
-        Ok(UnitEnd::Exited(outcome))
+        Ok((UnitEnd::Exited(outcome), begun.map(|begun| begun.elapsed())))
     }
 
     pub(super) async fn kill(&self, lease: &LeaseId, exec: &ExecId) -> Result<Reply> {
@@ -168,7 +171,7 @@ impl Inner {
             let events = self
                 .store
                 .events()
-                .read_build(past, Seq(0), usize::MAX)
+                .read_stream(&past.into(), Version(0), usize::MAX)
                 .await?;
             samples.extend(shares(&events, unit));
         }
@@ -178,22 +181,22 @@ impl Inner {
 
 /// What each test of a step took in one build, as far as its shards passed.
 fn shares(events: &[Recorded], of: &Unit) -> Vec<(String, Duration)> {
-    let mut given: Vec<(&Unit, &[String])> = Vec::new();
+    let mut given: Vec<(Unit, Vec<String>)> = Vec::new();
     let mut samples = Vec::new();
     for recorded in events {
-        match &recorded.event {
-            BuildEvent::Started { unit, tests, .. } if unit.step == of.step => {
+        match recorded.read() {
+            Some(BuildEvent::Started { unit, tests, .. }) if unit.step == of.step => {
                 given.push((unit, tests));
             }
-            BuildEvent::Ended {
+            Some(BuildEvent::Ended {
                 unit,
                 end: UnitEnd::Exited(ExecOutcome::Ok),
                 took,
                 ..
-            } => {
+            }) => {
                 let tests = given.iter().rev().find(|(started, _)| *started == unit);
                 let tests = tests.map_or(&[][..], |(_, tests)| tests);
-                let share = *took / u32::try_from(tests.len()).unwrap_or(u32::MAX).max(1);
+                let share = took / u32::try_from(tests.len()).unwrap_or(u32::MAX).max(1);
                 samples.extend(tests.iter().map(|test| (test.clone(), share)));
             }
             _ => {}

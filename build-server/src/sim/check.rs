@@ -3,17 +3,28 @@
 use std::collections::BTreeMap;
 
 use build_core::engine::{BuildState, Command, UnitState, UnitStatus};
-use build_core::event::{BuildEvent, Recorded, Outcome, UnitEnd};
-use build_core::ids::BuildId;
+use build_core::event::{BuildEvent, Outcome, Recorded, SessionEvent, StreamId, UnitEnd};
+use build_core::ids::HolderId;
 use build_core::schedule::MachineState;
 
 use super::workload;
 use super::world::{Held, World};
 
+/// What happened to a build, or to a session as it does to a build.
+pub(super) fn told(recorded: &Recorded) -> Option<BuildEvent> {
+    match recorded.stream {
+        StreamId::Session(_) => recorded.read().and_then(SessionEvent::into_build),
+        _ => recorded.read(),
+    }
+}
+
 impl World {
     /// A machine has one owner, and what a command printed is in the log to the last byte.
     pub(super) fn check_event(&self, recorded: &Recorded) -> Held {
-        match &recorded.event {
+        let (Some(holder), Some(event)) = (recorded.stream.holder(), told(recorded)) else {
+            return Ok(());
+        };
+        match &event {
             BuildEvent::Leased { machine, lease, .. } => {
                 let mut leases = self
                     .folds
@@ -25,7 +36,7 @@ impl World {
                         "{machine} is given to {lease}, but {} has it",
                         other.record().lease
                     )),
-                    None => self.check_quotas(&recorded.build),
+                    None => self.check_quotas(&holder),
                 }
             }
             BuildEvent::Ended {
@@ -34,15 +45,9 @@ impl World {
                 output_bytes,
                 ..
             } => {
-                let state = self
-                    .folds
-                    .get(&recorded.build)
-                    .and_then(|fold| fold.unit(unit));
+                let state = self.folds.get(&holder).and_then(|fold| fold.unit(unit));
                 let Some(UnitStatus::Running { exec, .. }) = state.map(UnitState::status) else {
-                    return Err(format!(
-                        "{unit} of {} ended, but did not run",
-                        recorded.build
-                    ));
+                    return Err(format!("{unit} of {holder} ended, but did not run"));
                 };
                 let is_fate = |may_hang| {
                     let (fate, bytes, _) = workload::fate(self.seed, exec, unit.part, may_hang);
@@ -53,9 +58,10 @@ impl World {
                     "{exec} did not end with {outcome} after {output_bytes} bytes"
                 ))
             }
-            BuildEvent::Finished { outcome } if recorded.build.is_session() => {
-                self.check_session_end(&recorded.build, outcome)
-            }
+            BuildEvent::Finished { outcome } => match holder.session() {
+                Some(session) => self.check_session_end(session, outcome),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -106,23 +112,25 @@ impl World {
             && self
                 .wanted
                 .keys()
-                .all(|build| self.folds.contains_key(build))
+                .all(|build| self.folds.contains_key(&HolderId::from(build)))
             && self.folds.values().all(BuildState::is_closed)
     }
 
     /// The builds and sessions that have not ended, each with the last that is known of it.
     pub(super) fn open_builds(&self) -> String {
-        let open = |build: &&_| self.folds.get(*build).is_none_or(|fold| !fold.is_closed());
-        let last = |build: &BuildId| {
-            let event = self.log.iter().rev().find(|r| r.build == *build);
+        let open = |build: &HolderId| self.folds.get(build).is_none_or(|fold| !fold.is_closed());
+        let last = |build: &HolderId| {
+            let stream = StreamId::from(build);
+            let event = self.log.written().iter().rev().find(|r| r.stream == stream);
             event.map_or_else(
                 || format!("{build} (never recorded)"),
-                |r| format!("{build} ({:?})", r.event),
+                |r| format!("{build} ({:?})", r.kind),
             )
         };
-        let sessions = self.folds.keys().filter(|id| id.is_session());
-        let all = self.wanted.keys().chain(sessions);
-        let builds: Vec<_> = all.filter(open).map(last).collect();
+        let sessions = self.folds.keys().filter(|id| id.session().is_some());
+        let wanted = self.wanted.keys().map(HolderId::from);
+        let all = wanted.chain(sessions.cloned());
+        let builds: Vec<_> = all.filter(open).map(|id| last(&id)).collect();
         let why = self.coordinator.iter().flat_map(|c| {
             c.dispatcher
                 .builds()
@@ -135,11 +143,11 @@ impl World {
 
     /// A build that failed by tests is run again once, any other never.
     fn check_reruns(&self) -> Held {
-        let mut found: BTreeMap<&BuildId, usize> = BTreeMap::new();
-        for recorded in &self.log {
-            if let BuildEvent::Queued { item, .. } = &recorded.event {
-                let of = item.rerun_of.iter();
-                of.for_each(|build| *found.entry(build).or_default() += 1);
+        let mut found: BTreeMap<HolderId, usize> = BTreeMap::new();
+        for recorded in self.log.written() {
+            if let Some(BuildEvent::Queued { item, .. }) = recorded.read() {
+                let of = item.rerun_of.into_iter();
+                of.for_each(|build| *found.entry(build.into()).or_default() += 1);
             }
         }
         for (id, build) in &self.folds {
@@ -157,10 +165,9 @@ impl World {
     pub(super) fn check_end(&self) -> Held {
         self.check_state()?;
         for build in self.folds.keys() {
-            let is_end = |r: &&Recorded| {
-                r.build == *build && matches!(r.event, BuildEvent::Finished { .. })
-            };
-            let ends = self.log.iter().filter(is_end).count();
+            let stream = StreamId::from(build);
+            let is_end = |r: &&Recorded| r.stream == stream && r.kind.as_str() == "finished";
+            let ends = self.log.written().iter().filter(is_end).count();
             if ends != 1 {
                 return Err(format!("{build} ended {ends} times"));
             }

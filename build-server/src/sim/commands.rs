@@ -8,7 +8,7 @@ use build_core::dispatch::{Failure, Reply};
 use build_core::engine::{Command, CommandKey};
 use build_core::error::ErrorKind;
 use build_core::event::Base;
-use build_core::ids::{BuildId, ExecId, LeaseId, StepName};
+use build_core::ids::{BuildId, ExecId, HolderId, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::pool::{LEASE_TTL, LeaseRecord, LeaseRequest};
 
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    fn acquire(&mut self, build: BuildId, request: &LeaseRequest) -> Result<Reply, Failure> {
+    fn acquire(&mut self, build: HolderId, request: &LeaseRequest) -> Result<Reply, Failure> {
         let fails = self.fault(Faults::START, 50);
         let time = self.time;
         let at = self.machine_of(request.machine.as_str());
@@ -196,7 +196,7 @@ impl World {
 
     fn prepare(
         &mut self,
-        build: &BuildId,
+        build: &HolderId,
         lease: &LeaseId,
         base: Base,
     ) -> Held<Result<Reply, Failure>> {
@@ -240,7 +240,7 @@ impl World {
     fn run_exec(
         &mut self,
         follower: (u64, CommandKey),
-        build: &BuildId,
+        build: &HolderId,
         lease: &LeaseId,
         unit: Unit,
         exec: &Exec,
@@ -356,7 +356,7 @@ impl World {
 /// A command must find the checkout of its build and the work of the step it goes on from.
 fn check_directory(
     held: &OnMachine,
-    build: &BuildId,
+    build: &HolderId,
     need: Option<&StepName>,
     exec: &ExecId,
 ) -> Held {

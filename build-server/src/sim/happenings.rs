@@ -6,12 +6,13 @@ use build_core::buildlet::ExecOutcome;
 use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{BuildState, Command, CommandKey};
 use build_core::error::ErrorKind;
-use build_core::event::{NewEvent, UnitEnd};
-use build_core::ids::{BuildId, BuilderName, ExecId, LeaseId};
+use build_core::event::{Batch, UnitEnd, Version};
+use build_core::ids::{BuildId, BuilderName, ExecId, HolderId, LeaseId, SessionId};
 use build_core::pool::LEASE_TTL;
 
 use super::faults::Faults;
 use super::sessions::Holder;
+use super::tally::{COUNTERS, TALLIES};
 use super::workload;
 use super::world::{Held, World, micros};
 
@@ -20,18 +21,21 @@ const RENEW: Duration = Duration::from_secs(20);
 /// How often pools say which machines they have, and sources what they want.
 const ANNOUNCE: Duration = Duration::from_secs(30);
 
+/// How often old events are packed.
+const PACK: Duration = Duration::from_secs(15 * 60);
+
 /// Something that happens at a time.
 pub(super) enum Happening {
     /// A commit.
     Arrive,
     /// Somebody changes their mind.
-    Cancel(BuildId),
+    Cancel(HolderId),
     /// Somebody wants a machine.
     OpenSession,
     /// Whoever has a session says that it is still used.
-    UseSession(BuildId),
+    UseSession(SessionId),
     /// Whoever has a session gives it back, or forgets it.
-    StopUsing(BuildId, Holder),
+    StopUsing(SessionId, Holder),
     /// Sources and pools are asked.
     Announce,
     /// Leases are renewed.
@@ -44,8 +48,14 @@ pub(super) enum Happening {
     Append {
         epoch: u64,
         batch: u64,
-        events: Vec<NewEvent>,
+        append: Batch,
     },
+    /// Somebody who counts looks how far a tally is.
+    LookAtTally(u64),
+    /// They write the next number, as they saw it.
+    WriteTally { tally: u64, seen: Version },
+    /// Old events are packed.
+    Pack,
     /// A command is carried out.
     Work { epoch: u64, command: Box<Command> },
     /// A command on a machine comes to its natural end.
@@ -71,7 +81,13 @@ pub(super) enum Happening {
 impl World {
     pub(super) fn begin(&mut self) -> Held {
         self.start()?;
+        for tally in 0..TALLIES {
+            for _ in 0..COUNTERS {
+                self.plan(RENEW, Happening::LookAtTally(tally));
+            }
+        }
         for (after, happening) in [
+            (PACK, Happening::Pack),
             (Duration::ZERO, Happening::Arrive),
             (Duration::ZERO, Happening::OpenSession),
             (ANNOUNCE, Happening::Announce),
@@ -114,9 +130,15 @@ impl World {
             Happening::Append {
                 epoch,
                 batch,
-                events,
+                append,
             } if epoch == self.epoch => {
-                return self.write(batch, events);
+                return self.write(batch, append);
+            }
+            Happening::LookAtTally(tally) => self.look_at_tally(tally),
+            Happening::WriteTally { tally, seen } => return self.write_tally(tally, seen),
+            Happening::Pack => {
+                self.plan(PACK, Happening::Pack);
+                return self.pack();
             }
             Happening::Work { epoch, command } => return self.work(epoch, *command),
             Happening::ExecEnd {
@@ -157,7 +179,7 @@ impl World {
         self.wanted.insert(build.clone(), item);
         if self.rng.chance(50) {
             let after = self.between(1, 600_000);
-            self.plan(after, Happening::Cancel(build.clone()));
+            self.plan(after, Happening::Cancel(build.clone().into()));
         }
         self.submit(&build)
     }
@@ -177,7 +199,7 @@ impl World {
         let missing: Vec<BuildId> = self
             .wanted
             .keys()
-            .filter(|build| !self.folds.contains_key(*build))
+            .filter(|build| !self.folds.contains_key(&HolderId::from(*build)))
             .cloned()
             .collect();
         missing.iter().try_for_each(|build| self.submit(build))
@@ -248,7 +270,7 @@ impl World {
         None
     }
 
-    fn write(&mut self, batch: u64, events: Vec<NewEvent>) -> Held {
+    fn write(&mut self, batch: u64, append: Batch) -> Held {
         let fails = self.disk_full_until > self.time || self.fault(Faults::APPEND, 10);
         if fails {
             let text = "no space left on device".into();
@@ -259,7 +281,7 @@ impl World {
             self.crash();
             return Ok(());
         }
-        self.append(events)?;
+        self.append(append)?;
         if self.fault(Faults::CRASH, 1) {
             self.crash();
             return Ok(());
@@ -309,6 +331,7 @@ impl World {
             tests: workload::tests(exec, &outcome),
             end: UnitEnd::Exited(outcome),
             output_bytes: done.output_bytes,
+            took: None,
         };
         self.answer(epoch, key, Ok(reply));
     }

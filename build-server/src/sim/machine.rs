@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use build_core::buildlet::ExecOutcome;
 use build_core::engine::CommandKey;
-use build_core::ids::{BuildId, ExecId, LeaseId, Nonce, StepName};
+use build_core::ids::{ExecId, HolderId, LeaseId, Nonce, StepName};
 use build_core::pool::LeaseRecord;
 use build_core::schedule::Machine;
 
@@ -18,7 +18,7 @@ pub(super) struct SimMachine {
 
 /// What is on a machine while somebody holds it.
 pub(super) struct Held {
-    pub(super) build: BuildId,
+    pub(super) build: HolderId,
     pub(super) lease: LeaseId,
     pub(super) nonce: Nonce,
     /// Ends everything unless it is renewed before, in true time.
@@ -32,7 +32,7 @@ pub(super) struct Held {
 /// A work directory.
 #[derive(Clone)]
 pub(super) struct Dir {
-    pub(super) build: BuildId,
+    pub(super) build: HolderId,
     /// Steps whose work is in it.
     pub(super) steps: BTreeSet<StepName>,
 }

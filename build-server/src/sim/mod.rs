@@ -13,17 +13,20 @@
 //! What must hold, whatever happens: a machine has one owner, a build or a session; each build
 //! that was asked for ends once, in bounded time; no recorded event is lost or contradicted; an effect comes
 //! after its event is durable; a step finds the work of the steps it needs; no machine is
-//! leaked; no author and no repository holds more machines than its quota. The same seed gives
+//! leaked; no author and no repository holds more machines than its quota; of several who write
+//! to one stream each sees what the others wrote; packing loses nothing. The same seed gives
 //! the same log, byte for byte.
 
 mod check;
 mod commands;
 mod faults;
 mod happenings;
+mod log;
 mod machine;
 mod quotas;
 mod rng;
 mod sessions;
+mod tally;
 mod workload;
 mod world;
 
@@ -35,6 +38,7 @@ use build_core::event::{BuildEvent, Recorded};
 use build_core::plant::Plant;
 use build_core::schedule::{DefaultPolicy, Policy, Quotas};
 
+use check::told;
 pub use faults::Faults;
 use world::World;
 
@@ -149,16 +153,16 @@ impl Report {
 
     /// How many builds ended.
     pub fn builds(&self) -> usize {
-        self.ends().filter(|r| !r.build.is_session()).count()
+        self.ends().filter(|r| r.stream.build().is_some()).count()
     }
 
     /// How many sessions ended.
     pub fn sessions(&self) -> usize {
-        self.ends().filter(|r| r.build.is_session()).count()
+        self.ends().filter(|r| r.stream.session().is_some()).count()
     }
 
     fn ends(&self) -> impl Iterator<Item = &Recorded> {
-        let is_end = |r: &&Recorded| matches!(r.event, BuildEvent::Finished { .. });
+        let is_end = |r: &&Recorded| r.stream.holder().is_some() && r.kind.as_str() == "finished";
         self.log.iter().filter(is_end)
     }
 
@@ -167,12 +171,9 @@ impl Report {
         self.crashes
     }
 
-    /// How many events there were of a sort.
+    /// How many events of builds and sessions there were of a sort.
     pub fn count(&self, of_sort: impl Fn(&BuildEvent) -> bool) -> usize {
-        self.log
-            .iter()
-            .filter(|recorded| of_sort(&recorded.event))
-            .count()
+        self.log.iter().filter_map(told).filter(of_sort).count()
     }
 }
 

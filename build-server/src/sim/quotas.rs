@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use build_core::engine::BuildState;
-use build_core::ids::{BuildId, BuilderName, HostType, StepName};
+use build_core::event::Principal;
+use build_core::ids::{BuilderName, HolderId, HostType, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::schedule::{Labels, Waiter, WaiterId};
 use build_core::work::Class;
@@ -13,7 +14,7 @@ use super::world::{Held, World};
 impl World {
     /// One more machine is about to be given to `build`: its author and its repository hold fewer
     /// than they may, as the log tells.
-    pub(super) fn check_quotas(&self, build: &BuildId) -> Held {
+    pub(super) fn check_quotas(&self, build: &HolderId) -> Held {
         let Some(taker) = self.folds.get(build).map(|fold| self.waiter(fold)) else {
             return Ok(());
         };
@@ -52,7 +53,7 @@ impl World {
     /// A build as its policy is asked about it.
     fn waiter(&self, fold: &BuildState) -> Waiter {
         let item = fold.item();
-        let opened_by = fold.opened_by().map(str::to_owned);
+        let opened_by = fold.opened_by().map(Principal::text);
         Waiter {
             id: WaiterId {
                 build: fold.id().clone(),

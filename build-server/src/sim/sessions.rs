@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use build_core::dispatch::{Input, SESSION_TTL};
 use build_core::event::{Outcome, SessionEnd};
-use build_core::ids::{BuildId, BuilderName};
+use build_core::ids::{BuilderName, SessionId};
 
 use super::happenings::Happening;
 use super::world::{Held, World};
@@ -32,7 +32,7 @@ impl World {
         }
         let next = self.next_arrival() * BUILDS_FOR_A_SESSION;
         self.plan(next, Happening::OpenSession);
-        let session = BuildId::session_from_bits(self.rng.bits());
+        let session = SessionId::from_bits(self.rng.bits());
         let until = self.between(1, LONGEST_USE);
         let last = match self.rng.chance(300) {
             true => Holder::Forgot,
@@ -44,7 +44,7 @@ impl World {
         self.plan(SIGN_OF_LIFE, Happening::UseSession(session.clone()));
         if self.rng.chance(150) {
             let after = self.between(1, LONGEST_USE);
-            self.plan(after, Happening::Cancel(session.clone()));
+            self.plan(after, Happening::Cancel(session.clone().into()));
         }
         self.tell(Input::OpenSession {
             session,
@@ -53,7 +53,7 @@ impl World {
         })
     }
 
-    pub(super) fn use_session(&mut self, session: BuildId) -> Held {
+    pub(super) fn use_session(&mut self, session: SessionId) -> Held {
         if self.holders.get(&session) != Some(&Holder::Uses) {
             return Ok(());
         }
@@ -61,7 +61,7 @@ impl World {
         self.tell(Input::RenewSession { session })
     }
 
-    pub(super) fn stop_using(&mut self, session: BuildId, how: Holder) -> Held {
+    pub(super) fn stop_using(&mut self, session: SessionId, how: Holder) -> Held {
         self.holders.insert(session.clone(), how);
         match how {
             Holder::Gave => self.tell(Input::CloseSession { session }),
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// A session ends for a reason that is true.
-    pub(super) fn check_session_end(&self, session: &BuildId, outcome: &Outcome) -> Held {
+    pub(super) fn check_session_end(&self, session: &SessionId, outcome: &Outcome) -> Held {
         let holder = self.holders.get(session);
         match (outcome, holder) {
             (Outcome::Closed(SessionEnd::Returned), Some(Holder::Gave)) => Ok(()),

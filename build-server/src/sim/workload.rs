@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
-use build_core::ids::{BuildId, CommitHash, ExecId, RepoName, StepName};
+use build_core::ids::{CommitHash, ExecId, HolderId, RepoName, StepName};
 use build_core::plan::{Part, Plan, Step};
 use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
@@ -48,12 +48,16 @@ pub(super) fn item(rng: &mut Rng, now: Timestamp) -> WorkItem {
         labels,
         worktree: false,
         rerun_of: None,
-repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
+        repo_id: None,
+        host: None,
+        patch_set: None,
+        trust: Default::default(),
+        rest: Default::default(),
     }
 }
 
 /// The plan of a build, the same whenever its recipe is asked.
-pub(super) fn plan(seed: u64, build: &BuildId) -> Plan {
+pub(super) fn plan(seed: u64, build: &HolderId) -> Plan {
     let mut rng = Rng::new(seed ^ hash(build.as_str()));
     let name = |n: u64| StepName::new(format!("s{n}")).expect("a plain word");
     let count = rng.below(1..6);
@@ -78,7 +82,7 @@ pub(super) fn plan(seed: u64, build: &BuildId) -> Plan {
 }
 
 /// What a listing prints.
-pub(super) fn listing(seed: u64, build: &BuildId) -> String {
+pub(super) fn listing(seed: u64, build: &HolderId) -> String {
     let count = Rng::new(seed ^ hash(build.as_str())).bits() % 12;
     (0..count).map(|n| format!("test{n}\n")).collect()
 }
@@ -94,7 +98,7 @@ pub(super) fn tests(exec: &ExecId, outcome: &ExecOutcome) -> TestCounts {
 }
 
 /// Whether the tests that failed in a build were not broken before.
-pub(super) fn is_worth_a_rerun(seed: u64, build: &BuildId) -> bool {
+pub(super) fn is_worth_a_rerun(seed: u64, build: &HolderId) -> bool {
     !(seed ^ hash(build.as_str())).is_multiple_of(3)
 }
 

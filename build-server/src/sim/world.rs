@@ -7,14 +7,15 @@ use std::time::Duration;
 use build_core::clock::Timestamp;
 use build_core::dispatch::{Dispatcher, Effect, Input};
 use build_core::engine::{BuildState, CommandKey};
-use build_core::event::{NewEvent, Recorded, Seq};
-use build_core::ids::{BuildId, BuilderName, HostType, MachineId};
+use build_core::event::Batch;
+use build_core::ids::{BuildId, BuilderName, HolderId, HostType, MachineId, SessionId};
 use build_core::plant::Plant;
 use build_core::schedule::{Allotment, Labels, Machine, Policy, Quotas};
 use build_core::work::{Builder, WorkItem};
 
 use super::faults::Faults;
 use super::happenings::Happening;
+use super::log::SimLog;
 use super::machine::SimMachine;
 use super::rng::Rng;
 use super::sessions::Holder;
@@ -45,13 +46,13 @@ pub(super) struct World {
     pub(super) coordinator: Option<Coordinator>,
     /// Counts the processes.
     pub(super) epoch: u64,
-    pub(super) log: Vec<Recorded>,
+    pub(super) log: SimLog,
     /// The log, folded.
-    pub(super) folds: BTreeMap<BuildId, BuildState>,
+    pub(super) folds: BTreeMap<HolderId, BuildState>,
     pub(super) machines: Vec<SimMachine>,
     pub(super) wanted: BTreeMap<BuildId, WorkItem>,
     /// Sessions that were asked for, and what became of whoever did.
-    pub(super) holders: BTreeMap<BuildId, Holder>,
+    pub(super) holders: BTreeMap<SessionId, Holder>,
     pub(super) disk_full_until: i64,
     quiet_at: i64,
     run_for: Duration,
@@ -97,7 +98,7 @@ impl World {
             plant: sim.plant,
             coordinator: None,
             epoch: 0,
-            log: Vec::new(),
+            log: SimLog::new(sim.plant),
             folds: BTreeMap::new(),
             machines,
             wanted: BTreeMap::new(),
@@ -130,7 +131,7 @@ impl World {
             if at > self.quiet_at && self.is_over() {
                 self.check_end()?;
                 return Ok(Report {
-                    log: self.log,
+                    log: self.log.into_written(),
                     crashes: self.crashes,
                 });
             }
@@ -191,13 +192,9 @@ impl World {
         if !effects.is_empty() {
             return Err("sharing out no machines has an effect".into());
         }
-        let open = |r: &&Recorded| {
-            self.folds
-                .get(&r.build)
-                .is_some_and(|fold| !fold.is_closed())
-        };
-        let events: Vec<Recorded> = self.log.iter().filter(open).cloned().collect();
-        let restored = dispatcher.restore(events, self.now());
+        let events = self.log.read_open()?;
+        let memos = self.log.memos();
+        let restored = dispatcher.restore(events, memos, self.now());
         if let Some(damage) = restored.damaged.first() {
             return Err(format!("the log is damaged: {damage}"));
         }
@@ -229,7 +226,7 @@ impl World {
             }
             let nth = self.rng.below(0..effects.len() as u64) as usize;
             match effects.swap_remove(nth) {
-                Effect::Append { batch, events } => {
+                Effect::Append { batch, append } => {
                     let after = self.between(0, 20);
                     let epoch = self.epoch;
                     self.plan(
@@ -237,7 +234,7 @@ impl World {
                         Happening::Append {
                             epoch,
                             batch,
-                            events,
+                            append,
                         },
                     );
                 }
@@ -266,26 +263,29 @@ impl World {
         self.plan(after, Happening::Restart);
     }
 
-    /// Writes events; each must be legal where it stands.
-    pub(super) fn append(&mut self, events: Vec<NewEvent>) -> Held {
-        for NewEvent { at, build, event } in events {
-            let seq = Seq(self.log.len() as u64 + 1);
-            let recorded = Recorded {
-                seq,
-                at,
-                build,
-                event,
+    /// Writes a batch of the coordinator; each event must be legal where it stands.
+    pub(super) fn append(&mut self, batch: Batch) -> Held {
+        // Nobody else writes to its streams: a conflict is a fault of its own.
+        let written = self.log.append(batch).map_err(|error| error.to_string())?;
+        for recorded in &written {
+            self.check_event(recorded)?;
+            let Some(holder) = recorded.stream.holder() else {
+                continue;
             };
-            self.check_event(&recorded)?;
-            let folded = match self.folds.get_mut(&recorded.build) {
-                Some(fold) => fold.apply(&recorded),
-                None => BuildState::new(&recorded).map(|fold| {
-                    self.folds.insert(recorded.build.clone(), fold);
+            let folded = match self.folds.get_mut(&holder) {
+                Some(fold) => fold.apply(recorded),
+                None => BuildState::new(recorded).map(|fold| {
+                    self.folds.insert(holder, fold);
                 }),
             };
             folded.map_err(|error| format!("event {}: {error}", recorded.seq.0))?;
-            self.log.push(recorded);
         }
         Ok(())
+    }
+
+    /// Packs what is older than an hour; nothing may get lost.
+    pub(super) fn pack(&mut self) -> Held {
+        let before = self.now() - HOUR;
+        self.log.pack(before)
     }
 }

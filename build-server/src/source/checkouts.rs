@@ -161,7 +161,11 @@ impl GitCheckouts {
             labels: Default::default(),
             worktree: false,
             rerun_of: None,
-repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
+            repo_id: None,
+            host: None,
+            patch_set: None,
+            trust: Default::default(),
+            rest: Default::default(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, Seq};
+use build_core::event::Seq;
 use build_core::ids::{BuildId, BuilderName, CommitHash, RepoName};
 use build_core::work::WorkItem;
 use build_core::{Error, ErrorKind};
@@ -161,18 +161,6 @@ impl BoardCell {
             finished: row.finished,
             rerun: row.rerun.clone(),
         })
-    }
-
-    /// Whether `event` may change the cell of its build.
-    #[cfg_attr(
-        not(feature = "sqlite"),
-        expect(dead_code, reason = "only a database keeps cells")
-    )]
-    pub(super) fn is_changed_by(event: &BuildEvent) -> bool {
-        matches!(
-            event,
-            BuildEvent::Queued { .. } | BuildEvent::Leased { .. } | BuildEvent::Finished { .. }
-        )
     }
 }
 

@@ -4,26 +4,39 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use build_core::event::{NewEvent, Recorded, Seq};
-use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
-use build_core::{Error, ErrorKind, Result};
-
-use super::board;
-use super::{
-    BoardFilter, BoardPage, BoardPlace, BuildFilter, EventLog, BuildPage, KnownRepo, Records,
+use build_core::Result;
+use build_core::event::{
+    Batch, KindSet, Memo, MemoKey, Page, Recorded, Seq, StreamHead, StreamId, StreamKind, Term,
+    Version,
 };
-use crate::record::{BuildRow, SessionRow, Tested, Timing};
+use build_core::ids::{BuildId, BuilderName, RepoName, SessionId, StepName};
+use tokio::sync::watch;
+
+use super::log::EventLog;
+use super::memory_log::{LogState, grown};
+use super::{
+    BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, KnownRepo, Records, again, board,
+};
+use crate::record::{BuildRow, OfStep, Rerun, RowSink, SessionRow, Tested, Timing, rows};
 
 /// Events and rows that are forgotten with the process.
-#[derive(Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+    head: watch::Sender<Seq>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            head: watch::channel(Seq(0)).0,
+        }
+    }
 }
 
 #[derive(Default)]
 struct State {
-    events: Vec<Recorded>,
-    by_build: HashMap<BuildId, Vec<usize>>,
+    log: LogState,
     rows: Rows,
 }
 
@@ -31,87 +44,59 @@ struct State {
 struct Rows {
     builds: BTreeMap<Seq, BuildRow>,
     numbers: HashMap<BuildId, Seq>,
-    timings: Vec<(Seq, Timing)>,
     sessions: BTreeMap<Seq, SessionRow>,
-    tested: Vec<Tested>,
+    opened: HashMap<SessionId, Seq>,
+    timings: Vec<OfStep<Timing>>,
+    tested: Vec<OfStep<Tested>>,
+    reruns: HashMap<BuildId, BuildId>,
+}
+
+impl RowSink for Rows {
+    fn build(&mut self, id: &BuildId, _seen: bool) -> Option<&mut BuildRow> {
+        self.builds.get_mut(self.numbers.get(id)?)
+    }
+
+    fn add_build(&mut self, row: BuildRow) {
+        self.numbers.insert(row.id.clone(), row.number);
+        self.builds.insert(row.number, row);
+    }
+
+    fn session(&mut self, id: &SessionId) -> Option<&mut SessionRow> {
+        self.sessions.get_mut(self.opened.get(id)?)
+    }
+
+    fn add_session(&mut self, row: SessionRow) {
+        self.opened.insert(row.id.clone(), row.number);
+        self.sessions.insert(row.number, row);
+    }
+
+    fn add_timing(&mut self, timing: OfStep<Timing>) {
+        self.timings.push(timing);
+    }
+
+    fn add_tested(&mut self, tested: OfStep<Tested>) {
+        self.tested.push(tested);
+    }
+
+    fn add_rerun(&mut self, first: &BuildId, again: &BuildId, _number: Seq) {
+        self.reruns.insert(first.clone(), again.clone());
+    }
 }
 
 impl Rows {
-    fn apply(&mut self, recorded: &Recorded) {
-        if recorded.build.is_session() {
-            return self.apply_to_session(recorded);
-        }
-        match self.numbers.get(&recorded.build) {
-            None => {
-                if let Some(row) = BuildRow::begin(recorded) {
-                    self.numbers.insert(row.id.clone(), row.number);
-                    self.builds.insert(row.number, row);
-                }
-            }
-            Some(number) => {
-                if let Some(row) = self.builds.get_mut(number) {
-                    row.apply(recorded);
-                    self.timings
-                        .extend(row.timing(recorded).map(|timing| (*number, timing)));
-                    self.tested.extend(row.tested(recorded));
-                }
-            }
-        }
-        self.tell_first(&recorded.build);
+    fn row(&self, id: &BuildId) -> Option<&BuildRow> {
+        self.builds.get(self.numbers.get(id)?)
     }
 
-    /// A build that runs another one again changes that one's row.
-    fn tell_first(&mut self, build: &BuildId) {
-        let row = |id: &BuildId| self.numbers.get(id).copied();
-        let again = row(build).and_then(|number| self.builds.get(&number));
-        let Some((first, rerun)) = again.and_then(BuildRow::as_rerun) else {
-            return;
-        };
-        if let Some(first) = row(first).and_then(|number| self.builds.get_mut(&number)) {
-            first.rerun = Some(rerun);
-        }
+    fn rerun_of(&self, first: &BuildId) -> Option<Rerun> {
+        Some(self.row(self.reruns.get(first)?)?.as_rerun())
     }
 
-    fn apply_to_session(&mut self, recorded: &Recorded) {
-        match self.numbers.get(&recorded.build) {
-            Some(number) => {
-                if let Some(row) = self.sessions.get_mut(number) {
-                    row.apply(recorded);
-                }
-            }
-            None => {
-                if let Some(row) = SessionRow::begin(recorded) {
-                    self.numbers.insert(row.id.clone(), row.number);
-                    self.sessions.insert(row.number, row);
-                }
-            }
-        }
-    }
-
-    fn is_open(&self, build: &BuildId) -> bool {
-        let Some(number) = self.numbers.get(build) else {
-            return false;
-        };
-        match build.is_session() {
-            true => self.sessions.get(number).is_some_and(SessionRow::is_open),
-            false => self.builds.get(number).is_some_and(BuildRow::is_open),
-        }
-    }
-}
-
-impl State {
-    fn push(&mut self, recorded: Recorded) {
-        self.rows.apply(&recorded);
-        let at = self.events.len();
-        self.by_build
-            .entry(recorded.build.clone())
-            .or_default()
-            .push(at);
-        self.events.push(recorded);
-    }
-
-    fn head(&self) -> Seq {
-        Seq(self.events.len() as u64)
+    /// A row as it is given away: it knows of the build that runs it again.
+    fn whole(&self, row: &BuildRow) -> BuildRow {
+        let mut row = row.clone();
+        row.rerun = self.rerun_of(&row.id);
+        row
     }
 }
 
@@ -122,69 +107,62 @@ impl MemoryStore {
     }
 }
 
-pub(super) fn fenced(expected: Seq, head: Seq) -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        format!(
-            "the event log ends at {}, not at {}: another coordinator writes to it",
-            head.0, expected.0
-        ),
-    )
-}
-
 #[async_trait]
 impl EventLog for MemoryStore {
-    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
+    async fn begin_term(&self) -> Result<Term> {
+        Ok(self.state().log.begin_term())
+    }
+
+    async fn append(&self, term: Term, group: Vec<Batch>) -> Vec<Result<Seq>> {
+        let count = group.len();
         let mut state = self.state();
-        if state.head() != expected {
-            return Err(fenced(expected, state.head()));
-        }
-        for NewEvent { at, build, event } in batch {
-            let seq = Seq(state.head().0 + 1);
-            state.push(Recorded {
-                seq,
-                at,
-                build,
-                event,
-            });
-        }
-        Ok(state.head())
+        let State {
+            log,
+            rows: of_state,
+        } = &mut *state;
+        let answers = match log.append(term, group) {
+            Ok(admitted) => {
+                let events = admitted.iter().flatten().flat_map(|batch| &batch.events);
+                events.for_each(|event| rows(of_state, event));
+                admitted.into_iter().map(|b| b.map(|b| b.head)).collect()
+            }
+            Err(error) => (0..count).map(|_| Err(again(&error))).collect(),
+        };
+        self.head.send_replace(state.log.head());
+        answers
     }
 
     async fn head(&self) -> Result<Seq> {
-        Ok(self.state().head())
+        Ok(self.state().log.head())
     }
 
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
-        let state = self.state();
-        let from = usize::try_from(after.0).unwrap_or(usize::MAX);
-        Ok(state
-            .events
-            .iter()
-            .skip(from)
-            .take(limit)
-            .cloned()
-            .collect())
+    async fn heads(&self, of: &[StreamId]) -> Result<Vec<StreamHead>> {
+        Ok(self.state().log.heads(of))
     }
 
-    async fn read_build(
+    async fn read_stream(
         &self,
-        build: &BuildId,
-        after: Seq,
+        of: &StreamId,
+        after: Version,
         limit: usize,
     ) -> Result<Vec<Recorded>> {
-        let state = self.state();
-        let places = state.by_build.get(build).map_or(&[][..], Vec::as_slice);
-        let events = places.iter().map(|&at| &state.events[at]);
-        let wanted = events.filter(|e| e.seq > after).take(limit);
-        Ok(wanted.cloned().collect())
+        Ok(self.state().log.read_stream(of, after, limit))
     }
 
-    async fn read_open(&self) -> Result<Vec<Recorded>> {
-        let state = self.state();
-        let open = state.events.iter();
-        let open = open.filter(|event| state.rows.is_open(&event.build));
-        Ok(open.cloned().collect())
+    async fn read_open(&self, kinds: &[StreamKind]) -> Result<Vec<Recorded>> {
+        Ok(self.state().log.read_open(kinds))
+    }
+
+    async fn read(&self, kinds: &KindSet, after: Seq, limit: usize) -> Result<Page<Recorded>> {
+        Ok(self.state().log.read(kinds, after, limit))
+    }
+
+    async fn longer(&self, than: Seq) -> Result<Seq> {
+        grown(&self.head, than).await
+    }
+
+    async fn memos(&self, prefix: &MemoKey) -> Result<Vec<Memo>> {
+        Ok(self.state().log.memos(prefix))
     }
 }
 
@@ -192,8 +170,7 @@ impl EventLog for MemoryStore {
 impl Records for MemoryStore {
     async fn build(&self, id: &BuildId) -> Result<Option<BuildRow>> {
         let state = self.state();
-        let number = state.rows.numbers.get(id);
-        Ok(number.and_then(|n| state.rows.builds.get(n)).cloned())
+        Ok(state.rows.row(id).map(|row| state.rows.whole(row)))
     }
 
     async fn builds(
@@ -206,7 +183,8 @@ impl Records for MemoryStore {
         let end = before.unwrap_or(Seq(u64::MAX));
         let newest_first = state.rows.builds.range(..end).rev().map(|(_, row)| row);
         let mut wanted = newest_first.filter(|row| which.accepts(row));
-        let builds: Vec<_> = wanted.by_ref().take(limit.max(1)).cloned().collect();
+        let builds = wanted.by_ref().take(limit.max(1));
+        let builds: Vec<_> = builds.map(|row| state.rows.whole(row)).collect();
         let next = wanted.next().and(builds.last().map(|row| row.number));
         Ok(BuildPage { builds, next })
     }
@@ -214,7 +192,7 @@ impl Records for MemoryStore {
     async fn open(&self) -> Result<Vec<BuildRow>> {
         let state = self.state();
         let open = state.rows.builds.values().filter(|row| row.is_open());
-        Ok(open.cloned().collect())
+        Ok(open.map(|row| state.rows.whole(row)).collect())
     }
 
     async fn board(
@@ -230,7 +208,15 @@ impl Records for MemoryStore {
         });
         let mut lines = board::fold(wanted);
         lines.retain(|line| before.is_none_or(|before| line.place > before));
-        Ok(board::page(lines, limit.max(1)))
+        let mut page = board::page(lines, limit.max(1));
+        for cell in page
+            .lines
+            .iter_mut()
+            .flat_map(|line| line.cells.values_mut())
+        {
+            cell.rerun = state.rows.rerun_of(&cell.build);
+        }
+        Ok(page)
     }
 
     async fn repos(&self) -> Result<Vec<KnownRepo>> {
@@ -239,9 +225,9 @@ impl Records for MemoryStore {
         Ok(board::repos(items.filter(|item| !item.worktree)))
     }
 
-    async fn session(&self, id: &BuildId) -> Result<Option<SessionRow>> {
+    async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>> {
         let state = self.state();
-        let number = state.rows.numbers.get(id);
+        let number = state.rows.opened.get(id);
         Ok(number.and_then(|n| state.rows.sessions.get(n)).cloned())
     }
 
@@ -259,13 +245,10 @@ impl Records for MemoryStore {
         limit: usize,
     ) -> Result<Vec<Timing>> {
         let state = self.state();
-        let is_of = |number: &Seq| {
-            let row = state.rows.builds.get(number);
-            row.is_some_and(|row| row.item.repo == *repo && row.builder == *builder)
-        };
         let newest_first = state.rows.timings.iter().rev();
-        let wanted = newest_first.filter(|(number, timing)| timing.step == *step && is_of(number));
-        Ok(wanted.take(limit).map(|(_, t)| t.clone()).collect())
+        let wanted = newest_first
+            .filter(|t| t.told.step == *step && t.repo == *repo && t.builder == *builder);
+        Ok(wanted.take(limit).map(|t| t.told.clone()).collect())
     }
 
     async fn tested(
@@ -277,20 +260,19 @@ impl Records for MemoryStore {
         limit: usize,
     ) -> Result<Vec<Tested>> {
         let state = self.state();
-        let is_of = |tested: &&Tested| {
-            let row = state.rows.builds.get(&tested.number);
-            row.is_some_and(|row| row.item.repo == *repo && row.builder == *builder)
-        };
         let newest_first = state.rows.tested.iter().rev();
-        let wanted = newest_first.filter(|t| t.step == *step && t.number < before);
-        Ok(wanted.filter(is_of).take(limit).cloned().collect())
+        let wanted = newest_first
+            .filter(|t| t.told.step == *step && t.repo == *repo && t.builder == *builder)
+            .filter(|t| t.told.number < before);
+        Ok(wanted.take(limit).map(|t| t.told.clone()).collect())
     }
 
     async fn rebuild(&self) -> Result<()> {
         let mut state = self.state();
-        let mut rows = Rows::default();
-        state.events.iter().for_each(|event| rows.apply(event));
-        state.rows = rows;
+        let mut anew = Rows::default();
+        let events = state.log.events().iter();
+        events.for_each(|event| rows(&mut anew, event));
+        state.rows = anew;
         Ok(())
     }
 }

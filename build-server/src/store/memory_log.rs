@@ -12,6 +12,7 @@ use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::again;
 use super::log::EventLog;
 
 /// What a log in memory knows.
@@ -68,6 +69,10 @@ impl LogState {
         of.iter().map(head).collect()
     }
 
+    pub(super) fn events(&self) -> &[Recorded] {
+        &self.events
+    }
+
     pub(super) fn read_stream(&self, of: &StreamId, after: Version, limit: usize) -> Vec<Recorded> {
         let places = self.streams.get(of).map_or(&[][..], Vec::as_slice);
         let events = places.iter().map(|&at| &self.events[at]);
@@ -105,15 +110,6 @@ impl LogState {
         let same = from.take_while(|(key, _)| key.begins_with(prefix));
         same.map(|(key, value)| Memo::set(key.clone(), value.clone()))
             .collect()
-    }
-}
-
-/// The same error for each of several callers; the causes become text.
-pub(super) fn again(error: &Error) -> Error {
-    let copy = Error::new(error.kind(), error.chain());
-    match error.hint() {
-        Some(hint) => copy.with_hint(hint),
-        None => copy,
     }
 }
 

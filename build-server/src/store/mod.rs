@@ -7,10 +7,12 @@
 mod blobs;
 mod board;
 mod files;
+mod ledger;
 mod lock;
 mod log;
 mod memory;
 mod memory_log;
+mod records;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -18,237 +20,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use build_core::Result;
 use build_core::buildlet::ByteStream;
-use build_core::clock::Timestamp;
-use build_core::event::{NewEvent, Recorded, Seq};
-use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
+use build_core::{Error, Result};
 
 pub use blobs::{BlobInfo, BlobKey, BlobKind, MemoryBlobs};
 pub use board::{BoardCell, BoardCommit, BoardFilter, BoardLine, BoardPage, BoardPlace, KnownRepo};
 pub use files::{FileBlobs, Quota};
+pub use ledger::Ledger;
 pub use lock::{DataLock, Owner};
 pub use log::EventLog;
 pub use memory::MemoryStore;
 pub use memory_log::MemoryLog;
+pub use records::{BuildFilter, BuildPage, Records};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
-
-use crate::record::{BuildRow, BuildState, SessionRow, Tested, Timing};
-
-/// The log of everything that happened: the only truth.
-#[async_trait]
-pub trait BuildLog: Send + Sync {
-    /// Appends `batch` durably, all of it or nothing, directly behind `expected`, and answers the
-    /// position of its last event. Appends that wait at the same time share one commit.
-    ///
-    /// When the future is dropped the batch is in the log or not; [`BuildLog::head`] tells.
-    ///
-    /// # Errors
-    /// [`build_core::ErrorKind::Conflict`] when the log does not end at `expected`: another
-    /// coordinator has written, and the caller's picture is out of date.
-    /// [`build_core::ErrorKind::Limit`] when the disk is full, [`build_core::ErrorKind::Corrupt`] when the file is damaged.
-    /// Nothing of the batch is in the log then.
-    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq>;
-
-    /// Position of the last event; `Seq(0)` when there is none.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    async fn head(&self) -> Result<Seq>;
-
-    /// At most `limit` events after `after`, in order, without those that were packed.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>>;
-
-    /// At most `limit` events of one build after `after`, in order.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    async fn read_build(
-        &self,
-        build: &BuildId,
-        after: Seq,
-        limit: usize,
-    ) -> Result<Vec<Recorded>>;
-
-    /// The events of all builds and sessions that are open, in order: what a start folds.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    async fn read_open(&self) -> Result<Vec<Recorded>>;
-
-    /// Makes the events of some builds and sessions small that have ended and of which nothing
-    /// was heard since `before`; answers of how many, 0 when there is none left. They can still
-    /// be read one build at a time, and rows folded from them; [`BuildLog::read`] leaves them out.
-    ///
-    /// Cancel safe. The default keeps all as they are.
-    ///
-    /// # Errors
-    /// When the log cannot be written; it is as before then.
-    async fn pack(&self, before: Timestamp) -> Result<usize> {
-        let _nothing_to_do = before;
-        Ok(0)
-    }
-}
-
-/// Which builds to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BuildFilter {
-    /// Only of this repository.
-    pub repo: Option<RepoName>,
-    /// Only of this branch.
-    pub branch: Option<String>,
-    /// Only on this builder.
-    pub builder: Option<BuilderName>,
-    /// Only of commits that begin so.
-    pub commit: Option<String>,
-    /// Only in this state.
-    pub state: Option<BuildState>,
-}
-
-impl BuildFilter {
-    /// Whether `row` is among them.
-    pub fn accepts(&self, row: &BuildRow) -> bool {
-        let commit = row.item.commit.as_str();
-        self.repo.as_ref().is_none_or(|r| *r == row.item.repo)
-            && (self.branch.is_none() || self.branch == row.item.branch)
-            && self.builder.as_ref().is_none_or(|b| *b == row.builder)
-            && self.commit.as_ref().is_none_or(|c| commit.starts_with(c))
-            && self.state.is_none_or(|s| s == row.state)
-    }
-}
-
-/// A part of a list of builds, newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BuildPage {
-    /// The builds.
-    pub builds: Vec<BuildRow>,
-    /// Give this as `before` to get the next part; `None` when this is the last.
-    pub next: Option<Seq>,
-}
-
-/// Typed questions to the rows folded from the log.
-#[async_trait]
-pub trait Records: Send + Sync {
-    /// One build.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn build(&self, id: &BuildId) -> Result<Option<BuildRow>>;
-
-    /// Builds that were asked for before `before`, newest first, at most `limit` (at least 1 is looked for).
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn builds(
-        &self,
-        which: &BuildFilter,
-        before: Option<Seq>,
-        limit: usize,
-    ) -> Result<BuildPage>;
-
-    /// Every build that is open, oldest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn open(&self) -> Result<Vec<BuildRow>>;
-
-    /// Builds that hold machines, or held one and have no result yet, oldest first: as many as
-    /// there are machines, however many wait.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn active(&self) -> Result<Vec<BuildRow>> {
-        let mut open = self.open().await?;
-        open.retain(|row| row.state != BuildState::Queued);
-        Ok(open)
-    }
-
-    /// The oldest `limit` builds that wait for their plan or their first machine, oldest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn queued(&self, limit: usize) -> Result<Vec<BuildRow>> {
-        let mut open = self.open().await?;
-        open.retain(|row| row.state == BuildState::Queued);
-        open.truncate(limit);
-        Ok(open)
-    }
-
-    /// How many builds wait for their plan or their first machine.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn count_queued(&self) -> Result<usize> {
-        Ok(self.queued(usize::MAX).await?.len())
-    }
-
-    /// The commits of a repository before `before`, newest first, at most `limit` (at least 1 is
-    /// looked for), each with its latest build on each builder. Builds of uncommitted files are
-    /// left out.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn board(
-        &self,
-        which: &BoardFilter,
-        before: Option<BoardPlace>,
-        limit: usize,
-    ) -> Result<BoardPage>;
-
-    /// Every repository on a board, the one with the newest commit first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn repos(&self) -> Result<Vec<KnownRepo>>;
-
-    /// One session.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn session(&self, id: &BuildId) -> Result<Option<SessionRow>>;
-
-    /// Every session that is open, oldest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn open_sessions(&self) -> Result<Vec<SessionRow>>;
-
-    /// The newest `limit` passed runs of a step, newest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn timings(
-        &self,
-        repo: &RepoName,
-        builder: &BuilderName,
-        step: &StepName,
-        limit: usize,
-    ) -> Result<Vec<Timing>>;
-
-    /// What runs of a step printed of its tests, in builds that were asked for before `before`:
-    /// the newest `limit`, newest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    async fn tested(
-        &self,
-        repo: &RepoName,
-        builder: &BuilderName,
-        step: &StepName,
-        before: Seq,
-        limit: usize,
-    ) -> Result<Vec<Tested>>;
-
-    /// Throws all rows away and folds them anew from the log.
-    ///
-    /// # Errors
-    /// When the store cannot be written; the old rows then stay.
-    async fn rebuild(&self) -> Result<()>;
-}
 
 /// Large contents: packed sources, caches, artifacts.
 #[async_trait]
@@ -297,11 +82,21 @@ pub trait Blobs: Send + Sync {
     async fn used(&self, kind: BlobKind) -> Result<u64>;
 }
 
+/// The same error for each of several callers; the causes become text.
+pub(crate) fn again(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.chain());
+    match error.hint() {
+        Some(hint) => copy.with_hint(hint),
+        None => copy,
+    }
+}
+
 /// Everything a coordinator remembers. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    events: Arc<dyn BuildLog>,
+    events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
+    ledger: Ledger,
     blobs: Arc<dyn Blobs>,
     place: Place,
 }
@@ -325,6 +120,7 @@ impl Store {
     pub fn memory() -> Self {
         let memory = Arc::new(MemoryStore::default());
         Self {
+            ledger: Ledger::new(memory.clone(), memory.clone()),
             events: memory.clone(),
             records: memory,
             blobs: Arc::new(MemoryBlobs::default()),
@@ -345,6 +141,7 @@ impl Store {
             Arc::new(SqliteStore::open(&dir.join("farmer.db"), SqliteOptions::default()).await?);
         let blobs = Arc::new(FileBlobs::open(dir.join("blobs"), Quota::default())?);
         Ok(Self {
+            ledger: Ledger::new(database.clone(), database.clone()),
             events: database.clone(),
             records: database,
             blobs,
@@ -362,10 +159,19 @@ impl Store {
         SqliteStore::open_to_read(&dir.join("farmer.db")).await
     }
 
-    /// A store that appends through `events`, for wrappers.
+    /// A store that appends to `events`, for wrappers.
     #[must_use]
-    pub fn with_events(mut self, events: Arc<dyn BuildLog>) -> Self {
+    pub fn with_events(mut self, events: Arc<dyn EventLog>) -> Self {
+        self.ledger = Ledger::new(events.clone(), self.records.clone());
         self.events = events;
+        self
+    }
+
+    /// A store whose rows are kept in `records`, for wrappers and other databases.
+    #[must_use]
+    pub fn with_records(mut self, records: Arc<dyn Records>) -> Self {
+        self.ledger = Ledger::new(self.events.clone(), records.clone());
+        self.records = records;
         self
     }
 
@@ -376,8 +182,13 @@ impl Store {
         self
     }
 
-    /// The event log.
-    pub fn events(&self) -> &Arc<dyn BuildLog> {
+    /// Through which everybody writes to the event log.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The event log, to read.
+    pub fn events(&self) -> &Arc<dyn EventLog> {
         &self.events
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use build_core::event::{BuildEvent, NewEvent, Recorded, Outcome, Seq, UnitEnd};
+use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
 use build_core::ids::{BuildId, BuilderName};
 use build_core::plan::Part;
 use build_core::recipe::Detect;
@@ -391,12 +391,7 @@ impl EventLog for Full {
         self.inner.read(after, limit).await
     }
 
-    async fn read_build(
-        &self,
-        build: &BuildId,
-        after: Seq,
-        limit: usize,
-    ) -> Result<Vec<Recorded>> {
+    async fn read_build(&self, build: &BuildId, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
         self.inner.read_build(build, after, limit).await
     }
 

@@ -39,12 +39,7 @@ impl EventLog for Dies {
         self.inner.read(after, limit).await
     }
 
-    async fn read_build(
-        &self,
-        build: &BuildId,
-        after: Seq,
-        limit: usize,
-    ) -> Result<Vec<Recorded>> {
+    async fn read_build(&self, build: &BuildId, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
         self.inner.read_build(build, after, limit).await
     }
 

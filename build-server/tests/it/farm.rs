@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use build_client::testing::{FakeBuildlet, Script};
 use build_core::buildlet::{Buildlet, ByteStream, Exec, ExecOutcome};
-use build_core::event::{BuildEvent, Recorded, Outcome, Seq};
+use build_core::event::{BuildEvent, Outcome, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType, LeaseId, MachineId, StepName};
 use build_core::plan::{Part, Plan, Step, Unit};
 use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool};
@@ -395,9 +395,8 @@ impl Farm {
     /// Waits until so many builds have finished.
     pub async fn until_finished(&self, count: usize) {
         let events = self.handle.all_events(Seq(0));
-        let is_end = |e: &Result<Recorded>| {
-            matches!(e.as_ref().unwrap().event, BuildEvent::Finished { .. })
-        };
+        let is_end =
+            |e: &Result<Recorded>| matches!(e.as_ref().unwrap().event, BuildEvent::Finished { .. });
         let ends = events.filter(|e| std::future::ready(is_end(e))).take(count);
         let ended = tokio::time::timeout(SOON, ends.count()).await;
         ended.expect("the builds end soon");

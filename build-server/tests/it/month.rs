@@ -83,7 +83,11 @@ fn item(n: u64, now: Timestamp) -> WorkItem {
         labels: Default::default(),
         worktree: false,
         rerun_of: None,
-repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
+        repo_id: None,
+        host: None,
+        patch_set: None,
+        trust: Default::default(),
+        rest: Default::default(),
     }
 }
 

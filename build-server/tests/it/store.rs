@@ -7,7 +7,7 @@ use std::time::Duration;
 use build_core::ErrorKind;
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, NewEvent, Recorded, Outcome, Seq, UnitEnd};
+use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
 use build_core::ids::{
     BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName, StepName,
 };
@@ -63,7 +63,11 @@ fn item(n: u64) -> WorkItem {
         labels: BTreeSet::new(),
         worktree: false,
         rerun_of: None,
-repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
+        repo_id: None,
+        host: None,
+        patch_set: None,
+        trust: Default::default(),
+        rest: Default::default(),
     }
 }
 

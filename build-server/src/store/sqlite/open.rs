@@ -8,16 +8,17 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor, Sqlite};
 
-/// Changes of the schema, oldest first; `user_version` counts those that were made.
-const MIGRATIONS: [&str; 5] = [
-    include_str!("migrations/0001_events.sql"),
-    include_str!("migrations/0002_board.sql"),
-    include_str!("migrations/0003_session.sql"),
-    include_str!("migrations/0004_tested.sql"),
-    include_str!("migrations/0005_packs.sql"),
-];
+use super::records::refold;
+use super::rows::Trouble;
+use crate::record::ROWS_VERSION;
+
+/// The version that the format begins with; what is older was never released.
+const FIRST_VERSION: i64 = 6;
+/// The schema as it begins, then its changes, oldest first: the first one makes
+/// [`FIRST_VERSION`], each further one adds one. `user_version` tells which were made.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0006_streams.sql")];
 /// How long one connection waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the write-ahead log is cut back to after a reader that took long has let it grow.
@@ -100,26 +101,69 @@ pub(super) async fn readers(path: &Path) -> Result<SqlitePool> {
     pool.map_err(|e| failed(path, "open", e))
 }
 
+async fn version_of<'a>(db: impl Executor<'a, Database = Sqlite>, path: &Path) -> Result<i64> {
+    let version = sqlx::query_scalar("PRAGMA user_version");
+    let version: Result<i64, _> = version.fetch_one(db).await;
+    version.map_err(|e| failed(path, "open", e))
+}
+
+/// How many of the changes were made; an error that says what to do when that is no number.
+fn made(version: i64, path: &Path) -> Result<usize> {
+    let path = path.display();
+    if (1..FIRST_VERSION).contains(&version) {
+        let text = format!("{path} was written before the format was settled, and is not read");
+        return Err(Error::new(ErrorKind::Unsupported, text).with_hint(
+            "move its data directory away, or name another one: a new farm begins there, and \
+             builds its commits again",
+        ));
+    }
+    let made = match version {
+        0 => Some(0),
+        _ => usize::try_from(version - FIRST_VERSION + 1).ok(),
+    };
+    made.filter(|made| *made <= MIGRATIONS.len())
+        .ok_or_else(|| {
+            let text = format!("{path} was written by a newer version");
+            Error::new(ErrorKind::Unsupported, text)
+                .with_hint("use that version, or another data directory")
+        })
+}
+
+/// Refuses a file that this version cannot read.
+pub(super) async fn check_version(readers: &SqlitePool, path: &Path) -> Result<()> {
+    made(version_of(readers, path).await?, path).map(|_| ())
+}
+
 async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<()> {
     let named = |e| failed(path, "open", e);
-    let made: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *writer)
-        .await
-        .map_err(named)?;
-    let made = usize::try_from(made).unwrap_or(usize::MAX);
-    let Some(missing) = MIGRATIONS.get(made..) else {
-        let text = format!("{} was written by a newer version", path.display());
-        return Err(Error::new(ErrorKind::Unsupported, text)
-            .with_hint("use that version, or another data directory"));
-    };
-    for (change, number) in missing.iter().zip(made + 1..) {
+    let made = made(version_of(&mut *writer, path).await?, path)?;
+    for (change, number) in MIGRATIONS.iter().zip(FIRST_VERSION..).skip(made) {
         let mut transaction = writer.begin().await.map_err(named)?;
         transaction.execute(*change).await.map_err(named)?;
         let count = AssertSqlSafe(format!("PRAGMA user_version = {number}"));
         transaction.execute(count).await.map_err(named)?;
         transaction.commit().await.map_err(named)?;
     }
-    Ok(())
+    fold_anew(writer, path).await
+}
+
+/// Rows of another version of the fold are folded anew, all or none.
+async fn fold_anew(writer: &mut SqliteConnection, path: &Path) -> Result<()> {
+    let fold = async {
+        let rows = sqlx::query_scalar("SELECT rows FROM farm");
+        let rows: i64 = rows.fetch_one(&mut *writer).await?;
+        if rows == i64::from(ROWS_VERSION) {
+            return Ok(());
+        }
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+        refold(&mut transaction).await?;
+        Ok(transaction.commit().await?)
+    };
+    let done: Result<(), Trouble> = fold.await;
+    done.map_err(|trouble| match trouble {
+        Trouble::Sql(error) => failed(path, "fold the rows of", error),
+        Trouble::Record(error) => error,
+    })
 }
 
 async fn limit_size(writer: &mut SqliteConnection, bytes: u64) -> Result<(), sqlx::Error> {

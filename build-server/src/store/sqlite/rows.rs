@@ -1,46 +1,31 @@
-//! Rows of builds, folded and saved in the transaction that appends their events.
+//! Rows, loaded and saved in bulk in the transaction that appends their events.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use build_core::Result;
 use build_core::event::{Recorded, Seq};
-use build_core::ids::{BuildId, BuilderName, RepoName};
+use build_core::ids::{BuildId, SessionId};
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
 
-use super::{board, from_json, to_i64, to_json};
-use crate::record::{BuildRow, BuildState, SessionRow, Tested, Timing};
-use crate::store::board::BoardCell;
+use super::{INSERT_ROWS, board, from_json, to_i64, to_json};
+use crate::record::{
+    BuildRow, OfStep, RowKey, RowSink, SessionRow, Tested, Timing, row_keys, rows,
+};
 
-/// The rows that a batch of events touches.
+/// The rows that a group of events touches.
 #[derive(Default)]
 pub(super) struct Rows {
-    builds: HashMap<BuildId, Option<BuildRow>>,
-    sessions: HashMap<BuildId, Option<SessionRow>>,
-    /// Those that look different on the board.
+    builds: HashMap<BuildId, BuildRow>,
+    sessions: HashMap<SessionId, SessionRow>,
+    /// Those that are to be saved, and those that look different on the board.
+    changed: HashSet<BuildId>,
     shown: HashSet<BuildId>,
+    changed_sessions: HashSet<SessionId>,
     timings: Vec<OfStep<Timing>>,
     tested: Vec<OfStep<Tested>>,
-}
-
-/// What an event tells of a step of a builder.
-struct OfStep<T> {
-    seq: Seq,
-    repo: RepoName,
-    builder: BuilderName,
-    told: T,
-}
-
-impl<T> OfStep<T> {
-    fn new(row: &BuildRow, event: &Recorded, told: T) -> Self {
-        Self {
-            seq: event.seq,
-            repo: row.item.repo.clone(),
-            builder: row.builder.clone(),
-            told,
-        }
-    }
+    reruns: Vec<(BuildId, Seq, BuildId)>,
 }
 
 /// What can go wrong here; the caller names the file.
@@ -61,98 +46,115 @@ impl From<build_core::Error> for Trouble {
     }
 }
 
+impl RowSink for Rows {
+    fn build(&mut self, id: &BuildId, seen: bool) -> Option<&mut BuildRow> {
+        let row = self.builds.get_mut(id)?;
+        self.changed.insert(id.clone());
+        if seen {
+            self.shown.insert(id.clone());
+        }
+        Some(row)
+    }
+
+    fn add_build(&mut self, row: BuildRow) {
+        self.changed.insert(row.id.clone());
+        self.shown.insert(row.id.clone());
+        self.builds.insert(row.id.clone(), row);
+    }
+
+    fn session(&mut self, id: &SessionId) -> Option<&mut SessionRow> {
+        let row = self.sessions.get_mut(id)?;
+        self.changed_sessions.insert(id.clone());
+        Some(row)
+    }
+
+    fn add_session(&mut self, row: SessionRow) {
+        self.changed_sessions.insert(row.id.clone());
+        self.sessions.insert(row.id.clone(), row);
+    }
+
+    fn add_timing(&mut self, timing: OfStep<Timing>) {
+        self.timings.push(timing);
+    }
+
+    fn add_tested(&mut self, tested: OfStep<Tested>) {
+        self.tested.push(tested);
+    }
+
+    fn add_rerun(&mut self, first: &BuildId, again: &BuildId, number: Seq) {
+        self.reruns.push((first.clone(), number, again.clone()));
+    }
+}
+
 impl Rows {
+    /// Folds events, in order, into the rows that are there.
     pub(super) async fn fold(
         &mut self,
         db: &mut SqliteConnection,
         events: &[Recorded],
     ) -> Result<(), Trouble> {
-        for event in events {
-            if event.build.is_session() {
-                self.fold_session(db, event).await?;
-                continue;
-            }
-            if BoardCell::is_changed_by(&event.event) {
-                self.shown.insert(event.build.clone());
-            }
-            let row = self.row(db, &event.build).await?;
-            let before = row.as_ref().map(|row| row.state);
-            match row {
-                None => *row = BuildRow::begin(event),
-                Some(row) => {
-                    row.apply(event);
-                    let timing = row.timing(event);
-                    let tested = row.tested(event);
-                    let timing = timing.map(|told| OfStep::new(row, event, told));
-                    let tested = tested.map(|told| OfStep::new(row, event, told));
-                    self.timings.extend(timing);
-                    self.tested.extend(tested);
+        self.load(db, events).await?;
+        events.iter().for_each(|event| rows(self, event));
+        Ok(())
+    }
+
+    async fn load(
+        &mut self,
+        db: &mut SqliteConnection,
+        events: &[Recorded],
+    ) -> Result<(), Trouble> {
+        // What begins here has no row yet.
+        let begun: HashSet<_> = events
+            .iter()
+            .filter(|event| event.version.0 == 1)
+            .map(|event| &event.stream)
+            .collect();
+        let mut builds = HashSet::new();
+        let mut sessions = HashSet::new();
+        for event in events.iter().filter(|event| !begun.contains(&event.stream)) {
+            for key in row_keys(event) {
+                match key {
+                    RowKey::Build(id) => drop(builds.insert(id)),
+                    RowKey::Session(id) => drop(sessions.insert(id)),
                 }
             }
-            self.tell_first(db, &event.build, before).await?;
         }
-        Ok(())
-    }
-
-    async fn row(
-        &mut self,
-        db: &mut SqliteConnection,
-        build: &BuildId,
-    ) -> Result<&mut Option<BuildRow>, Trouble> {
-        Ok(match self.builds.entry(build.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(load(db, LOAD_BUILD, build).await?),
-        })
-    }
-
-    /// A build that runs another one again changes that one's row.
-    async fn tell_first(
-        &mut self,
-        db: &mut SqliteConnection,
-        build: &BuildId,
-        before: Option<BuildState>,
-    ) -> Result<(), Trouble> {
-        let row = self.builds.get(build).and_then(Option::as_ref);
-        let changed = row.filter(|row| Some(row.state) != before);
-        let Some((first, rerun)) = changed.and_then(BuildRow::as_rerun) else {
-            return Ok(());
-        };
-        let first = first.clone();
-        if let Some(row) = self.row(db, &first).await? {
-            row.rerun = Some(rerun);
-            self.shown.insert(first);
-        }
-        Ok(())
-    }
-
-    async fn fold_session(
-        &mut self,
-        db: &mut SqliteConnection,
-        event: &Recorded,
-    ) -> Result<(), Trouble> {
-        let row = match self.sessions.entry(event.build.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(load(db, LOAD_SESSION, &event.build).await?),
-        };
-        match row {
-            None => *row = SessionRow::begin(event),
-            Some(row) => row.apply(event),
-        }
+        let builds: Vec<&str> = builds.iter().map(BuildId::as_str).collect();
+        let found = load(db, "SELECT body FROM build WHERE id IN (", &builds).await?;
+        let found = found.into_iter().map(|row: BuildRow| (row.id.clone(), row));
+        self.builds.extend(found);
+        let sessions: Vec<&str> = sessions.iter().map(SessionId::as_str).collect();
+        let found = load(db, "SELECT body FROM session WHERE id IN (", &sessions).await?;
+        let found = found
+            .into_iter()
+            .map(|row: SessionRow| (row.id.clone(), row));
+        self.sessions.extend(found);
         Ok(())
     }
 
     pub(super) async fn save(self, db: &mut SqliteConnection) -> Result<(), Trouble> {
-        let mut builds: Vec<_> = self.builds.into_values().flatten().collect();
+        let Self {
+            builds,
+            sessions,
+            changed,
+            shown,
+            changed_sessions,
+            ..
+        } = self;
+        let mut builds: Vec<_> = builds.into_values().collect();
+        builds.retain(|row| changed.contains(&row.id));
         // Of several builds of a commit the first one gives its line the number.
         builds.sort_by_key(|row| row.number);
-        for row in builds {
-            save_build(db, &row).await?;
-            if self.shown.contains(&row.id) {
-                board::save(db, &row).await?;
-            }
+        for chunk in builds.chunks(INSERT_ROWS) {
+            save_builds(db, chunk).await?;
         }
-        for row in self.sessions.into_values().flatten() {
-            save_session(db, &row).await?;
+        for row in builds.iter().filter(|row| shown.contains(&row.id)) {
+            board::save(db, row).await?;
+        }
+        for row in sessions.into_values() {
+            if changed_sessions.contains(&row.id) {
+                save_session(db, &row).await?;
+            }
         }
         for run in self.timings {
             save_timing(db, &run).await?;
@@ -160,42 +162,57 @@ impl Rows {
         for run in self.tested {
             save_tested(db, &run).await?;
         }
+        for (first, number, again) in self.reruns {
+            save_rerun(db, &first, number, &again).await?;
+        }
         Ok(())
     }
 }
 
-const LOAD_BUILD: &str = "SELECT body FROM build WHERE id = ?";
-const LOAD_SESSION: &str = "SELECT body FROM session WHERE id = ?";
-
+/// The rows that `query`, which ends in an open bracket, finds for these ids.
 async fn load<T: DeserializeOwned>(
     db: &mut SqliteConnection,
     query: &'static str,
-    id: &BuildId,
-) -> Result<Option<T>, Trouble> {
-    let body: Option<String> = sqlx::query_scalar(query)
-        .bind(id.as_str())
-        .fetch_optional(db)
-        .await?;
-    Ok(body.as_deref().map(from_json).transpose()?)
+    ids: &[&str],
+) -> Result<Vec<T>, Trouble> {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(INSERT_ROWS) {
+        let mut read = QueryBuilder::<Sqlite>::new(query);
+        let mut list = read.separated(", ");
+        for id in chunk {
+            list.push_bind((*id).to_owned());
+        }
+        read.push(")");
+        let bodies: Vec<String> = read.build_query_scalar().fetch_all(&mut *db).await?;
+        for body in bodies {
+            found.push(from_json(&body)?);
+        }
+    }
+    Ok(found)
 }
 
-async fn save_build(db: &mut SqliteConnection, row: &BuildRow) -> Result<(), Trouble> {
-    let save = sqlx::query(
-        "INSERT INTO build (number, id, open, state, repo, branch, builder, commit_hash, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT (number) DO UPDATE SET open = ?3, state = ?4, body = ?9",
+async fn save_builds(db: &mut SqliteConnection, rows: &[BuildRow]) -> Result<(), Trouble> {
+    let bodies: Vec<String> = rows.iter().map(to_json).collect::<Result<_>>()?;
+    let mut save = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO build (number, id, open, state, repo, branch, builder, commit_hash, body) ",
     );
-    save.bind(to_i64(row.number))
-        .bind(row.id.as_str())
-        .bind(row.is_open())
-        .bind(row.state.as_str())
-        .bind(row.item.repo.as_str())
-        .bind(row.item.branch.as_deref())
-        .bind(row.builder.as_str())
-        .bind(row.item.commit.as_str())
-        .bind(to_json(row)?)
-        .execute(db)
-        .await?;
+    save.push_values(rows.iter().zip(bodies), |mut values, (row, body)| {
+        values
+            .push_bind(to_i64(row.number))
+            .push_bind(row.id.as_str())
+            .push_bind(row.is_open())
+            .push_bind(row.state.as_str())
+            .push_bind(row.item.repo.as_str())
+            .push_bind(row.item.branch.as_deref())
+            .push_bind(row.builder.as_str())
+            .push_bind(row.item.commit.as_str())
+            .push_bind(body);
+    });
+    save.push(
+        " ON CONFLICT (number) DO UPDATE SET open = excluded.open, state = excluded.state,
+          body = excluded.body",
+    );
+    save.build().execute(db).await?;
     Ok(())
 }
 
@@ -237,5 +254,20 @@ async fn save_tested(db: &mut SqliteConnection, run: &OfStep<Tested>) -> Result<
     .bind(to_json(&run.told)?)
     .execute(db)
     .await?;
+    Ok(())
+}
+
+async fn save_rerun(
+    db: &mut SqliteConnection,
+    first: &BuildId,
+    number: Seq,
+    again: &BuildId,
+) -> Result<(), Trouble> {
+    sqlx::query("INSERT INTO rerun (first, number, again) VALUES (?, ?, ?)")
+        .bind(first.as_str())
+        .bind(to_i64(number))
+        .bind(again.as_str())
+        .execute(db)
+        .await?;
     Ok(())
 }

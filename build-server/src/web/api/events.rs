@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use build_core::ErrorKind;
-use build_core::event::Seq;
+use build_core::event::{Seq, Version};
 use futures::StreamExt;
 use serde::Deserialize;
 
@@ -37,8 +37,11 @@ pub(super) async fn of_build(
     let row = public::find(&site, &id).await?;
     let after = seen(&from, &headers)?.unwrap_or(Seq(0));
     if !row.is_open() {
-        let rest = site.store().events().read_build(&id, after, 1).await?;
-        if rest.is_empty() {
+        let events = site.store().events();
+        let rest = events
+            .read_stream(&(&id).into(), Version(0), usize::MAX)
+            .await?;
+        if rest.last().is_none_or(|last| last.seq <= after) {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
     }

@@ -1,15 +1,14 @@
 //! What everybody may read of builds: no passwords, no proofs of leases.
 
-use build_core::event::{BuildEvent, Recorded};
-use build_core::ids::{BuildId, Nonce};
+use build_core::event::Recorded;
+use build_core::ids::BuildId;
+use serde_json::Value;
+use serde_json::value::to_raw_value;
 
 use crate::record::BuildRow;
 use crate::source::without_passwords;
 use crate::web::{Refusal, Site};
 use build_core::ErrorKind;
-
-/// What stands for a proof that is not shown.
-const HIDDEN: &str = "hidden";
 
 /// A row without its secrets.
 pub(crate) fn row(mut row: BuildRow) -> BuildRow {
@@ -18,15 +17,34 @@ pub(crate) fn row(mut row: BuildRow) -> BuildRow {
 }
 
 /// An event without its secrets.
+///
+/// An origin may hold a password wherever it stands, in a kind that is not known too: whatever is
+/// called so is shown without it.
 pub(crate) fn event(mut recorded: Recorded) -> Recorded {
-    match &mut recorded.event {
-        BuildEvent::Queued { item, .. } => item.origin = without_passwords(&item.origin),
-        BuildEvent::Leased { nonce, .. } => {
-            *nonce = Nonce::new(HIDDEN).expect("a plain word is a nonce");
-        }
-        _ => {}
+    if recorded.body.get().contains("\"origin\"")
+        && let Ok(mut body) = serde_json::from_str(recorded.body.get())
+    {
+        hide_passwords(&mut body);
+        recorded.body = to_raw_value(&body).unwrap_or_default();
     }
     recorded
+}
+
+fn hide_passwords(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(origin) if name == "origin" => {
+                        *origin = without_passwords(origin);
+                    }
+                    other => hide_passwords(other),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(hide_passwords),
+        _ => {}
+    }
 }
 
 /// The row of a build as it is stored.

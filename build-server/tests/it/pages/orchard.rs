@@ -72,7 +72,11 @@ pub fn item(n: u64, subject: &str, author: &str, minutes: u64) -> WorkItem {
         labels: BTreeSet::new(),
         worktree: false,
         rerun_of: None,
-repo_id: None, host: None, patch_set: None, trust: Default::default(), rest: Default::default(),
+        repo_id: None,
+        host: None,
+        patch_set: None,
+        trust: Default::default(),
+        rest: Default::default(),
     }
 }
 

@@ -3,18 +3,20 @@
 //! A row is a pure function of a build's events, so every store folds with the same code and
 //! can rebuild its rows from the log at any time.
 
+mod fold;
 mod session;
 
 use std::time::Duration;
 
-use build_core::clock::Timestamp;
-use build_core::event::{Artifact, BuildEvent, Recorded, Outcome, Seq, UnitEnd};
+use build_core::clock::{Timestamp, micros};
+use build_core::event::{Artifact, BuildEvent, Outcome, Recorded, Seq, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::test_lines::TestCounts;
 use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
 
+pub use fold::{OfStep, ROWS_VERSION, RowKey, RowSink, row_keys, rows};
 pub use session::SessionRow;
 
 /// Where a build stands.
@@ -93,6 +95,7 @@ pub struct Run {
     /// How it ended; `None` while it runs.
     pub end: Option<UnitEnd>,
     /// How long it ran.
+    #[serde(rename = "took_us", default, with = "micros::option")]
     pub took: Option<Duration>,
     /// Bytes of output recorded, once it has ended.
     pub output_bytes: u64,
@@ -162,19 +165,19 @@ pub struct BuildRow {
     pub kept: Vec<KeptFiles>,
     /// Machines it holds; after the result they are still given back.
     pub held: Vec<LeaseId>,
-    /// The build that runs its failed tests again.
+    /// The build that runs its failed tests again; a store looks it up when it is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun: Option<Rerun>,
 }
 
 impl BuildRow {
-    /// The row that begins with `first`, if that event begins a build.
-    pub fn begin(first: &Recorded) -> Option<Self> {
-        let BuildEvent::Queued { item, builder } = &first.event else {
+    /// The row that begins with `event`, if that one begins a build.
+    pub fn begin(id: &BuildId, first: &Recorded, event: &BuildEvent) -> Option<Self> {
+        let BuildEvent::Queued { item, builder } = event else {
             return None;
         };
         Some(Self {
-            id: first.build.clone(),
+            id: id.clone(),
             number: first.seq,
             item: item.clone(),
             builder: builder.clone(),
@@ -199,14 +202,14 @@ impl BuildRow {
     }
 
     /// Applies the next event of the build. Events that no page shows change nothing.
-    pub fn apply(&mut self, recorded: &Recorded) {
-        match &recorded.event {
+    pub fn apply(&mut self, at: Timestamp, event: &BuildEvent) {
+        match event {
             BuildEvent::Planned { plan } => {
                 self.steps = plan.steps.iter().map(|s| s.name.clone()).collect();
                 self.reason.clone_from(&plan.reason);
             }
             BuildEvent::Leased { lease, .. } => {
-                self.started.get_or_insert(recorded.at);
+                self.started.get_or_insert(at);
                 self.state = BuildState::Running;
                 self.held.push(lease.clone());
             }
@@ -223,7 +226,7 @@ impl BuildRow {
                 attempt: *attempt,
                 exec: exec.clone(),
                 lease: lease.clone(),
-                started: recorded.at,
+                started: at,
                 tests: tests.len() as u64,
                 tested: TestCounts::default(),
                 end: None,
@@ -247,6 +250,7 @@ impl BuildRow {
                 unit,
                 attempt,
                 tests,
+                ..
             } => {
                 if let Some(run) = self.run_mut(unit, *attempt) {
                     run.tested.clone_from(tests);
@@ -259,24 +263,23 @@ impl BuildRow {
             BuildEvent::Finished { outcome } => {
                 self.state = outcome.into();
                 self.outcome = Some(outcome.clone());
-                self.finished = Some(recorded.at);
+                self.finished = Some(at);
             }
             _ => {}
         }
     }
 
-    /// The build whose tests it runs again, and what that one is to know of it.
-    pub fn as_rerun(&self) -> Option<(&BuildId, Rerun)> {
-        let rerun = Rerun {
+    /// What the first build is to know of it, if it runs one again.
+    pub fn as_rerun(&self) -> Rerun {
+        Rerun {
             build: self.id.clone(),
             state: self.state,
-        };
-        Some((self.item.rerun_of.as_ref()?, rerun))
+        }
     }
 
-    /// What `recorded` tells of tests. Uncommitted files are nobody's past.
-    pub fn tested(&self, recorded: &Recorded) -> Option<Tested> {
-        let BuildEvent::Tested { unit, tests, .. } = &recorded.event else {
+    /// What `event` tells of tests. Uncommitted files are nobody's past.
+    pub fn tested(&self, event: &BuildEvent) -> Option<Tested> {
+        let BuildEvent::Tested { unit, tests, .. } = event else {
             return None;
         };
         (!self.item.worktree).then(|| Tested {
@@ -300,15 +303,15 @@ impl BuildRow {
         latest.find(|run| run.unit == *unit && run.attempt == attempt)
     }
 
-    /// How long the run that `recorded` ends took, when it passed: what estimates are made of.
-    pub fn timing(&self, recorded: &Recorded) -> Option<Timing> {
+    /// How long the run that `event` ends took, when it passed: what estimates are made of.
+    pub fn timing(&self, at: Timestamp, event: &BuildEvent) -> Option<Timing> {
         let BuildEvent::Ended {
             unit,
             end: UnitEnd::Exited(outcome),
             took,
             attempt,
             ..
-        } = &recorded.event
+        } = event
         else {
             return None;
         };
@@ -318,7 +321,7 @@ impl BuildRow {
             .find(|r| r.unit == *unit && r.attempt == *attempt);
         outcome.is_ok().then(|| Timing {
             build: self.id.clone(),
-            at: recorded.at,
+            at,
             step: unit.step.clone(),
             part: unit.part,
             tests: run.map_or(0, |run| run.tests),
@@ -359,5 +362,6 @@ pub struct Timing {
     /// How many tests it ran, for a shard.
     pub tests: u64,
     /// How long.
+    #[serde(rename = "took_us", with = "micros")]
     pub took: Duration,
 }
