@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn waiter(number: u64, needs: &[&str]) -> build_core::Result<Waiter> {
     Ok(Waiter {
         id: WaiterId {
-            build: BuildId::from_bits(number),
+            build: BuildId::from_bits(number).into(),
             unit: Unit {
                 step: StepName::new("test")?,
                 part: Part::Whole,

@@ -98,6 +98,9 @@ async fn main() -> Result<()> {
             machine: pool.machines()[0].id().clone(),
             host_type,
             builder: BuilderName::new("shed")?,
+            sandbox: Default::default(),
+            network: Default::default(),
+            image: None,
             ttl: LEASE_TTL,
         })
         .await?;

@@ -59,16 +59,17 @@ async fn watch(handle: &Handle) -> build_core::Result<()> {
     let mut events = handle.all_events(Seq(0));
     while let Some(recorded) = events.next().await {
         let recorded = recorded?;
-        match &recorded.event {
-            BuildEvent::Ended { unit, attempt, .. } => {
-                let mut log = handle
-                    .log(&recorded.build, unit, Some(*attempt), 0, false)
-                    .await?;
+        match recorded.read() {
+            Some(BuildEvent::Ended { unit, attempt, .. }) => {
+                let Some(build) = recorded.stream.build() else {
+                    continue;
+                };
+                let mut log = handle.log(build, &unit, Some(attempt), 0, false).await?;
                 while let Some(bytes) = log.next().await {
                     print!("{unit}: {}", String::from_utf8_lossy(&bytes?));
                 }
             }
-            BuildEvent::Finished { outcome } => {
+            Some(BuildEvent::Finished { outcome }) => {
                 println!("{outcome:?}");
                 return Ok(());
             }

@@ -13,9 +13,11 @@ use async_trait::async_trait;
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
 use build_core::dispatch::Dispatcher;
-use build_core::event::{BuildEvent, NewEvent, Outcome, Seq, UnitEnd};
+use build_core::event::{
+    Batch, BuildEvent, NewEvent, Outcome, Principal, Seq, StreamId, StreamKind, UnitEnd, Version,
+};
 use build_core::ids::{
-    BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName, StepName,
+    BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, RepoName, StepName,
 };
 use build_core::plan::{Part, Plan, Step, Unit};
 use build_core::recipe::{Recipe, Tree};
@@ -114,7 +116,6 @@ fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
         part: Part::Whole,
     };
     let lease = LeaseId::from_bits(n);
-    let nonce = Nonce::new(format!("{n:032x}"))?;
     let machine = MachineId::new("local-1")?;
     let plan = Plan::new(vec![Step::new(unit.step.clone(), "make test")], "bench")?;
     let mut events = vec![
@@ -125,7 +126,6 @@ fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
         BuildEvent::Planned { plan },
         BuildEvent::Leased {
             lease: lease.clone(),
-            nonce,
             machine,
             unit: unit.clone(),
         },
@@ -161,18 +161,23 @@ fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
         },
     ];
     events.truncate(events.len() - leave_out);
-    let new = |event| NewEvent {
-        at: Timestamp::from_seconds(2),
-        build: BuildId::from_bits(n),
-        event,
+    let (at, by) = (Timestamp::from_seconds(2), Principal::farm());
+    let new = |event| {
+        Ok(NewEvent::new(
+            BuildId::from_bits(n),
+            at,
+            by.clone(),
+            &event,
+        )?)
     };
-    Ok(events.into_iter().map(new).collect())
+    events.into_iter().map(new).collect()
 }
 
 /// Durable events per second, `at_once` builds advancing together.
 async fn append(at_once: u64) -> Result<Vec<f64>> {
     let dir = tempfile::tempdir_in(".")?;
     let store = Store::open(dir.path()).await?;
+    let ledger = store.ledger();
     let (mut head, mut n, mut samples) = (Seq(0), 0, Vec::new());
     for _ in 0..5 {
         let (begin, from) = (Instant::now(), head);
@@ -182,8 +187,16 @@ async fn append(at_once: u64) -> Result<Vec<f64>> {
                 .collect::<Result<Vec<_>>>()?;
             n += at_once;
             for step in 0..lives[0].len() {
-                let batch = lives.iter().map(|life| life[step].clone()).collect();
-                head = store.events().append(head, batch).await?;
+                let mut batch = Batch::default();
+                for event in lives.iter().map(|life| &life[step]) {
+                    let stream = event.stream.clone();
+                    batch.expects.push((stream.clone(), Version(step as u64)));
+                    if step + 1 == lives[0].len() {
+                        batch.closes.push(stream);
+                    }
+                    batch.events.push(event.clone());
+                }
+                head = ledger.append(batch).await?;
             }
         }
         samples.push((head.0 - from.0) as f64 / begin.elapsed().as_secs_f64());
@@ -197,25 +210,35 @@ async fn restart() -> Result<Vec<f64>> {
     const OPEN: u64 = 20;
     let dir = tempfile::tempdir_in(".")?;
     let store = Store::open(dir.path()).await?;
+    let ledger = store.ledger();
     let mut head = Seq(0);
     for first in (0..FINISHED).step_by(1000) {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         for n in first..first + 1000 {
-            batch.extend(life(n, 0)?);
+            let stream = StreamId::from(BuildId::from_bits(n));
+            batch.expects.push((stream.clone(), Version(0)));
+            batch.closes.push(stream);
+            batch.events.extend(life(n, 0)?);
         }
-        head = store.events().append(head, batch).await?;
+        head = ledger.append(batch).await?;
     }
     for n in FINISHED..FINISHED + OPEN {
-        head = store.events().append(head, life(n, 3)?).await?;
+        head = ledger
+            .append(Batch {
+                expects: vec![(BuildId::from_bits(n).into(), Version(0))],
+                events: life(n, 3)?,
+                ..Batch::default()
+            })
+            .await?;
     }
-    drop(store);
+    drop((ledger, store));
     let mut samples = Vec::new();
     for _ in 0..5 {
         let begin = Instant::now();
         let store = open_again(dir.path()).await?;
-        let events = store.events().read_open().await?;
+        let events = store.events().read_open(&[StreamKind::BUILD]).await?;
         let mut dispatcher = Dispatcher::new(DefaultPolicy, [], [7; 32]);
-        let restored = dispatcher.restore(events, Timestamp::from_seconds(3));
+        let restored = dispatcher.restore(events, [], Timestamp::from_seconds(3));
         samples.push(ms(begin.elapsed()));
         ensure!(!restored.effects.is_empty() && restored.damaged.is_empty());
         ensure!(dispatcher.builds().count() as u64 == OPEN);
@@ -314,7 +337,7 @@ impl Farm {
     async fn result(&self, build: &BuildId) -> Result<()> {
         let mut events = self.handle.events(build, Seq(0));
         while let Some(event) = events.try_next().await? {
-            if let BuildEvent::Finished { outcome } = event.event {
+            if let Some(BuildEvent::Finished { outcome }) = event.read() {
                 ensure!(outcome.is_passed(), "{outcome:?}");
                 return Ok(());
             }
@@ -436,7 +459,7 @@ async fn output() -> Result<Vec<f64>> {
         let build = farm.submit(repository.path()).await?;
         let mut events = farm.handle.events(&build, Seq(0));
         while let Some(event) = events.try_next().await? {
-            if matches!(event.event, BuildEvent::Started { .. }) {
+            if event.kind.as_str() == "started" {
                 break;
             }
         }
@@ -484,7 +507,7 @@ async fn history() -> Result<Vec<f64>> {
         let build = farm.submit(repository.path()).await?;
         let mut events = farm.handle.events(&build, Seq(0));
         while let Some(event) = events.try_next().await? {
-            if matches!(event.event, BuildEvent::Started { .. }) {
+            if event.kind.as_str() == "started" {
                 break;
             }
         }

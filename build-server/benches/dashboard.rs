@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, NewEvent, Outcome, Seq};
+use build_core::event::{Batch, BuildEvent, NewEvent, Outcome, Principal, Version};
 use build_core::ids::{BuildId, BuilderName, CommitHash, HostType, RepoName};
 use build_core::recipe::Detect;
 use build_core::work::{Builder, Class, WorkItem};
@@ -79,16 +79,21 @@ async fn fill_the_queue(store: &Store) -> Result<()> {
         };
         let builder = BuilderName::new(format!("builder-{:03}", n % BUILDERS + 1))?;
         let (build, event) = (BuildId::from_bits(n), BuildEvent::Queued { item, builder });
-        Ok(NewEvent { at, build, event })
+        Ok(NewEvent::new(build, at, Principal::farm(), &event)?)
     };
     let mut events = (1..=WAITING).map(queued).collect::<Result<Vec<_>>>()?;
     let outcome = Outcome::Passed;
-    events.push(NewEvent {
-        at,
-        build: BuildId::from_bits(1),
-        event: BuildEvent::Finished { outcome },
-    });
-    store.events().append(Seq(0), events).await?;
+    let finished = BuildEvent::Finished { outcome };
+    let first = BuildId::from_bits(1);
+    events.push(NewEvent::new(&first, at, Principal::farm(), &finished)?);
+    let expects = (1..=WAITING).map(|n| (BuildId::from_bits(n).into(), Version(0)));
+    let batch = Batch {
+        expects: expects.collect(),
+        events,
+        closes: vec![first.into()],
+        ..Batch::default()
+    };
+    store.ledger().append(batch).await?;
     Ok(())
 }
 

@@ -64,5 +64,7 @@ mod spread;
 #[cfg(feature = "coordinator")]
 pub mod store;
 pub mod supervise;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "web")]
 pub mod web;

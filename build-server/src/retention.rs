@@ -134,7 +134,7 @@ fn failed(path: &Path, error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use build_core::clock::ManualClock;
-    use build_core::event::{BuildEvent, NewEvent, Outcome, Seq};
+    use build_core::event::{Batch, BuildEvent, NewEvent, Outcome, Principal, Version};
     use build_core::ids::{BuilderName, CommitHash, RepoName};
     use build_core::work::{Class, WorkItem};
 
@@ -172,18 +172,21 @@ mod tests {
         let store = Store::memory();
         let clock = ManualClock::at(Timestamp::from_seconds(1_600_000_000));
         let (ended, open) = (BuildId::from_bits(1), BuildId::from_bits(2));
-        let event = |build: &BuildId, event| NewEvent {
-            at: clock.now(),
-            build: build.clone(),
-            event,
+        let event = |build: &BuildId, event| {
+            NewEvent::new(build, clock.now(), Principal::farm(), &event).unwrap()
         };
         let outcome = Outcome::Passed;
-        let events = vec![
-            event(&ended, queued()),
-            event(&open, queued()),
-            event(&ended, BuildEvent::Finished { outcome }),
-        ];
-        store.events().append(Seq(0), events).await.unwrap();
+        let batch = Batch {
+            expects: vec![((&ended).into(), Version(0)), ((&open).into(), Version(0))],
+            events: vec![
+                event(&ended, queued()),
+                event(&open, queued()),
+                event(&ended, BuildEvent::Finished { outcome }),
+            ],
+            closes: vec![(&ended).into()],
+            memos: Vec::new(),
+        };
+        store.ledger().append(batch).await.unwrap();
         let logs = store.dir().unwrap().join("logs");
         for name in [ended.as_str(), open.as_str(), "B00000000f", "notes"] {
             std::fs::create_dir_all(logs.join(name)).unwrap();

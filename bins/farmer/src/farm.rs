@@ -131,8 +131,9 @@ mod tests {
 
     #[test]
     fn events_come_whole_however_they_are_cut() {
-        let text = ": sign of life\n\nid: 7\ndata: {\"seq\":7,\"at\":1,\"build\":\"B000000001\",\
-            \"event\":{\"kind\":\"cancel_requested\",\"by\":\"me\"}}\n\n";
+        let text = ": sign of life\n\nid: 7\ndata: {\"seq\":7,\"stream\":\"build/B000000001\",\
+            \"version\":2,\"at\":1,\"by\":\"person:me\",\"kind\":\"cancel_requested\",\"v\":1,\
+            \"must\":true,\"body\":{\"by\":\"person:me\"}}\n\n";
         for cut in 0..text.len() {
             let (begin, end) = text.as_bytes().split_at(cut);
             let mut buffer = BytesMut::from(begin);

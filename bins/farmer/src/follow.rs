@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::pin::Pin;
 
-use build_core::event::{Base, BuildEvent, Recorded, Outcome};
+use build_core::event::{Base, BuildEvent, Outcome, Recorded};
 use build_core::ids::BuildId;
 use build_core::plan::Unit;
 use bytes::Bytes;
@@ -96,7 +96,10 @@ impl Follower {
         if self.show.json {
             print_json(&recorded)?;
         }
-        match recorded.event {
+        let Some(event) = recorded.read() else {
+            return Ok(());
+        };
+        match event {
             BuildEvent::Planned { plan } => self.say(&format!("plan: {}", plan.reason)),
             BuildEvent::Prepared {
                 base: Base::Source,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use build_core::event::{Recorded as Event, Seq};
+use build_core::event::{Recorded as Event, Version};
 use build_server::record::{BuildRow, Run};
 use build_server::run::Logs;
 use build_server::store::EventLog;
@@ -81,17 +81,18 @@ async fn output(data: &Path, row: &BuildRow, run: &Run, tail: Option<u64>) -> Re
 }
 
 async fn events(recorded: &Recorded, row: &BuildRow, json: bool) -> Result<(), Failure> {
-    let mut after = Seq(0);
+    let mut after = Version(0);
+    let stream = (&row.id).into();
     loop {
         let page = recorded
             .store
-            .read_build(&row.id, after, PAGE)
+            .read_stream(&stream, after, PAGE)
             .await
             .map_err(|e| failure(&e))?;
         let Some(last) = page.last() else {
             return Ok(());
         };
-        after = last.seq;
+        after = last.version;
         for event in &page {
             if json {
                 print_json(event)?;
@@ -103,6 +104,6 @@ async fn events(recorded: &Recorded, row: &BuildRow, json: bool) -> Result<(), F
 }
 
 fn line(event: &Event) -> String {
-    let text = serde_json::to_string(&event.event).unwrap_or_default();
-    format!("{} {:>6}  {text}\n", event.at, event.seq.0)
+    let (kind, body) = (&event.kind, event.body.get());
+    format!("{} {:>6}  {kind} {body}\n", event.at, event.seq.0)
 }

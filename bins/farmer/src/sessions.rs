@@ -1,7 +1,7 @@
 //! Sentences about sessions: machines held by hand.
 
 use build_core::clock::Timestamp;
-use build_core::ids::BuildId;
+use build_core::ids::SessionId;
 use build_server::record::SessionRow;
 use build_server::store::Records;
 use farmer_cli::Failure;
@@ -15,13 +15,13 @@ pub(crate) fn line(row: &SessionRow, now: Timestamp) -> String {
     let state = if row.ready.is_some() { "held" } else { "waits" };
     let since = took(now.since(row.ready.unwrap_or(row.opened)));
     let machine = row.machine.as_ref().map_or("-", |m| m.as_str());
-    let (id, builder, by) = (&row.id, row.builder.as_str(), &row.by);
+    let (id, builder, by) = (&row.id, row.builder.as_str(), row.by.text());
     format!("{id}  {state:<14} {since:>8}  {builder:<10} {machine:<14} session of {by}\n")
 }
 
 /// The session called `id`, when that is what it is the name of.
 pub(crate) async fn find(recorded: &Recorded, id: &str) -> Result<Option<SessionRow>, Failure> {
-    match BuildId::new(id).ok().filter(BuildId::is_session) {
+    match SessionId::new(id).ok() {
         Some(id) => recorded.store.session(&id).await.map_err(|e| failure(&e)),
         None => Ok(None),
     }

@@ -175,13 +175,16 @@ async fn tell_outcomes(handle: Handle, seen: Seq) {
     let mut events = handle.all_events(seen);
     // Ends with the coordinator; a store that cannot be read is told of by others.
     while let Some(Ok(event)) = events.next().await {
-        let BuildEvent::Finished { outcome } = &event.event else {
+        let Some(build) = event.stream.build() else {
             continue;
         };
-        let ended = describe::outcome(outcome);
-        match handle.records().build(&event.build).await {
+        let Some(BuildEvent::Finished { outcome }) = event.read() else {
+            continue;
+        };
+        let ended = describe::outcome(&outcome);
+        match handle.records().build(build).await {
             Ok(Some(row)) => eprintln!("{} {ended}: {}", row.id, describe::ended(&row)),
-            _ => eprintln!("{} {ended}", event.build),
+            _ => eprintln!("{build} {ended}"),
         }
     }
 }

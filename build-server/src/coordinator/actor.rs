@@ -145,6 +145,12 @@ impl Turning {
     }
 
     async fn restore(&mut self) -> Result<()> {
+        // First, so that nobody else writes after this was read.
+        match self.actor.ledger.begin().await {
+            Err(error) if error.kind() != ErrorKind::Limit => return Err(error),
+            // The disk is full: until there is room nothing is written, nor anything begun.
+            _ => {}
+        }
         let log = self.actor.ledger.events().clone();
         let events = log.read_open(&OWN_KINDS).await?;
         let memos = log.memos(&MemoKey::new(LEASE_MEMOS)?).await?;

@@ -22,7 +22,7 @@ use super::session::{Held, Holder, Session, line};
 use super::status::{FarmStatus, Waiting};
 use crate::record::Run;
 use crate::run::{Logs, draw, new_id};
-use crate::store::{EventLog, Records, Store};
+use crate::store::{EventLog, Ledger, Records, Store};
 
 /// Requests that wait for the coordinator; more wait at their senders.
 pub(super) const REQUESTS: usize = 256;
@@ -36,7 +36,7 @@ pub type EventStream = Pin<Box<dyn Stream<Item = Result<Recorded>> + Send>>;
 #[derive(Clone)]
 pub struct Handle {
     requests: mpsc::Sender<Request>,
-    events: Arc<dyn EventLog>,
+    ledger: Ledger,
     records: Arc<dyn Records>,
     builders: Arc<[BuilderName]>,
     chooser: Arc<Chooser>,
@@ -107,11 +107,13 @@ impl Handle {
         chooser: Chooser,
     ) -> Result<(Self, watch::Sender<()>)> {
         let (living, alive) = watch::channel(());
+        let ledger = store.ledger();
         let kinds = builders.iter().rev();
         let kinds = kinds.map(|b| (b.host_type.clone(), b.name.clone()));
         let handle = Self {
             requests,
-            events: store.events().clone(),
+            head: ledger.written(),
+            ledger,
             records: store.records().clone(),
             builders: builders.iter().map(|b| b.name.clone()).collect(),
             by_host_type: Arc::new(kinds.collect()),
@@ -120,10 +122,15 @@ impl Handle {
             misconfigured: watch::channel(None).0,
             logs: Logs::new(store.dir()?.join("logs")),
             figures: Figures::default(),
-            head: store.ledger().written(),
             alive,
         };
         Ok((handle, living))
+    }
+
+    /// Through which everybody writes to the event log of the farm, each kind of streams by one
+    /// owner; builds and sessions are the coordinator's.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     pub(crate) fn logs(&self) -> &Logs {
@@ -387,7 +394,7 @@ impl Handle {
 
     fn follow(&self, stream: Option<StreamId>, after: Seq) -> EventStream {
         let follower = Follower {
-            events: self.events.clone(),
+            events: self.ledger.events().clone(),
             head: self.head.clone(),
             alive: self.alive.clone(),
             stream,

@@ -127,7 +127,7 @@ impl Coordinator {
             dispatcher: Dispatcher::new(self.parts.policy, self.parts.builders, secret()?),
             allotment: self.parts.allotment,
             runner: Runner::new(means),
-            ledger: self.parts.store.ledger().client(),
+            ledger: self.handle.ledger().client(),
             figures: self.handle.figures().clone(),
             pools: self.parts.pools,
             clock: self.parts.clock,

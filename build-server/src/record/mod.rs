@@ -269,12 +269,13 @@ impl BuildRow {
         }
     }
 
-    /// What the first build is to know of it, if it runs one again.
-    pub fn as_rerun(&self) -> Rerun {
-        Rerun {
+    /// The build whose tests it runs again, and what that one is to know of it.
+    pub fn as_rerun(&self) -> Option<(&BuildId, Rerun)> {
+        let rerun = Rerun {
             build: self.id.clone(),
             state: self.state,
-        }
+        };
+        Some((self.item.rerun_of.as_ref()?, rerun))
     }
 
     /// What `event` tells of tests. Uncommitted files are nobody's past.

@@ -31,7 +31,7 @@ pub struct Ledger {
 struct Inner {
     events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
-    /// Begun with the first append, and never again: who took over has taken over.
+    /// Begun once and never again: whoever took over has taken over.
     term: OnceCell<Term>,
     waiting: Mutex<Queue>,
     /// Whoever has it commits for all.
@@ -145,6 +145,15 @@ impl Ledger {
         }
     }
 
+    /// Begins the term of this ledger, if it has not: every earlier one is refused from then on.
+    /// Whoever takes over does so before reading where the others were.
+    ///
+    /// # Errors
+    /// When the log cannot be written; the first append tries again.
+    pub async fn begin(&self) -> Result<()> {
+        self.inner.term().await.map(|_| ())
+    }
+
     /// Writes a batch durably, all of it or nothing; the answer is the position of its last event.
     ///
     /// When the future is dropped the batch is in the log or not; [`EventLog::heads`] tells.
@@ -203,8 +212,8 @@ impl Inner {
         let (answers, batches): (Vec<_>, Vec<_>) =
             group.into_iter().map(|w| (w.answer, w.batch)).unzip();
         let count = batches.len();
-        let results = match self.term.get_or_try_init(|| self.events.begin_term()).await {
-            Ok(term) => self.events.append(*term, batches).await,
+        let results = match self.term().await {
+            Ok(term) => self.events.append(term, batches).await,
             Err(error) => (0..count).map(|_| Err(again(&error))).collect(),
         };
         if let Some(head) = results.iter().flatten().max() {
@@ -221,6 +230,11 @@ impl Inner {
             // The caller may have gone; then nobody asks.
             let _ = answer.send(result);
         }
+    }
+
+    async fn term(&self) -> Result<Term> {
+        let term = self.term.get_or_try_init(|| self.events.begin_term());
+        term.await.copied()
     }
 
     /// Brings rows that lie beside the log up to `head`.

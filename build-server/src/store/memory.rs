@@ -89,7 +89,8 @@ impl Rows {
     }
 
     fn rerun_of(&self, first: &BuildId) -> Option<Rerun> {
-        Some(self.row(self.reruns.get(first)?)?.as_rerun())
+        let (_, rerun) = self.row(self.reruns.get(first)?)?.as_rerun()?;
+        Some(rerun)
     }
 
     /// A row as it is given away: it knows of the build that runs it again.

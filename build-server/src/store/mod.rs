@@ -96,7 +96,6 @@ pub(crate) fn again(error: &Error) -> Error {
 pub struct Store {
     events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
-    ledger: Ledger,
     blobs: Arc<dyn Blobs>,
     place: Place,
 }
@@ -120,7 +119,6 @@ impl Store {
     pub fn memory() -> Self {
         let memory = Arc::new(MemoryStore::default());
         Self {
-            ledger: Ledger::new(memory.clone(), memory.clone()),
             events: memory.clone(),
             records: memory,
             blobs: Arc::new(MemoryBlobs::default()),
@@ -141,7 +139,6 @@ impl Store {
             Arc::new(SqliteStore::open(&dir.join("farmer.db"), SqliteOptions::default()).await?);
         let blobs = Arc::new(FileBlobs::open(dir.join("blobs"), Quota::default())?);
         Ok(Self {
-            ledger: Ledger::new(database.clone(), database.clone()),
             events: database.clone(),
             records: database,
             blobs,
@@ -162,7 +159,6 @@ impl Store {
     /// A store that appends to `events`, for wrappers.
     #[must_use]
     pub fn with_events(mut self, events: Arc<dyn EventLog>) -> Self {
-        self.ledger = Ledger::new(events.clone(), self.records.clone());
         self.events = events;
         self
     }
@@ -170,7 +166,6 @@ impl Store {
     /// A store whose rows are kept in `records`, for wrappers and other databases.
     #[must_use]
     pub fn with_records(mut self, records: Arc<dyn Records>) -> Self {
-        self.ledger = Ledger::new(self.events.clone(), records.clone());
         self.records = records;
         self
     }
@@ -182,9 +177,10 @@ impl Store {
         self
     }
 
-    /// Through which everybody writes to the event log.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    /// A ledger of the event log. Its term begins with its first append, or with
+    /// [`Ledger::begin`], and ends every other one: a farm has one ledger, its coordinator's.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::new(self.events.clone(), self.records.clone())
     }
 
     /// The event log, to read.

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
-use build_core::ids::{BuildId, BuilderName};
+use build_core::event::{
+    Batch, BuildEvent, KindSet, Memo, MemoKey, Outcome, Page, Recorded, Seq, StreamHead, StreamId,
+    StreamKind, Term, UnitEnd, Version,
+};
+use build_core::ids::BuilderName;
 use build_core::plan::Part;
 use build_core::recipe::Detect;
 use build_core::work::Class;
@@ -15,7 +18,7 @@ use build_server::record::BuildState;
 use build_server::source::GitSource;
 use build_server::store::{BuildFilter, EventLog, Store};
 
-use crate::farm::{FakePool, Farm, Repository, SOON, Steps, part, step, whole};
+use crate::farm::{FakePool, Farm, Repository, SOON, Steps, part, step, told, whole};
 
 #[tokio::test]
 async fn a_commit_is_built_and_everything_is_recorded() {
@@ -116,7 +119,7 @@ async fn a_canceled_build_ends_and_gives_its_machine_back() {
         .await;
     farm.handle.cancel(&build, "me").await.unwrap();
     let built = farm.built(&build).await;
-    assert_eq!(built.outcome(), &Outcome::Canceled { by: "me".into() });
+    assert_eq!(built.outcome(), Outcome::Canceled { by: "me".into() });
     assert!(pool.leases().is_empty());
     assert!(
         farm.handle.cancel(&build, "me").await.is_err(),
@@ -143,8 +146,8 @@ async fn a_machine_that_dies_is_an_attempt_with_a_reason() {
     pool.buildlets()[0].die();
     let built = farm.built(&build).await;
     assert!(built.passed(), "{:#?}", built.events);
-    let ends = built.events.iter().filter_map(|e| match &e.event {
-        BuildEvent::Ended { attempt, end, .. } => Some((*attempt, end.clone())),
+    let ends = built.events.iter().filter_map(|e| match told(e) {
+        BuildEvent::Ended { attempt, end, .. } => Some((attempt, end)),
         _ => None,
     });
     let ends: Vec<_> = ends.collect();
@@ -175,7 +178,7 @@ async fn independent_steps_run_at_the_same_time_on_two_machines() {
         let found = built
             .events
             .iter()
-            .filter(|e| wanted(&e.event))
+            .filter(|e| wanted(&told(e)))
             .map(|e| e.seq.0);
         found.collect::<Vec<_>>()
     };
@@ -376,27 +379,49 @@ struct Full {
 
 #[async_trait]
 impl EventLog for Full {
-    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
+    async fn append(&self, term: Term, group: Vec<Batch>) -> Vec<Result<Seq>> {
         if self.is_full.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Limit, "no space left on device"));
+            let full = || Err(Error::new(ErrorKind::Limit, "no space left on device"));
+            return group.iter().map(|_| full()).collect();
         }
-        self.inner.append(expected, batch).await
+        self.inner.append(term, group).await
+    }
+
+    async fn begin_term(&self) -> Result<Term> {
+        self.inner.begin_term().await
     }
 
     async fn head(&self) -> Result<Seq> {
         self.inner.head().await
     }
 
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
-        self.inner.read(after, limit).await
+    async fn heads(&self, of: &[StreamId]) -> Result<Vec<StreamHead>> {
+        self.inner.heads(of).await
     }
 
-    async fn read_build(&self, build: &BuildId, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
-        self.inner.read_build(build, after, limit).await
+    async fn read_stream(
+        &self,
+        of: &StreamId,
+        after: Version,
+        limit: usize,
+    ) -> Result<Vec<Recorded>> {
+        self.inner.read_stream(of, after, limit).await
     }
 
-    async fn read_open(&self) -> Result<Vec<Recorded>> {
-        self.inner.read_open().await
+    async fn read_open(&self, kinds: &[StreamKind]) -> Result<Vec<Recorded>> {
+        self.inner.read_open(kinds).await
+    }
+
+    async fn read(&self, kinds: &KindSet, after: Seq, limit: usize) -> Result<Page<Recorded>> {
+        self.inner.read(kinds, after, limit).await
+    }
+
+    async fn longer(&self, than: Seq) -> Result<Seq> {
+        self.inner.longer(than).await
+    }
+
+    async fn memos(&self, prefix: &MemoKey) -> Result<Vec<Memo>> {
+        self.inner.memos(prefix).await
     }
 }
 
@@ -480,7 +505,7 @@ async fn a_stop_interrupts_and_the_next_start_runs_again() {
     assert!(built.passed(), "{:#?}", built.events);
     let interrupted = built.events.iter().any(|e| {
         matches!(
-            &e.event,
+            &told(e),
             BuildEvent::Ended {
                 attempt: 1,
                 end: UnitEnd::Interrupted,

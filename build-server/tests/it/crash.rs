@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::Result;
-use build_core::event::{BuildEvent, NewEvent, Recorded, Seq};
-use build_core::ids::BuildId;
+use build_core::event::{
+    Batch, BuildEvent, KindSet, Memo, MemoKey, Page, Recorded, Seq, StreamHead, StreamId,
+    StreamKind, Term, Version,
+};
 use build_server::store::{EventLog, Store};
 use tokio::sync::Notify;
 
-use crate::farm::{Built, FakePool, Farm, Repository, SOON, Steps, step, whole};
+use crate::farm::{Built, FakePool, Farm, Repository, SOON, Steps, step, told, whole};
 
 /// A log whose writer never hears that event `dies_at` was recorded.
 struct Dies {
@@ -22,29 +24,50 @@ struct Dies {
 
 #[async_trait]
 impl EventLog for Dies {
-    async fn append(&self, expected: Seq, batch: Vec<NewEvent>) -> Result<Seq> {
-        let end = self.inner.append(expected, batch).await?;
-        if end >= self.dies_at {
+    async fn append(&self, term: Term, group: Vec<Batch>) -> Vec<Result<Seq>> {
+        let answers = self.inner.append(term, group).await;
+        if answers.iter().flatten().any(|end| *end >= self.dies_at) {
             self.dead.notify_one();
             std::future::pending::<()>().await;
         }
-        Ok(end)
+        answers
+    }
+
+    async fn begin_term(&self) -> Result<Term> {
+        self.inner.begin_term().await
     }
 
     async fn head(&self) -> Result<Seq> {
         self.inner.head().await
     }
 
-    async fn read(&self, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
-        self.inner.read(after, limit).await
+    async fn heads(&self, of: &[StreamId]) -> Result<Vec<StreamHead>> {
+        self.inner.heads(of).await
     }
 
-    async fn read_build(&self, build: &BuildId, after: Seq, limit: usize) -> Result<Vec<Recorded>> {
-        self.inner.read_build(build, after, limit).await
+    async fn read_stream(
+        &self,
+        of: &StreamId,
+        after: Version,
+        limit: usize,
+    ) -> Result<Vec<Recorded>> {
+        self.inner.read_stream(of, after, limit).await
     }
 
-    async fn read_open(&self) -> Result<Vec<Recorded>> {
-        self.inner.read_open().await
+    async fn read_open(&self, kinds: &[StreamKind]) -> Result<Vec<Recorded>> {
+        self.inner.read_open(kinds).await
+    }
+
+    async fn read(&self, kinds: &KindSet, after: Seq, limit: usize) -> Result<Page<Recorded>> {
+        self.inner.read(kinds, after, limit).await
+    }
+
+    async fn longer(&self, than: Seq) -> Result<Seq> {
+        self.inner.longer(than).await
+    }
+
+    async fn memos(&self, prefix: &MemoKey) -> Result<Vec<Memo>> {
+        self.inner.memos(prefix).await
     }
 }
 
@@ -99,7 +122,12 @@ async fn build_with_crash_at(repository: &Repository, dies_at: Seq) -> usize {
     let submit = tokio::spawn(async move { handle.submit(item, &builder).await });
     let died = tokio::time::timeout(SOON, dead.notified()).await;
     died.expect("the event is recorded soon");
-    let before = store.events().read(Seq(0), usize::MAX).await.unwrap();
+    let before = store
+        .events()
+        .read(&KindSet::all(), Seq(0), usize::MAX)
+        .await
+        .unwrap()
+        .items;
     drop(store);
     submit.abort();
     // An aborted task says that it was.
@@ -107,7 +135,7 @@ async fn build_with_crash_at(repository: &Repository, dies_at: Seq) -> usize {
     farm.kill().await;
 
     let farm = Farm::start(&pool, reopen(&data).await, steps(&witness));
-    let built = farm.built(&before[0].build).await;
+    let built = farm.built(before[0].stream.build().unwrap()).await;
     check(&farm, &built, &before, &witness).await;
     assert!(pool.leases().is_empty());
     farm.stop().await;
@@ -133,7 +161,7 @@ async fn check(farm: &Farm, built: &Built, before: &[Recorded], witness: &Path) 
     let attempts = built
         .events
         .iter()
-        .filter(|e| matches!(e.event, BuildEvent::Started { .. }));
+        .filter(|e| matches!(told(e), BuildEvent::Started { .. }));
     assert_eq!(
         attempts.count(),
         2,

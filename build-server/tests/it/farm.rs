@@ -381,7 +381,7 @@ impl Farm {
         let search = async {
             while let Some(event) = events.next().await {
                 let event = event.unwrap();
-                if is_it(&event.event) {
+                if is_it(&told(&event)) {
                     return event;
                 }
             }
@@ -396,7 +396,7 @@ impl Farm {
     pub async fn until_finished(&self, count: usize) {
         let events = self.handle.all_events(Seq(0));
         let is_end =
-            |e: &Result<Recorded>| matches!(e.as_ref().unwrap().event, BuildEvent::Finished { .. });
+            |e: &Result<Recorded>| matches!(told(e.as_ref().unwrap()), BuildEvent::Finished { .. });
         let ends = events.filter(|e| std::future::ready(is_end(e))).take(count);
         let ended = tokio::time::timeout(SOON, ends.count()).await;
         ended.expect("the builds end soon");
@@ -427,6 +427,11 @@ pub async fn text(stream: ByteStream) -> String {
     String::from_utf8(pieces.concat()).unwrap()
 }
 
+/// What an event of a build tells, or of a session after its beginning.
+pub fn told(recorded: &Recorded) -> BuildEvent {
+    build_server::testing::told(recorded).expect("an event that is known")
+}
+
 /// A build that has ended.
 pub struct Built {
     pub id: BuildId,
@@ -434,9 +439,9 @@ pub struct Built {
 }
 
 impl Built {
-    pub fn outcome(&self) -> &Outcome {
+    pub fn outcome(&self) -> Outcome {
         let mut events = self.events.iter().rev();
-        let outcome = events.find_map(|e| match &e.event {
+        let outcome = events.find_map(|e| match told(e) {
             BuildEvent::Finished { outcome } => Some(outcome),
             _ => None,
         });
@@ -448,8 +453,8 @@ impl Built {
     }
 
     pub fn cache_hits(&self) -> Vec<String> {
-        let hits = self.events.iter().filter_map(|e| match &e.event {
-            BuildEvent::Prepared { cache_hits, .. } => Some(cache_hits.clone()),
+        let hits = self.events.iter().filter_map(|e| match told(e) {
+            BuildEvent::Prepared { cache_hits, .. } => Some(cache_hits),
             _ => None,
         });
         hits.flatten().collect()

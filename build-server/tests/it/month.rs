@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use build_core::buildlet::{ByteStream, ExecOutcome};
 use build_core::clock::{Clock, ManualClock, Timestamp};
-use build_core::event::{BuildEvent, Seq};
+use build_core::event::{BuildEvent, KindSet, Seq, StreamKind};
 use build_core::ids::{BuildId, CommitHash, RepoName};
 use build_core::recipe::Tree;
 use build_core::work::{Class, WorkItem};
@@ -23,7 +23,7 @@ use build_server::source::{Checkouts, WorkTree};
 use build_server::store::{FileBlobs, Quota, Store};
 use futures::StreamExt;
 
-use crate::farm::{FakePool, Farm, SOON, Steps, step, text, whole};
+use crate::farm::{FakePool, Farm, SOON, Steps, step, text, told, whole};
 
 const DAYS: u64 = 30;
 /// From here on nothing may grow any more.
@@ -109,7 +109,13 @@ impl Held {
             files: 0,
             bytes: 0,
             database: 0,
-            events: store.events().read(Seq(0), usize::MAX).await.unwrap().len(),
+            events: store
+                .events()
+                .read(&KindSet::all(), Seq(0), usize::MAX)
+                .await
+                .unwrap()
+                .items
+                .len(),
             descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
             resident: resident(),
         };
@@ -151,7 +157,7 @@ async fn until_all_ended(events: &mut EventStream, builds: u64) {
         while left > 0 {
             let event = events.next().await.unwrap().unwrap();
             // The last thing that happens to a build.
-            left -= u64::from(matches!(event.event, BuildEvent::LeaseEnded { .. }));
+            left -= u64::from(matches!(told(&event), BuildEvent::LeaseEnded { .. }));
         }
     };
     tokio::time::timeout(SOON, waiting)
@@ -224,7 +230,14 @@ async fn month() {
     farm.stop().await;
     drop((store, retention, events));
     let again = self::store(dir.path()).await;
-    assert_eq!(again.events().read_open().await.unwrap(), []);
+    assert_eq!(
+        again
+            .events()
+            .read_open(&[StreamKind::BUILD])
+            .await
+            .unwrap(),
+        []
+    );
 }
 
 async fn store(dir: &Path) -> Store {
@@ -272,12 +285,12 @@ async fn check_readable(farm: &Farm, store: &Store, builds: &[BuildId]) {
         assert_eq!(row.runs.len(), 1);
         let events = farm.events(build).await;
         assert!(
-            matches!(events[0].event, BuildEvent::Queued { .. }),
+            matches!(told(&events[0]), BuildEvent::Queued { .. }),
             "{events:#?}"
         );
         let last = events.last().unwrap();
         assert!(
-            matches!(last.event, BuildEvent::LeaseEnded { .. }),
+            matches!(told(last), BuildEvent::LeaseEnded { .. }),
             "{last:?}"
         );
         let log = farm.handle.log(build, &whole("test"), None, 0, false).await;

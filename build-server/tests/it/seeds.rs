@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, LeaseEnd, Outcome, SessionEnd, UnitEnd};
+use build_core::event::{BuildEvent, LeaseEnd, Outcome, SessionEnd, SessionEvent, UnitEnd};
 use build_core::plant::Plant;
 use build_core::pool::LEASE_TTL;
 use build_core::schedule::{Machine, Policy, Quotas, Rank, Reason, Waiter};
@@ -49,9 +49,8 @@ fn sessions_end_in_every_way() {
     let mut ways = [0; 4];
     for seed in 0..60 {
         let report = checked(small(seed));
-        let of_sessions = report.log().iter().filter(|r| r.build.is_session());
-        for recorded in of_sessions {
-            let BuildEvent::Finished { outcome } = &recorded.event else {
+        for recorded in report.log() {
+            let Some(SessionEvent::Finished { outcome }) = recorded.read() else {
                 continue;
             };
             ways[match outcome {
@@ -95,18 +94,17 @@ fn without_faults_nothing_is_lost_and_nothing_is_tried_twice() {
             }
         )
     };
-    let first = report.log().iter().find(|recorded| lost(&recorded.event));
-    assert_eq!(first, None);
+    assert_eq!(report.count(lost), 0);
 }
 
 /// Commands run for much longer than a lease lasts, and none is taken for abandoned.
 #[test]
 fn a_lease_is_renewed_for_as_long_as_its_command_runs() {
     let report = checked(Sim::seed(3).machines(8).run_for(6 * HOUR));
-    let took = report.log().iter().filter_map(|r| match &r.event {
-        BuildEvent::Ended { end, took, .. } => {
+    let took = report.log().iter().filter_map(|r| match r.read() {
+        Some(BuildEvent::Ended { end, took, .. }) => {
             assert!(!matches!(end, UnitEnd::Lost(_)), "{r:?}");
-            Some(*took)
+            Some(took)
         }
         _ => None,
     });
@@ -196,6 +194,18 @@ fn a_dropped_event_is_found() {
         violation.contains("event") || violation.contains("log"),
         "{violation}"
     );
+}
+
+#[test]
+fn a_stream_whose_version_is_not_checked_is_found() {
+    let violation = found(Plant::UncheckedVersion).to_string();
+    assert!(violation.contains("who count wrote"), "{violation}");
+}
+
+#[test]
+fn an_event_that_packing_loses_is_found() {
+    let violation = found(Plant::LossyPack).to_string();
+    assert!(violation.contains("lost by packing"), "{violation}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use build_core::ErrorKind;
 use build_core::buildlet::{Buildlet, Exec};
-use build_core::event::{BuildEvent, Outcome, Seq, SessionEnd};
-use build_core::ids::BuildId;
+use build_core::event::{Outcome, Seq, SessionEnd, SessionEvent};
+use build_core::ids::SessionId;
 use build_server::coordinator::Session;
 use build_server::store::Store;
 use futures::StreamExt;
@@ -19,8 +19,16 @@ async fn create(farm: &Farm) -> Session {
     created.await.expect("a machine is free").unwrap()
 }
 
-async fn outcome(farm: &Farm, session: &BuildId) -> Outcome {
-    farm.built(session).await.outcome().clone()
+async fn outcome(farm: &Farm, session: &SessionId) -> Outcome {
+    {
+        let events = farm.handle.events(session, Seq(0));
+        let last = events.filter_map(async |e| match e.unwrap().read() {
+            Some(SessionEvent::Finished { outcome }) => Some(outcome),
+            _ => None,
+        });
+        let ended: Vec<_> = tokio::time::timeout(SOON, last.collect()).await.unwrap();
+        ended.into_iter().next().unwrap()
+    }
 }
 
 #[tokio::test]
@@ -72,10 +80,10 @@ async fn who_waits_for_a_session_can_see_why_and_give_up() {
     let mut events = farm.handle.all_events(Seq(0));
     let second_id = loop {
         let event = events.next().await.unwrap().unwrap();
-        if let BuildEvent::SessionOpened { by, .. } = &event.event
-            && by == "her"
+        if let Some(SessionEvent::Opened { by, .. }) = event.read()
+            && by.name() == "her"
         {
-            break event.build;
+            break event.stream.session().unwrap().clone();
         }
     };
     let why = farm.handle.explain(&second_id).await.unwrap();
@@ -143,7 +151,7 @@ async fn an_unknown_kind_of_machine_is_refused_with_those_there_are() {
         outcome(&farm, session.id()).await
     };
     assert_eq!(canceled, Outcome::Canceled { by: "me".into() });
-    let nobody = BuildId::session_from_bits(1);
+    let nobody = SessionId::from_bits(1);
     let unknown = farm.handle.session(&nobody).await.map(drop);
     assert!(unknown.is_err());
     farm.stop().await;

@@ -7,18 +7,23 @@ use std::time::Duration;
 use build_core::ErrorKind;
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, NewEvent, Outcome, Recorded, Seq, UnitEnd};
+use build_core::event::{
+    Batch, BuildEvent, EventKind, KindSet, Memo, MemoKey, NewEvent, Outcome, Recorded, Seq,
+    StreamKind, UnitEnd, Version,
+};
 use build_core::ids::{
-    BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName, StepName,
+    BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, RepoName, StepName,
 };
 use build_core::plan::{Part, Unit};
 use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
 use build_server::record::{BuildRow, BuildState, Tested};
 use build_server::store::{
-    BoardFilter, BoardPage, BuildFilter, EventLog, MemoryStore, Records, SqliteOptions,
+    BoardFilter, BoardPage, BuildFilter, EventLog, Ledger, MemoryStore, Records, SqliteOptions,
     SqliteStore, Store,
 };
+use build_server::testing::{append, event};
+use serde_json::value::RawValue;
 use sqlx::Connection as _;
 
 trait Both: EventLog + Records {}
@@ -71,12 +76,8 @@ fn item(n: u64) -> WorkItem {
     }
 }
 
-fn new(n: u64, event: BuildEvent) -> NewEvent {
-    NewEvent {
-        at: at(2),
-        build: build(n),
-        event,
-    }
+fn new(n: u64, told: BuildEvent) -> NewEvent {
+    event(&build(n), at(2), &told)
 }
 
 fn queued(n: u64) -> NewEvent {
@@ -143,10 +144,11 @@ async fn append_a_board(store: &dyn Both) {
         new(n, BuildEvent::Finished { outcome })
     };
     let mut uncommitted = asked(7, 9, "main", "linux");
-    let BuildEvent::Queued { item, .. } = &mut uncommitted.event else {
+    let Some(BuildEvent::Queued { mut item, builder }) = uncommitted.read() else {
         unreachable!()
     };
     item.worktree = true;
+    uncommitted = new(7, BuildEvent::Queued { item, builder });
     let batches = vec![
         vec![asked(1, 20, "main", "linux"), asked(2, 20, "main", "mac")],
         vec![passed(1), asked(3, 30, "main", "linux")],
@@ -213,57 +215,120 @@ async fn a_board_has_a_line_for_each_commit_and_a_cell_for_its_latest_build() {
 }
 
 #[tokio::test]
-async fn the_board_of_an_older_version_is_made_when_it_is_opened() {
-    let world = World::new().await;
-    append_a_board(&*world.stores[1]).await;
-    let path = world.dir.path().join("farmer.db");
-    let url = format!("sqlite:{}", path.display());
-    let mut file = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let older = "DROP TABLE line; DROP TABLE cell; DROP TABLE branch;
-        DROP TABLE session; DROP TABLE tested; DROP TABLE pack; DROP TABLE packed;
-        DROP INDEX build_open_state; PRAGMA user_version = 1;";
-    sqlx::raw_sql(older).execute(&mut file).await.unwrap();
-    let newer = SqliteStore::open(&path, SqliteOptions::default())
-        .await
-        .unwrap();
-    check_board(&newer).await;
+async fn a_file_from_before_the_format_was_settled_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("farmer.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let options = options.create_if_missing(true);
+    for version in 1..=5 {
+        let mut old = sqlx::SqliteConnection::connect_with(&options)
+            .await
+            .unwrap();
+        let count = format!("PRAGMA user_version = {version}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(count))
+            .execute(&mut old)
+            .await
+            .unwrap();
+        old.close().await.unwrap();
+        let write = SqliteStore::open(&path, SqliteOptions::default()).await;
+        let read = SqliteStore::open_to_read(&path).await;
+        for error in [write.err().unwrap(), read.err().unwrap()] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+            assert!(
+                error.hint().unwrap().contains("data directory"),
+                "{error:?}"
+            );
+        }
+    }
 }
 
 async fn append_all(store: &dyn Both, batches: Vec<Vec<NewEvent>>) -> Seq {
     let mut head = store.head().await.unwrap();
     for batch in batches {
-        head = store.append(head, batch).await.unwrap();
+        head = append(store, batch).await.unwrap();
     }
     head
 }
 
 async fn everything(store: &dyn Both) -> Vec<Recorded> {
-    store.read(Seq(0), usize::MAX).await.unwrap()
+    let (mut all, mut after) = (Vec::new(), Seq(0));
+    loop {
+        let page = store.read(&KindSet::all(), after, 1000).await.unwrap();
+        if page.upto == after {
+            return all;
+        }
+        after = page.upto;
+        all.extend(page.items);
+    }
 }
 
-#[tokio::test]
-async fn events_come_back_in_order_by_position_and_by_build() {
-    let world = World::new().await;
-    for store in &world.stores {
-        append_all(&**store, vec![story(1), vec![queued(2)]]).await;
-        let all = everything(&**store).await;
-        let positions: Vec<_> = all.iter().map(|e| e.seq.0).collect();
-        assert_eq!(positions, [1, 2, 3, 4, 5]);
-        assert_eq!(store.read(Seq(1), 2).await.unwrap(), all[1..3]);
-        let of_two = store.read_build(&build(2), Seq(0), 9).await.unwrap();
-        assert_eq!(of_two, all[4..]);
-        assert_eq!(store.read_open().await.unwrap(), all[4..]);
+/// The first event of a build as a batch.
+fn first(n: u64) -> Batch {
+    Batch {
+        expects: vec![(build(n).into(), Version(0))],
+        events: vec![queued(n)],
+        ..Batch::default()
     }
 }
 
 #[tokio::test]
-async fn a_writer_with_an_old_picture_is_fenced_off() {
+async fn events_come_back_in_order_by_position_and_by_stream() {
     let world = World::new().await;
     for store in &world.stores {
-        let head = append_all(&**store, vec![vec![queued(1)]]).await;
-        let late = store.append(Seq(0), vec![queued(2)]).await;
-        assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
-        assert_eq!(store.head().await.unwrap(), head);
+        append_all(&**store, vec![story(1), vec![queued(2)]]).await;
+        let all = everything(&**store).await;
+        let positions: Vec<_> = all.iter().map(|e| (e.seq.0, e.version.0)).collect();
+        assert_eq!(positions, [(1, 1), (2, 2), (3, 3), (4, 4), (5, 1)]);
+        let page = store.read(&KindSet::all(), Seq(1), 2).await.unwrap();
+        assert_eq!((&page.items[..], page.upto), (&all[1..3], Seq(3)));
+        let none = KindSet::of([StreamKind::WISH]);
+        let page = store.read(&none, Seq(0), 9).await.unwrap();
+        assert_eq!(
+            (page.items.len(), page.upto),
+            (0, Seq(5)),
+            "it says how far it looked"
+        );
+        let of_one = store.read_stream(&build(1).into(), Version(1), 2).await;
+        assert_eq!(of_one.unwrap(), all[1..3]);
+        let of_two = store.read_stream(&build(2).into(), Version(0), 9).await;
+        assert_eq!(of_two.unwrap(), all[4..]);
+        let open = store.read_open(&[StreamKind::BUILD]).await.unwrap();
+        assert_eq!(open, all[4..]);
+        assert_eq!(store.read_open(&[StreamKind::SESSION]).await.unwrap(), []);
+        let ids = [build(1).into(), build(2).into(), build(3).into()];
+        let heads = store.heads(&ids).await.unwrap();
+        let heads: Vec<_> = heads.iter().map(|h| (h.version.0, h.is_open)).collect();
+        assert_eq!(heads, [(4, false), (1, true), (0, false)]);
+        assert_eq!(store.longer(Seq(4)).await.unwrap(), Seq(5));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_with_an_old_picture_of_a_stream_is_left_out_alone() {
+    let world = World::new().await;
+    for store in &world.stores {
+        let term = store.begin_term().await.unwrap();
+        let group = vec![first(1), first(2), first(1), first(3)];
+        let answers = store.append(term, group).await;
+        let heads: Vec<_> = answers.iter().flatten().map(|seq| seq.0).collect();
+        assert_eq!(heads, [1, 2, 3]);
+        let error = answers[2].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.to_string().contains("build/B000000001"), "{error}");
+        assert_eq!(everything(&**store).await.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_term_that_has_ended_writes_nothing() {
+    let world = World::new().await;
+    for store in &world.stores {
+        let old = store.begin_term().await.unwrap();
+        let new = store.begin_term().await.unwrap();
+        let late = store.append(old, vec![first(1)]).await;
+        assert_eq!(late[0].as_ref().unwrap_err().kind(), ErrorKind::Conflict);
+        store.append(new, vec![first(1)]).await.remove(0).unwrap();
+        assert_eq!(everything(&**store).await.len(), 1);
     }
 }
 
@@ -271,26 +336,97 @@ async fn a_writer_with_an_old_picture_is_fenced_off() {
 async fn a_second_process_is_fenced_by_the_file() {
     let world = World::new().await;
     let path = world.dir.path().join("farmer.db");
-    let first = &world.stores[1];
+    let old = &world.stores[1];
     let second = SqliteStore::open(&path, SqliteOptions::default())
         .await
         .unwrap();
-    append_all(&**first, vec![vec![queued(1)]]).await;
-    let late = second.append(Seq(0), vec![queued(2)]).await;
+    let term = old.begin_term().await.unwrap();
+    old.append(term, vec![first(1)]).await.remove(0).unwrap();
+    append(&second, vec![queued(2)]).await.unwrap();
+    let late = old.append(term, vec![first(3)]).await.remove(0);
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
-    second.append(Seq(1), vec![queued(2)]).await.unwrap();
-    let old = first.append(Seq(1), vec![queued(3)]).await;
-    assert_eq!(old.unwrap_err().kind(), ErrorKind::Conflict);
+    let stream = build(1).into();
+    let term = second.begin_term().await.unwrap();
+    let next = Batch {
+        expects: vec![(stream, Version(1))],
+        events: vec![story(1).remove(1)],
+        ..Batch::default()
+    };
+    let both = second.append(term, vec![next.clone(), next]).await;
+    assert!(both[0].is_ok() && both[1].is_err(), "{both:?}");
 }
 
 #[tokio::test]
-async fn appends_that_wait_together_are_committed_in_order() {
+async fn many_clients_write_at_once_and_each_in_its_order() {
     let world = World::new().await;
     for store in &world.stores {
-        let appends = (0..200u64).map(|n| store.append(Seq(n), vec![queued(n)]));
-        let done = futures::future::join_all(appends).await;
-        let heads: Vec<_> = done.into_iter().map(|seq| seq.unwrap().0).collect();
-        assert_eq!(heads, (1..=200).collect::<Vec<_>>());
+        let events: Arc<dyn EventLog> = store.clone();
+        let records: Arc<dyn Records> = store.clone();
+        let ledger = Ledger::new(events, records);
+        let clients = (0..20u64).map(|n| {
+            let client = ledger.client();
+            async move {
+                for (version, event) in (0..).zip(story(n)) {
+                    let stream = event.stream.clone();
+                    let batch = Batch {
+                        expects: vec![(stream.clone(), Version(version))],
+                        closes: (version == 3).then_some(stream).into_iter().collect(),
+                        events: vec![event],
+                        ..Batch::default()
+                    };
+                    client.append(batch).await.unwrap();
+                    // Rows say what is recorded once it is.
+                    assert!(client.events().head().await.unwrap() > Seq(0));
+                }
+            }
+        });
+        futures::future::join_all(clients).await;
+        let all = everything(&**store).await;
+        let positions: Vec<_> = all.iter().map(|e| e.seq.0).collect();
+        assert_eq!(positions, (1..=80).collect::<Vec<_>>());
+        assert_eq!(*ledger.written().borrow(), Seq(80));
+        assert_eq!(store.read_open(&[StreamKind::BUILD]).await.unwrap(), []);
+        let row = store.build(&build(7)).await.unwrap().unwrap();
+        assert_eq!(row.state, BuildState::Passed);
+    }
+}
+
+#[tokio::test]
+async fn memos_are_written_with_the_facts_and_the_last_one_counts() {
+    let world = World::new().await;
+    for store in &world.stores {
+        let key = |text: &str| MemoKey::new(text).unwrap();
+        let term = store.begin_term().await.unwrap();
+        let memos = vec![
+            Memo::set(key("cursor/a"), "1"),
+            Memo::set(key("cursor/b"), "2"),
+            Memo::set(key("lease/x"), "3"),
+            Memo::set(key("cursor/a"), "4"),
+        ];
+        let late = Batch {
+            memos: vec![Memo::removed(key("cursor/a"))],
+            ..first(1)
+        };
+        let batches = vec![Batch { memos, ..first(1) }, late];
+        let answers = store.append(term, batches).await;
+        assert!(answers[0].is_ok() && answers[1].is_err(), "{answers:?}");
+        let cursors = store.memos(&key("cursor/")).await.unwrap();
+        let said = |memos: &[Memo]| -> Vec<String> {
+            let said = memos.iter().map(|memo| {
+                let value = memo.value.as_deref().unwrap_or_default();
+                format!("{}={}", memo.key, String::from_utf8_lossy(value))
+            });
+            said.collect()
+        };
+        assert_eq!(said(&cursors), ["cursor/a=4", "cursor/b=2"]);
+        let alone = Batch {
+            memos: vec![Memo::removed(key("cursor/a"))],
+            ..Batch::default()
+        };
+        let head = store.append(term, vec![alone]).await.remove(0).unwrap();
+        assert_eq!(head, Seq(1), "a memo is no event");
+        let cursors = store.memos(&key("cursor/")).await.unwrap();
+        assert_eq!(said(&cursors), ["cursor/b=2"]);
     }
 }
 
@@ -380,6 +516,7 @@ async fn the_past_of_tests_is_told_newest_first() {
                 unit: unit(),
                 attempt: 1,
                 tests,
+                results: None,
             };
             append_all(&**store, vec![vec![queued(n), new(n, tested)]]).await;
         }
@@ -400,15 +537,41 @@ async fn the_past_of_tests_is_told_newest_first() {
     assert_eq!(answers[0], answers[1], "both stores answer the same");
 }
 
+/// An event of somebody else's, or of a newer version.
+fn foreign(stream: &str, kind: &str, v: u16, must: bool, body: &str) -> NewEvent {
+    NewEvent {
+        stream: stream.parse().unwrap(),
+        at: at(2),
+        by: "vendor:somebody".parse().unwrap(),
+        kind: EventKind::new(kind).unwrap(),
+        v,
+        must,
+        body: RawValue::from_string(body.to_owned()).unwrap(),
+    }
+}
+
 #[tokio::test]
-async fn kinds_of_a_newer_version_are_kept_as_they_are() {
+async fn what_is_not_known_is_kept_as_it_was_written() {
     let world = World::new().await;
-    let newer = serde_json::json!({"kind": "promoted", "to": {"level": 7}});
     for store in &world.stores {
-        let event = BuildEvent::Unknown(newer.clone());
-        append_all(&**store, vec![vec![queued(1), new(1, event.clone())]]).await;
-        assert_eq!(everything(&**store).await[1].event, event);
+        let of_build = format!("build/{}", build(1));
+        let newer = vec![
+            queued(1),
+            foreign(&of_build, "promoted", 1, false, r#"{"to":{"level":7.0}}"#),
+            foreign(&of_build, "finished", 2, true, "{ \"outcome\" : 7 }"),
+            foreign("tide/harbour", "rose", 9, false, "[1, 2]"),
+        ];
+        append_all(&**store, vec![newer.clone()]).await;
+        let all = everything(&**store).await;
+        for (written, new) in all.iter().zip(&newer) {
+            assert_eq!(written.body.get(), new.body.get());
+            assert_eq!((&written.kind, written.v), (&new.kind, new.v));
+            assert_eq!(written.by, new.by);
+        }
         assert!(store.build(&build(1)).await.unwrap().unwrap().is_open());
+        let tides = KindSet::of([StreamKind::new("tide").unwrap()]);
+        let page = store.read(&tides, Seq(0), 9).await.unwrap();
+        assert_eq!((&page.items[..], page.upto), (&all[3..], Seq(4)));
     }
 }
 
@@ -416,11 +579,11 @@ async fn kinds_of_a_newer_version_are_kept_as_they_are() {
 async fn a_full_disk_is_an_error_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("farmer.db");
-    let small = SqliteOptions::default().max_bytes(200_000);
+    let small = SqliteOptions::default().max_bytes(300_000);
     let store = SqliteStore::open(&path, small).await.unwrap();
     let mut head = Seq(0);
     let error = loop {
-        match store.append(head, story(head.0)).await {
+        match append(&store, story(head.0)).await {
             Ok(seq) => head = seq,
             Err(error) => break error,
         }
@@ -434,19 +597,19 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
         .await
         .unwrap();
     assert_eq!(everything(&store).await.len() as u64, head.0);
-    store.append(head, story(head.0)).await.unwrap();
+    append(&store, story(head.0)).await.unwrap();
 }
 
 #[tokio::test]
 async fn appends_go_on_when_there_is_room_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("farmer.db");
-    let small = SqliteOptions::default().max_bytes(200_000);
+    let small = SqliteOptions::default().max_bytes(300_000);
     let store = SqliteStore::open(&path, small).await.unwrap();
     let large: Vec<_> = (0..5_000).map(queued).collect();
-    let error = store.append(Seq(0), large).await.unwrap_err();
+    let error = append(&store, large).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
-    assert_eq!(store.append(Seq(0), story(1)).await.unwrap(), Seq(4));
+    assert_eq!(append(&store, story(1)).await.unwrap(), Seq(4));
 }
 
 #[tokio::test]
@@ -494,7 +657,7 @@ async fn a_data_directory_has_one_owner_and_any_number_of_readers() {
     let store = Store::open(dir.path()).await.unwrap();
     let second = Store::open(dir.path()).await.err().unwrap();
     assert_eq!(second.kind(), ErrorKind::Conflict);
-    store.events().append(Seq(0), story(1)).await.unwrap();
+    append(&**store.events(), story(1)).await.unwrap();
     let reader = Store::open_to_read(dir.path()).await.unwrap();
     assert!(reader.build(&build(1)).await.unwrap().is_some());
     assert!(reader.rebuild().await.is_err());
@@ -513,8 +676,14 @@ fn rerun(n: u64, of: u64) -> NewEvent {
 async fn a_rerun_is_told_of_in_the_row_and_the_cell_of_the_first_build() {
     let world = World::new().await;
     for store in &world.stores {
-        let head = store.append(Seq(0), story(1)).await.unwrap();
-        let head = store.append(head, vec![rerun(7, 1)]).await.unwrap();
+        let mut failed = story(1);
+        let last = failed.len() - 1;
+        let outcome = Outcome::Failed {
+            step: unit().step,
+            text: "exit status 1".into(),
+        };
+        failed[last] = new(1, BuildEvent::Finished { outcome });
+        append_all(&**store, vec![failed, vec![rerun(7, 1)]]).await;
         let told = async || {
             let row = store.build(&build(1)).await.unwrap().unwrap();
             let which = BoardFilter {
@@ -531,7 +700,7 @@ async fn a_rerun_is_told_of_in_the_row_and_the_cell_of_the_first_build() {
         assert_eq!(told().await.state, BuildState::Queued);
         let outcome = Outcome::Passed;
         let end = new(7, BuildEvent::Finished { outcome });
-        store.append(head, vec![end]).await.unwrap();
+        append_all(&**store, vec![vec![end]]).await;
         let rerun = told().await;
         assert_eq!((rerun.build, rerun.state), (build(7), BuildState::Passed));
         store.rebuild().await.unwrap();
@@ -540,61 +709,103 @@ async fn a_rerun_is_told_of_in_the_row_and_the_cell_of_the_first_build() {
 }
 
 #[tokio::test]
-async fn what_ended_long_ago_is_packed_and_read_as_before() {
+async fn what_is_old_is_packed_and_read_as_before() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.db");
     let store = SqliteStore::open(&path, SqliteOptions::default())
         .await
         .unwrap();
-    append_all(&store, (1..=200).map(story).collect()).await;
-    let late = NewEvent {
-        at: at(1000),
-        ..queued(201)
+    let odd = r#"{ "item": 7, "unknown": [1.0, "\u00e4"] }"#;
+    let of_build = format!("build/{}", build(1));
+    let odd = foreign(&of_build, "noted", 3, false, odd);
+    append_all(&store, (1..=2000).map(story).collect()).await;
+    append_all(&store, vec![vec![odd], vec![queued(2001)]]).await;
+    let late = |n| {
+        let mut event = queued(n);
+        event.at = at(1000);
+        event
     };
-    let open = append_all(&store, vec![vec![queued(202)], vec![late]]).await;
+    let end = append_all(&store, vec![vec![late(2002)], vec![late(2003)]]).await;
     let before = everything(&store).await;
-    let rows = store
-        .builds(&BuildFilter::default(), None, 1000)
-        .await
-        .unwrap();
-    let stories: Vec<_> = [build(1), build(100), build(200), build(202)].into();
+    let all = BuildFilter::default();
+    let rows = store.builds(&all, None, 5000).await.unwrap();
+    let open = store.read_open(&[StreamKind::BUILD]).await.unwrap();
 
-    let mut packed = 0;
-    while let count @ 1.. = store.pack(at(500)).await.unwrap() {
+    assert_eq!(store.pack(at(0), Seq(u64::MAX)).await.unwrap(), 0);
+    assert_eq!(
+        store.pack(at(500), Seq(100)).await.unwrap(),
+        100,
+        "not behind the floor"
+    );
+    let mut packed = 100;
+    while let count @ 1.. = store.pack(at(500), Seq(u64::MAX)).await.unwrap() {
         packed += count;
     }
-    assert_eq!(packed, 200, "those that are open or were heard of stay");
+    assert_eq!(packed, 2000 * story(1).len() + 2, "what is new stays");
+    assert_eq!(store.head().await.unwrap(), end);
     assert_eq!(
-        store.head().await.unwrap(),
-        open,
-        "positions are never used twice"
+        everything(&store).await,
+        before,
+        "in order, as it was written"
     );
-    let left = everything(&store).await;
-    assert_eq!(left.len(), 2, "{left:#?}");
-    for id in &stories {
-        let whole: Vec<_> = before.iter().filter(|e| e.build == *id).cloned().collect();
-        assert_eq!(store.read_build(id, Seq(0), 1000).await.unwrap(), whole);
-        let rest = store.read_build(id, whole[0].seq, 2).await.unwrap();
-        assert_eq!(rest, whole[1..].iter().take(2).cloned().collect::<Vec<_>>());
-        let after = store.read_build(id, open, 1000).await.unwrap();
-        assert_eq!(after, []);
+    for n in [1, 100, 2000, 2001, 2002] {
+        let stream = build(n).into();
+        let whole: Vec<_> = before
+            .iter()
+            .filter(|e| e.stream == stream)
+            .cloned()
+            .collect();
+        let read = async |after, limit| store.read_stream(&stream, after, limit).await.unwrap();
+        assert_eq!(read(Version(0), 1000).await, whole);
+        let rest: Vec<_> = whole.iter().skip(1).take(2).cloned().collect();
+        assert_eq!(read(Version(1), 2).await, rest);
+        assert_eq!(read(Version(100), 1000).await, []);
     }
-    store.rebuild().await.unwrap();
-    let again = store
-        .builds(&BuildFilter::default(), None, 1000)
+    assert_eq!(store.read_open(&[StreamKind::BUILD]).await.unwrap(), open);
+    let heads = store
+        .heads(&[build(1).into(), build(2001).into()])
         .await
         .unwrap();
-    assert_eq!(again, rows);
+    assert_eq!((heads[0].version, heads[0].is_open), (Version(5), false));
+    assert_eq!((heads[1].version, heads[1].is_open), (Version(1), true));
+    // A stream of which all is packed goes on.
+    let end = BuildEvent::CancelRequested { by: "me".into() };
+    append_all(&store, vec![vec![new(2001, end)]]).await;
+    let stream = build(2001).into();
+    let versions = store.read_stream(&stream, Version(0), 9).await.unwrap();
+    let versions: Vec<_> = versions.iter().map(|e| e.version.0).collect();
+    assert_eq!(versions, [1, 2]);
+    store.rebuild().await.unwrap();
+    assert_eq!(store.builds(&all, None, 5000).await.unwrap(), rows);
     drop(store);
     let store = SqliteStore::open_to_read(&path).await.unwrap();
-    assert_eq!(
-        store
-            .read_build(&build(7), Seq(0), 1000)
-            .await
-            .unwrap()
-            .len(),
-        story(7).len()
-    );
+    let seven = store.read_stream(&build(7).into(), Version(0), 1000).await;
+    assert_eq!(seven.unwrap().len(), story(7).len());
+}
+
+/// Somebody reads in order, a few events at a time, while all of it is packed.
+#[tokio::test]
+async fn packing_hides_no_event_from_somebody_who_reads_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.db");
+    let store = SqliteStore::open(&path, SqliteOptions::default())
+        .await
+        .unwrap();
+    append_all(&store, (1..=500).map(story).collect()).await;
+    let (mut after, mut seen) = (Seq(0), 0);
+    loop {
+        let page = store.read(&KindSet::all(), after, 7).await.unwrap();
+        if page.upto == after {
+            break;
+        }
+        assert_eq!(page.items.first().unwrap().seq, Seq(after.0 + 1));
+        after = page.upto;
+        seen += page.items.len();
+        if seen % 5 == 0 {
+            store.pack(at(500), Seq(after.0 + 50)).await.unwrap();
+        }
+    }
+    assert_eq!(seen, 500 * story(1).len());
 }
 
 #[tokio::test]
@@ -605,8 +816,8 @@ async fn the_last_event_of_the_log_is_never_packed() {
         .await
         .unwrap();
     let end = append_all(&store, (1..=2).map(story).collect()).await;
-    assert_eq!(store.pack(at(500)).await.unwrap(), 1);
-    assert_eq!(store.pack(at(500)).await.unwrap(), 0);
+    assert_eq!(store.pack(at(500), Seq(u64::MAX)).await.unwrap(), 7);
+    assert_eq!(store.pack(at(500), Seq(u64::MAX)).await.unwrap(), 0);
     assert_eq!(store.head().await.unwrap(), end);
     let next = append_all(&store, vec![story(3)]).await;
     assert_eq!(next.0, end.0 + story(3).len() as u64);
@@ -619,7 +830,6 @@ async fn what_waits_and_what_runs_are_told_apart_without_reading_all_that_waits(
         let granted = |n| {
             let leased = BuildEvent::Leased {
                 lease: LeaseId::from_bits(n),
-                nonce: Nonce::new("n1").unwrap(),
                 machine: MachineId::new("m1").unwrap(),
                 unit: unit(),
             };

@@ -71,6 +71,9 @@ async fn machine(program: &str) -> Result<()> {
         machine: pool.machines()[0].id().clone(),
         host_type: HostType::new("local")?,
         builder: BuilderName::new("local")?,
+        sandbox: Default::default(),
+        network: Default::default(),
+        image: None,
         ttl: LEASE_TTL,
     };
     let lease = pool.acquire(&request).await?;

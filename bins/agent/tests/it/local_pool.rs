@@ -35,6 +35,9 @@ fn request(number: u64) -> LeaseRequest {
         machine: MachineId::new(format!("local-{number}")).unwrap(),
         host_type: HostType::new("local").unwrap(),
         builder: BuilderName::new("local").unwrap(),
+        sandbox: Default::default(),
+        network: Default::default(),
+        image: None,
         ttl: TTL,
     }
 }

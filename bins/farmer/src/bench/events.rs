@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, NewEvent, Seq};
+use build_core::event::{Batch, BuildEvent, NewEvent, Principal, StreamId, Version};
 use build_core::ids::BuildId;
 use build_server::store::{EventLog, SqliteOptions, SqliteStore};
 use farmer_cli::Failure;
@@ -33,18 +33,23 @@ pub(super) async fn events(data: &Path) -> Result<Figure, Failure> {
 }
 
 async fn append_all(store: &SqliteStore, count: u64, batch: usize) -> Result<(), Failure> {
-    let mut head = Seq(0);
-    while head.0 < count {
-        let events = (0..batch as u64)
-            .map(|n| NewEvent {
-                at: Timestamp::from_seconds(1),
-                build: BuildId::from_bits(head.0 + n),
-                event: BuildEvent::CancelRequested {
-                    by: "bench".to_owned(),
-                },
-            })
-            .collect();
-        head = store.append(head, events).await.map_err(|e| failure(&e))?;
+    let term = store.begin_term().await.map_err(|e| failure(&e))?;
+    let at = Timestamp::from_seconds(1);
+    let by = Principal::farm();
+    let event = BuildEvent::CancelRequested { by: by.clone() };
+    let mut written = 0;
+    while written < count {
+        let builds = (0..batch as u64).map(|n| StreamId::from(BuildId::from_bits(written + n)));
+        let mut append = Batch::default();
+        for build in builds {
+            let new = NewEvent::new(build.clone(), at, by.clone(), &event);
+            append.events.push(new.map_err(|e| failure(&e))?);
+            append.expects.push((build, Version(0)));
+        }
+        written += batch as u64;
+        for answer in store.append(term, vec![append]).await {
+            answer.map_err(|e| failure(&e))?;
+        }
     }
     Ok(())
 }

@@ -79,6 +79,9 @@ fn request(pool: &LocalPool, n: usize) -> Result<LeaseRequest, Failure> {
             machine: pool.machines()[0].id().clone(),
             host_type: HostType::new("local")?,
             builder: BuilderName::new("local")?,
+            sandbox: Default::default(),
+            network: Default::default(),
+            image: None,
             ttl: LEASE_TTL,
         })
     };

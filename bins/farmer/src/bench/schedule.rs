@@ -60,7 +60,7 @@ fn waiter(n: u32) -> Waiter {
     };
     Waiter {
         id: WaiterId {
-            build: BuildId::from_bits(n.into()),
+            build: BuildId::from_bits(n.into()).into(),
             unit,
         },
         builder: BuilderName::new("local").expect("a valid name"),

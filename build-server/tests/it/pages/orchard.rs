@@ -5,10 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
-use build_core::event::{BuildEvent, LeaseEnd, NewEvent, Outcome, UnitEnd};
-use build_core::ids::{
-    BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, Nonce, RepoName,
-};
+use build_core::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
+use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, RepoName};
 use build_core::livelog::{LogWriter, Options};
 use build_core::plan::{Plan, Unit};
 use build_core::work::{Class, WorkItem};
@@ -114,7 +112,6 @@ pub fn life(n: u64, item: &WorkItem, builder: &str, how: How) -> Vec<(u64, Build
     let plan = plan.unwrap();
     let lease = BuildEvent::Leased {
         lease: LeaseId::from_bits(n),
-        nonce: Nonce::new(format!("{n:032x}")).unwrap(),
         machine: MachineId::new("m1").unwrap(),
         unit: build.clone(),
     };
@@ -161,14 +158,12 @@ pub fn life(n: u64, item: &WorkItem, builder: &str, how: How) -> Vec<(u64, Build
 }
 
 pub async fn append(store: &Store, id: &BuildId, begun: Timestamp, life: Vec<(u64, BuildEvent)>) {
-    let new = |(second, event)| NewEvent {
-        at: begun + Duration::from_secs(second),
-        build: id.clone(),
-        event,
+    let new = |(second, told): (u64, BuildEvent)| {
+        build_server::testing::event(id, begun + Duration::from_secs(second), &told)
     };
-    let head = store.events().head().await.unwrap();
-    let batch = life.into_iter().map(new).collect();
-    store.events().append(head, batch).await.unwrap();
+    let events = life.into_iter().map(new).collect();
+    let log = &**store.events();
+    build_server::testing::append(log, events).await.unwrap();
 }
 
 /// Writes the log of a run, with its line index.

@@ -10,7 +10,7 @@ use build_core::schedule::{Allotment, Quotas};
 
 use super::orchard::{self, How};
 use super::{Answer, World};
-use crate::farm::step;
+use crate::farm::{step, told};
 
 /// The largest page, in bytes.
 const MAX_PAGE: usize = 60_000;
@@ -212,7 +212,7 @@ async fn buttons_work_without_scripts_for_those_who_have_signed_in() {
     let place = again.headers["location"].to_str().unwrap();
     let id: BuildId = place.strip_prefix("/builds/").unwrap().parse().unwrap();
     let first = world.farm.until(&id, |_| true).await;
-    let BuildEvent::Queued { item, .. } = first.event else {
+    let BuildEvent::Queued { item, .. } = told(&first) else {
         panic!("{first:?}")
     };
     assert_eq!(item.subject, "tree: shed leaves in autumn");

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::World;
-use crate::farm::{SOON, step};
+use crate::farm::{SOON, step, told};
 
 /// A world whose test fails `times` times, then passes.
 fn world(marks: &tempfile::TempDir, times: u32) -> World {
@@ -22,7 +22,7 @@ fn world(marks: &tempfile::TempDir, times: u32) -> World {
 
 /// The build that runs another one again, once it has ended.
 async fn rerun_of(world: &World, build: &BuildId) -> BuildId {
-    let is_it = |event: &Recorded| match &event.event {
+    let is_it = |event: &Recorded| match &told(event) {
         BuildEvent::Queued { item, .. } => item.rerun_of.as_ref() == Some(build),
         _ => false,
     };
@@ -31,7 +31,7 @@ async fn rerun_of(world: &World, build: &BuildId) -> BuildId {
         while let Some(event) = events.next().await {
             let event = event.unwrap();
             if is_it(&event) {
-                return event.build;
+                return event.stream.build().unwrap().clone();
             }
         }
         panic!("the farm has ended");
