@@ -2,6 +2,7 @@
 
 mod failures;
 mod rerun;
+mod streams;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -48,7 +49,7 @@ struct Farm {
     /// Whether the past says that running a build again may tell something.
     worth: bool,
     judged: u64,
-    /// How long the log was after each append.
+    /// How many events were stored after each append.
     appends: Vec<usize>,
 }
 
@@ -155,7 +156,7 @@ impl Farm {
         match effect {
             Effect::Append { batch, append } => {
                 self.write(append);
-                self.appends.push(self.log.len());
+                self.appends.push(self.stored.len());
                 Some(Input::Recorded { batch })
             }
             Effect::Do(command) => {
@@ -166,14 +167,24 @@ impl Farm {
         }
     }
 
-    /// Has the beginning of the log of another farm, in which all that was logged was read.
+    /// Has the beginning of the log of another farm.
     fn take_log(&mut self, other: &Self, length: usize) {
-        self.log = other.log[..length].to_vec();
-        self.stored = other.stored[..length].to_vec();
-        for event in &self.stored {
+        for event in &other.stored[..length] {
             let head = self.heads.entry(event.stream.clone()).or_default();
             head.version = event.version;
+            self.note(event.clone());
         }
+    }
+
+    fn note(&mut self, event: Recorded) {
+        let read = match event.stream {
+            StreamId::Session(_) => event.read().and_then(SessionEvent::into_build),
+            _ => event.read(),
+        };
+        if let (Some(build), Some(event)) = (event.stream.holder(), read) {
+            self.log.push(Logged { build, event });
+        }
+        self.stored.push(event);
     }
 
     fn write(&mut self, batch: Batch) {
@@ -181,15 +192,7 @@ impl Farm {
         let mut numbering = Numbering::new(head, std::mem::take(&mut self.heads));
         let written = numbering.admit(batch).unwrap();
         self.heads = numbering.into_heads();
-        for event in written.events {
-            let read = match event.stream {
-                StreamId::Session(_) => event.read().and_then(SessionEvent::into_build),
-                _ => event.read(),
-            };
-            let build = event.stream.holder().unwrap();
-            self.log.extend(read.map(|event| Logged { build, event }));
-            self.stored.push(event);
-        }
+        written.events.into_iter().for_each(|event| self.note(event));
         for memo in written.memos {
             match memo.value {
                 Some(_) => drop(self.memos.insert(memo.key.clone(), memo)),

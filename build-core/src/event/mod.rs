@@ -10,6 +10,8 @@ mod define;
 
 mod batch;
 mod build;
+#[cfg(test)]
+mod golden;
 mod kinds;
 mod memo;
 mod pack;

@@ -13,7 +13,7 @@ use super::quotas::{AccountAt, FullQuota, Owner};
 use super::scheduler::{Entry, Scheduler};
 use super::shapes::Need;
 use super::waiter::WaiterId;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, micros};
 use crate::ids::{HolderId, HostType};
 use crate::work::Class;
 
@@ -31,6 +31,7 @@ pub struct Explanation {
     /// Its tier: 0 is served first.
     pub tier: u8,
     /// How long it has waited.
+    #[serde(rename = "waited_us", with = "micros")]
     pub waited: Duration,
     /// How many are served before it on the machines it could have.
     pub ahead: usize,
@@ -46,6 +47,7 @@ pub struct Explanation {
     pub hold: Hold,
     /// How much longer it waits if it is served like the ones before it: the median of
     /// `samples` waits, less what it has waited.
+    #[serde(rename = "expected_us", with = "micros::option")]
     pub expected: Option<Duration>,
     /// How many past waits that is made of.
     pub samples: usize,

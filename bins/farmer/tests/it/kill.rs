@@ -61,8 +61,8 @@ fn events_of(repo: &Repo, build: &[&str]) -> Vec<Value> {
 fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events
         .iter()
-        .map(|e| &e["event"])
         .filter(|e| e["kind"] == kind)
+        .map(|e| &e["body"])
         .collect()
 }
 

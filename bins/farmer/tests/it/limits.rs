@@ -76,9 +76,9 @@ fn two_gibibytes_of_output_need_little_memory() {
     let events = repo.run(&["log", "--events", "--json"]).exits(0).events();
     let ended = events
         .iter()
-        .find(|e| e["event"]["kind"] == "ended")
+        .find(|e| e["kind"] == "ended")
         .unwrap();
-    assert_eq!(ended["event"]["output_bytes"], OUTPUT);
+    assert_eq!(ended["body"]["output_bytes"], OUTPUT);
 }
 
 /// A file system of a few megabytes, gone with the value.
@@ -158,7 +158,7 @@ fn a_full_data_disk_is_told_and_loses_nothing() {
     assert_eq!(child.wait().unwrap().code(), Some(1), "{}", said());
     assert!(said().contains("disk quota"), "{}", said());
     let events = repo.run(&["log", "--events", "--json"]).exits(0).events();
-    let kinds: Vec<_> = events.iter().map(|e| &e["event"]["kind"]).collect();
+    let kinds: Vec<_> = events.iter().map(|e| &e["kind"]).collect();
     assert!(kinds.contains(&&"finished".into()), "{events:#?}");
     repo.run(&["build", "--quiet"]).exits(0);
     wait_until("no process is left", Duration::from_secs(90), || {

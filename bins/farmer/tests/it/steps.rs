@@ -30,8 +30,8 @@ fn independent_steps_hold_two_leases_at_the_same_time() {
     repo.run(&["build", "--machines", "2"]).exits(0);
     let leases: std::collections::BTreeSet<String> = events(&repo)
         .iter()
-        .filter(|e| e["event"]["kind"] == "started")
-        .map(|e| e["event"]["lease"].to_string())
+        .filter(|e| e["kind"] == "started")
+        .map(|e| e["body"]["lease"].to_string())
         .collect();
     assert_eq!(leases.len(), 2);
 }
@@ -85,10 +85,10 @@ fn artifacts_of_a_passed_step_are_kept() {
     let events = events(&repo);
     let kept = events
         .iter()
-        .find(|e| e["event"]["kind"] == "kept")
+        .find(|e| e["kind"] == "kept")
         .unwrap();
-    assert_eq!(kept["event"]["artifacts"][0]["path"], "out/a/b.txt");
-    assert_eq!(kept["event"]["artifacts"][0]["size"], 3);
+    assert_eq!(kept["body"]["artifacts"][0]["path"], "out/a/b.txt");
+    assert_eq!(kept["body"]["artifacts"][0]["size"], 3);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn events_as_json_are_one_object_a_line() {
         .exits(0)
         .events()
         .iter()
-        .map(|e| e["event"]["kind"].as_str().unwrap().to_owned())
+        .map(|e| e["kind"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(kinds.first().unwrap(), "queued");
     assert_eq!(

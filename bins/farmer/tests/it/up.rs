@@ -135,7 +135,7 @@ fn commits_are_built_and_every_command_uses_the_farm_that_runs() {
         .run(&["build", "--json", "--rev", &first])
         .exits(0)
         .events();
-    assert_eq!(json[0]["event"]["kind"], "queued");
+    assert_eq!(json[0]["kind"], "queued");
     repo.git(&["rm", "-q", "word"]);
     let broken = repo.commit("breaks it");
     let run = repo.run(&["build"]).exits(1);

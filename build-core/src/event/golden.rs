@@ -1,0 +1,229 @@
+//! The stored format stays what it is: each line of the data files is an event of every kind.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::buildlet::ExecOutcome;
+use crate::clock::Timestamp;
+use crate::ids::{
+    BuildId, BuilderName, ChangeRef, CommitHash, ExecId, HostType, LeaseId, MachineId, RepoId,
+    RepoName, SecretName, SessionId, StepName,
+};
+use crate::plan::{CommandLine, Network, Part, Plan, Sandbox, Step, Unit};
+use crate::test_lines::TestCounts;
+use crate::work::{Builder, Class, Trust, WorkItem};
+
+fn item() -> WorkItem {
+    let commit = CommitHash::new("0123456789012345678901234567890123456789").unwrap();
+    WorkItem {
+        repo_id: Some(RepoId::from_bits(0x1234)),
+        host: Some("go.googlesource.com".into()),
+        commit_time: Timestamp::from_seconds(1_608_753_536),
+        subject: "runtime: wake up in time".into(),
+        branch: Some("master".into()),
+        change: Some(ChangeRef::new("I8473b95934b5732ac55d26311a706c9c2bde9940").unwrap()),
+        patch_set: Some(3),
+        trust: Trust::Trusted,
+        author: Some("ann@example.org".into()),
+        class: Class::Try,
+        labels: ["hotfix".to_owned()].into(),
+        worktree: true,
+        rerun_of: Some(BuildId::from_bits(9)),
+        rest: BTreeMap::from([("later".to_owned(), serde_json::json!({"field": 1}))]),
+        ..WorkItem::new(
+            RepoName::new("go").unwrap(),
+            "https://go.example.org/go",
+            commit,
+        )
+    }
+}
+
+fn unit() -> Unit {
+    Unit {
+        step: StepName::new("test").unwrap(),
+        part: Part::Shard(1),
+    }
+}
+
+fn plan() -> Plan {
+    let mut test = Step::new(StepName::new("test").unwrap(), "make test");
+    test.tests = Some(CommandLine::Argv(vec!["make".into(), "list".into()]));
+    test.shards = 2;
+    test.sandbox = Sandbox::Container;
+    test.network = Network::Closed;
+    test.image = Some("golang:1.16".into());
+    test.secrets = BTreeMap::from([("KEY".into(), SecretName::new("deploy key").unwrap())]);
+    let mut plan = Plan::new(vec![test], ".farmer.toml").unwrap();
+    let builder = BuilderName::new("linux").unwrap();
+    let builder = Builder::new(builder, HostType::new("vm").unwrap());
+    plan.builder = Some(Box::new(builder));
+    plan
+}
+
+fn of_builds() -> Vec<BuildEvent> {
+    let (lease, machine) = (LeaseId::from_bits(7), MachineId::new("m1").unwrap());
+    let step = unit().step;
+    let blob = BlobRef {
+        sha256: "ab".repeat(32),
+        size: 12,
+    };
+    let ended = |attempt, end| BuildEvent::Ended {
+        unit: unit(),
+        attempt,
+        end,
+        output_bytes: 5,
+        took: Duration::from_micros(1_500_000),
+    };
+    let finished = |outcome| BuildEvent::Finished { outcome };
+    vec![
+        BuildEvent::Queued {
+            item: item(),
+            builder: BuilderName::new("linux").unwrap(),
+        },
+        BuildEvent::Planned { plan: plan() },
+        BuildEvent::Leased {
+            lease: lease.clone(),
+            machine,
+            unit: unit(),
+        },
+        BuildEvent::Ready {
+            lease: lease.clone(),
+            place: "unix:/m1".into(),
+        },
+        BuildEvent::Prepared {
+            lease: lease.clone(),
+            base: Base::CopyOf(LeaseId::from_bits(6)),
+            cache_hits: vec!["target".into()],
+        },
+        BuildEvent::Listed {
+            step: step.clone(),
+            tests: vec!["a".into(), "b".into()],
+            shards: vec![vec![1], vec![0]],
+            listing: Some(blob.clone()),
+        },
+        BuildEvent::Taken {
+            step: step.clone(),
+            shard: 1,
+            tests: vec!["a".into()],
+            lease: lease.clone(),
+        },
+        BuildEvent::Started {
+            unit: unit(),
+            attempt: 1,
+            lease: lease.clone(),
+            exec: ExecId::new("B000000001-0-s1-1").unwrap(),
+            tests: vec!["a".into()],
+        },
+        BuildEvent::Tested {
+            unit: unit(),
+            attempt: 1,
+            tests: TestCounts {
+                passed: 1,
+                failed: 1,
+                skipped: 1,
+                failures: vec!["a".into()],
+            },
+            results: Some(blob),
+        },
+        ended(1, UnitEnd::Exited(ExecOutcome::Exit(1))),
+        ended(2, UnitEnd::TimedOut(Duration::from_secs(60))),
+        ended(3, UnitEnd::Silent(Duration::from_millis(1))),
+        ended(4, UnitEnd::MissingTool("cc".into())),
+        ended(5, UnitEnd::Lost("connection reset".into())),
+        ended(6, UnitEnd::DiskQuota),
+        BuildEvent::Kept {
+            step: step.clone(),
+            artifacts: vec![Artifact {
+                path: "out/x".into(),
+                size: 3,
+                sha256: "cd".repeat(32),
+            }],
+        },
+        BuildEvent::CancelRequested {
+            by: Principal::person("ann"),
+        },
+        finished(Outcome::Passed),
+        finished(Outcome::Failed {
+            step,
+            text: "exit status 1".into(),
+        }),
+        finished(Outcome::Misconfigured {
+            text: "no make".into(),
+            hint: "install it".into(),
+        }),
+        finished(Outcome::Infrastructure {
+            text: "no machine".into(),
+        }),
+        finished(Outcome::Canceled {
+            by: Principal::person("ann"),
+        }),
+        BuildEvent::LeaseEnded {
+            lease: lease.clone(),
+            reason: LeaseEnd::Released,
+        },
+        BuildEvent::LeaseEnded {
+            lease,
+            reason: LeaseEnd::Unusable {
+                text: "no shell".into(),
+                hint: "install one".into(),
+            },
+        },
+    ]
+}
+
+fn of_sessions() -> Vec<SessionEvent> {
+    let later = of_builds().into_iter().filter_map(SessionEvent::of);
+    let opened = SessionEvent::Opened {
+        builder: BuilderName::new("linux").unwrap(),
+        by: Principal::person("ann"),
+    };
+    let closed = [
+        SessionEnd::Returned,
+        SessionEnd::Abandoned,
+        SessionEnd::Stopped,
+    ];
+    let closed = closed.map(|end| SessionEvent::Finished {
+        outcome: Outcome::Closed(end),
+    });
+    [opened].into_iter().chain(later).chain(closed).collect()
+}
+
+/// The lines as they are written today, and what they say read again.
+fn lines<E: Event + PartialEq + std::fmt::Debug>(stream: StreamId, events: &[E]) -> String {
+    let mut text = String::new();
+    for (event, n) in events.iter().zip(1..) {
+        let at = Timestamp::from_micros(1_608_753_536_000_001);
+        let new = NewEvent::new(stream.clone(), at, Principal::farm(), event).unwrap();
+        let line = serde_json::to_string(&new.recorded(Seq(n), Version(n))).unwrap();
+        let read: Recorded = serde_json::from_str(&line).unwrap();
+        assert_eq!(read.read::<E>().as_ref(), Some(event), "{line}");
+        text += &line;
+        text.push('\n');
+    }
+    text
+}
+
+/// Versions that were written once are read for ever: a difference is a new version of a kind.
+#[test]
+fn events_are_written_as_they_were() {
+    let builds = lines(BuildId::from_bits(1).into(), &of_builds());
+    assert_eq!(builds, include_str!("golden/build-v1.jsonl"));
+    let sessions = lines(SessionId::from_bits(1).into(), &of_sessions());
+    assert_eq!(sessions, include_str!("golden/session-v1.jsonl"));
+}
+
+#[test]
+fn a_work_item_and_a_step_carry_along_what_they_do_not_know() {
+    let again = item().rerun(&BuildId::from_bits(2)).asked_again();
+    assert_eq!(again.trust, Trust::Trusted);
+    let text = serde_json::to_string(&again).unwrap();
+    assert!(text.contains(r#""later":{"field":1}"#), "{text}");
+    let step = r#"{"name":"x","run":{"argv":["true"]},"gpu":{"count":2}}"#;
+    let step: Step = serde_json::from_str(step).unwrap();
+    let text = serde_json::to_string(&step).unwrap();
+    assert!(text.contains(r#""gpu":{"count":2}"#), "{text}");
+    // What a commit configures is stored too: a newer version may say more of a builder.
+    let builder = r#"{"name":"linux","host_type":"vm","price":3}"#;
+    assert!(serde_json::from_str::<Builder>(builder).is_ok());
+}
