@@ -85,6 +85,7 @@ pub mod tarutil;
 pub mod test_lines;
 #[cfg(unix)]
 pub mod tree;
+pub mod wish;
 pub mod work;
 
 pub use error::{Error, ErrorKind, Result};

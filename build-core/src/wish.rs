@@ -160,6 +160,9 @@ impl WishState {
 }
 
 fn bad_beginning(first: &Recorded) -> Error {
-    let text = format!("the events of {} do not begin as those of a wish do", first.stream);
+    let text = format!(
+        "the events of {} do not begin as those of a wish do",
+        first.stream
+    );
     Error::new(ErrorKind::Corrupt, text)
 }

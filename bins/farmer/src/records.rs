@@ -4,7 +4,7 @@ use std::path::Path;
 
 use build_core::ids::BuildId;
 use build_server::record::BuildRow;
-use build_server::store::{BuildFilter, Records, SqliteStore, Store};
+use build_server::store::{BuildFilter, BuildRecords, SqliteStore, Store};
 use farmer_cli::{Exit, Failure};
 
 use crate::output::failure;
@@ -56,7 +56,7 @@ impl Recorded {
 
     /// Every build that has not finished, oldest first.
     pub(crate) async fn open_builds(&self) -> Result<Vec<BuildRow>, Failure> {
-        Records::open(&self.store).await.map_err(|e| failure(&e))
+        self.store.open().await.map_err(|e| failure(&e))
     }
 
     /// The newest builds, newest first.

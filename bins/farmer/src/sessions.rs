@@ -3,7 +3,7 @@
 use build_core::clock::Timestamp;
 use build_core::ids::SessionId;
 use build_server::record::SessionRow;
-use build_server::store::Records;
+use build_server::store::SessionRecords;
 use farmer_cli::Failure;
 
 use crate::describe::{self, took};

@@ -6,11 +6,12 @@ use crate::clock::Timestamp;
 use crate::engine::{Command, CommandKey};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Artifact, Base, Batch, Principal, UnitEnd};
-use crate::ids::{BuildId, BuilderName, HolderId, LeaseId, SessionId};
+use crate::ids::{BuildId, BuilderName, HolderId, LeaseId, SessionId, WishKey};
 use crate::plan::Plan;
 use crate::schedule::{Allotment, Machine};
 use crate::shard::Durations;
 use crate::test_lines::TestCounts;
+use crate::wish::Wish;
 use crate::work::WorkItem;
 
 /// Something that happened.
@@ -25,6 +26,22 @@ pub enum Input {
         item: WorkItem,
         /// What it is built on.
         builder: BuilderName,
+    },
+    /// Somebody wants a commit built; see [`crate::wish`]. A second one with the same key changes
+    /// nothing.
+    Ask {
+        /// What.
+        wish: Wish,
+        /// An id for each of its builders, in their order, never used before: for those of which
+        /// there is no build that is shared.
+        drawn: Vec<BuildId>,
+    },
+    /// A wish is taken back: what only it wants is canceled.
+    Withdraw {
+        /// Which.
+        key: WishKey,
+        /// Who says so.
+        by: Principal,
     },
     /// Somebody wants a machine to use it by hand. A second one with the same id changes nothing.
     OpenSession {

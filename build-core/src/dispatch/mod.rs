@@ -25,6 +25,7 @@ mod restore;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +46,7 @@ use grants::Orphan;
 use open::Open;
 use outbox::{Outbox, Pending};
 use restore::memo_of;
+use wishes::Wishes;
 
 /// Every open build, the queue, and who holds which machine.
 pub struct Dispatcher {
@@ -55,6 +57,7 @@ pub struct Dispatcher {
     leases: BTreeMap<LeaseId, HolderId>,
     /// The proofs of leases.
     nonces: BTreeMap<LeaseId, Nonce>,
+    wishes: Wishes,
     /// Machines of leases that were written off, until their end is known or certain.
     orphans: BTreeMap<LeaseId, Orphan>,
     /// When sessions end unless they are renewed.
@@ -90,6 +93,7 @@ impl Dispatcher {
             builds: BTreeMap::new(),
             leases: BTreeMap::new(),
             nonces: BTreeMap::new(),
+            wishes: Wishes::default(),
             orphans: BTreeMap::new(),
             sessions: BTreeMap::new(),
             machines: BTreeSet::new(),
@@ -170,6 +174,7 @@ impl Dispatcher {
     pub fn plant(&mut self, plant: Option<crate::plant::Plant>) {
         self.scheduler.plant(plant);
         self.outbox.plant(plant);
+        self.wishes.plant(plant);
     }
 
     fn take(&mut self, input: Input, now: Timestamp) {
@@ -196,6 +201,8 @@ impl Dispatcher {
                 self.begin(state, &opened, by, now);
                 self.renew_session(&session.into(), now);
             }
+            Input::Ask { wish, drawn } => self.ask(wish, drawn, now),
+            Input::Withdraw { key, by } => self.withdraw(key, &by, now),
             Input::RenewSession { session } => self.renew_session(&session.into(), now),
             Input::CloseSession { session } => {
                 self.close_session(&session.into(), SessionEnd::Returned, now);
@@ -248,6 +255,13 @@ impl Dispatcher {
             return;
         };
         let mark = self.outbox.push(pending);
+        self.open(state, mark);
+    }
+
+    /// Knows of a build or a session whose first event is number `mark`.
+    fn open(&mut self, state: BuildState, mark: u64) {
+        self.wishes.begun(&state);
+        let id = state.id().clone();
         self.dirty.insert(id.clone());
         self.builds.insert(id, Open::new(state, mark, Version(1)));
     }
@@ -255,6 +269,17 @@ impl Dispatcher {
     /// Applies an event and puts it on its way into the log; `false` when it contradicts what
     /// happened before, as the second of two equal answers does.
     fn record(&mut self, build: &HolderId, event: BuildEvent, now: Timestamp) -> bool {
+        self.record_as(build, event, now, false)
+    }
+
+    /// As [`Dispatcher::record`]; `joined` puts it into the log together with the event before it.
+    fn record_as(
+        &mut self,
+        build: &HolderId,
+        event: BuildEvent,
+        now: Timestamp,
+        joined: bool,
+    ) -> bool {
         let Some(open) = self.builds.get_mut(build) else {
             return false;
         };
@@ -283,6 +308,10 @@ impl Dispatcher {
             _ => Principal::farm(),
         };
         open.version = open.version.next();
+        let end = match &event {
+            BuildEvent::Finished { outcome } => Some(outcome.clone()),
+            _ => None,
+        };
         let encoded = match build {
             HolderId::Build(_) => event.encode(),
             HolderId::Session(_) => SessionEvent::of(event)
@@ -290,13 +319,20 @@ impl Dispatcher {
                 .encode(),
         };
         let encoded = encoded.expect("events of builds have a form in JSON");
-        open.mark = self.outbox.push(Pending {
+        let pending = Pending {
             event: NewEvent::encoded(build.clone().into(), now, by, encoded),
             version: open.version,
             closes: open.state.is_closed(),
             memos: memos.into_iter().collect(),
-        });
+        };
+        open.mark = match joined {
+            true => self.outbox.push_joined(pending),
+            false => self.outbox.push(pending),
+        };
         self.dirty.insert(build.clone());
+        if let (Some(outcome), Some(build)) = (end, build.build()) {
+            self.tell_wishes(build, &outcome, now);
+        }
         true
     }
 

@@ -1,10 +1,9 @@
 //! A build that failed by tests ends, and with it begins the one that runs them again.
 
-use super::open::Open;
 use super::{Dispatcher, beginning};
 use crate::clock::Timestamp;
 use crate::engine::{BuildState, outcome_of};
-use crate::event::{BuildEvent, Principal, Version};
+use crate::event::{BuildEvent, Principal};
 use crate::ids::{BuildId, HolderId};
 
 impl Dispatcher {
@@ -36,7 +35,6 @@ impl Dispatcher {
             return;
         };
         let mark = self.outbox.push_joined(pending);
-        self.dirty.insert(id.clone());
-        self.builds.insert(id, Open::new(state, mark, Version(1)));
+        self.open(state, mark);
     }
 }

@@ -33,6 +33,8 @@ impl Dispatcher {
         now: Timestamp,
     ) -> Restored {
         self.nonces.extend(memos.into_iter().filter_map(proof_in));
+        let events: Vec<Recorded> = events.into_iter().collect();
+        self.restore_wishes(events.iter());
         let mut states: BTreeMap<HolderId, Result<(BuildState, Version), Error>> = BTreeMap::new();
         for recorded in events {
             let Some(holder) = recorded.stream.holder() else {
@@ -77,6 +79,7 @@ impl Dispatcher {
             self.scheduler.step(hold, now);
         }
         self.dirty.insert(build.clone());
+        self.wishes.begun(&state);
         self.builds
             .insert(build.clone(), Open::new(state, 0, version));
         self.renew_session(&build, now);

@@ -3,6 +3,7 @@
 mod failures;
 mod rerun;
 mod streams;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -192,7 +193,10 @@ impl Farm {
         let mut numbering = Numbering::new(head, std::mem::take(&mut self.heads));
         let written = numbering.admit(batch).unwrap();
         self.heads = numbering.into_heads();
-        written.events.into_iter().for_each(|event| self.note(event));
+        written
+            .events
+            .into_iter()
+            .for_each(|event| self.note(event));
         for memo in written.memos {
             match memo.value {
                 Some(_) => drop(self.memos.insert(memo.key.clone(), memo)),

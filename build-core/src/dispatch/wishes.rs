@@ -82,7 +82,10 @@ impl Wishes {
     fn insert(&mut self, state: WishState, version: Version) {
         let key = state.key();
         for build in state.open_builds() {
-            self.of_build.entry(build.build.clone()).or_default().insert(key);
+            self.of_build
+                .entry(build.build.clone())
+                .or_default()
+                .insert(key);
         }
         if let Some(branch) = state.tip_of() {
             self.tips.insert(branch.clone(), key);
@@ -129,21 +132,26 @@ impl Dispatcher {
         }
         let builders = wish.builders.iter().zip(drawn);
         let wished: Vec<WishedBuild> = builders
-            .map(|(builder, drawn)| match self.same_build(&wish.item, builder) {
-                Some(build) => WishedBuild {
-                    builder: builder.clone(),
-                    owned: self.wishes.owns(&build),
-                    build,
+            .map(
+                |(builder, drawn)| match self.same_build(&wish.item, builder) {
+                    Some(build) => WishedBuild {
+                        builder: builder.clone(),
+                        owned: self.wishes.owns(&build),
+                        build,
+                    },
+                    None => WishedBuild {
+                        builder: builder.clone(),
+                        build: drawn,
+                        owned: true,
+                    },
                 },
-                None => WishedBuild {
-                    builder: builder.clone(),
-                    build: drawn,
-                    owned: true,
-                },
-            })
+            )
             .collect();
         let newer = wish.tip_of.clone();
-        let before = newer.as_ref().and_then(|b| self.wishes.tips.get(b)).copied();
+        let before = newer
+            .as_ref()
+            .and_then(|b| self.wishes.tips.get(b))
+            .copied();
         let asked = WishEvent::Asked {
             item: wish.item.clone(),
             builds: wished.clone(),
@@ -192,7 +200,9 @@ impl Dispatcher {
         let inputs = (item.commit.clone(), builder.clone());
         let build = self.wishes.inputs.get(&inputs)?;
         let state = self.build(&build.into())?;
-        let same = state.item().is_some_and(|other| other.origin == item.origin);
+        let same = state
+            .item()
+            .is_some_and(|other| other.origin == item.origin);
         let goes_on = state.outcome().is_none() && state.canceled_by().is_none();
         (same && goes_on && !item.worktree).then(|| build.clone())
     }

@@ -14,7 +14,7 @@ use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::LeaseRecord;
 use crate::retry::{Blame, CREATION_ATTEMPTS, blame};
 use crate::test_lines::TestCounts;
-use crate::work::WorkItem;
+use crate::work::{Class, WorkItem};
 
 /// One build, folded from its events. A session is a build without steps of its own: it holds
 /// one machine until it is closed.
@@ -280,6 +280,7 @@ impl BuildState {
             _ if !known || self.foreign.is_some() => None,
             BuildEvent::Tested { unit, tests, .. } => self.tested(unit, tests),
             BuildEvent::Queued { .. } => None,
+            BuildEvent::Reclassed { class } => self.reclassed(*class),
             BuildEvent::Planned { plan } => self.planned(plan),
             BuildEvent::Leased {
                 lease,
@@ -570,6 +571,16 @@ impl BuildState {
 
     fn unit_mut(&mut self, unit: &Unit) -> Option<&mut UnitState> {
         self.steps.get_mut(&unit.step)?.units.get_mut(&unit.part)
+    }
+
+    fn reclassed(&mut self, class: Class) -> Option<()> {
+        match &mut self.wish {
+            Wish::Commit(item) => {
+                item.class = class;
+                Some(())
+            }
+            Wish::Session(_) => None,
+        }
     }
 
     fn cancel_requested(&mut self, by: &Principal) -> Option<()> {

@@ -11,7 +11,7 @@ use crate::clock::micros;
 use crate::ids::{BuilderName, ExecId, LeaseId, MachineId, StepName};
 use crate::plan::{Plan, Unit};
 use crate::test_lines::TestCounts;
-use crate::work::WorkItem;
+use crate::work::{Class, WorkItem};
 
 events! {
     /// What happened to a build. Fields are only ever added, with defaults; a changed meaning is
@@ -23,6 +23,11 @@ events! {
             item: WorkItem,
             /// What it is built on.
             builder: BuilderName,
+        },
+        /// It is wanted more, or less, than before.
+        Reclassed = "reclassed" may {
+            /// Why it is wanted now.
+            class: Class,
         },
         /// What to run is known.
         Planned = "planned" must {

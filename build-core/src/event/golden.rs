@@ -8,7 +8,7 @@ use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::ids::{
     BuildId, BuilderName, ChangeRef, CommitHash, ExecId, HostType, LeaseId, MachineId, RepoId,
-    RepoName, SecretName, SessionId, StepName,
+    RepoName, SecretName, SessionId, StepName, WishKey,
 };
 use crate::plan::{CommandLine, Network, Part, Plan, Sandbox, Step, Unit};
 use crate::test_lines::TestCounts;
@@ -80,6 +80,9 @@ fn of_builds() -> Vec<BuildEvent> {
         BuildEvent::Queued {
             item: item(),
             builder: BuilderName::new("linux").unwrap(),
+        },
+        BuildEvent::Reclassed {
+            class: Class::Backfill,
         },
         BuildEvent::Planned { plan: plan() },
         BuildEvent::Leased {
@@ -189,6 +192,30 @@ fn of_sessions() -> Vec<SessionEvent> {
     [opened].into_iter().chain(later).chain(closed).collect()
 }
 
+fn of_wishes() -> Vec<WishEvent> {
+    let builder = BuilderName::new("linux").unwrap();
+    let tip_of = BranchId {
+        repo: RepoName::new("go").unwrap(),
+        branch: "master".into(),
+    };
+    let build = BuildId::from_bits(1);
+    let by = Principal::person("ann");
+    vec![
+        WishEvent::Asked {
+            item: item(),
+            builds: vec![WishedBuild {
+                builder,
+                build: build.clone(),
+                owned: true,
+            }],
+            tip_of: Some(tip_of.clone()),
+        },
+        WishEvent::Backfilled { tip_of },
+        WishEvent::Ended { build, met: true },
+        WishEvent::Withdrawn { by },
+    ]
+}
+
 /// The lines as they are written today, and what they say read again.
 fn lines<E: Event + PartialEq + std::fmt::Debug>(stream: StreamId, events: &[E]) -> String {
     let mut text = String::new();
@@ -211,6 +238,8 @@ fn events_are_written_as_they_were() {
     assert_eq!(builds, include_str!("golden/build-v1.jsonl"));
     let sessions = lines(SessionId::from_bits(1).into(), &of_sessions());
     assert_eq!(sessions, include_str!("golden/session-v1.jsonl"));
+    let wishes = lines(WishKey::from_bits(1).into(), &of_wishes());
+    assert_eq!(wishes, include_str!("golden/wish-v1.jsonl"));
 }
 
 #[test]

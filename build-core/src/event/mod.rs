@@ -19,6 +19,7 @@ mod principal;
 mod recorded;
 mod session;
 mod stream;
+mod wish;
 
 pub use batch::{Admitted, Batch, Numbering, Page, StreamHead, Term, ended_term};
 pub use build::{Artifact, Base, BlobRef, BuildEvent, LeaseEnd, Outcome, SessionEnd, UnitEnd};
@@ -29,3 +30,4 @@ pub use principal::{Principal, PrincipalKind};
 pub use recorded::{Encoded, Event, NewEvent, Recorded, Seq, Version};
 pub use session::SessionEvent;
 pub use stream::StreamId;
+pub use wish::{BranchId, WishEvent, WishedBuild};

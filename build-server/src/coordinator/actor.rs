@@ -9,9 +9,10 @@ use build_core::clock::{Clock, Timestamp};
 use build_core::dispatch::{Dispatcher, Effect, Failure, Input, LEASE_MEMOS};
 use build_core::engine::{Command, CommandKey};
 use build_core::event::{Batch, MemoKey, Principal, Seq, StreamId, StreamKind, Version};
-use build_core::ids::{BuildId, HolderId, SessionId};
+use build_core::ids::{BuildId, HolderId, SessionId, WishKey};
 use build_core::pool::Pool;
 use build_core::schedule::{Allotment, Machine};
+use build_core::wish::Wish;
 use build_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -35,7 +36,7 @@ const LOOK_AT_POOLS: Duration = Duration::from_secs(1);
 const WIND_DOWN: Duration = Duration::from_secs(60);
 
 /// The kinds of streams that the dispatcher appends to, and nobody else.
-const OWN_KINDS: [StreamKind; 2] = [StreamKind::BUILD, StreamKind::SESSION];
+const OWN_KINDS: [StreamKind; 3] = [StreamKind::BUILD, StreamKind::SESSION, StreamKind::WISH];
 
 /// The dispatcher and everything it acts through.
 pub(super) struct Actor {
@@ -60,6 +61,8 @@ struct Turning {
     append: Option<BoxFuture<'static, Appended>>,
     /// Builds whose first event is not durable yet, and who waits for it.
     submitted: Vec<(BuildId, oneshot::Sender<Result<BuildId>>)>,
+    /// Wishes that are not durable yet, and who waits for it.
+    asked: Vec<(WishKey, oneshot::Sender<Result<()>>)>,
     /// Sessions whose machines are not ready yet, and who waits for them.
     opening: Vec<(SessionId, LeaseAnswer)>,
     wake: Option<Instant>,
@@ -70,7 +73,7 @@ struct Turning {
 /// How an append went.
 struct Appended {
     batch: u64,
-    begun: Vec<BuildId>,
+    begun: Vec<StreamId>,
     notes: Vec<Note>,
     end: Result<Seq>,
 }
@@ -91,6 +94,7 @@ impl Actor {
             active: HashSet::new(),
             append: None,
             submitted: Vec::new(),
+            asked: Vec::new(),
             opening: Vec::new(),
             wake: None,
             machines: Vec::new(),
@@ -241,7 +245,7 @@ impl Turning {
         let ledger = self.actor.ledger.clone();
         let append = async move {
             let begins = |(stream, version): &(StreamId, Version)| match version {
-                Version(0) => stream.build().cloned(),
+                Version(0) => Some(stream.clone()),
                 _ => None,
             };
             let begun = batch.expects.iter().filter_map(begins).collect();
@@ -296,10 +300,15 @@ impl Turning {
         self.take(Input::AppendFailed { batch, text });
     }
 
-    fn answer_submitters(&mut self, begun: &[BuildId]) {
+    fn answer_submitters(&mut self, begun: &[StreamId]) {
+        let is_new = |key: &WishKey| begun.contains(&StreamId::from(*key));
+        for (_, answer) in self.asked.extract_if(.., |(key, _)| is_new(key)) {
+            // Whoever asked may have gone; the wish stays.
+            let _ = answer.send(Ok(()));
+        }
         for (build, answer) in self
             .submitted
-            .extract_if(.., |(build, _)| begun.contains(build))
+            .extract_if(.., |(build, _)| begun.contains(&StreamId::from(&*build)))
         {
             // Whoever asked may have gone; the build goes on.
             let _ = answer.send(Ok(build));
@@ -346,6 +355,16 @@ impl Turning {
                     item,
                     builder,
                 });
+            }
+            Request::Ask {
+                wish,
+                drawn,
+                answer,
+            } => self.ask(*wish, drawn, answer),
+            Request::Withdraw { key, by, answer } => {
+                let withdrawn = self.withdraw(key, by);
+                // Whoever asked may have gone.
+                let _ = answer.send(withdrawn);
             }
             Request::OpenSession {
                 session,
@@ -400,6 +419,25 @@ impl Turning {
         dispatcher.build(build).ok_or_else(|| not_open(build))?;
         let waiting = dispatcher.explain(build, now).into_iter();
         Ok(waiting.map(|(unit, why)| Waiting { unit, why }).collect())
+    }
+
+    fn ask(&mut self, wish: Wish, drawn: Vec<BuildId>, answer: oneshot::Sender<Result<()>>) {
+        if self.actor.dispatcher.knows_wish(wish.key) {
+            // Asked for before: there is nothing to wait for. Whoever asked may have gone.
+            let _ = answer.send(Ok(()));
+            return;
+        }
+        self.asked.push((wish.key, answer));
+        self.take(Input::Ask { wish, drawn });
+    }
+
+    fn withdraw(&mut self, key: WishKey, by: Principal) -> Result<()> {
+        if self.actor.dispatcher.wish(key).is_none() {
+            let text = format!("wish {key} is not open");
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        self.take(Input::Withdraw { key, by });
+        Ok(())
     }
 
     fn cancel(&mut self, build: HolderId, by: Principal) -> Result<()> {

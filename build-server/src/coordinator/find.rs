@@ -4,26 +4,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use build_core::ids::{BuilderName, CommitHash, RepoName};
+use build_core::event::{Batch, BranchId, Memo, MemoKey};
+use build_core::ids::{BuilderName, CommitHash, RepoName, WishKey};
 use build_core::recipe::Recipe;
-use build_core::work::{Class, WorkItem, WorkSource};
+use build_core::wish::Wish;
+use build_core::work::{WorkItem, WorkSource};
 use build_core::{ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::handle::Handle;
 use crate::source::Checkouts;
-use crate::store::BuildFilter;
 
 /// A source is asked again after this at the latest: a lost wake-up repairs itself.
 const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// After an error.
 const ASK_AFTER_ERROR: Duration = Duration::from_secs(10);
-/// How far back a tip's branch is searched for a commit that was seen before. Of a longer push
-/// the newest commit alone is built.
-const EARLIER: usize = 100;
-/// Builds of one commit on one builder that are looked through for one that counts as seen.
-const BUILDS_OF_COMMIT: usize = 20;
+/// Commits of one push that are built, the newest first.
+const EARLIER: usize = 1000;
 
 /// Says which builders build a commit.
 pub(super) struct Chooser {
@@ -117,82 +115,94 @@ impl Finding {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Asks for a tip, then for what came with it.
+    /// Asks for a tip and for what came with it: every commit that the branch did not have when
+    /// it was last looked at and that was never asked for, the newest first.
     async fn take(&self, tip: &WorkItem) -> Result<()> {
-        self.submit(tip).await?;
-        let earlier = self.source.earlier(tip, EARLIER).await?;
-        let mut new = Vec::new();
-        for item in earlier {
-            if self.was_seen(&item).await? {
-                // The oldest first: after a crash the search for what is missing ends at a
-                // commit that was seen, and everything before that one was too.
-                for item in new.into_iter().rev() {
-                    self.submit(&item).await?;
+        let last = self.last_tip(tip).await?;
+        let mut found = vec![tip.clone()];
+        found.extend(self.source.earlier(tip, EARLIER).await?);
+        let keys: Vec<WishKey> = found.iter().map(Wish::key_of).collect();
+        let asked = self.handle.were_asked(&keys).await?;
+        let new = self.new_ones(&found, &asked, last.as_ref());
+        for (n, item) in found[..new].iter().enumerate() {
+            if !asked[n] {
+                let tip_of = branch_of(item).filter(|_| n == 0);
+                self.ask(item, keys[n], tip_of).await?;
+            }
+        }
+        self.remember_tip(tip).await
+    }
+
+    /// How many of the commits came with the tip: those before the last tip; when that one is not
+    /// among them, those before the first one that was ever asked for. Of a branch that was never
+    /// looked at the tip alone, unless something of it was asked for.
+    fn new_ones(&self, found: &[WorkItem], asked: &[bool], last: Option<&CommitHash>) -> usize {
+        let known = |(item, asked): (&WorkItem, &bool)| match last {
+            Some(last) => item.commit == *last,
+            None => *asked,
+        };
+        let behind_tip = || found.iter().zip(asked).skip(1);
+        let first_known = behind_tip().position(known);
+        let first_asked = || behind_tip().position(|(_, asked)| *asked);
+        match first_known.or_else(first_asked) {
+            Some(before) => before + 1,
+            None if last.is_none() => 1,
+            None => {
+                if found.len() > EARLIER {
+                    let tip = &found[0];
+                    tracing::warn!(
+                        repo = tip.repo.as_str(),
+                        branch = tip.branch.as_deref().unwrap_or_default(),
+                        newest = tip.commit.short(),
+                        "more than {EARLIER} commits came at once: the newest {EARLIER} are built, \
+                         any other with farmer build --rev"
+                    );
                 }
-                return Ok(());
-            }
-            new.push(item);
-        }
-        if new.len() == EARLIER && self.has_older(tip).await? {
-            tracing::warn!(
-                repo = tip.repo.as_str(),
-                branch = tip.branch.as_deref().unwrap_or_default(),
-                built = tip.commit.short(),
-                "more than {EARLIER} commits came at once: the newest alone is built, any other \
-                 with farmer build --rev"
-            );
-        }
-        Ok(())
-    }
-
-    /// Whether this is not the first commit of its branch that is built here.
-    async fn has_older(&self, tip: &WorkItem) -> Result<bool> {
-        let of_branch = BuildFilter {
-            repo: Some(tip.repo.clone()),
-            branch: tip.branch.clone(),
-            ..BuildFilter::default()
-        };
-        let records = self.handle.records();
-        let page = records.builds(&of_branch, None, BUILDS_OF_COMMIT).await?;
-        Ok(page.builds.iter().any(|row| row.item.commit != tip.commit))
-    }
-
-    async fn submit(&self, item: &WorkItem) -> Result<()> {
-        for builder in self.handle.builders_of(item).await? {
-            if self
-                .builds(item, Some(builder.clone()), 1)
-                .await?
-                .is_empty()
-            {
-                self.handle.submit_found(item.clone(), &builder).await?;
+                found.len().min(EARLIER)
             }
         }
-        Ok(())
     }
 
-    /// Whether a source has found it before; what a person asked for by name does not count,
-    /// nor does what follows from that.
-    async fn was_seen(&self, item: &WorkItem) -> Result<bool> {
-        let builds = self.builds(item, None, BUILDS_OF_COMMIT).await?;
-        Ok(builds
-            .iter()
-            .filter(|found| found.class != Class::Interactive && found.rerun_of.is_none())
-            .any(|found| found.branch == item.branch))
-    }
-
-    async fn builds(
-        &self,
-        item: &WorkItem,
-        builder: Option<BuilderName>,
-        limit: usize,
-    ) -> Result<Vec<WorkItem>> {
-        let of_item = BuildFilter {
-            repo: Some(item.repo.clone()),
-            builder,
-            commit: Some(item.commit.to_string()),
-            ..BuildFilter::default()
+    async fn ask(&self, item: &WorkItem, key: WishKey, tip_of: Option<BranchId>) -> Result<()> {
+        let wish = Wish {
+            key,
+            builders: self.handle.builders_of(item).await?,
+            item: item.clone(),
+            tip_of,
         };
-        let page = self.handle.records().builds(&of_item, None, limit).await?;
-        Ok(page.builds.into_iter().map(|row| row.item).collect())
+        self.handle.ask(wish).await
     }
+
+    /// The newest commit of a branch of which everything was asked for.
+    async fn last_tip(&self, tip: &WorkItem) -> Result<Option<CommitHash>> {
+        let key = tip_memo(tip)?;
+        let memos = self.handle.ledger().events().memos(&key).await?;
+        let value = memos.into_iter().find(|memo| memo.key == key);
+        let value = value.and_then(|memo| memo.value);
+        let hash = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
+        Ok(hash.and_then(|hash| CommitHash::new(hash).ok()))
+    }
+
+    async fn remember_tip(&self, tip: &WorkItem) -> Result<()> {
+        let memo = Memo::set(tip_memo(tip)?, tip.commit.to_string());
+        let batch = Batch {
+            memos: vec![memo],
+            ..Batch::default()
+        };
+        self.handle.ledger().append(batch).await.map(|_| ())
+    }
+}
+
+fn branch_of(item: &WorkItem) -> Option<BranchId> {
+    Some(BranchId {
+        repo: item.repo.clone(),
+        branch: item.branch.clone()?,
+    })
+}
+
+/// The memo of a branch: its names may hold anything and are not part of the key.
+fn tip_memo(tip: &WorkItem) -> Result<MemoKey> {
+    let branch = tip.branch.as_deref().unwrap_or_default();
+    let names = [tip.origin.as_bytes(), branch.as_bytes()];
+    MemoKey::new(format!("tip/{}", WishKey::of(&names)))
 }

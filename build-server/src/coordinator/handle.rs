@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use build_core::buildlet::ByteStream;
 use build_core::event::{KindSet, Outcome, Principal, Recorded, Seq, StreamId, Version};
-use build_core::ids::{BuildId, BuilderName, HolderId, HostType, SessionId};
+use build_core::ids::{BuildId, BuilderName, HolderId, HostType, SessionId, WishKey};
 use build_core::plan::Unit;
 use build_core::pool::Lease;
 use build_core::recipe::name_hint;
 use build_core::schedule::Allotment;
+use build_core::wish::Wish;
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
@@ -63,6 +64,16 @@ pub(super) enum Request {
         item: Box<WorkItem>,
         builder: BuilderName,
         answer: oneshot::Sender<Result<BuildId>>,
+    },
+    Ask {
+        wish: Box<Wish>,
+        drawn: Vec<BuildId>,
+        answer: oneshot::Sender<Result<()>>,
+    },
+    Withdraw {
+        key: WishKey,
+        by: Principal,
+        answer: oneshot::Sender<Result<()>>,
     },
     OpenSession {
         session: SessionId,
@@ -199,12 +210,67 @@ impl Handle {
         Err(Error::new(ErrorKind::NotFound, text).with_hint(name_hint(builder.as_str(), known)))
     }
 
-    /// As [`Handle::submit`]; on a builder that is unknown the build ends as misconfigured.
-    pub(super) async fn submit_found(
-        &self,
-        item: WorkItem,
-        builder: &BuilderName,
-    ) -> Result<BuildId> {
+    /// Asks for what somebody wants built, under a key of its own; asking twice is asking once,
+    /// also after it was built or withdrawn. It is recorded when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the coordinator does not run.
+    pub async fn ask(&self, wish: Wish) -> Result<()> {
+        if self.were_asked(&[wish.key]).await?.contains(&true) {
+            return Ok(());
+        }
+        let drawn = self.draw_builds(wish.builders.len()).await?;
+        let (answer, answered) = oneshot::channel();
+        let wish = Box::new(wish);
+        let request = Request::Ask {
+            wish,
+            drawn,
+            answer,
+        };
+        self.send(request).await?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Whether these wishes were ever asked for, in their order.
+    ///
+    /// # Errors
+    /// When the event log cannot be read.
+    pub async fn were_asked(&self, keys: &[WishKey]) -> Result<Vec<bool>> {
+        let streams: Vec<StreamId> = keys.iter().map(|key| (*key).into()).collect();
+        let heads = self.ledger.events().heads(&streams).await?;
+        Ok(heads.iter().map(|head| head.version > Version(0)).collect())
+    }
+
+    /// Takes a wish back: builds that only it wants are canceled, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when no such wish is open, [`ErrorKind::Unavailable`] when the
+    /// coordinator does not run.
+    pub async fn withdraw(&self, key: WishKey, by: impl Into<Principal>) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        let by = by.into();
+        self.send(Request::Withdraw { key, by, answer }).await?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Ids that no build has, checked with one question.
+    async fn draw_builds(&self, count: usize) -> Result<Vec<BuildId>> {
+        let mut drawn = Vec::with_capacity(count);
+        while drawn.len() < count {
+            let new = (drawn.len()..count).map(|_| Ok(BuildId::from_bits(draw()?)));
+            let new: Vec<BuildId> = new.collect::<Result<_>>()?;
+            let streams: Vec<StreamId> = new.iter().map(Into::into).collect();
+            let heads = self.ledger.events().heads(&streams).await?;
+            let free = new.into_iter().zip(heads);
+            let free = free.filter(|(_, head)| head.version == Version(0));
+            drawn.extend(free.map(|(id, _)| id));
+            drawn.sort_unstable();
+            drawn.dedup();
+        }
+        Ok(drawn)
+    }
+
+    async fn submit_found(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
         let (answer, answered) = oneshot::channel();
         let request = Request::Submit {
             build: new_id(&*self.records).await?,

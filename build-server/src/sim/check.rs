@@ -39,6 +39,10 @@ impl World {
                     None => self.check_quotas(&holder),
                 }
             }
+            BuildEvent::Started { .. } => match holder.build() {
+                Some(build) => self.check_wanted(build),
+                None => Ok(()),
+            },
             BuildEvent::Ended {
                 unit,
                 end: UnitEnd::Exited(outcome),
@@ -114,6 +118,7 @@ impl World {
                 .keys()
                 .all(|build| self.folds.contains_key(&HolderId::from(build)))
             && self.folds.values().all(BuildState::is_closed)
+            && self.all_wishes_are_over()
     }
 
     /// The builds and sessions that have not ended, each with the last that is known of it.

@@ -7,7 +7,7 @@ use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{BuildState, Command, CommandKey};
 use build_core::error::ErrorKind;
 use build_core::event::{Batch, UnitEnd, Version};
-use build_core::ids::{BuildId, BuilderName, ExecId, HolderId, LeaseId, SessionId};
+use build_core::ids::{BuildId, BuilderName, ExecId, HolderId, LeaseId, SessionId, WishKey};
 use build_core::pool::LEASE_TTL;
 
 use super::faults::Faults;
@@ -30,6 +30,10 @@ pub(super) enum Happening {
     Arrive,
     /// Somebody changes their mind.
     Cancel(HolderId),
+    /// A source wants a commit built.
+    Want,
+    /// It does not any more.
+    Withdraw(WishKey),
     /// Somebody wants a machine.
     OpenSession,
     /// Whoever has a session says that it is still used.
@@ -90,6 +94,7 @@ impl World {
             (PACK, Happening::Pack),
             (Duration::ZERO, Happening::Arrive),
             (Duration::ZERO, Happening::OpenSession),
+            (Duration::ZERO, Happening::Want),
             (ANNOUNCE, Happening::Announce),
             (RENEW, Happening::Renew),
             (RENEW, Happening::Trouble),
@@ -108,6 +113,8 @@ impl World {
                     by: "somebody".into(),
                 });
             }
+            Happening::Want => return self.want(),
+            Happening::Withdraw(key) => return self.withdraw(key),
             Happening::OpenSession => return self.open_session(),
             Happening::UseSession(session) => return self.use_session(session),
             Happening::StopUsing(session, how) => return self.stop_using(session, how),
@@ -202,7 +209,8 @@ impl World {
             .filter(|build| !self.folds.contains_key(&HolderId::from(*build)))
             .cloned()
             .collect();
-        missing.iter().try_for_each(|build| self.submit(build))
+        missing.iter().try_for_each(|build| self.submit(build))?;
+        self.ask_again()
     }
 
     /// Pools say what they have: a machine that somebody unknown holds is not offered.

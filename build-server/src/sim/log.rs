@@ -74,7 +74,7 @@ impl SimLog {
 
     /// The events of open builds and sessions, as a start reads them.
     pub(super) fn read_open(&self) -> Held<Vec<Recorded>> {
-        let kinds = [StreamKind::BUILD, StreamKind::SESSION];
+        let kinds = [StreamKind::BUILD, StreamKind::SESSION, StreamKind::WISH];
         let is_open = |event: &Recorded| {
             kinds.contains(&event.stream.kind()) && self.head(&event.stream).is_open
         };

@@ -14,7 +14,8 @@
 //! that was asked for ends once, in bounded time; no recorded event is lost or contradicted; an effect comes
 //! after its event is durable; a step finds the work of the steps it needs; no machine is
 //! leaked; no author and no repository holds more machines than its quota; of several who write
-//! to one stream each sees what the others wrote; packing loses nothing. The same seed gives
+//! to one stream each sees what the others wrote; packing loses nothing; what every source has
+//! withdrawn is not begun. The same seed gives
 //! the same log, byte for byte.
 
 mod check;
@@ -27,6 +28,7 @@ mod quotas;
 mod rng;
 mod sessions;
 mod tally;
+mod wishes;
 mod workload;
 mod world;
 

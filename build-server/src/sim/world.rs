@@ -8,7 +8,7 @@ use build_core::clock::Timestamp;
 use build_core::dispatch::{Dispatcher, Effect, Input};
 use build_core::engine::{BuildState, CommandKey};
 use build_core::event::Batch;
-use build_core::ids::{BuildId, BuilderName, HolderId, HostType, MachineId, SessionId};
+use build_core::ids::{BuildId, BuilderName, HolderId, HostType, MachineId, SessionId, WishKey};
 use build_core::plant::Plant;
 use build_core::schedule::{Allotment, Labels, Machine, Policy, Quotas};
 use build_core::work::{Builder, WorkItem};
@@ -19,6 +19,7 @@ use super::log::SimLog;
 use super::machine::SimMachine;
 use super::rng::Rng;
 use super::sessions::Holder;
+use super::wishes::{Told, Wishes};
 use super::{HOUR, Report, Sim};
 
 /// How long the last builds may take after everything works again: longer than any step with
@@ -53,6 +54,8 @@ pub(super) struct World {
     pub(super) wanted: BTreeMap<BuildId, WorkItem>,
     /// Sessions that were asked for, and what became of whoever did.
     pub(super) holders: BTreeMap<SessionId, Holder>,
+    pub(super) wishes: Wishes,
+    pub(super) wishes_told: BTreeMap<WishKey, Told>,
     pub(super) disk_full_until: i64,
     quiet_at: i64,
     run_for: Duration,
@@ -103,6 +106,8 @@ impl World {
             machines,
             wanted: BTreeMap::new(),
             holders: BTreeMap::new(),
+            wishes: Wishes::new(),
+            wishes_told: BTreeMap::new(),
             disk_full_until: 0,
             quiet_at: 0,
             run_for: sim.time,
@@ -268,6 +273,7 @@ impl World {
         // Nobody else writes to its streams: a conflict is a fault of its own.
         let written = self.log.append(batch).map_err(|error| error.to_string())?;
         for recorded in &written {
+            self.note_wish(recorded);
             self.check_event(recorded)?;
             let Some(holder) = recorded.stream.holder() else {
                 continue;

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use super::log::EventLog;
 use super::memory_log::{LogState, grown};
 use super::{
-    BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, KnownRepo, Records, again, board,
+    BoardFilter, BoardPage, BoardPlace, BoardRecords, BuildFilter, BuildPage, BuildRecords,
+    KnownRepo, Records, SessionRecords, TestRecords, again, board,
 };
 use crate::record::{BuildRow, OfStep, Rerun, RowSink, SessionRow, Tested, Timing, rows};
 
@@ -168,7 +169,7 @@ impl EventLog for MemoryStore {
 }
 
 #[async_trait]
-impl Records for MemoryStore {
+impl BuildRecords for MemoryStore {
     async fn build(&self, id: &BuildId) -> Result<Option<BuildRow>> {
         let state = self.state();
         Ok(state.rows.row(id).map(|row| state.rows.whole(row)))
@@ -195,7 +196,10 @@ impl Records for MemoryStore {
         let open = state.rows.builds.values().filter(|row| row.is_open());
         Ok(open.map(|row| state.rows.whole(row)).collect())
     }
+}
 
+#[async_trait]
+impl BoardRecords for MemoryStore {
     async fn board(
         &self,
         which: &BoardFilter,
@@ -225,7 +229,10 @@ impl Records for MemoryStore {
         let items = state.rows.builds.values().map(|row| &row.item);
         Ok(board::repos(items.filter(|item| !item.worktree)))
     }
+}
 
+#[async_trait]
+impl SessionRecords for MemoryStore {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>> {
         let state = self.state();
         let number = state.rows.opened.get(id);
@@ -237,7 +244,10 @@ impl Records for MemoryStore {
         let open = state.rows.sessions.values().filter(|row| row.is_open());
         Ok(open.cloned().collect())
     }
+}
 
+#[async_trait]
+impl TestRecords for MemoryStore {
     async fn timings(
         &self,
         repo: &RepoName,
@@ -267,7 +277,10 @@ impl Records for MemoryStore {
             .filter(|t| t.told.number < before);
         Ok(wanted.take(limit).map(|t| t.told.clone()).collect())
     }
+}
 
+#[async_trait]
+impl Records for MemoryStore {
     async fn rebuild(&self) -> Result<()> {
         let mut state = self.state();
         let mut anew = Rows::default();

@@ -31,7 +31,9 @@ pub use lock::{DataLock, Owner};
 pub use log::EventLog;
 pub use memory::MemoryStore;
 pub use memory_log::MemoryLog;
-pub use records::{BuildFilter, BuildPage, Records};
+pub use records::{
+    BoardRecords, BuildFilter, BuildPage, BuildRecords, Records, SessionRecords, TestRecords,
+};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
 

@@ -44,9 +44,9 @@ pub struct BuildPage {
     pub next: Option<Seq>,
 }
 
-/// Typed questions to the rows folded from the log.
+/// Builds, as pages and questions see them.
 #[async_trait]
-pub trait Records: Send + Sync {
+pub trait BuildRecords: Send + Sync {
     /// One build.
     ///
     /// # Errors
@@ -99,7 +99,11 @@ pub trait Records: Send + Sync {
     async fn count_queued(&self) -> Result<usize> {
         Ok(self.queued(usize::MAX).await?.len())
     }
+}
 
+/// The dashboard: commits down, builders across.
+#[async_trait]
+pub trait BoardRecords: Send + Sync {
     /// The commits of a repository before `before`, newest first, at most `limit` (at least 1 is
     /// looked for), each with its latest build on each builder. Builds of uncommitted files are
     /// left out.
@@ -118,7 +122,11 @@ pub trait Records: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     async fn repos(&self) -> Result<Vec<KnownRepo>>;
+}
 
+/// Sessions, as pages and questions see them.
+#[async_trait]
+pub trait SessionRecords: Send + Sync {
     /// One session.
     ///
     /// # Errors
@@ -130,7 +138,11 @@ pub trait Records: Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     async fn open_sessions(&self) -> Result<Vec<SessionRow>>;
+}
 
+/// The past of steps and tests: what estimates and verdicts are made of.
+#[async_trait]
+pub trait TestRecords: Send + Sync {
     /// The newest `limit` passed runs of a step, newest first.
     ///
     /// # Errors
@@ -156,7 +168,11 @@ pub trait Records: Send + Sync {
         before: Seq,
         limit: usize,
     ) -> Result<Vec<Tested>>;
+}
 
+/// The rows folded from the log: every topic, and how far they are.
+#[async_trait]
+pub trait Records: BuildRecords + BoardRecords + SessionRecords + TestRecords {
     /// How far the log was folded. Rows that are written together with events are always as far
     /// as the log, which is what the default says.
     ///

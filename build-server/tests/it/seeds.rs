@@ -190,16 +190,19 @@ fn a_lost_wake_up_is_found() {
 #[test]
 fn a_dropped_event_is_found() {
     let violation = found(Plant::DroppedEvent).to_string();
-    assert!(
-        violation.contains("event") || violation.contains("log"),
-        "{violation}"
-    );
+    assert!(violation.contains("is at version"), "{violation}");
 }
 
 #[test]
 fn a_stream_whose_version_is_not_checked_is_found() {
     let violation = found(Plant::UncheckedVersion).to_string();
     assert!(violation.contains("who count wrote"), "{violation}");
+}
+
+#[test]
+fn a_withdrawn_wish_that_is_built_is_found() {
+    let violation = found(Plant::WithdrawnWishBuilt).to_string();
+    assert!(violation.contains("was withdrawn"), "{violation}");
 }
 
 #[test]

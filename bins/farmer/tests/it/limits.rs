@@ -74,10 +74,7 @@ fn two_gibibytes_of_output_need_little_memory() {
         "buildlet: {buildlet} bytes"
     );
     let events = repo.run(&["log", "--events", "--json"]).exits(0).events();
-    let ended = events
-        .iter()
-        .find(|e| e["kind"] == "ended")
-        .unwrap();
+    let ended = events.iter().find(|e| e["kind"] == "ended").unwrap();
     assert_eq!(ended["body"]["output_bytes"], OUTPUT);
 }
 

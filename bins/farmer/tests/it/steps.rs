@@ -83,10 +83,7 @@ fn artifacts_of_a_passed_step_are_kept() {
     );
     repo.run(&["build"]).exits(0);
     let events = events(&repo);
-    let kept = events
-        .iter()
-        .find(|e| e["kind"] == "kept")
-        .unwrap();
+    let kept = events.iter().find(|e| e["kind"] == "kept").unwrap();
     assert_eq!(kept["body"]["artifacts"][0]["path"], "out/a/b.txt");
     assert_eq!(kept["body"]["artifacts"][0]["size"], 3);
 }

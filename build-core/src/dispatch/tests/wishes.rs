@@ -118,7 +118,13 @@ fn withdrawing_cancels_what_only_that_wish_wants() {
     farm.tell(Input::Machines(machines(2)));
     farm.run();
     let ends = farm.outcomes();
-    let end = |id: &str| ends.iter().find(|(build, _)| build == id).unwrap().1.clone();
+    let end = |id: &str| {
+        ends.iter()
+            .find(|(build, _)| build == id)
+            .unwrap()
+            .1
+            .clone()
+    };
     assert_eq!(end("B000000003"), "canceled by ann");
     assert_eq!(end("B000000001"), "passed", "somebody else wants it");
     assert_eq!(farm.told_of(1), ["asked", "withdrawn"]);
@@ -136,7 +142,11 @@ fn a_build_that_was_canceled_leaves_its_wish_unmet() {
         by: "me".into(),
     });
     farm.run();
-    let last = farm.stored.iter().filter_map(Recorded::read::<WishEvent>).last();
+    let last = farm
+        .stored
+        .iter()
+        .filter_map(Recorded::read::<WishEvent>)
+        .last();
     let ended = WishEvent::Ended {
         build: build(),
         met: false,

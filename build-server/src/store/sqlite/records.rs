@@ -15,7 +15,8 @@ use super::rows::{Rows, Trouble};
 use super::{INSERT_ROWS, SqliteStore, board, from_json, to_i64, to_limit};
 use crate::record::{BuildRow, BuildState, ROWS_VERSION, Rerun, SessionRow, Tested, Timing};
 use crate::store::{
-    BoardFilter, BoardPage, BoardPlace, BuildFilter, BuildPage, KnownRepo, Records,
+    BoardFilter, BoardPage, BoardPlace, BoardRecords, BuildFilter, BuildPage, BuildRecords,
+    KnownRepo, Records, SessionRecords, TestRecords,
 };
 
 /// Events folded at a time while rows are rebuilt.
@@ -92,7 +93,7 @@ pub(super) async fn refold(db: &mut SqliteConnection) -> Result<(), Trouble> {
 }
 
 #[async_trait]
-impl Records for SqliteStore {
+impl BuildRecords for SqliteStore {
     async fn build(&self, id: &BuildId) -> Result<Option<BuildRow>> {
         let read = sqlx::query_scalar("SELECT body FROM build WHERE id = ?").bind(id.as_str());
         let rows = read.fetch_all(&self.readers).await;
@@ -177,7 +178,10 @@ impl Records for SqliteStore {
             .map_err(|e| self.failed("read", e))?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
+}
 
+#[async_trait]
+impl BoardRecords for SqliteStore {
     async fn board(
         &self,
         which: &BoardFilter,
@@ -207,7 +211,10 @@ impl Records for SqliteStore {
         let repos = board::repos(&self.readers).await;
         repos.map_err(|e| self.trouble("read", e))
     }
+}
 
+#[async_trait]
+impl SessionRecords for SqliteStore {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>> {
         let read = sqlx::query_scalar("SELECT body FROM session WHERE id = ?").bind(id.as_str());
         let rows = read.fetch_all(&self.readers).await;
@@ -218,7 +225,10 @@ impl Records for SqliteStore {
         let read = sqlx::query_scalar("SELECT body FROM session WHERE open ORDER BY number");
         self.bodies(read.fetch_all(&self.readers).await)
     }
+}
 
+#[async_trait]
+impl TestRecords for SqliteStore {
     async fn timings(
         &self,
         repo: &RepoName,
@@ -251,7 +261,10 @@ impl Records for SqliteStore {
         let read = read.bind(to_limit(limit));
         self.bodies(read.fetch_all(&self.readers).await)
     }
+}
 
+#[async_trait]
+impl Records for SqliteStore {
     async fn rebuild(&self) -> Result<()> {
         let named = |e| self.failed("rebuild the rows of", e);
         let mut writer = self.writer()?.lock().await;

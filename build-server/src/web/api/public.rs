@@ -23,28 +23,37 @@ pub(crate) fn row(mut row: BuildRow) -> BuildRow {
 pub(crate) fn event(mut recorded: Recorded) -> Recorded {
     if recorded.body.get().contains("\"origin\"")
         && let Ok(mut body) = serde_json::from_str(recorded.body.get())
+        && hide_passwords(&mut body)
     {
-        hide_passwords(&mut body);
         recorded.body = to_raw_value(&body).unwrap_or_default();
     }
     recorded
 }
 
-fn hide_passwords(value: &mut Value) {
+/// Whether there were any.
+fn hide_passwords(value: &mut Value) -> bool {
+    let mut hidden = false;
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match value {
                     Value::String(origin) if name == "origin" => {
-                        *origin = without_passwords(origin);
+                        let shown = without_passwords(origin);
+                        hidden |= shown != *origin;
+                        *origin = shown;
                     }
-                    other => hide_passwords(other),
+                    other => hidden |= hide_passwords(other),
                 }
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(hide_passwords),
+        Value::Array(values) => {
+            for value in values {
+                hidden |= hide_passwords(value);
+            }
+        }
         _ => {}
     }
+    hidden
 }
 
 /// The row of a build as it is stored.

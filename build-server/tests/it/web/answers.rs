@@ -160,7 +160,7 @@ async fn what_waits_says_why_and_what_runs_can_be_canceled() {
         .send()
         .await
         .json();
-    assert_eq!(row["outcome"]["canceled"]["by"], "owner");
+    assert_eq!(row["outcome"]["canceled"]["by"], "person:owner");
     world.farm.stop().await;
 }
 

@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 use build_core::event::BuildEvent;
+use build_core::event::MemoKey;
 use build_server::store::BuildFilter;
 
 use super::{Ask, World};
@@ -218,7 +219,14 @@ async fn every_answer_binds_the_browser_and_hides_the_secrets() {
         .await;
     let events = world.get(format!("/api/v1/builds/{build}/events"));
     let events = events.send().await.body;
-    assert!(events.contains(r#""nonce":"hidden""#), "{events}");
+    assert!(events.contains(r#""kind":"leased""#), "{events}");
+    let log = world.store.events().clone();
+    let memos = log.memos(&MemoKey::new("lease/").unwrap()).await.unwrap();
+    assert!(!events.contains("nonce"), "{events}");
+    for memo in memos {
+        let proof = String::from_utf8(memo.value.unwrap().to_vec()).unwrap();
+        assert!(!events.contains(&proof), "{events}");
+    }
     world.farm.stop().await;
 }
 
