@@ -4,7 +4,7 @@ use std::path::Path;
 
 use build_core::clock::{Clock, SystemClock, Timestamp};
 use build_server::record::BuildRow;
-use build_server::store::{BuildRecords, DataLock, SessionRecords};
+use build_server::store::{DataLock, SessionRecords};
 use farmer_cli::Failure;
 
 use crate::cli::Status;

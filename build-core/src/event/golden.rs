@@ -11,7 +11,7 @@ use crate::ids::{
     RepoName, SecretName, SessionId, StepName, WishKey,
 };
 use crate::plan::{CommandLine, Network, Part, Plan, Sandbox, Step, Unit};
-use crate::test_lines::TestCounts;
+use crate::test_lines::{SlowTest, TestCounts};
 use crate::work::{Builder, Class, Trust, WorkItem};
 
 fn item() -> WorkItem {
@@ -126,6 +126,11 @@ fn of_builds() -> Vec<BuildEvent> {
                 failed: 1,
                 skipped: 1,
                 failures: vec!["a".into()],
+                slowest: vec![SlowTest {
+                    name: "b".into(),
+                    took_us: 5,
+                }],
+                none_ran: false,
             },
             results: Some(blob),
         },

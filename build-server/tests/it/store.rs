@@ -19,8 +19,8 @@ use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
 use build_server::record::{BuildRow, BuildState, Tested};
 use build_server::store::{
-    BoardFilter, BoardPage, BuildFilter, EventLog, Ledger, MemoryStore, Records, SqliteOptions,
-    SqliteStore, Store,
+    BoardFilter, BoardPage, BuildFilter, BuildRecords, EventLog, Ledger, MemoryStore, Records,
+    SqliteOptions, SqliteStore, Store,
 };
 use build_server::testing::{append, event};
 use serde_json::value::RawValue;

@@ -245,7 +245,7 @@ fn the_repositorys_own_ci_is_told_beside_the_guess() {
 fn the_file_in_the_commit_comes_before_any_guess() {
     let tree = files(&["go.mod"]).with(".farmer.toml", "[[step]]\nname = 'x'\nrun = 'true'");
     let file = block_on(Detect::configuration(&tree)).unwrap().unwrap();
-    assert_eq!(file.steps()[0].run, "true");
+    assert_eq!(file.steps()[0].run, "true".into());
     let bad = files(&[]).with(".farmer.toml", "[[step");
     assert!(
         block_on(Detect::configuration(&bad))
