@@ -31,12 +31,18 @@
 //!
 //! - `tls`: TLS with the buildlet's key pinned (`transport::TlsDial`).
 //! - `testing`: `testing::FakeBuildlet`.
+//! - `httpdl`: conditional, resumable downloads (`httpdl::Download`).
+//! - `toolchain`: toolchains by name, fetched, checked and run (`toolchain::ToolchainDir`).
 
 mod buildlet;
+#[cfg(feature = "httpdl")]
+pub mod httpdl;
 mod key_pair;
 #[cfg(all(feature = "testing", unix))]
 pub mod testing;
 mod timeouts;
+#[cfg(feature = "toolchain")]
+pub mod toolchain;
 pub mod transport;
 
 pub use build_core::{Error, ErrorKind, Result};

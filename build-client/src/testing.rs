@@ -8,6 +8,7 @@ mod command;
 mod contract;
 mod faults;
 mod files;
+mod mirror;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use self::command::{Command, Follow};
 pub use self::contract::{contract, detached_contract};
 use self::faults::Faults;
 pub use self::faults::{Call, Fault};
+pub use self::mirror::{Mirror, go_archive};
 use crate::{Error, ErrorKind, Result};
 
 /// What runs instead of a program: its output and how it ends.
