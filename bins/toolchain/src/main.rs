@@ -1,5 +1,6 @@
-//! All programs of the group in one: by the name it was started by, or by the first argument.
+//! Every toolchain by its own name, in one program: by the name it was started by, or by the first
+//! argument.
 
 fn main() -> std::process::ExitCode {
-    farmer_cli::multi_call("farmer-toolchain", farmer_toolchain::PROGRAMS)
+    farmer_toolchain::start(std::env::args_os().collect())
 }

@@ -1,19 +1,8 @@
-//! The programs as people run them.
+//! The program under each of its names, against a mirror on this machine.
 
-use std::ffi::OsStr;
-use std::process::Command;
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
-/// A program of the group, to be given its arguments.
-fn program(name: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_farmer-toolchain"));
-    command.arg(name);
-    command
-}
-
-#[test]
-fn an_unknown_program_is_told_with_the_known_ones() {
-    let done = program("nothing").arg(OsStr::new("x")).output().unwrap();
-    assert_eq!(done.status.code(), Some(2));
-    let told = String::from_utf8(done.stderr).unwrap();
-    assert!(told.contains("name one of its programs"), "{told}");
-}
+mod killed;
+mod manage;
+mod story;
+mod versions;
