@@ -5,7 +5,7 @@ use std::fmt;
 use crate::buildlet::Exec;
 use crate::ids::ExecId;
 use crate::plan::{CommandLine, Limits, Part, Plan, Step, Unit};
-use crate::work::Builder;
+use crate::work::{Builder, WorkItem};
 
 /// Where the checkout is, below the work directory.
 pub const CHECKOUT_DIR: &str = "src";
@@ -42,13 +42,41 @@ pub fn exec_id(build: &impl fmt::Display, plan: &Plan, unit: &Unit, attempt: u32
         .expect("a build id and numbers, joined by dashes, are a short plain word")
 }
 
-/// The command of a unit, with its id and limits.
+/// What every step is told of its build, in the environment.
+pub(super) fn told(
+    build: &impl fmt::Display,
+    item: &WorkItem,
+    builder: &Builder,
+    unit: &Unit,
+    attempt: u32,
+) -> Vec<String> {
+    let mut told = vec![
+        // Tools write snapshots, watch files or ask questions without it.
+        "CI=true".to_owned(),
+        format!("FARMER_BUILD={build}"),
+        format!("FARMER_COMMIT={}", item.commit),
+        format!("FARMER_REPO={}", item.repo),
+        format!("FARMER_BUILDER={}", builder.name),
+        format!("FARMER_STEP={}", unit.step),
+        format!("FARMER_ATTEMPT={attempt}"),
+    ];
+    told.extend(
+        item.branch
+            .iter()
+            .map(|branch| format!("FARMER_BRANCH={branch}")),
+    );
+    told
+}
+
+/// The command of a unit, with its id and limits; what the builder and the step set comes after
+/// what is told.
 pub(super) fn exec_of(
     id: ExecId,
     (step, part): (&Step, Part),
     tests: &[String],
     limits: &Limits,
     builder: &Builder,
+    mut env: Vec<String>,
 ) -> Exec {
     let line = match (part, &step.tests) {
         (Part::List, Some(list)) => list,
@@ -59,10 +87,9 @@ pub(super) fn exec_of(
         dir => format!("{CHECKOUT_DIR}/{dir}"),
     };
     let variables = builder.env.iter().chain(&step.env);
+    env.extend(variables.map(|(name, value)| format!("{name}={value}")));
     Exec {
-        env: variables
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect(),
+        env,
         timeout: Some(step.timeout),
         quiet: Some(step.quiet),
         disk_floor_bytes: Some(limits.disk_floor_bytes),
@@ -136,17 +163,18 @@ mod tests {
             &tests,
             &Limits::default(),
             &builder,
+            vec!["CI=true".to_owned()],
         );
         assert_eq!(exec.args, ["-c", r"run -- a::b 'it'\''s; rm'"]);
         assert_eq!(exec.dir, "src/sub");
-        assert_eq!(exec.env, ["A=1", "A=2"]);
+        assert_eq!(exec.env, ["CI=true", "A=1", "A=2"]);
         assert_eq!(exec.timeout, Some(step.timeout));
 
         let words = ["run", "--only={tests}", "{tests}"].map(str::to_owned);
         step.run = CommandLine::Argv(words.to_vec());
         let id = ExecId::new("y").unwrap();
         let whole = (&step, Part::Shard(0));
-        let exec = exec_of(id, whole, &tests, &Limits::default(), &builder);
+        let exec = exec_of(id, whole, &tests, &Limits::default(), &builder, Vec::new());
         assert_eq!(exec.cmd, "run");
         assert_eq!(exec.args, ["--only=a::b it's; rm", "a::b", "it's; rm"]);
     }

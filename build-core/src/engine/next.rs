@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::commands::Command;
-use super::exec::{exec_id, exec_of};
+use super::exec::{exec_id, exec_of, told};
 use super::progress::{Progress, StepStatus, is_unkept};
 use super::session;
 use super::state::{BuildState, LeaseState, Phase, UnitStatus};
@@ -406,6 +406,7 @@ impl<'a> Turn<'a> {
 
     fn run(&self, lease: &LeaseState, unit: &Unit) -> Option<Command> {
         let (plan, builder) = (self.build.plan()?, self.builder?);
+        let item = self.build.item()?;
         let state = self.build.unit(unit)?;
         let UnitStatus::Running { exec, .. } = state.status() else {
             return None;
@@ -422,6 +423,7 @@ impl<'a> Turn<'a> {
                 self.tests(unit),
                 &plan.limits,
                 builder,
+                told(self.build.id(), item, builder, unit, state.attempts()),
             ),
             tools: step.tools.clone(),
         })

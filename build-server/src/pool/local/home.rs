@@ -22,6 +22,7 @@ const HANDED_ON: &[&str] = &[
     "USER",
     "LOGNAME",
     "SHELL",
+    "XDG_RUNTIME_DIR",
     // Certificate authorities, which private networks add to.
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -34,6 +35,7 @@ const HANDED_ON: &[&str] = &[
     "CARGO_HTTP_CAINFO",
     // Tools and where they keep what they have downloaded.
     "RUSTUP_TOOLCHAIN",
+    "RUSTUP_AUTO_INSTALL",
     "RUSTUP_DIST_SERVER",
     "RUSTUP_UPDATE_ROOT",
     "GOROOT",
