@@ -160,6 +160,9 @@ pub struct Step {
     /// Programs that must be on `PATH`; a missing one is a configuration error, not a failure.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// Whether it passes though its test runner found no test to run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_run_no_tests: bool,
     /// How much of its machine it may touch.
     #[serde(default)]
     pub sandbox: Sandbox,
@@ -207,6 +210,7 @@ impl Step {
             cache: Vec::new(),
             builders: Vec::new(),
             tools: Vec::new(),
+            may_run_no_tests: false,
             sandbox: Sandbox::default(),
             network: Network::default(),
             image: None,

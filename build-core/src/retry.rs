@@ -58,6 +58,7 @@ pub fn blame(end: &UnitEnd, builder: &BuilderName) -> Blame {
         UnitEnd::TimedOut(limit) => Blame::Code(format!("ran longer than {}", human(*limit))),
         UnitEnd::Silent(limit) => Blame::Code(format!("no output for {}", human(*limit))),
         UnitEnd::DiskQuota => Blame::Code("disk quota".into()),
+        UnitEnd::NoTests => Blame::Code("no tests ran".into()),
         UnitEnd::MissingTool(tool) => Blame::Configuration {
             text: format!("{tool}: not found on PATH of builder {builder}"),
             hint: format!(
@@ -78,6 +79,7 @@ pub fn classify(end: UnitEnd, step: &Step) -> UnitEnd {
         UnitEnd::Exited(ExecOutcome::TimedOut) => UnitEnd::TimedOut(step.timeout),
         UnitEnd::Exited(ExecOutcome::Silent) => UnitEnd::Silent(step.quiet),
         UnitEnd::Exited(ExecOutcome::DiskQuota) => UnitEnd::DiskQuota,
+        UnitEnd::NoTests if step.may_run_no_tests => UnitEnd::Exited(ExecOutcome::Ok),
         UnitEnd::Exited(ExecOutcome::Killed) => {
             UnitEnd::Lost("the machine ended the command".into())
         }

@@ -27,6 +27,7 @@ pub(crate) fn unit_end(end: &UnitEnd) -> String {
         UnitEnd::TimedOut(limit) => format!("failed: ran longer than {}", show_duration(*limit)),
         UnitEnd::Silent(limit) => format!("failed: printed nothing for {}", show_duration(*limit)),
         UnitEnd::DiskQuota => "failed: disk quota".to_owned(),
+        UnitEnd::NoTests => "failed: no tests ran".to_owned(),
         UnitEnd::MissingTool(tool) => format!("{tool} is missing"),
         UnitEnd::Lost(reason) => format!("lost: {reason}"),
         UnitEnd::Interrupted => "interrupted, will run again".to_owned(),

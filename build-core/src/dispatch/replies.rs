@@ -59,6 +59,12 @@ impl Dispatcher {
                     listing,
                 },
             ) => {
+                // A runner that found nothing to run is no proof of anything.
+                let is_untested = tests.none_ran && unit.part != Part::List;
+                let end = match end {
+                    UnitEnd::Exited(ExecOutcome::Ok) if is_untested => UnitEnd::NoTests,
+                    end => end,
+                };
                 self.tested(build, (unit, *attempt), &end, tests, now);
                 let end = (end, took);
                 self.ran(build, (unit, *attempt), end, output_bytes, listing, now);

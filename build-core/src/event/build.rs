@@ -196,6 +196,8 @@ pub enum UnitEnd {
     Silent(#[serde(with = "micros")] Duration),
     /// The disk had less free space than the floor and it was ended.
     DiskQuota,
+    /// It passed, but its test runner said that there was no test to run.
+    NoTests,
     /// A program it needs is not on the machine: a fault of the configuration.
     MissingTool(String),
     /// The machine or the way to it failed; the command may be run again.

@@ -95,6 +95,15 @@ struct RawStep {
     builders: Vec<String>,
     #[serde(default)]
     tools: Vec<String>,
+    no_tests: Option<NoTests>,
+}
+
+/// What becomes of a step whose test runner found no test to run.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum NoTests {
+    Fail,
+    Pass,
 }
 
 #[derive(Default, Deserialize)]
@@ -342,6 +351,7 @@ impl RawStep {
             cache: self.cache,
             builders: self.builders,
             tools: self.tools,
+            may_run_no_tests: self.no_tests == Some(NoTests::Pass),
             ..step
         })
     }
@@ -464,6 +474,9 @@ fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
     ];
     for (key, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
         writeln!(text, "{key} = [{}]", list(names))?;
+    }
+    if step.may_run_no_tests {
+        writeln!(text, "no_tests = \"pass\"")?;
     }
     Ok(())
 }

@@ -103,6 +103,11 @@ const STEP: &[Key] = &[
         "Globs of the builders that run the step; all when not given.",
     ),
     key("tools", Kind::Texts, "Programs that must be on PATH."),
+    key(
+        "no_tests",
+        Kind::Text,
+        "What becomes of the step when its test runner finds no test: \"fail\", or \"pass\".",
+    ),
 ];
 
 const LIMITS: &[Key] = &[

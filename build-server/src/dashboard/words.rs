@@ -79,6 +79,7 @@ pub(super) fn end(end: &UnitEnd) -> String {
         UnitEnd::TimedOut(limit) => format!("ran longer than {}", took(*limit)),
         UnitEnd::Silent(limit) => format!("printed nothing for {}", took(*limit)),
         UnitEnd::DiskQuota => "the disk was nearly full".into(),
+        UnitEnd::NoTests => "no tests ran".into(),
         UnitEnd::MissingTool(tool) => format!("{tool}: not found on PATH"),
         UnitEnd::Lost(text) => format!("the machine was lost: {text}"),
         UnitEnd::Interrupted => "interrupted when the farm was stopped, will run again".into(),
