@@ -79,6 +79,7 @@ pub mod pool;
 pub mod read_at;
 pub mod recipe;
 pub mod retry;
+pub mod revdial;
 pub mod schedule;
 pub mod shard;
 pub mod tarutil;

@@ -58,6 +58,13 @@ impl RequestHead {
         self
     }
 
+    /// The same request for another target.
+    #[must_use]
+    pub fn with_target(mut self, target: &str) -> Self {
+        target.clone_into(&mut self.target);
+        self
+    }
+
     /// Parses a whole head, from the first byte of the request line to the empty line.
     ///
     /// # Errors

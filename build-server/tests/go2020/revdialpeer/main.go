@@ -1,0 +1,32 @@
+// Program revdialpeer is the Go library's end of revdial connections.
+//
+// revdialpeer -listen ADDR is a machine: it registers at the server at ADDR, accepts the
+// connections the server asks for and does on each what its first byte says. revdialpeer -dial
+// is a server: it prints its address, waits for one machine and puts it through all checks,
+// printing a line for each.
+package main
+
+import (
+	"flag"
+	"log"
+	"os"
+)
+
+func main() {
+	listen := flag.String("listen", "", "register at the server at this `address`")
+	dial := flag.Bool("dial", false, "wait for a machine and check it")
+	count := flag.Int("count", 1000, "dials in a row")
+	size := flag.Int64("size", 10<<20, "bytes of a large transfer")
+	flag.Parse()
+	log.SetFlags(0)
+	log.SetOutput(os.Stderr)
+	switch {
+	case *listen != "":
+		beMachine(*listen)
+	case *dial:
+		beServer(*count, *size)
+	default:
+		flag.Usage()
+		os.Exit(2)
+	}
+}
