@@ -58,6 +58,8 @@
 //! - `testing`: mistakes that the simulation must find.
 //! - `libdeflate`: packs with a C library, faster.
 
+pub mod buildenv;
+pub mod builders;
 pub mod buildlet;
 pub mod clock;
 pub mod dispatch;
@@ -66,6 +68,8 @@ pub mod env_list;
 pub mod error;
 pub mod event;
 pub mod flakes;
+pub mod foreach;
+pub mod go_json;
 pub mod goversion;
 pub mod h1;
 pub mod ids;
@@ -78,10 +82,13 @@ pub mod plant;
 pub mod pool;
 pub mod read_at;
 pub mod recipe;
+pub mod repos;
 pub mod retry;
 pub mod revdial;
 pub mod schedule;
 pub mod shard;
+pub mod spanlog;
+pub mod status_json;
 pub mod tarutil;
 pub mod test_lines;
 #[cfg(unix)]
