@@ -29,7 +29,8 @@
 //!
 //! # Features
 //!
-//! - `tls`: TLS with the buildlet's key pinned (`transport::TlsDial`).
+//! - `tls`: TLS with the buildlet's key pinned (`transport::TlsDial`), and to a coordinator
+//!   (`instance`).
 //! - `testing`: `testing::FakeBuildlet`.
 //! - `httpdl`: conditional, resumable downloads (`httpdl::Download`).
 //! - `toolchain`: toolchains by name, fetched, checked and run (`toolchain::ToolchainDir`).
@@ -37,6 +38,8 @@
 mod buildlet;
 #[cfg(feature = "httpdl")]
 pub mod httpdl;
+#[cfg(feature = "tls")]
+pub mod instance;
 mod key_pair;
 #[cfg(all(feature = "testing", unix))]
 pub mod testing;

@@ -18,6 +18,20 @@ use tokio::net::UnixStream;
 #[cfg(feature = "tls")]
 pub use tls::{PinnedKey, TlsDial};
 
+/// The time of tokio's runtime, for [`build_core::revdial::io`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioTimer;
+
+impl build_core::revdial::io::Timer for TokioTimer {
+    fn now(&self) -> std::time::Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn sleep_until(&self, at: std::time::Instant) -> futures::future::BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep_until(at.into()))
+    }
+}
+
 /// One connection to a buildlet.
 pub type Connection = Box<dyn Duplex>;
 
