@@ -47,6 +47,10 @@ pub mod coordinator;
 pub mod dashboard;
 #[cfg(feature = "coordinator")]
 pub mod flakes;
+#[cfg(feature = "front")]
+pub mod front;
+#[cfg(feature = "https")]
+pub mod https;
 #[cfg(feature = "coordinator")]
 pub mod pool;
 #[cfg(feature = "coordinator")]
@@ -59,6 +63,7 @@ pub mod run;
 pub mod sim;
 #[cfg(feature = "coordinator")]
 pub mod source;
+pub mod spanlog;
 #[cfg(feature = "coordinator")]
 mod spread;
 #[cfg(feature = "coordinator")]

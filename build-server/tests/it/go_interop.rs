@@ -153,6 +153,29 @@ async fn our_client_drives_the_go_buildlet() {
     );
     what_old_servers_cannot_do(&client).await.unwrap();
     client.close().await.unwrap();
+    record(
+        &programs.join("buildlet"),
+        "our client, Go buildlet",
+        "the contract of a buildlet: files, archives, listings, commands and their ends",
+        "all of it",
+        "what it cannot do (detached commands) is refused as unsupported",
+    );
+}
+
+/// Writes a row of docs/compatibility.md down.
+fn record(program: &Path, direction: &str, case: &str, seen: &str, control: &str) {
+    #[cfg(feature = "https")]
+    crate::interop::compat::record(
+        program,
+        &[crate::interop::compat::Row {
+            direction,
+            case,
+            seen,
+            control,
+        }],
+    );
+    #[cfg(not(feature = "https"))]
+    let _ = (program, direction, case, seen, control);
 }
 
 /// A missing directory cuts the connection; commands cannot be detached.
@@ -208,6 +231,13 @@ async fn our_client_drives_the_go_buildlet_over_tls() {
     let deceived = HttpBuildlet::with_key_pair(&peer.address, &other).unwrap();
     let error = deceived.status().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.chain());
+    record(
+        &programs.join("buildlet"),
+        "our client, Go buildlet over TLS with a password",
+        "the same contract, with a key pair that the Go library made",
+        "all of it",
+        "another password is denied, another key is not spoken to",
+    );
 }
 
 /// What the Go driver must have checked, so that none is lost unnoticed.
@@ -283,6 +313,13 @@ async fn the_go_client_drives_our_buildlet() {
         return;
     };
     drive(programs, None).await;
+    record(
+        &programs.join("drivebuildlet"),
+        "Go client, our buildlet",
+        "every call of the client library, 32 checks",
+        "all succeed",
+        "commands that fail and paths that leave the work directory are errors to it",
+    );
 }
 
 #[cfg(feature = "buildlet-tls")]
@@ -293,4 +330,11 @@ async fn the_go_client_drives_our_buildlet_over_tls() {
     };
     let (dir, pair) = go_key_pair(programs);
     drive(programs, Some((dir.path(), &pair))).await;
+    record(
+        &programs.join("drivebuildlet"),
+        "Go client, our buildlet over TLS with a password",
+        "every call of the client library, 32 checks",
+        "all succeed",
+        "commands that fail and paths that leave the work directory are errors to it",
+    );
 }

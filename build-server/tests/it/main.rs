@@ -22,6 +22,8 @@ mod farm;
 mod flakes;
 #[cfg(feature = "buildlet")]
 mod go_interop;
+#[cfg(feature = "https")]
+mod interop;
 #[cfg(feature = "sqlite")]
 mod month;
 #[cfg(feature = "web")]

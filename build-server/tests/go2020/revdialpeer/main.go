@@ -10,11 +10,15 @@ import (
 	"flag"
 	"log"
 	"os"
+
+	"golang.org/x/build/revdial/v2"
 )
 
 func main() {
 	listen := flag.String("listen", "", "register at the server at this `address`")
 	dial := flag.Bool("dial", false, "wait for a machine and check it")
+	fail := flag.Bool("fail", false, "with -dial: the machine cannot fetch the first connection")
+	greetAt := flag.String("greet", "", "ask the server at this `address` for a take-over, with an odd name")
 	count := flag.Int("count", 1000, "dials in a row")
 	size := flag.Int64("size", 10<<20, "bytes of a large transfer")
 	flag.Parse()
@@ -23,8 +27,12 @@ func main() {
 	switch {
 	case *listen != "":
 		beMachine(*listen)
+	case *greetAt != "":
+		greet(*greetAt, "/reverse")
+	case *dial && *fail:
+		beServer(checkFailure)
 	case *dial:
-		beServer(*count, *size)
+		beServer(func(d *revdial.Dialer) { check(d, *count, *size) })
 	default:
 		flag.Usage()
 		os.Exit(2)

@@ -1,0 +1,217 @@
+//! One port for everything: machines, programs and people come through the same door.
+//!
+//! The first byte of a connection tells TLS from plain text, the protocol that TLS agreed on or
+//! the first request tells the rest: a request that the [`Dialect`] takes gets the whole
+//! connection, since it may be taken over (`/reverse`, `/revdial`, `/connect-ssh`, docs/protocol/
+//! buildlet.md 1.1); all others go to the pages, over HTTP/1.1 or HTTP/2.
+//!
+//! Nobody holds a connection for free: the first byte, the handshake and the first head have
+//! deadlines and limits ([`Limits`]), and connections that have not said anything yet get less
+//! time when there are many.
+
+mod connection;
+mod pages;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use build_core::h1::RequestHead;
+use build_core::h1::io::{Duplex, Rewind};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::https::Tls;
+use crate::supervise::Supervisor;
+
+/// After a failure to accept: out of file descriptors, most likely.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long answers may go on at the end.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A connection with what was read of it in front.
+pub type Stream = Rewind<Box<dyn Duplex>>;
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// Whether what passes is encrypted.
+    pub encrypted: bool,
+}
+
+/// Serves the connections whose first request it takes.
+#[async_trait]
+pub trait Dialect: Send + Sync {
+    /// Whether a request is one of its own. By path and fields alone: bodies come later.
+    fn takes(&self, head: &RequestHead) -> bool;
+
+    /// Serves a connection to its end, its first request included.
+    async fn serve(&self, stream: Stream, peer: Peer);
+}
+
+/// What a connection may take before it has shown what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time; more wait to be accepted.
+    pub connections: usize,
+    /// Until the first byte.
+    pub first_byte: Duration,
+    /// The same when three quarters of all connections are taken.
+    pub first_byte_when_crowded: Duration,
+    /// For the handshake of TLS.
+    pub handshake: Duration,
+    /// From the first byte of a head to its end.
+    pub head: Duration,
+    /// Largest head in bytes.
+    pub head_bytes: usize,
+    /// Longest line of a head in bytes.
+    pub line_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            first_byte: Duration::from_secs(20),
+            first_byte_when_crowded: Duration::from_secs(1),
+            handshake: Duration::from_secs(15),
+            head: Duration::from_secs(15),
+            head_bytes: 64 * 1024,
+            line_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// What becomes of requests for pages that are not encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Plain {
+    /// They are answered.
+    #[default]
+    Serve,
+    /// They are sent to the same place with `https`.
+    Redirect,
+}
+
+/// Fixes switched off, so that tests can show what they are for.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Quirks {
+    /// Nothing is the dialect's.
+    pub pages_only: bool,
+    /// Every request must name a host.
+    pub named_hosts: bool,
+}
+
+/// The door of a server. Clones are the same door.
+#[derive(Clone)]
+pub struct Front(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    tls: Option<Tls>,
+    plain: Plain,
+    dialect: Arc<dyn Dialect>,
+    pages: Router,
+    limits: Limits,
+    quirks: Quirks,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front")
+            .field("tls", &self.0.tls.is_some())
+            .field("plain", &self.0.plain)
+            .field("limits", &self.0.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Front {
+    /// A door without TLS.
+    pub fn new(dialect: impl Dialect + 'static, pages: Router) -> Self {
+        Self(Arc::new(Inner {
+            tls: None,
+            plain: Plain::default(),
+            dialect: Arc::new(dialect),
+            pages,
+            limits: Limits::default(),
+            quirks: Quirks::default(),
+        }))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Inner::clone(&self.0);
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+
+    /// Takes TLS as well.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        self.with(|inner| inner.tls = Some(tls))
+    }
+
+    /// Sets what becomes of pages without TLS.
+    #[must_use]
+    pub fn with_plain(self, plain: Plain) -> Self {
+        self.with(|inner| inner.plain = plain)
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        self.with(|inner| inner.limits = limits)
+    }
+
+    /// Switches fixes off.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn with_quirks(self, quirks: Quirks) -> Self {
+        self.with(|inner| inner.quirks = quirks)
+    }
+
+    /// Serves what is accepted until `stop` is canceled, then lets running answers of pages end
+    /// for a short while; connections of the dialect end at once, machines come back.
+    ///
+    /// # Cancel safety
+    /// A dropped future ends every connection.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
+        let connections = Supervisor::with_token("front", stop.child_token());
+        let slots = Arc::new(Semaphore::new(self.0.limits.connections));
+        loop {
+            let accepted = async {
+                let slot = Arc::clone(&slots).acquire_owned().await;
+                (slot, listener.accept().await)
+            };
+            let Some((slot, accepted)) = stop.run_until_cancelled(accepted).await else {
+                break;
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let crowded = slots.available_permits() < self.0.limits.connections / 4;
+                    let door = Arc::clone(&self.0);
+                    let group = connections.group("connection");
+                    let token = group.token().clone();
+                    // One group each: a connection that panics ends alone.
+                    group.spawn("serve", async move {
+                        let _slot = slot;
+                        connection::serve(&door, stream, address, crowded, token).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        if let Err(error) = connections.drain(DRAIN).await {
+            tracing::debug!(%error, "the front has ended");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Programs of the Go project of December 2020 as judges. What they show is written down by
+//! [`compat`], and compared with docs/compatibility.md by `.ci/run only interop`.
+
+pub mod compat;
+mod farm;
+mod peers;
+mod revdial;
+mod traps;
+mod trusting;
