@@ -151,6 +151,9 @@ fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
 }
 
 #[cfg(test)]
+pub(super) use tests::{deep, quick_dir};
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -200,6 +203,3 @@ mod tests {
         }
     }
 }
-
-#[cfg(test)]
-pub(super) use tests::{deep, quick_dir};
