@@ -105,28 +105,16 @@ pub(super) async fn serve(
     let span = Steps.create_span("tls_handshake", &address.to_string());
     let greeting = tls.accept(Rewind::new(received.freeze(), tcp));
     let greeting = async { span.done(greeting.await) };
-    match stop
-        .run_until_cancelled(timeout(limits.handshake, greeting))
-        .await
-    {
-        Some(Ok(Ok(stream))) => {
-            let peer = Peer {
-                address,
-                encrypted: true,
-            };
-            let protocol = Tls::protocol(&stream).map(<[u8]>::to_vec);
-            opened(
-                door,
-                Box::new(stream),
-                BytesMut::new(),
-                peer,
-                protocol,
-                stop,
-            )
-            .await;
-        }
-        // The log of steps has it.
-        _ => {}
+    let greeted = stop.run_until_cancelled(timeout(limits.handshake, greeting));
+    // Whatever else came of it, the log of steps has it.
+    if let Some(Ok(Ok(stream))) = greeted.await {
+        let peer = Peer {
+            address,
+            encrypted: true,
+        };
+        let protocol = Tls::protocol(&stream).map(<[u8]>::to_vec);
+        let received = BytesMut::new();
+        opened(door, Box::new(stream), received, peer, protocol, stop).await;
     }
 }
 
