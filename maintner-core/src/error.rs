@@ -121,6 +121,14 @@ pub enum Error {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A log server, or the store that a log is kept in, cannot be used.
+    #[error("cannot follow {url}")]
+    Server {
+        /// Its address.
+        url: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The log is no longer a continuation of what was read from it before.
     #[error("the log was rewritten: only its first {common} bytes are as they were")]
     Split {

@@ -27,14 +27,24 @@ mod error;
 mod follow;
 #[cfg(feature = "generate")]
 pub mod generate;
+#[cfg(feature = "net")]
+pub mod godata;
 mod hash;
 pub mod log;
 mod map;
 pub mod mutation;
+#[cfg(feature = "net")]
+pub mod net;
+#[cfg(any(feature = "net", feature = "serve"))]
+pub mod netlog;
+#[cfg(feature = "objstore")]
+pub mod objstore;
 pub mod pb;
 pub mod query;
 #[doc(hidden)]
 pub mod sample;
+#[cfg(feature = "serve")]
+pub mod serve;
 mod snapshot;
 pub mod source;
 pub mod sync;

@@ -480,55 +480,9 @@ mod tests {
         }
     }
 
-    /// The four records of `docs/protocol/reclog.md`.
-    fn documented() -> [Mutation; 4] {
-        let created = GithubIssueMutation {
-            user: Some(GithubUser {
-                id: 100,
-                login: "gopherbot".into(),
-            }),
-            created: at(1_451_747_040),
-            title: "some title".into(),
-            no_milestone: true,
-            closed: Some(BoolChange { val: false }),
-            body_change: Some(StringChange {
-                val: "some body".into(),
-            }),
-            ..issue(3)
-        };
-        let tombstone = GithubIssueMutation {
-            not_exist: true,
-            ..issue(7)
-        };
-        let closed = GithubIssueMutation {
-            updated: at(1_451_748_600),
-            closed: Some(BoolChange { val: true }),
-            ..issue(3)
-        };
-        let refs = GerritMutation {
-            project: "go.googlesource.com/go".into(),
-            refs: vec![GitRef {
-                r#ref: "refs/heads/master".into(),
-                sha1: "0123456789abcdef0123456789abcdef01234567".into(),
-            }],
-            deleted_refs: vec!["refs/heads/dev.old".into()],
-            ..Default::default()
-        };
-        let refs = Mutation {
-            gerrit: Some(refs),
-            ..Default::default()
-        };
-        [
-            of_issue(created),
-            of_issue(tombstone),
-            of_issue(closed),
-            refs,
-        ]
-    }
-
     #[test]
     fn the_documented_segment_comes_out_byte_for_byte() {
-        let log = MemoryLog::of(&documented()).bytes();
+        let log = MemoryLog::of(&crate::sample::documented()).bytes();
         assert_eq!(log.len(), 265);
         assert_eq!(
             Sha224Hex::of(&log).to_string(),
@@ -540,7 +494,7 @@ mod tests {
         );
         let offsets: Vec<u64> = Records::new(&log).map(|r| r.unwrap().offset()).collect();
         assert_eq!(offsets, [0, 0x4f, 0x6b, 0x92]);
-        for (record, mutation) in Records::new(&log).zip(documented()) {
+        for (record, mutation) in Records::new(&log).zip(crate::sample::documented()) {
             assert_eq!(
                 Mutation::decode(record.unwrap().payload()).as_ref(),
                 Ok(&mutation)
@@ -659,7 +613,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(data in prop::collection::vec(any::<u8>(), 0..100), at in 0usize..300, bit in 0u8..8) {
             fuzz_mutation(&data);
-            for mutation in documented() {
+            for mutation in crate::sample::documented() {
                 let mut bytes = mutation.encode_to_vec();
                 let at = at % bytes.len();
                 bytes[at] ^= 1 << bit;

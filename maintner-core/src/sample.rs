@@ -169,3 +169,60 @@ fn gerrit() -> Mutation {
         ..Mutation::default()
     }
 }
+
+/// The four records of `docs/protocol/reclog.md`: 265 bytes.
+pub fn documented() -> [Mutation; 4] {
+    let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+    let issue = |number| GithubIssueMutation {
+        owner: "golang".into(),
+        repo: "go".into(),
+        number,
+        ..Default::default()
+    };
+    let created = GithubIssueMutation {
+        user: Some(GithubUser {
+            id: 100,
+            login: "gopherbot".into(),
+        }),
+        created: at(1_451_747_040),
+        title: "some title".into(),
+        no_milestone: true,
+        closed: Some(BoolChange { val: false }),
+        body_change: Some(StringChange {
+            val: "some body".into(),
+        }),
+        ..issue(3)
+    };
+    let tombstone = GithubIssueMutation {
+        not_exist: true,
+        ..issue(7)
+    };
+    let closed = GithubIssueMutation {
+        updated: at(1_451_748_600),
+        closed: Some(BoolChange { val: true }),
+        ..issue(3)
+    };
+    let refs = GerritMutation {
+        project: "go.googlesource.com/go".into(),
+        refs: vec![GitRef {
+            r#ref: "refs/heads/master".into(),
+            sha1: "0123456789abcdef0123456789abcdef01234567".into(),
+        }],
+        deleted_refs: vec!["refs/heads/dev.old".into()],
+        ..Default::default()
+    };
+    let of_issue = |issue| Mutation {
+        github_issue: Some(issue),
+        ..Default::default()
+    };
+    let refs = Mutation {
+        gerrit: Some(refs),
+        ..Default::default()
+    };
+    [
+        of_issue(created),
+        of_issue(tombstone),
+        of_issue(closed),
+        refs,
+    ]
+}

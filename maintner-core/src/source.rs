@@ -3,6 +3,10 @@
 //! Both traits deal in serialised mutations: bytes are handed on as they are,
 //! so that fields this version does not know survive every relay.
 
+mod live;
+
+pub use live::LiveLog;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,6 +38,22 @@ pub trait MutationSource: Send + Sync {
     /// # Errors
     /// When the log cannot be listed.
     fn wait(&self, known: LogPosition, patience: Duration) -> Result<LogPosition>;
+
+    /// How often the log was rolled back so far, and what that left of the log as it was when
+    /// that number was `since`. Logs that are only ever appended to keep the default: never.
+    fn rewrites(&self, since: u64) -> Rewrites {
+        let _ = since;
+        Rewrites::default()
+    }
+}
+
+/// How much of a log is as it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rewrites {
+    /// How often the log was rolled back so far.
+    pub epoch: u64,
+    /// How much of it survived since the epoch asked about; nothing, when all did.
+    pub survived: Option<LogPosition>,
 }
 
 /// A log that can be appended to.

@@ -9,14 +9,17 @@ use arc_swap::ArcSwap;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::apply::{State, Touched};
+use super::checkpoint::Checkpoints;
 use super::keeper::Keeper;
 use super::load::{continues, load};
 use super::{Options, View};
 use crate::follow::{Change, Changes, Watch};
 use crate::log::{LogPosition, Segment};
-use crate::source::{DiskSource, MutationSource};
+use crate::source::{DiskSource, MutationSource, Rewrites};
 use crate::{Error, Result};
 
+/// A log that changes while it is listed or read is looked at again, so often.
+const TRIES: usize = 5;
 /// How long the first question has the disk for itself.
 const BEFORE_READING_AHEAD: Duration = Duration::from_millis(3);
 /// How long the first questions share it with nothing but what a walk over issues needs.
@@ -62,7 +65,19 @@ struct Writer {
     state: State,
     /// As they were when the state was loaded.
     segments: Vec<Segment>,
+    /// How often the source had rolled its log back when it was read.
+    epoch: u64,
+    /// Earlier states, to which a log that is rolled back leads.
+    checkpoints: Checkpoints,
     keeper: Keeper,
+}
+
+/// The log of a source as it was at one time.
+struct Listing {
+    segments: Vec<Segment>,
+    epoch: u64,
+    /// How much of what was read is still in it; all, when nothing is said.
+    survived: Option<LogPosition>,
 }
 
 impl Corpus {
@@ -116,8 +131,9 @@ impl Corpus {
     /// Reads what is new in the log and publishes it, all at once.
     ///
     /// Returns what changed, or nothing when the log is as it was. Should the log have been
-    /// rewritten, the corpus is loaded anew and the change says so. Blocks other writers, never
-    /// readers; on an error the corpus stays as it was.
+    /// rewritten, the corpus goes back to a state from before that and on from there (or is
+    /// loaded anew, when it remembers none), and the change says so. Blocks other writers,
+    /// never readers; on an error the corpus stays as it was.
     ///
     /// # Errors
     /// When the log cannot be read or is damaged.
@@ -138,6 +154,7 @@ impl Corpus {
             state,
             segments,
             keeper,
+            ..
         } = &mut *writer;
         keeper.save(path.as_ref(), state, segments)
     }
@@ -206,7 +223,7 @@ impl Shared {
     /// The first load: from the snapshot, if there is one, and what the log has beyond it.
     fn start(&self) -> Result<()> {
         let mut writer = self.lock();
-        let segments = self.source.segments()?;
+        let segments = self.list(&writer)?.segments;
         writer.keeper = Keeper::new(&self.options.snapshot, &segments);
         let keeper = &mut writer.keeper;
         if let Some(mut state) = self.install(|| keeper.open(&segments)) {
@@ -214,14 +231,40 @@ impl Shared {
             self.publish(&mut state, Touched::default(), true);
             writer.state = state;
         }
-        self.advance(&mut writer, segments).map(drop)
+        self.catch_up(&mut writer).map(drop)
     }
 
     pub(crate) fn update(&self) -> Result<Option<Change>> {
-        // Listed under the lock: an older list would look like a log that was cut.
         let mut writer = self.lock();
-        let segments = self.source.segments()?;
-        self.advance(&mut writer, segments)
+        self.catch_up(&mut writer)
+    }
+
+    /// Lists and reads the log; again, when it was rolled back or a file was renamed meanwhile.
+    /// Listed under the lock: an older list would look like a log that was cut.
+    fn catch_up(&self, writer: &mut Writer) -> Result<Option<Change>> {
+        let mut tries = 1;
+        loop {
+            let listing = self.list(writer)?;
+            match self.advance(writer, listing) {
+                Err(error) if tries < TRIES && is_in_motion(&error) => tries += 1,
+                done => return done,
+            }
+        }
+    }
+
+    /// The segments, all of one time.
+    fn list(&self, writer: &Writer) -> Result<Listing> {
+        loop {
+            let Rewrites { epoch, survived } = self.source.rewrites(writer.epoch);
+            let segments = self.source.segments()?;
+            if self.source.rewrites(epoch).epoch == epoch {
+                return Ok(Listing {
+                    segments,
+                    epoch,
+                    survived,
+                });
+            }
+        }
     }
 
     fn check_snapshot(&self) -> Result<bool> {
@@ -241,35 +284,67 @@ impl Shared {
         if sound {
             writer.keeper.trust();
         } else {
-            let segments = self.source.segments()?;
-            self.reload(&mut writer, segments)?;
+            let listing = self.list(&writer)?;
+            self.reload(&mut writer, listing)?;
         }
         Ok(sound)
     }
 
     /// Loads everything again, from the log.
-    fn reload(&self, writer: &mut Writer, segments: Vec<Segment>) -> Result<Option<Change>> {
+    fn reload(&self, writer: &mut Writer, listing: Listing) -> Result<Option<Change>> {
+        self.start_over(writer, State::default(), listing)
+    }
+
+    /// Goes on from the newest remembered state of which everything is still in the log.
+    fn roll_back(
+        &self,
+        writer: &mut Writer,
+        common: LogPosition,
+        listing: Listing,
+    ) -> Result<Option<Change>> {
+        let state = writer.checkpoints.newest_at(common.bytes());
+        let state = state.map_or_else(State::default, |state| State::clone(&state));
+        self.start_over(writer, state, listing)
+    }
+
+    fn start_over(
+        &self,
+        writer: &mut Writer,
+        state: State,
+        listing: Listing,
+    ) -> Result<Option<Change>> {
+        let from_log = state.position == 0;
         let state = State {
             generation: writer.state.generation,
-            ..State::default()
+            ..state
         };
         let check = writer.keeper.check();
         writer.keeper.forget();
-        let done = self.advance_from(writer, state, segments, true);
+        let position = state.position;
+        let done = self.advance_from(writer, state, listing, true);
         match &done {
-            Ok(_) => self.from_snapshot.store(false, Ordering::Relaxed),
+            Ok(_) => {
+                writer.checkpoints.forget_after(position);
+                if from_log {
+                    self.from_snapshot.store(false, Ordering::Relaxed);
+                }
+            }
             Err(_) => writer.keeper.doubt(check),
         }
         done
     }
 
-    fn advance(&self, writer: &mut Writer, segments: Vec<Segment>) -> Result<Option<Change>> {
-        match continues(&writer.state, &writer.segments, &segments) {
-            Err(Error::Split { .. }) => self.reload(writer, segments),
+    fn advance(&self, writer: &mut Writer, listing: Listing) -> Result<Option<Change>> {
+        let reached = writer.state.position;
+        if let Some(common) = listing.survived.filter(|common| common.bytes() < reached) {
+            return self.roll_back(writer, common, listing);
+        }
+        match continues(&writer.state, &writer.segments, &listing.segments) {
+            Err(Error::Split { common }) => self.roll_back(writer, common, listing),
             continued => {
                 continued?;
                 let state = writer.state.clone();
-                self.advance_from(writer, state, segments, false)
+                self.advance_from(writer, state, listing, false)
             }
         }
     }
@@ -278,10 +353,18 @@ impl Shared {
         &self,
         writer: &mut Writer,
         mut state: State,
-        segments: Vec<Segment>,
+        listing: Listing,
         reset: bool,
     ) -> Result<Option<Change>> {
+        let Listing {
+            segments, epoch, ..
+        } = listing;
         let touched = self.install(|| load(&mut state, &segments, &self.options))?;
+        if let Some(common) = self.source.rewrites(epoch).survived {
+            // What was read may be of two histories.
+            return Err(Error::Split { common });
+        }
+        writer.epoch = epoch;
         self.read_end.store(
             segments.last().map_or(0, |last| last.end().bytes()),
             Ordering::Release,
@@ -297,6 +380,7 @@ impl Shared {
         if change.is_some() {
             let published = self.published.load_full();
             writer.keeper.published(&published, &writer.segments);
+            writer.checkpoints.add(published);
         }
         Ok(change)
     }
@@ -333,6 +417,15 @@ impl Shared {
     /// The writer is replaced as a whole, so a panic elsewhere leaves a whole one.
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an error may only say that the log was changed while it was read.
+fn is_in_motion(error: &Error) -> bool {
+    match error {
+        Error::Split { .. } => true,
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 

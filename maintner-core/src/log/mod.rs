@@ -37,5 +37,5 @@ pub use record::{
     encode_record, fuzz_records,
 };
 pub use recover::{Recovery, Tail, recover, repair};
-pub use segment::{Segment, SegmentData, SegmentName, Sha224Hex, fuzz_segment_name};
+pub use segment::{BadSha224, Segment, SegmentData, SegmentName, Sha224Hex, fuzz_segment_name};
 pub use writer::{Layout, LogWriter, WriterOptions};

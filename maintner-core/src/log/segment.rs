@@ -71,6 +71,33 @@ impl fmt::Debug for Sha224Hex {
     }
 }
 
+/// The text is not 56 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("SHA-224 hash is not 56 lower-case hexadecimal digits")]
+pub struct BadSha224;
+
+impl std::str::FromStr for Sha224Hex {
+    type Err = BadSha224;
+
+    /// Reads 56 lower-case hexadecimal digits.
+    fn from_str(text: &str) -> std::result::Result<Self, BadSha224> {
+        Self::parse(text).ok_or(BadSha224)
+    }
+}
+
+impl serde::Serialize for Sha224Hex {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> std::result::Result<S::Ok, S::Error> {
+        out.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Sha224Hex {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> std::result::Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(input)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// The name of a segment's file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SegmentName {

@@ -4,8 +4,12 @@
 mod acceptance;
 mod corpus;
 mod damage;
+mod follow;
 #[cfg(feature = "git")]
 mod git;
 mod go_interop;
+mod net;
 mod oracle;
 mod reference;
+mod serve;
+mod simulate;
