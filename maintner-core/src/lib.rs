@@ -31,6 +31,8 @@ pub mod generate;
 pub mod godata;
 mod hash;
 pub mod log;
+#[cfg(feature = "grpc")]
+pub mod maintapi;
 mod map;
 pub mod mutation;
 #[cfg(feature = "net")]

@@ -14,14 +14,15 @@ use maintner_core::View;
 
 use farmer_cli::Out;
 
-const EXAMPLES: &str = "Example:
-  gostats -modified-files=20 ~/var/maintnerd   the files that most changes touch";
+const EXAMPLES: &str = "Examples:
+  gostats -modified-files=20 ~/var/maintnerd   the files that most changes touch
+  gostats -modified-files=20 https://maintner.golang.org/logs   the same, live";
 
 /// Statistics of the Go project's changes
 #[derive(Parser)]
 #[command(name = "gostats", version, after_help = EXAMPLES)]
 struct Args {
-    /// Log folder
+    /// Log folder, or the address of a log server
     #[arg(default_value = ".")]
     folder: PathBuf,
     /// Print how long loading took and how much memory it took

@@ -2,6 +2,8 @@
 
 pub mod gostats;
 pub mod maintq;
+pub mod maintserve;
+pub mod maintwatch;
 #[cfg(feature = "parquet")]
 mod parquet;
 #[cfg(feature = "sql")]
@@ -14,4 +16,9 @@ mod text_format;
 use farmer_cli::Program;
 
 /// The programs of the group, by name.
-pub const PROGRAMS: &[(&str, Program)] = &[("gostats", gostats::main), ("maintq", maintq::main)];
+pub const PROGRAMS: &[(&str, Program)] = &[
+    ("gostats", gostats::main),
+    ("maintq", maintq::main),
+    ("maintserve", maintserve::main),
+    ("maintwatch", maintwatch::main),
+];

@@ -243,7 +243,7 @@ async fn success(response: Response, url: &Url) -> Result<Response, FollowError>
 }
 
 /// TLS with the authorities that browsers trust.
-fn tls() -> rustls::ClientConfig {
+pub(crate) fn tls() -> rustls::ClientConfig {
     let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
     let roots: rustls::RootCertStore = roots.collect();
     let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(

@@ -29,8 +29,12 @@ mod options;
 mod pause;
 mod source;
 mod task;
+mod watch;
 
+#[cfg(feature = "grpc")]
+pub(crate) use client::tls;
 pub use error::FollowError;
 pub use options::Options;
 pub use source::{NetworkSource, Ready, Status};
 pub use task::FollowTask;
+pub use watch::{Seen, Watch};

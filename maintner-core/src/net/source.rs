@@ -163,9 +163,22 @@ impl NetworkSource {
         &self.shared.server
     }
 
+    /// The folder in which the log is kept, if it is.
+    pub fn folder(&self) -> Option<std::path::PathBuf> {
+        self.shared.log().folder().map(ToOwned::to_owned)
+    }
+
     /// How the following goes.
     pub fn status(&self) -> Status {
         self.shared.status.borrow().clone()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Status> {
+        self.shared.status.subscribe()
+    }
+
+    pub(super) fn log(&self) -> MutexGuard<'_, LocalLog> {
+        self.shared.log()
     }
 
     /// Waits until the local log is all that the server has. When the server cannot be reached,

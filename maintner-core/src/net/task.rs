@@ -42,6 +42,12 @@ impl FollowTask {
         }
     }
 
+    /// The same task for a source that wants only what comes from now on.
+    pub(super) fn from_now(mut self) -> Self {
+        self.follower = Follower::from_now();
+        self
+    }
+
     /// Follows until `stop`. Failures are retried for ever and told in the source's status.
     /// Needs a runtime with IO and time.
     ///

@@ -125,6 +125,8 @@ pub struct Follower {
     caught_up: bool,
     /// Whether the server may hold the next answer back.
     patient: bool,
+    /// Whether complete segments of the first index are only remembered, not fetched.
+    skip: bool,
 }
 
 impl Default for Follower {
@@ -140,6 +142,16 @@ impl Follower {
             state: State::Index,
             caught_up: false,
             patient: false,
+            skip: false,
+        }
+    }
+
+    /// A follower that wants only what is appended from now on: of what the server has, it
+    /// fetches the segment that still grows.
+    pub fn from_now() -> Self {
+        Self {
+            skip: true,
+            ..Self::new()
         }
     }
 
@@ -238,6 +250,10 @@ impl Follower {
         }
         for (number, entry) in (0u32..).zip(index.entries()).skip(number as usize) {
             let Some(piece) = log.pieces().get(number as usize) else {
+                if self.skip && number as usize + 1 < index.entries().len() {
+                    log.skip(entry);
+                    continue;
+                }
                 return Ok(self.fetch(index, number, 0, news));
             };
             let len = piece.len();
@@ -266,7 +282,7 @@ impl Follower {
             let common = log.drop_from(count);
             news.push(News::Split { common });
         }
-        (self.caught_up, self.patient) = (true, true);
+        (self.caught_up, self.patient, self.skip) = (true, true, false);
         Ok(news)
     }
 

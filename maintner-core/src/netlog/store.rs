@@ -223,6 +223,40 @@ impl LocalLog {
         Ok(())
     }
 
+    /// Takes a complete segment as known without having its bytes.
+    pub(super) fn skip(&mut self, entry: &Entry) {
+        let base = self.end().bytes();
+        let mut piece = Piece::new(base, Content::memory());
+        (piece.len, piece.sha224, piece.frozen) = (entry.size, entry.sha224, true);
+        self.pieces.push(piece);
+    }
+
+    /// The records from `from` on, each with its position; `from` must be where one begins.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or holds no records there.
+    pub fn records(&self, from: LogPosition) -> Result<Vec<(LogPosition, Bytes)>> {
+        let mut all = Vec::new();
+        for piece in &self.pieces {
+            let end = piece.base + piece.len;
+            if end <= from.bytes() {
+                continue;
+            }
+            let skip = from.bytes().saturating_sub(piece.base);
+            let bytes = piece.content.load(piece.len)?;
+            let start = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+            for record in crate::log::Records::at(&bytes[start..], skip) {
+                let record = record.map_err(|source| crate::Error::Record {
+                    path: "the local log".into(),
+                    source,
+                })?;
+                let position = LogPosition::new(piece.base + record.offset());
+                all.push((position, bytes.slice_ref(record.payload())));
+            }
+        }
+        Ok(all)
+    }
+
     /// Completes a segment; it will not change any more.
     pub(super) fn freeze(&mut self, number: u32) -> Result<()> {
         let piece = &mut self.pieces[number as usize];

@@ -32,9 +32,11 @@
 mod answer;
 mod index;
 mod options;
+mod pages;
 mod segment;
 mod server;
 mod stream;
 
 pub use options::Options;
+pub use pages::Pages;
 pub use server::LogServer;

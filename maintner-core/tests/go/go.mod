@@ -12,6 +12,7 @@ go 1.23
 require (
 	github.com/golang/protobuf v1.4.3
 	golang.org/x/build v0.0.0-20210913192547-14e3e09d6b10
+	grpc.go4.org v0.0.0-20170609214715-11d0a25b4919
 )
 
 require (
@@ -22,6 +23,7 @@ require (
 	golang.org/x/net v0.0.0-20210726213435-c6fcb2dbf985 // indirect
 	golang.org/x/oauth2 v0.0.0-20210628180205-a41e5a781914 // indirect
 	golang.org/x/sync v0.0.0-20210220032951-036812b2e83c // indirect
+	golang.org/x/text v0.3.6 // indirect
 	golang.org/x/time v0.0.0-20210723032227-1f47c861a9ac // indirect
 	google.golang.org/appengine v1.6.6 // indirect
 	google.golang.org/protobuf v1.25.0 // indirect

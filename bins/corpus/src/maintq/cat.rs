@@ -13,7 +13,7 @@ use farmer_cli::Out;
 /// Prints the mutations of a log in protobuf text format, an empty line after each
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Log folder, or one file of it
+    /// Log folder, one file of it, or the address of a log server
     path: PathBuf,
     /// One JSON object a line, with the record's position
     #[arg(long)]

@@ -11,7 +11,7 @@ use farmer_cli::Out;
 /// Prints the canonical dump of a log: sorted JSON lines, one for each object
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Log folder
+    /// Log folder, or the address of a log server
     folder: PathBuf,
     /// Print only the SHA-256 of the dump
     #[arg(long)]

@@ -16,7 +16,7 @@ use farmer_cli::progress;
 /// Prints the corpus as JSON lines, one row each, with its table's name
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Log folder
+    /// Log folder, or the address of a log server
     folder: PathBuf,
     /// Only this table; may be given several times
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(TABLES.iter().map(|t| t.name)))]

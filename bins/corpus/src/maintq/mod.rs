@@ -6,6 +6,7 @@ mod dump;
 mod export;
 mod generate;
 mod input;
+mod online;
 mod repair;
 #[cfg(feature = "sql")]
 mod sql;
@@ -20,7 +21,6 @@ use farmer_cli::Failure;
 use farmer_cli::Out;
 
 pub(crate) use self::input::corpus;
-#[cfg(feature = "sql")]
 pub(crate) use self::input::failure;
 
 const EXAMPLES: &str = "Examples:
@@ -30,6 +30,9 @@ const EXAMPLES: &str = "Examples:
   maintq dump --hash /tmp/log               the fingerprint of what the log says
   maintq export --table issues /tmp/log     rows as JSON lines
   maintq sql /tmp/log issues closed=0       a table and conditions, or a SELECT statement
+  maintq export http://localhost:6343/logs  the same of a log server, kept up to date
+  maintq -server=localhost:6344 get-ref go refs/heads/master
+                                            asks a corpus server, which holds the corpus
 
 Exit codes: 0 done; 1 the log is damaged or the two differ; 2 bad usage; 3 the machine failed.";
 
@@ -37,6 +40,10 @@ Exit codes: 0 done; 1 the log is damaged or the two differ; 2 bad usage; 3 the m
 #[derive(Parser)]
 #[command(name = "maintq", version, after_help = EXAMPLES)]
 struct Args {
+    /// The corpus server that the verbs from has-ancestor to get-dashboard ask: HOST[:PORT]
+    /// over TLS, or http://HOST:PORT
+    #[arg(long, default_value = online::SERVER, global = true)]
+    server: String,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -52,10 +59,15 @@ enum Verb {
     #[cfg(feature = "sql")]
     Sql(sql::Args),
     Generate(generate::Args),
+    HasAncestor(online::HasAncestor),
+    GetRef(online::GetRef),
+    TryWork(online::TryWork),
+    ListReleases(online::ListReleases),
+    GetDashboard(online::GetDashboard),
 }
 
 impl Verb {
-    fn run(&self, out: &mut Out) -> Result<(), Failure> {
+    fn run(&self, server: &str, out: &mut Out) -> Result<(), Failure> {
         match self {
             Self::Cat(args) => args.run(out),
             Self::Verify(args) => args.run(out),
@@ -66,11 +78,16 @@ impl Verb {
             #[cfg(feature = "sql")]
             Self::Sql(args) => args.run(out),
             Self::Generate(args) => args.run(out),
+            Self::HasAncestor(args) => args.run(server, out),
+            Self::GetRef(args) => args.run(server, out),
+            Self::TryWork(args) => args.run(server, out),
+            Self::ListReleases(args) => args.run(server, out),
+            Self::GetDashboard(args) => args.run(server, out),
         }
     }
 }
 
 /// The entry point: the arguments without the program's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    farmer_cli::blocking(args, |args: &Args, out| args.verb.run(out))
+    farmer_cli::blocking(args, |args: &Args, out| args.verb.run(&args.server, out))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use farmer_cli::Failure;
 
-use super::input::corpus;
+use super::input::{corpus, folder};
 use crate::sql::{
     Question, attach, attach_records, build, of_log, open, print_answer, print_tables,
 };
@@ -16,7 +16,7 @@ use farmer_cli::Out;
 /// Times are Unix seconds.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Log folder
+    /// Log folder, or the address of a log server
     folder: PathBuf,
     /// The query; or a table and conditions: issues closed=0 title~slow
     query: Vec<String>,
@@ -41,9 +41,10 @@ impl Args {
         }
         let question = Question::parse(&self.query, None)?;
         let runtime = tokio::runtime::Handle::current();
-        let file = of_log(&self.folder, self.cache.as_ref().unwrap_or(&self.folder))?;
+        let log = folder(&self.folder)?;
+        let file = of_log(&log, self.cache.as_ref().unwrap_or(&log))?;
         if !file.exists() {
-            let view = corpus(&self.folder)?.view();
+            let view = corpus(&log)?.view();
             runtime.block_on(build(&view, &file))?;
         }
         runtime.block_on(async {

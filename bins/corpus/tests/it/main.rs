@@ -3,6 +3,7 @@
 
 mod gostats;
 mod maintq;
+mod serve;
 
 use std::path::Path;
 use std::process::Command;

@@ -33,7 +33,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    fn memory() -> Self {
+    pub(super) fn memory() -> Self {
         Self::Memory {
             bytes: Vec::new(),
             shown: Bytes::new(),

@@ -1,0 +1,4 @@
+//! `maintserve` on its own.
+fn main() -> std::process::ExitCode {
+    farmer_corpus::maintserve::main(std::env::args_os().skip(1).collect())
+}

@@ -1,0 +1,4 @@
+//! `maintwatch` on its own.
+fn main() -> std::process::ExitCode {
+    farmer_corpus::maintwatch::main(std::env::args_os().skip(1).collect())
+}
