@@ -18,7 +18,9 @@
 //! [`Changes`] how to wait for news. Texts stay in the mapped log; the rest are columns that
 //! all views share. [`dump`] prints a corpus for comparison, [`log`] reads and writes logs,
 //! [`pb`] are their messages, [`mutation`] reads them in place, [`source`] is where a log comes
-//! from and goes to. The format is the one of the Go project's maintner, byte for byte:
+//! from and goes to. By feature: `net` follows a log server and `godata` opens one in a call,
+//! `serve` is such a server, `objstore` keeps a log in an object store, `maintapi` (feature
+//! `grpc`) answers and asks over gRPC. The format is the one of the Go project's maintner, byte for byte:
 //! `docs/protocol/reclog.md`.
 
 pub(crate) mod corpus;

@@ -469,10 +469,6 @@ mod tests {
         }
     }
 
-    fn at(seconds: i64) -> Option<Timestamp> {
-        Some(Timestamp { seconds, nanos: 0 })
-    }
-
     fn of_issue(issue: GithubIssueMutation) -> Mutation {
         Mutation {
             github_issue: Some(issue),

@@ -2,7 +2,7 @@
 
 use tonic::Status;
 
-use super::apipb::{DashCommit, DashRepoHead, DashboardRequest, DashboardResponse};
+use super::apipb::{DashCommit, DashRepoHead, DashboardRequest, DashboardResponse, GoRelease};
 use super::{Policy, releases};
 use crate::View;
 use crate::query::{Commit, Project};
@@ -76,14 +76,23 @@ pub(super) fn dashboard(
             let head = tip(&project, &policy.trunk).filter(Commit::is_known)?;
             Some(DashRepoHead {
                 gerrit_project: project.name().to_owned(),
-                commit: Some(dash_commit(&head, &policy.trunk)),
+                commit: Some(dash_commit(&head, "")),
             })
         });
+    // The trunk counts as the release that comes next.
+    let mut shown_releases = vec![GoRelease {
+        branch_name: policy.trunk.clone(),
+        branch_commit: main
+            .try_ref(&format!("refs/heads/{}", policy.trunk))
+            .map_or_else(String::new, |hash| hash.to_string()),
+        ..GoRelease::default()
+    }];
+    shown_releases.extend(releases::supported(&main, policy)?);
     Ok(DashboardResponse {
         commits,
         repo_heads: heads.collect(),
         branches: branches.clone(),
-        releases: releases::supported(&main, policy)?,
+        releases: shown_releases,
         commits_truncated: shown.truncated,
     })
 }

@@ -233,7 +233,8 @@ fn check_25_dashboards() {
         go.branches,
         ["master", "release-branch.go1.15", "release-branch.go1.16"]
     );
-    assert_eq!((go.releases.len(), go.repo_heads.len()), (2, 2));
+    assert_eq!((go.releases.len(), go.repo_heads.len()), (3, 2));
+    assert_eq!(go.releases[0].branch_name, "master");
     let page = ask(with("", "", 1, 3)).unwrap();
     assert_eq!((page.commits.len(), page.commits_truncated), (1, false));
     let mixed = ask(with("", "mixed", 0, 5)).unwrap();

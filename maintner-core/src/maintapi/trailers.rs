@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, Request, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::Frame;
@@ -56,6 +56,11 @@ where
             let mut trailers = HeaderMap::new();
             for name in MOVED {
                 if let Some(value) = head.headers.remove(&name) {
+                    let value = if name == "grpc-message" {
+                        readable(value)
+                    } else {
+                        value
+                    };
                     trailers.insert(name, value);
                 }
             }
@@ -70,6 +75,34 @@ where
     }
 }
 
+/// Undoes the escapes that gRPC does not ask for: only `%` and what is not printable ASCII need
+/// one, and clients of 2020 show escapes as they are.
+fn readable(message: HeaderValue) -> HeaderValue {
+    let mut rest = message.as_bytes();
+    let mut plain = Vec::with_capacity(rest.len());
+    while let [first, behind @ ..] = rest {
+        let escaped = match (first, behind) {
+            (b'%', [high, low, ..]) => {
+                let digits = [*high, *low];
+                let digits = std::str::from_utf8(&digits).ok();
+                digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            }
+            _ => None,
+        };
+        match escaped {
+            Some(byte @ b' '..=b'~') if byte != b'%' => {
+                plain.push(byte);
+                rest = &behind[2..];
+            }
+            _ => {
+                plain.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    HeaderValue::from_bytes(&plain).unwrap_or(message)
+}
+
 /// A body of trailers only.
 struct Trailing(Option<HeaderMap>);
 
@@ -82,5 +115,24 @@ impl http_body::Body for Trailing {
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.0.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_needless_escapes_are_undone() {
+        for (escaped, plain) in [
+            ("unknown%20branch%20%22x%22", "unknown branch \"x\""),
+            ("100%25%20%C3%A9%0A", "100%25 %C3%A9%0A"),
+            ("%", "%"),
+            ("%2", "%2"),
+            ("%zz", "%zz"),
+        ] {
+            let value = readable(HeaderValue::from_str(escaped).unwrap());
+            assert_eq!(value.to_str().unwrap(), plain);
+        }
     }
 }

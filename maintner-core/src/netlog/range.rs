@@ -59,7 +59,7 @@ fn one(part: &str, len: u64) -> Option<Option<Range<u64>>> {
     }
     let start: u64 = first.parse().ok()?;
     let end = match last {
-        "" => len,
+        "" => u64::MAX,
         last => last.parse::<u64>().ok()?.saturating_add(1),
     };
     if end <= start {

@@ -167,6 +167,8 @@ impl Objects for Store {
 
 /// Bytes after which a segment is complete.
 const TARGET: usize = 250;
+/// What happens in one life.
+const STEPS: usize = 120;
 const LEASE: Duration = Duration::from_secs(30);
 
 /// The durable part of a writer.
@@ -596,9 +598,8 @@ impl World {
             return Err("the store is not the writer's log".to_owned());
         }
         self.corpus.update().map_err(|error| error.to_string())?;
-        let wanted = fingerprint(&load(Copy(Arc::new(Mutex::new(copy_of(
-            &self.writers[self.active].disk,
-        ))))));
+        let disk = Memory(self.writers[self.active].disk.segments());
+        let wanted = fingerprint(&load(disk));
         for (_, copy) in &self.followers {
             let bytes: Vec<u8> = copy
                 .segments()
@@ -613,10 +614,6 @@ impl World {
                     truth.len()
                 ));
             }
-        }
-        // The others have the same bytes.
-        if fingerprint(&load(self.followers[2].1.clone())) != wanted {
-            return Err("a follower's dump is another one".to_owned());
         }
         if fingerprint(&self.corpus) != wanted {
             return Err("a corpus that lived through it says something else".to_owned());
@@ -723,7 +720,7 @@ fn sabotage(segments: &[Segment], bug: Bug) -> Vec<Segment> {
 
 fn run(seed: u64, bug: Bug) -> std::result::Result<Events, String> {
     let mut world = World::new(seed, bug);
-    for _ in 0..150 {
+    for _ in 0..STEPS {
         world.step();
     }
     world.settle()?;
@@ -752,8 +749,14 @@ fn followers_come_to_what_the_writer_wrote_under_500_seeds() {
                     if seed >= first + count {
                         return;
                     }
-                    if let Err(what) = run(seed, Bug::None) {
-                        failed.lock().unwrap().push(format!("seed {seed}: {what}"));
+                    match run(seed, Bug::None) {
+                        Ok(events) => {
+                            let mut sum = sum.lock().unwrap();
+                            sum.rollbacks += events.rollbacks;
+                            sum.takeovers += events.takeovers;
+                            sum.fenced += events.fenced;
+                        }
+                        Err(what) => failed.lock().unwrap().push(format!("seed {seed}: {what}")),
                     }
                 }
             });
@@ -766,6 +769,10 @@ fn followers_come_to_what_the_writer_wrote_under_500_seeds() {
         failed.len(),
         &failed[..failed.len().min(5)]
     );
+    let sum = sum.into_inner().unwrap();
+    println!("{count} seeds: {sum:?}");
+    let lived = sum.rollbacks > count / 10 && sum.takeovers > count / 10 && sum.fenced > 0;
+    assert!(lived || count < 100, "too little happens: {sum:?}");
 }
 
 #[test]
@@ -784,7 +791,7 @@ fn planted_bugs_are_found() {
 fn a_seed_gives_the_same_life_twice() {
     let life = |seed| {
         let mut world = World::new(seed, Bug::None);
-        for _ in 0..150 {
+        for _ in 0..STEPS {
             world.step();
         }
         (

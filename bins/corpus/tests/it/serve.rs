@@ -10,7 +10,12 @@ use maintner_core::pb::{GithubIssueMutation, Mutation, Timestamp};
 use maintner_core::sample;
 use maintner_core::source::{LiveLog, MutationSink as _};
 
-use crate::run;
+/// Exit code, output and errors of a program.
+fn run(program: &str, args: &[&str]) -> (i32, String, String) {
+    let args: Vec<&dyn AsRef<Path>> = args.iter().map(|arg| arg as &dyn AsRef<Path>).collect();
+    let ran = crate::run(program, &args);
+    (ran.code.unwrap_or(-1), ran.out, ran.err)
+}
 
 /// The program on a free port, until the test ends.
 struct Serve {
@@ -47,7 +52,11 @@ impl Serve {
     /// One request over plain HTTP: status, head and body.
     fn get(&self, path: &str) -> (u16, String, String) {
         let mut tcp = TcpStream::connect(&self.address).unwrap();
-        write!(tcp, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            tcp,
+            "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -101,30 +110,58 @@ fn check_29_the_pages() {
     let serve = Serve::start(dir.path());
     let (status, head, body) = serve.get("/");
     assert_eq!(status, 200);
-    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+    assert!(
+        head.contains("content-security-policy: default-src 'none'"),
+        "{head}"
+    );
     let row = r#"<a href="/golang/go">golang/go</a></td><td class="n">2</td>"#;
-    assert!(body.contains(row), "no pull requests, no tombstones: {body}");
-    assert!(body.contains(r#"go.googlesource.com/go</a></td><td class="n">1</td>"#), "{body}");
+    assert!(
+        body.contains(row),
+        "no pull requests, no tombstones: {body}"
+    );
+    assert!(
+        body.contains(r#"go.googlesource.com/go</a></td><td class="n">1</td>"#),
+        "{body}"
+    );
     let (status, head, _) = serve.get("/golang/go/?state=all");
     assert_eq!(status, 302);
     assert!(head.contains("location: /golang/go?state=all"), "{head}");
     for (path, text) in [
-        ("/no/repo", "404 Not Found\n\nGitHub repository \"no/repo\" not found\n"),
-        ("/x.googlesource.com/p", "404 Not Found\n\nGerrit project x.googlesource.com/p not found\n"),
-        ("/golang/go/9999", "404 Not Found\n\nissue golang/go#9999 not found\n"),
-        ("/golang/go/502", "404 Not Found\n\nissue golang/go#502 not found\n"),
+        (
+            "/no/repo",
+            "404 Not Found\n\nGitHub repository \"no/repo\" not found\n",
+        ),
+        (
+            "/x.googlesource.com/p",
+            "404 Not Found\n\nGerrit project x.googlesource.com/p not found\n",
+        ),
+        (
+            "/golang/go/9999",
+            "404 Not Found\n\nissue golang/go#9999 not found\n",
+        ),
+        (
+            "/golang/go/502",
+            "404 Not Found\n\nissue golang/go#502 not found\n",
+        ),
     ] {
         let (status, _, body) = serve.get(path);
         assert_eq!((status, body.as_str()), (404, text), "{path}");
     }
     let (_, _, body) = serve.get("/golang/go?state=all");
-    assert!(body.contains("&#60;script&#62;alert(1)") && !body.contains("<script>"), "{body}");
+    assert!(
+        body.contains("&#60;script&#62;alert(1)") && !body.contains("<script>"),
+        "{body}"
+    );
     let (status, _, body) = serve.get("/go.googlesource.com/go/14700");
-    assert!(status == 200 && body.contains("cmd/go: build more slowly"), "{body}");
+    assert!(
+        status == 200 && body.contains("cmd/go: build more slowly"),
+        "{body}"
+    );
     assert_eq!(serve.get("/assets/style.css").0, 200);
     assert_eq!(serve.get("/logs/999").0, 400);
     // It is live.
-    log.append_mutations(&[issue(600, "quite new", false, false)]).unwrap();
+    log.append_mutations(&[issue(600, "quite new", false, false)])
+        .unwrap();
     let begin = std::time::Instant::now();
     while serve.get("/golang/go/600").0 != 200 {
         assert!(begin.elapsed().as_secs() < 20, "the page is there soon");
@@ -148,13 +185,25 @@ fn check_22_maintq_asks_a_server() {
     let (code, _, err) = run("maintq", &[&server, "get-ref", "go", "refs/heads/none"]);
     assert!(code == 1 && err.contains("ref not found"), "{err}");
     let (code, _, err) = run("maintq", &[&server, "get-ref", "none", "x"]);
-    assert!(code == 1 && err.contains("unknown gerrit project (code 2)"), "{err}");
+    assert!(
+        code == 1 && err.contains("unknown gerrit project (code 2)"),
+        "{err}"
+    );
     let (code, _, err) = run("maintq", &[&server, "get-dashboard", "-branch", "NOPE"]);
-    assert!(code == 1 && err.contains("unknown branch \"NOPE\" (code 5)"), "{err}");
+    assert!(
+        code == 1 && err.contains("unknown branch \"NOPE\" (code 5)"),
+        "{err}"
+    );
     let (code, _, err) = run("maintq", &["-server=http://127.0.0.1:1", "list-releases"]);
-    assert!(code == 3 && err.contains("cannot connect to the corpus server"), "{err}");
+    assert!(
+        code == 3 && err.contains("cannot connect to the corpus server"),
+        "{err}"
+    );
     let (code, _, err) = run("maintq", &["-server=a b", "list-releases"]);
-    assert!(code != 0 && err.contains("no address of a corpus server"), "{err}");
+    assert!(
+        code != 0 && err.contains("no address of a corpus server"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -173,7 +222,11 @@ fn a_log_server_is_a_log_to_every_verb() {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         String::from_utf8(done.stdout).unwrap()
     };
     let local = folder.to_str().unwrap();
@@ -218,13 +271,17 @@ fn check_28_maintwatch_prints_what_is_new_and_outlives_a_restart() {
     });
     let mut number = 700;
     while !first.is_finished() {
-        log.append_mutations(&[issue(number, "news", false, false)]).unwrap();
+        log.append_mutations(&[issue(number, "news", false, false)])
+            .unwrap();
         number += 1;
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let (mut out, text) = first.join().unwrap();
     assert!(text.starts_with("\ngithub_issue: <\n"), "{text}");
-    assert!(!text.contains("build more slowly"), "only what is new: {text}");
+    assert!(
+        !text.contains("build more slowly"),
+        "only what is new: {text}"
+    );
     drop(serve);
     // Either the end of the tail or the refused connection is told.
     errors.read_line(&mut line).unwrap();
@@ -239,7 +296,8 @@ fn check_28_maintwatch_prints_what_is_new_and_outlives_a_restart() {
         child: again,
         address,
     };
-    log.append_mutations(&[issue(999, "after the restart", false, false)]).unwrap();
+    log.append_mutations(&[issue(999, "after the restart", false, false)])
+        .unwrap();
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("title:"), "{rest}");
