@@ -62,6 +62,9 @@ fn measure(count: usize) -> Outcome {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
     let url = format!("http://{}/logs", listener.local_addr()?);
     let routes = server.router();
+    let listener = axum::serve::ListenerExt::tap_io(listener, |tcp| {
+        let _slower = tcp.set_nodelay(true);
+    });
     let token = stop.clone();
     let _serving = runtime.spawn(async move {
         let serve =

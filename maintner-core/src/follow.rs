@@ -276,7 +276,7 @@ fn watch(shared: &Weak<Shared>) {
         }
         let known = shared.read_end();
         let done = shared.source.wait(known, PATIENCE).and_then(|end| {
-            if end == known {
+            if end == known && !shared.is_rewritten() {
                 Ok(None)
             } else {
                 shared.update()

@@ -26,7 +26,14 @@ struct Args {
     #[arg(default_value = ".")]
     folder: PathBuf,
     /// Print how long loading took and how much memory it took
-    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set,
+        default_value_t = false,
+        default_missing_value = "true"
+    )]
     time_load: bool,
     /// Print so many files, those first that the latest patch sets of most changes touch
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use clap::Parser;
 use farmer_cli::{Exit, Failure};
 use maintner_core::godata::{self, GO_SERVER};
@@ -88,6 +89,10 @@ impl Args {
         eprintln!("maintserve: http://{}/", listener.local_addr()?);
         // While it is there, the corpus is kept up to date.
         let _following = corpus.follow();
+        // News are small and must not wait for each other.
+        let listener = listener.tap_io(|tcp| {
+            let _slower = tcp.set_nodelay(true);
+        });
         let serve =
             axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
         let (served, ()) = tokio::join!(serve, logs.run(stop));

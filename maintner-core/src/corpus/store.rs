@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pool: Option<ThreadPool>,
     /// End of the log when it was last read, an incomplete last record included.
     read_end: AtomicU64,
+    /// How often the source had rolled its log back then.
+    read_epoch: AtomicU64,
     from_snapshot: AtomicBool,
 }
 
@@ -115,6 +117,7 @@ impl Corpus {
             options,
             pool,
             read_end: AtomicU64::new(0),
+            read_epoch: AtomicU64::new(0),
             from_snapshot: AtomicBool::new(false),
         };
         shared.start()?;
@@ -365,6 +368,7 @@ impl Shared {
             return Err(Error::Split { common });
         }
         writer.epoch = epoch;
+        self.read_epoch.store(epoch, Ordering::Release);
         self.read_end.store(
             segments.last().map_or(0, |last| last.end().bytes()),
             Ordering::Release,
@@ -383,6 +387,12 @@ impl Shared {
             writer.checkpoints.add(published);
         }
         Ok(change)
+    }
+
+    /// Whether the log was rolled back since it was read; its end may be where it was.
+    pub(crate) fn is_rewritten(&self) -> bool {
+        let epoch = self.read_epoch.load(Ordering::Acquire);
+        self.source.rewrites(epoch).survived.is_some()
     }
 
     pub(crate) fn read_end(&self) -> LogPosition {

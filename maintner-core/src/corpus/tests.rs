@@ -1,12 +1,14 @@
 //! Stories of a corpus from its log to its answers.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::log::{LogFolder, LogPosition, LogWriter};
 use crate::pb::{GithubIssueMutation, Mutation, Timestamp};
 use crate::sample;
-use crate::source::{MemoryLog, MutationSink};
+use crate::source::{MemoryLog, MutationSink, MutationSource};
 
 fn write(folder: &Path, mutations: &[Mutation]) {
     LogWriter::open(folder)
@@ -290,4 +292,97 @@ fn hot_rows_keep_their_size() {
     assert_eq!(size_of::<gerrit::MessageRow>(), 16);
     assert_eq!(size_of::<gerrit::PatchSetRow>(), 8);
     assert_eq!(size_of::<scan::IssueOp>(), 24);
+}
+
+/// A log that its owner rolls back.
+#[derive(Clone, Default)]
+struct Rolling(Arc<std::sync::Mutex<(Vec<crate::log::Segment>, crate::source::Rewrites)>>);
+
+impl MutationSource for Rolling {
+    fn segments(&self) -> crate::Result<Vec<crate::log::Segment>> {
+        Ok(self.0.lock().unwrap().0.clone())
+    }
+
+    fn wait(&self, _known: LogPosition, _patience: Duration) -> crate::Result<LogPosition> {
+        Ok(self.segments()?.last().unwrap().end())
+    }
+
+    fn rewrites(&self, since: u64) -> crate::source::Rewrites {
+        let now = self.0.lock().unwrap().1;
+        crate::source::Rewrites {
+            survived: now.survived.filter(|_| now.epoch > since),
+            ..now
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_rolled_back_is_not_read_from_its_beginning() {
+    use crate::log::{Segment, SegmentName, Sha224Hex, encode_record};
+    use prost::Message as _;
+
+    let record = |out: &mut Vec<u8>, number: i32, title: &str| {
+        let issue = crate::pb::GithubIssueMutation {
+            owner: "o".into(),
+            repo: "r".into(),
+            number,
+            title: title.into(),
+            created: Some(crate::pb::Timestamp {
+                seconds: 1,
+                nanos: 0,
+            }),
+            ..Default::default()
+        };
+        let mutation = crate::pb::Mutation {
+            github_issue: Some(issue),
+            ..Default::default()
+        };
+        let offset = out.len() as u64;
+        encode_record(out, offset, &mutation.encode_to_vec());
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Vec::new();
+    record(&mut first, 1, "in a file");
+    let sha224 = Sha224Hex::of(&first);
+    let name = SegmentName::Frozen { number: 0, sha224 };
+    let path = dir.path().join(name.to_string());
+    std::fs::write(&path, &first).unwrap();
+    let file = Segment::file(name, LogPosition::START, first.len() as u64, path.clone());
+    let growing = |bytes: &[u8]| {
+        let name = SegmentName::Growing { number: 1 };
+        Segment::memory(name, file.end(), bytes::Bytes::copy_from_slice(bytes))
+    };
+    let source = Rolling::default();
+    let show = |bytes: &[u8]| source.0.lock().unwrap().0 = vec![file.clone(), growing(bytes)];
+    let mut bytes = Vec::new();
+    record(&mut bytes, 2, "stays");
+    show(&bytes);
+    let corpus = Corpus::load(source.clone(), Options::default().snapshot(false)).unwrap();
+    let common = corpus.view().position();
+    let kept = bytes.clone();
+    record(&mut bytes, 3, "is taken back");
+    show(&bytes);
+    corpus.update().unwrap().unwrap();
+
+    std::fs::remove_file(path).unwrap();
+    bytes = kept;
+    // Just as long as before: only the source can know.
+    record(&mut bytes, 4, "was instead..");
+    show(&bytes);
+    source.0.lock().unwrap().1 = crate::source::Rewrites {
+        epoch: 1,
+        survived: Some(common),
+    };
+    let change = corpus.update().unwrap().unwrap();
+    assert!(change.is_reset());
+    let view = corpus.view();
+    let numbers: Vec<i32> = view
+        .github()
+        .repo("o/r")
+        .unwrap()
+        .issues()
+        .map(|issue| issue.number())
+        .collect();
+    assert_eq!(numbers, [1, 2, 4]);
+    assert!(corpus.update().unwrap().is_none());
 }

@@ -402,7 +402,12 @@ fn put(log: &mut LocalLog, fetch: &Fetch, hash: Sha224) -> Result<News> {
             common: log.drop_from(number),
         }),
         _ => {
+            let before = log.end();
             let common = log.replace(number, &fetch.got)?;
+            if common >= before {
+                // A segment that was taken for complete was continued.
+                return Ok(News::Grown { end: log.end() });
+            }
             Ok(News::Split { common })
         }
     }

@@ -339,32 +339,6 @@ pub(super) fn whole_records(bytes: &[u8], offset: u64) -> usize {
     }
 }
 
-/// How much two lists of segments have in common, in bytes; `prefix_hash` gives the hash of the
-/// first bytes of the *longer* of two segments with this number. Spec: the table of splits in
-/// `docs/protocol/log-server.md`.
-///
-/// # Errors
-/// Those of `prefix_hash`.
-pub fn common_prefix<E>(
-    new: &[(u64, Sha224Hex)],
-    last: &[(u64, Sha224Hex)],
-    mut prefix_hash: impl FnMut(usize, u64) -> Result<Sha224Hex, E>,
-) -> Result<u64, E> {
-    let mut common = 0;
-    for (number, (one, other)) in new.iter().zip(last).enumerate() {
-        if one.1 == other.1 {
-            common += one.0;
-            continue;
-        }
-        let shorter = if one.0 < other.0 { one } else { other };
-        if one.0 != other.0 && prefix_hash(number, shorter.0)? == shorter.1 {
-            common += shorter.0;
-        }
-        break;
-    }
-    Ok(common)
-}
-
 /// Where a folder's file for a growing segment is.
 fn growing_path(folder: &Path, number: u32) -> PathBuf {
     folder.join(SegmentName::Growing { number }.to_string())

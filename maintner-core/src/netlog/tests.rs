@@ -9,36 +9,27 @@ use crate::log::{LogPosition, Segment, SegmentName, Sha224Hex, encode_record};
 
 #[test]
 fn the_documented_table_of_splits() {
-    let hash = |name: &str| Sha224Hex::of(name.as_bytes());
-    let list = |all: &[(u64, &str)]| -> Vec<(u64, Sha224Hex)> {
-        all.iter().map(|(size, name)| (*size, hash(name))).collect()
-    };
-    for (last, new, longer, common) in [
+    for (ours, server, survived) in [
         (
-            &[(100, "abc"), (200, "def")][..],
-            &[(100, "abc"), (205, "xyz")][..],
-            "def",
-            300,
+            &[&["a"][..], &["b"]][..],
+            &[&["a"][..], &["b", "c"]][..],
+            None,
         ),
-        (
-            &[(100, "abc"), (200, "def")],
-            &[(100, "abc"), (250, "xyz"), (300, "fff")],
-            "def",
-            300,
-        ),
-        (&[(101, "abc")], &[(101, "def")], "never asked", 0),
-        (&[(101, "abc")], &[(102, "def")], "other", 0),
-        (&[(101, "abc")], &[(50, "def")], "def", 50),
-        (
-            &[(100, "abc"), (2, "def")],
-            &[(100, "abc"), (4, "fff")],
-            "other",
-            100,
-        ),
-        (&[(100, "abc")], &[], "never asked", 0),
+        (&[&["a"], &["b"]], &[&["a"], &["b", "c"], &["d"]], None),
+        (&[&["a"]], &[&["x"]], Some(0)),
+        (&[&["a"]], &[&["x", "y"]], Some(0)),
+        (&[&["a", "b"]], &[&["a"]], Some(9)),
+        (&[&["a"], &["b"]], &[&["a"], &["x", "y"]], Some(9)),
+        (&[&["a"], &["b"]], &[&["a"]], Some(9)),
     ] {
-        let found = common_prefix(&list(new), &list(last), |_, _| Ok::<_, ()>(hash(longer)));
-        assert_eq!(found, Ok(common), "{last:?} {new:?}");
+        let (mut follower, mut local) = (Follower::new(), LocalLog::memory());
+        for segments in [ours, server] {
+            let mut ledger = Ledger::new();
+            ledger.refresh(&log(segments)).unwrap();
+            follow(&mut follower, &mut local, ledger.snapshot());
+        }
+        let found = local.history().survived(0).map(LogPosition::bytes);
+        assert_eq!(found, survived, "{ours:?} {server:?}");
     }
 }
 

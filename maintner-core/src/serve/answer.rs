@@ -33,10 +33,9 @@ pub(super) fn too_many() -> Response {
     response
 }
 
-/// The log cannot be read.
-pub(super) fn unreadable(error: &crate::Error) -> Response {
-    // The message names a file of the server, which is none of the client's business.
-    let _ = error;
+/// The log cannot be read. The error names a file of the server, which is none of the client's
+/// business; the operator learns it from [`LogServer::trouble`](super::LogServer::trouble).
+pub(super) fn unreadable(_error: &crate::Error) -> Response {
     text(StatusCode::INTERNAL_SERVER_ERROR, "the log cannot be read")
 }
 

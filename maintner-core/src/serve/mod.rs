@@ -13,6 +13,7 @@
 //!
 //! ```no_run
 //! # async fn example(stop: tokio_util::sync::CancellationToken) -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::serve::ListenerExt as _;
 //! use maintner_core::log::WriterOptions;
 //! use maintner_core::serve::{LogServer, Options};
 //! use maintner_core::source::LiveLog;
@@ -20,6 +21,8 @@
 //! let log = LiveLog::open("/var/lib/corpus", WriterOptions::default())?;
 //! let server = LogServer::new(log.clone(), Options::default())?;
 //! let listener = tokio::net::TcpListener::bind("localhost:6343").await?;
+//! // News are small and must not wait for each other.
+//! let listener = listener.tap_io(|tcp| drop(tcp.set_nodelay(true)));
 //! let serve = axum::serve(listener, server.router())
 //!     .with_graceful_shutdown(stop.clone().cancelled_owned());
 //! let (served, ()) = tokio::join!(serve, server.run(stop));

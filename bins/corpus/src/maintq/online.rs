@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use farmer_cli::{Exit, Failure, Out};
-use maintner_core::maintapi::Client;
 use maintner_core::maintapi::apipb::{
     DashCommit, DashboardRequest, GerritTryWorkItem, GoRelease, MajorMinor,
 };
+use maintner_core::maintapi::{Client, ConnectError};
 use serde_json::{Map, Value, json};
 
 /// The Go project's corpus server.
@@ -88,8 +88,12 @@ fn ask<T>(
 ) -> Result<T, Failure> {
     tokio::runtime::Handle::current().block_on(async {
         let mut client = Client::connect(server).await.map_err(|error| {
+            let exit = match error {
+                ConnectError::Address { .. } => Exit::Usage,
+                _ => Exit::Infrastructure,
+            };
             Failure::because(
-                Exit::Infrastructure,
+                exit,
                 &error,
                 Some("name another one with -server=HOST:PORT"),
             )

@@ -114,7 +114,7 @@ fn check_29_the_pages() {
         head.contains("content-security-policy: default-src 'none'"),
         "{head}"
     );
-    let row = r#"<a href="/golang/go">golang/go</a></td><td class="n">2</td>"#;
+    let row = r#"<a href="/golang/go">golang/go</a></td><td class="n">3</td>"#;
     assert!(
         body.contains(row),
         "no pull requests, no tombstones: {body}"
@@ -201,7 +201,7 @@ fn check_22_maintq_asks_a_server() {
     );
     let (code, _, err) = run("maintq", &["-server=a b", "list-releases"]);
     assert!(
-        code != 0 && err.contains("no address of a corpus server"),
+        code == 2 && err.contains("no address of a corpus server"),
         "{err}"
     );
 }
