@@ -17,8 +17,8 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// The newest state of which a log that keeps its first `common` bytes has everything.
     pub(super) fn newest_at(&self, common: u64) -> Option<Arc<State>> {
-        let states = self.states.iter().rev();
-        states.cloned().find(|state| state.position <= common)
+        let mut states = self.states.iter().rev();
+        states.find(|state| state.position <= common).cloned()
     }
 
     /// Drops what is not the log's past any more.

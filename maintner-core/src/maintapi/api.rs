@@ -11,6 +11,7 @@ use super::apipb::{
     HasAncestorRequest, HasAncestorResponse, ListGoReleasesResponse,
 };
 use super::{ChangeSearch, Policy, dashboard, releases, trywork};
+use crate::query::Commit;
 use crate::{Corpus, GitHash, View};
 
 /// The review server is asked at most so often.
@@ -94,10 +95,7 @@ impl Api {
         let commit = hash(&request.commit, "Commit")?;
         let ancestor = hash(&request.ancestor, "Ancestor")?;
         let view = self.view();
-        let known = view
-            .git()
-            .try_commit(commit)
-            .filter(|commit| commit.is_known());
+        let known = view.git().try_commit(commit).filter(Commit::is_known);
         if known.is_none() {
             return Ok(HasAncestorResponse {
                 unknown_commit: true,

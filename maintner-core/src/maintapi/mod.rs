@@ -22,7 +22,6 @@
 mod api;
 #[expect(
     missing_docs,
-    clippy::all,
     clippy::pedantic,
     reason = "generated from proto/apipb.proto"
 )]

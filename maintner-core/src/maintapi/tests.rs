@@ -27,7 +27,7 @@ fn commit(n: u8, parent: Option<u8>, time: u32) -> GitCommit {
     );
     GitCommit {
         sha1: hash(n).to_string(),
-        raw: raw.into_bytes().into(),
+        raw: raw.into_bytes(),
         ..GitCommit::default()
     }
 }

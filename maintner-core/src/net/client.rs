@@ -139,11 +139,11 @@ impl Client {
             return Ok(Tail::None);
         }
         let response = success(response, &url).await?;
-        Ok(Tail::Open(Stream {
+        Ok(Tail::Open(Box::new(Stream {
             client: self.clone(),
             response,
             url,
-        }))
+        })))
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -195,7 +195,7 @@ pub(super) enum Tail {
     /// The place is none of its log.
     Elsewhere,
     /// Here it is.
-    Open(Stream),
+    Open(Box<Stream>),
 }
 
 /// An open tail.

@@ -43,7 +43,7 @@ impl FollowTask {
     }
 
     /// The same task for a source that wants only what comes from now on.
-    pub(super) fn from_now(mut self) -> Self {
+    pub(super) fn only_news(mut self) -> Self {
         self.follower = Follower::from_now();
         self
     }
@@ -180,7 +180,7 @@ impl FollowTask {
         }
     }
 
-    async fn read_tail(&mut self, mut stream: Stream) -> Result<(), FollowError> {
+    async fn read_tail(&mut self, mut stream: Box<Stream>) -> Result<(), FollowError> {
         let mut events = EventReader::new();
         while let Some(bytes) = stream.next().await? {
             events.feed(&bytes);

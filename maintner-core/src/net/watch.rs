@@ -52,7 +52,7 @@ impl Watch {
             failures: 0,
             queue: std::collections::VecDeque::new(),
         };
-        Ok((watch, task.from_now()))
+        Ok((watch, task.only_news()))
     }
 
     /// How the following goes.

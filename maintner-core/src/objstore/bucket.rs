@@ -125,12 +125,9 @@ fn cloud(
     rest: &str,
     options: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Bucket, ObjectError> {
-    let known = match scheme {
-        "s3" | "s3a" => cfg!(feature = "objstore-s3"),
-        "gs" => cfg!(feature = "objstore-gcs"),
-        _ => false,
-    };
-    if !known {
+    let s3 = cfg!(feature = "objstore-s3") && matches!(scheme, "s3" | "s3a");
+    let gcs = cfg!(feature = "objstore-gcs") && scheme == "gs";
+    if !(s3 || gcs) {
         return Err(unknown(url));
     }
     // Requests over TLS take the process's default; another one that is set already will do.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ObjectError, ObjectLog, Objects};
-use crate::log::LogPosition;
+use crate::log::{LogPosition, Segment};
 use crate::source::MutationSource;
 
 /// Pause after an upload that failed.
@@ -52,9 +52,7 @@ pub async fn keep<S: Objects>(
     loop {
         let last = stop.is_cancelled();
         let segments = source.segments()?;
-        let end = segments
-            .last()
-            .map_or(LogPosition::START, |last| last.end());
+        let end = segments.last().map_or(LogPosition::START, Segment::end);
         let now = (segments.len(), end);
         let rotated = now.0 != known.0;
         if last || rotated || now != known && Instant::now() >= due || Instant::now() >= renewal {

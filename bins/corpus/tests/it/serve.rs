@@ -25,20 +25,25 @@ struct Serve {
 
 impl Serve {
     fn start(log: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_farmer-corpus"))
+        let child = Command::new(env!("CARGO_BIN_EXE_farmer-corpus"))
             .args(["maintserve", "-http=localhost:0"])
             .arg(log)
             .stderr(Stdio::piped())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        // Whatever happens now, it is ended.
+        let mut serve = Self {
+            child,
+            address: String::new(),
+        };
+        let lines = BufReader::new(serve.child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         for line in lines {
             let line = line.unwrap();
             if let Some(url) = line.strip_prefix("maintserve: http://") {
-                let address = url.trim_end_matches('/').to_owned();
-                return Self { child, address };
+                serve.address = url.trim_end_matches('/').to_owned();
+                return serve;
             }
             said.push(line);
         }
