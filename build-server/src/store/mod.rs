@@ -114,6 +114,8 @@ enum Place {
         )
     )]
     Directory(PathBuf, Arc<DataLock>),
+    /// Where files go of a store whose parts lie elsewhere.
+    Elsewhere(PathBuf),
 }
 
 impl Store {
@@ -156,6 +158,23 @@ impl Store {
     #[cfg(feature = "sqlite")]
     pub async fn open_to_read(dir: &Path) -> Result<SqliteStore> {
         SqliteStore::open_to_read(&dir.join("farmer.db")).await
+    }
+
+    /// A store of parts that anybody may bring. `dir` is where this process keeps files: logs of
+    /// commands and copies of repositories; whoever brings the log sees to it that one
+    /// coordinator uses it.
+    pub fn from_parts(
+        events: Arc<dyn EventLog>,
+        records: Arc<dyn Records>,
+        blobs: Arc<dyn Blobs>,
+        dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            events,
+            records,
+            blobs,
+            place: Place::Elsewhere(dir.into()),
+        }
     }
 
     /// A store that appends to `events`, for wrappers.
@@ -203,7 +222,7 @@ impl Store {
     /// The lock of the data directory, through which the owner tells where it answers.
     pub fn lock(&self) -> Option<&DataLock> {
         match &self.place {
-            Place::Memory(_) => None,
+            Place::Memory(_) | Place::Elsewhere(_) => None,
             Place::Directory(_, lock) => Some(lock),
         }
     }
@@ -214,7 +233,7 @@ impl Store {
     /// When no temporary directory can be made.
     pub fn dir(&self) -> Result<&Path> {
         match &self.place {
-            Place::Directory(dir, _) => Ok(dir),
+            Place::Directory(dir, _) | Place::Elsewhere(dir) => Ok(dir),
             Place::Memory(cell) => temporary(cell),
         }
     }

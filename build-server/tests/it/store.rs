@@ -19,8 +19,8 @@ use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
 use build_server::record::{BuildRow, BuildState, Tested};
 use build_server::store::{
-    BoardFilter, BoardPage, BuildFilter, BuildRecords, EventLog, Ledger, MemoryStore, Records,
-    SqliteOptions, SqliteStore, Store,
+    BoardFilter, BoardPage, BuildFilter, BuildRecords, EventLog, Ledger, MemoryLog, MemoryStore,
+    Records, SqliteOptions, SqliteStore, Store,
 };
 use build_server::testing::{append, event};
 use serde_json::value::RawValue;
@@ -259,6 +259,17 @@ async fn everything(store: &dyn Both) -> Vec<Recorded> {
         }
         after = page.upto;
         all.extend(page.items);
+    }
+}
+
+#[tokio::test]
+async fn every_log_keeps_its_promises() {
+    let world = World::new().await;
+    build_server::testing::event_log(&MemoryLog::default())
+        .await
+        .unwrap();
+    for store in &world.stores {
+        build_server::testing::event_log(&**store).await.unwrap();
     }
 }
 

@@ -38,12 +38,14 @@ impl Writer {
         Self { connection, heads }
     }
 
-    /// One transaction for the whole group.
+    /// One transaction for the whole group. When it fails or is given up, nothing is known of
+    /// streams: whether it was written is not certain.
     async fn commit(
         &mut self,
         term: Term,
         group: Vec<Batch>,
     ) -> Result<(Seq, Vec<Result<Seq>>), Trouble> {
+        let mut known = std::mem::take(&mut self.heads);
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         let read =
             sqlx::query_as("SELECT term, (SELECT coalesce(max(seq), 0) FROM event) FROM farm");
@@ -56,25 +58,32 @@ impl Writer {
         let mut missing = Vec::new();
         let touched: HashSet<_> = group.iter().flat_map(Numbering::touched).collect();
         for stream in touched {
-            match self.heads.get(stream) {
-                Some(known) => drop(heads.insert(stream.clone(), *known)),
+            match known.get(stream) {
+                Some(head) => drop(heads.insert(stream.clone(), *head)),
                 None => missing.push(stream.clone()),
             }
         }
         heads.extend(heads_of(&mut transaction, &missing).await?);
         let mut numbering = Numbering::new(to_seq(head), heads);
-        let admitted: Vec<_> = group.into_iter().map(|b| numbering.admit(b)).collect();
-        let written: Vec<Admitted> = admitted.iter().flatten().cloned().collect();
-        let answers = admitted.into_iter().map(|b| b.map(|b| b.head)).collect();
+        let mut written = Vec::with_capacity(group.len());
+        let mut answers = Vec::with_capacity(group.len());
+        for batch in group {
+            answers.push(numbering.admit(batch).map(|admitted| {
+                let head = admitted.head;
+                written.push(admitted);
+                head
+            }));
+        }
         let end = numbering.head();
         write(&mut transaction, written).await?;
         transaction.commit().await?;
         for (stream, head) in numbering.into_heads() {
             match head.is_open {
-                true => drop(self.heads.insert(stream, head)),
-                false => drop(self.heads.remove(&stream)),
+                true => drop(known.insert(stream, head)),
+                false => drop(known.remove(&stream)),
             }
         }
+        self.heads = known;
         Ok((end, answers))
     }
 }
@@ -391,11 +400,7 @@ impl EventLog for SqliteStore {
                 self.head.send_replace(head);
                 answers
             }
-            Err(trouble) => {
-                // Whether it was written is not known for certain: ask again.
-                writer.heads.clear();
-                all(&self.trouble("append to", trouble))
-            }
+            Err(trouble) => all(&self.trouble("append to", trouble)),
         }
     }
 
