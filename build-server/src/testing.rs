@@ -156,7 +156,7 @@ pub async fn event_log(log: &dyn EventLog) -> Result<()> {
     let answers = log.append(term, group).await;
     let kinds: Vec<_> = answers
         .iter()
-        .map(|a| a.as_ref().err().map(|e| e.kind()))
+        .map(|a| a.as_ref().err().map(build_core::Error::kind))
         .collect();
     let expected = [None, Some(ErrorKind::Conflict), None, None];
     assert_eq!(

@@ -31,7 +31,7 @@ pub enum Input {
     /// nothing.
     Ask {
         /// What.
-        wish: Wish,
+        wish: Box<Wish>,
         /// An id for each of its builders, in their order, never used before: for those of which
         /// there is no build that is shared.
         drawn: Vec<BuildId>,

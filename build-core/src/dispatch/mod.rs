@@ -201,7 +201,7 @@ impl Dispatcher {
                 self.begin(state, &opened, by, now);
                 self.renew_session(&session.into(), now);
             }
-            Input::Ask { wish, drawn } => self.ask(wish, drawn, now),
+            Input::Ask { wish, drawn } => self.ask(*wish, drawn, now),
             Input::Withdraw { key, by } => self.withdraw(key, &by, now),
             Input::RenewSession { session } => self.renew_session(&session.into(), now),
             Input::CloseSession { session } => {

@@ -8,6 +8,10 @@ use crate::work::WorkItem;
 
 events! {
     /// What happened to a wish: something that somebody wants built.
+    #[expect(
+        clippy::large_enum_variant,
+        reason = "an event is written or folded at once: none is kept"
+    )]
     pub enum WishEvent of WISH {
         /// It was asked for.
         Asked = "asked" must {

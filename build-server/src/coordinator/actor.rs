@@ -360,7 +360,7 @@ impl Turning {
                 wish,
                 drawn,
                 answer,
-            } => self.ask(*wish, drawn, answer),
+            } => self.ask(wish, drawn, answer),
             Request::Withdraw { key, by, answer } => {
                 let withdrawn = self.withdraw(key, by);
                 // Whoever asked may have gone.
@@ -421,7 +421,7 @@ impl Turning {
         Ok(waiting.map(|(unit, why)| Waiting { unit, why }).collect())
     }
 
-    fn ask(&mut self, wish: Wish, drawn: Vec<BuildId>, answer: oneshot::Sender<Result<()>>) {
+    fn ask(&mut self, wish: Box<Wish>, drawn: Vec<BuildId>, answer: oneshot::Sender<Result<()>>) {
         if self.actor.dispatcher.knows_wish(wish.key) {
             // Asked for before: there is nothing to wait for. Whoever asked may have gone.
             let _ = answer.send(Ok(()));

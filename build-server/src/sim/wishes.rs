@@ -67,7 +67,7 @@ impl World {
         let Some(Wanted { wish, drawn }) = self.wishes.get(&key) else {
             return Ok(());
         };
-        let (wish, drawn) = (wish.clone(), vec![drawn.clone()]);
+        let (wish, drawn) = (Box::new(wish.clone()), vec![drawn.clone()]);
         self.tell(Input::Ask { wish, drawn })
     }
 

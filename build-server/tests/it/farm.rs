@@ -395,8 +395,12 @@ impl Farm {
     /// Waits until so many builds have finished.
     pub async fn until_finished(&self, count: usize) {
         let events = self.handle.all_events(Seq(0));
-        let is_end =
-            |e: &Result<Recorded>| matches!(told(e.as_ref().unwrap()), BuildEvent::Finished { .. });
+        let is_end = |e: &Result<Recorded>| {
+            matches!(
+                build_server::testing::told(e.as_ref().unwrap()),
+                Some(BuildEvent::Finished { .. })
+            )
+        };
         let ends = events.filter(|e| std::future::ready(is_end(e))).take(count);
         let ended = tokio::time::timeout(SOON, ends.count()).await;
         ended.expect("the builds end soon");

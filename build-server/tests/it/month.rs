@@ -157,7 +157,10 @@ async fn until_all_ended(events: &mut EventStream, builds: u64) {
         while left > 0 {
             let event = events.next().await.unwrap().unwrap();
             // The last thing that happens to a build.
-            left -= u64::from(matches!(told(&event), BuildEvent::LeaseEnded { .. }));
+            left -= u64::from(matches!(
+                build_server::testing::told(&event),
+                Some(BuildEvent::LeaseEnded { .. })
+            ));
         }
     };
     tokio::time::timeout(SOON, waiting)

@@ -33,7 +33,7 @@ fn tip(key: u128, commit: u8) -> Wish {
 
 impl Farm {
     fn ask(&mut self, wish: Wish, build: u64) {
-        let drawn = vec![BuildId::from_bits(build)];
+        let (wish, drawn) = (Box::new(wish), vec![BuildId::from_bits(build)]);
         self.tell(Input::Ask { wish, drawn });
     }
 
@@ -142,11 +142,8 @@ fn a_build_that_was_canceled_leaves_its_wish_unmet() {
         by: "me".into(),
     });
     farm.run();
-    let last = farm
-        .stored
-        .iter()
-        .filter_map(Recorded::read::<WishEvent>)
-        .last();
+    let mut told = farm.stored.iter().rev();
+    let last = told.find_map(Recorded::read::<WishEvent>);
     let ended = WishEvent::Ended {
         build: build(),
         met: false,
