@@ -60,6 +60,8 @@
 
 pub mod buildenv;
 pub mod builders;
+pub mod benchfmt;
+pub mod benchstat;
 pub mod buildlet;
 pub mod clock;
 pub mod dispatch;
@@ -80,6 +82,7 @@ pub mod plan;
 #[cfg(any(test, feature = "testing"))]
 pub mod plant;
 pub mod pool;
+pub mod pubsubtypes;
 pub mod read_at;
 pub mod recipe;
 pub mod repos;
@@ -93,6 +96,7 @@ pub mod tarutil;
 pub mod test_lines;
 #[cfg(unix)]
 pub mod tree;
+pub mod webhook;
 pub mod wish;
 pub mod work;
 
