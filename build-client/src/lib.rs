@@ -41,6 +41,7 @@ pub mod httpdl;
 #[cfg(feature = "tls")]
 pub mod instance;
 mod key_pair;
+pub mod perfrun;
 #[cfg(all(feature = "testing", unix))]
 pub mod testing;
 mod timeouts;
