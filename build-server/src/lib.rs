@@ -41,6 +41,8 @@
 
 #[cfg(feature = "buildlet")]
 pub mod buildlet;
+#[cfg(feature = "child")]
+pub mod child;
 #[cfg(feature = "coordinator")]
 pub mod coordinator;
 #[cfg(feature = "web")]
@@ -51,8 +53,18 @@ pub mod flakes;
 pub mod front;
 #[cfg(feature = "https")]
 pub mod https;
+#[cfg(feature = "gitmirror")]
+pub mod gitmirror;
+#[cfg(feature = "hooks")]
+pub mod hooks;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "perf")]
+pub mod perf;
 #[cfg(feature = "coordinator")]
 pub mod pool;
+#[cfg(feature = "pubsub")]
+pub mod pubsub;
 #[cfg(feature = "coordinator")]
 pub mod record;
 #[cfg(feature = "coordinator")]
@@ -71,5 +83,9 @@ pub mod store;
 pub mod supervise;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tip")]
+pub mod tip;
+#[cfg(feature = "vcweb")]
+pub mod vcweb;
 #[cfg(feature = "web")]
 pub mod web;

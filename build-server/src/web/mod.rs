@@ -4,13 +4,9 @@
 //! checks of `Host` and `Origin`, headers that bind browsers, bounds on bodies and time.
 //! Reading needs no credentials; whatever changes or executes needs a token, on loopback too.
 
-mod answer;
 mod api;
 mod auth;
-mod guard;
 mod health;
-mod hosts;
-mod serve;
 mod sign_ins;
 
 use std::fmt;
@@ -20,16 +16,15 @@ use axum::Router;
 use build_core::Result;
 use build_core::clock::{Clock, SystemClock};
 
-pub use answer::Refusal;
 pub use api::{NewBuild, OPENAPI};
 pub use auth::{Authorizer, Role, TokenFile, User, Visitor};
 pub(crate) use auth::{COOKIE, sign_in_of};
-pub use hosts::Hosts;
-pub use serve::serve;
 pub(crate) use sign_ins::SIGNED_IN;
 
 use self::sign_ins::SignIns;
 use crate::coordinator::Handle;
+use crate::http::{Guard, guarded};
+pub use crate::http::{Hosts, Refusal, serve};
 use crate::source::GitCheckouts;
 use crate::store::Store;
 
@@ -139,5 +134,6 @@ pub fn service(site: Site) -> Router {
     let routes = api::router()
         .merge(health::router())
         .merge(crate::dashboard::router());
-    guard::guarded(routes, &site).with_state(site)
+    let guard = Guard::new(site.hosts.clone()).with_scripts();
+    guarded(routes, guard).with_state(site)
 }
