@@ -17,3 +17,11 @@ fn an_unknown_program_is_told_with_the_known_ones() {
     let told = String::from_utf8(done.stderr).unwrap();
     assert!(told.contains("name one of its programs"), "{told}");
 }
+
+mod gitmirror;
+mod hooks;
+mod peer;
+mod perfdata;
+mod pubsubhelper;
+mod tip;
+mod vcweb;

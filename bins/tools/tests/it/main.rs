@@ -17,3 +17,5 @@ fn an_unknown_program_is_told_with_the_known_ones() {
     let told = String::from_utf8(done.stderr).unwrap();
     assert!(told.contains("name one of its programs"), "{told}");
 }
+
+mod perf;
