@@ -58,10 +58,10 @@
 //! - `testing`: mistakes that the simulation must find.
 //! - `libdeflate`: packs with a C library, faster.
 
-pub mod buildenv;
-pub mod builders;
 pub mod benchfmt;
 pub mod benchstat;
+pub mod buildenv;
+pub mod builders;
 pub mod buildlet;
 pub mod clock;
 pub mod dispatch;

@@ -51,14 +51,14 @@ pub mod dashboard;
 pub mod flakes;
 #[cfg(feature = "front")]
 pub mod front;
-#[cfg(feature = "https")]
-pub mod https;
 #[cfg(feature = "gitmirror")]
 pub mod gitmirror;
 #[cfg(feature = "hooks")]
 pub mod hooks;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "https")]
+pub mod https;
 #[cfg(feature = "perf")]
 pub mod perf;
 #[cfg(feature = "coordinator")]
