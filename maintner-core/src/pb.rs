@@ -135,6 +135,9 @@ pub struct GithubIssueMutation {
     /// New text, which may be empty.
     #[prost(message, optional, tag = "31")]
     pub body_change: Option<StringChange>,
+    /// Ids of comments that were deleted. Unknown to the Go programs, which pass over it.
+    #[prost(int64, repeated, tag = "32")]
+    pub deleted_comment: Vec<i64>,
 }
 
 /// A changed flag; the message's presence is the change.
@@ -601,7 +604,7 @@ mod tests {
         let (_, messages) = source.split_once("/// One record of the log").unwrap();
         let messages = messages.split("/// Fuzz entry").next().unwrap();
         let rust = schema_of_rust(messages);
-        assert_eq!(rust.len(), 105);
+        assert_eq!(rust.len(), 106);
         assert_eq!(rust, schema_of_proto(SCHEMA));
     }
 

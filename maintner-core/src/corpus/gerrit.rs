@@ -260,7 +260,14 @@ impl Gerrit {
         for op in &scanned.refs {
             let project = projects[op.project as usize];
             let RefChange::Set(kind, target) = op.change else {
-                self.delete_ref(log, project, log.bytes(op.name), batch);
+                let name = log.bytes(op.name);
+                match RefKind::of(name) {
+                    RefKind::Meta(number) => self.delete_meta(project, number, batch),
+                    RefKind::PatchSet(number, version) => {
+                        self.delete_patch_set(project, number, version, batch);
+                    }
+                    _ => self.delete_ref(log, project, name, batch),
+                }
                 continue;
             };
             match (kind, rows.known(target)) {
@@ -285,6 +292,41 @@ impl Gerrit {
             self.refs.update(row, |known| known.target = 0);
             batch.touched_refs.insert(row);
         }
+    }
+
+    /// The change is gone: without meta commits it is not complete, so nobody sees it.
+    fn delete_meta(&mut self, project: u32, number: i32, batch: &mut GerritBatch) {
+        if let Some(row) = self.find_cl(project, number) {
+            self.cls.update(row, |cl| {
+                cl.head = 0;
+                cl.restart();
+            });
+            self.metas.set(row, &[]);
+            self.messages.set(row, &[]);
+            batch.dirty.remove(&row);
+            batch.touched_cls.insert(row);
+        }
+    }
+
+    fn delete_patch_set(
+        &mut self,
+        project: u32,
+        number: i32,
+        version: i32,
+        batch: &mut GerritBatch,
+    ) {
+        let Some(row) = self.find_cl(project, number) else {
+            return;
+        };
+        let mut left = self.patch_sets.get(row).to_vec();
+        left.retain(|patch_set| patch_set.version != version);
+        self.patch_sets.set(row, &left);
+        let highest = left.last().copied();
+        self.cls.update(row, |cl| {
+            cl.version = highest.map_or(0, |highest| highest.version);
+            cl.commit = highest.map_or(0, |highest| highest.commit + 1);
+        });
+        batch.touched_cls.insert(row);
     }
 
     fn set_ref(

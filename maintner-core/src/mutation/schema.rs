@@ -227,6 +227,8 @@ view! {
         30 review_status: msg SyncStatusView,
         /// The text; wins over `body` and may set it to empty.
         31 body_change: msg StringChangeView,
+        /// Ids of comments that were deleted.
+        32 deleted_comments: ints,
     }
 }
 

@@ -138,6 +138,7 @@ fn issue(view: &IssueMutationView<'_>) -> pb::GithubIssueMutation {
         body_change: view.body_change().map(|change| pb::StringChange {
             val: change.val().to_owned(),
         }),
+        deleted_comment: view.deleted_comments().collect(),
     }
 }
 

@@ -38,8 +38,7 @@ struct Person<'a> {
 
 /// Reads the header of a commit object; its parents go to `parents`.
 ///
-/// `None`: no empty line, or a tree, parent, author or committer that is malformed or (but for
-/// parents) missing. Lines of other kinds and continuation lines (signatures) are passed over.
+/// `None`: no empty line, a malformed tree or parent, or no tree, author or committer. Lines of other kinds and continuation lines (signatures) are passed over.
 pub(crate) fn parse_commit<'a>(
     raw: &'a [u8],
     parents: &mut Vec<GitHash>,
@@ -60,12 +59,12 @@ pub(crate) fn parse_commit<'a>(
             }
             Some(b'a') => {
                 if let Some(text) = line.strip_prefix(b"author ") {
-                    author = Some(parse_person(text)?);
+                    author = Some(parse_person(text));
                 }
             }
             Some(b'c') => {
                 if let Some(text) = line.strip_prefix(b"committer ") {
-                    committer = Some(parse_person(text)?);
+                    committer = Some(parse_person(text));
                 }
             }
             _ => {}
@@ -134,11 +133,21 @@ pub(crate) fn header_value<'a>(raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
     header_lines(raw).find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b" "))
 }
 
-/// `Name <email> seconds zone`.
-fn parse_person(text: &[u8]) -> Option<Person<'_>> {
-    if let Some(person) = usual_person(text) {
-        return Some(person);
+/// `Name <email> seconds zone`. A date that cannot be read is the year 1970 without a zone, as
+/// git shows it: the commit is no less there.
+fn parse_person(text: &[u8]) -> Person<'_> {
+    if let Some(person) = usual_person(text).or_else(|| dated_person(text)) {
+        return person;
     }
+    let end = memchr::memrchr(b'>', text).map_or(text.len(), |at| at + 1);
+    Person {
+        name: text[..end].trim_ascii(),
+        seconds: 0,
+        zone: &text[..0],
+    }
+}
+
+fn dated_person(text: &[u8]) -> Option<Person<'_>> {
     let text = text.trim_ascii();
     let (rest, zone) = split_last_word(text)?;
     let (name, seconds) = split_last_word(rest)?;
@@ -150,7 +159,7 @@ fn parse_person(text: &[u8]) -> Option<Person<'_>> {
     })
 }
 
-/// A person at a time of ten digits, as nearly all are; others are for [`parse_person`] to judge.
+/// A person at a time of ten digits, as nearly all are; others are for [`dated_person`] to judge.
 fn usual_person(text: &[u8]) -> Option<Person<'_>> {
     let (name, tail) = text.split_last_chunk::<17>()?;
     let (seconds, zone) = (&tail[1..11], &tail[12..]);
@@ -255,14 +264,33 @@ mod tests {
     }
 
     #[test]
+    fn unreadable_dates_are_the_year_1970() {
+        let good = std::str::from_utf8(RAW).unwrap();
+        for (from, to) in [
+            ("1257894000 -0800", "soon -0800"),
+            ("-0800", "-080"),
+            (" 1257894000 -0800", ""),
+            (" 1257894000 -0800", " 99999999999999999999 +0000"),
+        ] {
+            let odd = good.replace(from, to);
+            let parts = parse_commit(odd.as_bytes(), &mut Vec::new()).unwrap();
+            assert_eq!(parts.author, b"Foo Bar <foo@bar.com>", "{to}");
+            assert_eq!(
+                (parts.author_time, parts.author_zone),
+                (0, &b""[..]),
+                "{to}"
+            );
+            assert_eq!(parts.commit_time, 1_257_894_001);
+        }
+    }
+
+    #[test]
     fn unreadable_commits_are_refused() {
         let good = std::str::from_utf8(RAW).unwrap();
         for (from, to) in [
             ("tree 4b", "tree zz"),
             ("tree ", "trio "),
             ("parent 0", "parent z"),
-            ("1257894000", "soon"),
-            ("-0800", "-080"),
             ("committer C", "committed C"),
             ("\n\n", "\n"),
         ] {

@@ -161,6 +161,9 @@ impl IssueState {
         mutation
             .comments()
             .for_each(|comment| self.apply_comment(&comment, locator, shared));
+        for id in mutation.deleted_comments() {
+            self.comments.retain(|comment| comment.id != id);
+        }
         mutation
             .event_keys()
             .for_each(|event| self.apply_event(&event, locator, shared));

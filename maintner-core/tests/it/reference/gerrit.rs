@@ -24,8 +24,7 @@ pub(super) struct Project {
 
 #[derive(Default)]
 struct Change {
-    version: i32,
-    commit: Option<Hash>,
+    patch_sets: BTreeMap<i32, Hash>,
     meta: Option<Hash>,
 }
 
@@ -40,7 +39,7 @@ impl Reference {
         let mut skipped = 0;
         let project = self.projects.entry(mutation.project).or_default();
         for name in &mutation.deleted_refs {
-            project.refs.remove(name);
+            project.delete_ref(name);
         }
         for set in mutation.refs {
             let known =
@@ -53,6 +52,22 @@ impl Reference {
 }
 
 impl Project {
+    fn delete_ref(&mut self, name: &str) {
+        let Some(parts) = CHANGE_REF.captures(name.as_bytes()) else {
+            self.refs.remove(name);
+            return;
+        };
+        let change = parse_number(&parts[1]).and_then(|number| self.changes.get_mut(&number));
+        let Some(change) = change else {
+            return;
+        };
+        if &parts[2] == b"meta" {
+            change.meta = None;
+        } else if let Some(version) = parse_number(&parts[2]) {
+            change.patch_sets.remove(&version);
+        }
+    }
+
     fn set_ref(&mut self, name: String, hash: Hash) -> bool {
         let Some(parts) = CHANGE_REF.captures(name.as_bytes()) else {
             if !name.starts_with("refs/meta/") {
@@ -71,9 +86,7 @@ impl Project {
             return false;
         };
         let change = self.changes.entry(number).or_default();
-        if version >= change.version {
-            (change.version, change.commit) = (version, Some(hash));
-        }
+        change.patch_sets.insert(version, hash);
         true
     }
 
@@ -93,7 +106,9 @@ impl Project {
 
 impl Change {
     fn dump(&self, dump: &mut Dump, project: &str, number: i32, commits: &Commits) {
-        let (Some(commit), Some(metas)) = (self.commit, self.metas(commits)) else {
+        let (Some((&version, &commit)), Some(metas)) =
+            (self.patch_sets.last_key_value(), self.metas(commits))
+        else {
             return;
         };
         let newest_first = || metas.iter().rev().map(|(_, meta)| *meta);
@@ -121,7 +136,7 @@ impl Change {
             project,
             refs: issue_refs(project, message).into_iter().collect(),
             status: newest_first().find_map(status).unwrap_or("new"),
-            version: self.version,
+            version,
             votes: votes(&metas, commits),
             wip: wip.unwrap_or(false),
         }));

@@ -51,9 +51,9 @@ impl Commit {
             } else if let Some(value) = line.strip_prefix(b"parent ") {
                 parents.push(parse_hash(value)?);
             } else if let Some(value) = line.strip_prefix(b"author ") {
-                author = Some(Person::parse(value)?);
+                author = Some(Person::parse(value));
             } else if let Some(value) = line.strip_prefix(b"committer ") {
-                committer = Some(Person::parse(value)?);
+                committer = Some(Person::parse(value));
             }
         }
         let mut files = logged
@@ -99,7 +99,22 @@ impl Commit {
 }
 
 impl Person {
-    fn parse(line: &[u8]) -> Option<Self> {
+    /// A date that makes no sense is none.
+    fn parse(line: &[u8]) -> Self {
+        Self::dated(line).unwrap_or_else(|| {
+            let end = line
+                .iter()
+                .rposition(|&b| b == b'>')
+                .map_or(line.len(), |at| at + 1);
+            Self {
+                name: line[..end].trim_ascii().to_vec(),
+                time: 0,
+                zone: String::new(),
+            }
+        })
+    }
+
+    fn dated(line: &[u8]) -> Option<Self> {
         let line = String::from_utf8_lossy(line);
         let (rest, zone) = line.trim_ascii_end().rsplit_once(' ')?;
         let (name, time) = rest.rsplit_once(' ')?;

@@ -159,6 +159,9 @@ impl Reference {
         for comment in m.comment {
             self.change_comment(issue, comment);
         }
+        for id in m.deleted_comment {
+            issue.comments.remove(&id);
+        }
         for event in m.event {
             match event.id {
                 0 => self.skip(),
