@@ -2,14 +2,15 @@
 //!
 //! A [`Repository`] yields the commits that are reachable from any ref, each as the mutation
 //! that the Go programs write for it: the commit object and its files as `git diff-tree
-//! --numstat` prints them. [`GitLog`] makes a log of it, which is how
+//! --numstat` prints them. Where branches and tags point is said by mutations of a project
+//! named `local/` and the folder's name. [`GitLog`] makes a log of both, which is how
 //! [`Corpus::from_git`] works.
 
 mod numstat;
 mod quote;
 mod refs;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,8 +20,10 @@ use gix_object::{FindExt as _, Kind};
 use prost::Message as _;
 use rayon::prelude::*;
 
+pub(super) use refs::peel;
+
 use crate::log::{LogPosition, Segment, SegmentName, encode_record};
-use crate::pb::{GitCommit, GitDiffTree, GitMutation, GitRepo, Mutation};
+use crate::pb::{GerritMutation, GitCommit, GitDiffTree, GitMutation, GitRef, GitRepo, Mutation};
 use crate::source::MutationSource;
 use crate::{Corpus, Error, GitHash, Options, Result};
 
@@ -38,6 +41,10 @@ pub struct Repository {
     seen: HashSet<ObjectId>,
     /// Found and not yet handed out, parents first from the end.
     pending: Vec<ObjectId>,
+    /// Where refs pointed when that was last said.
+    said: BTreeMap<String, GitHash>,
+    /// Where they pointed when the pending commits were found.
+    found: BTreeMap<String, GitHash>,
 }
 
 fn failed<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> Error {
@@ -72,7 +79,22 @@ impl Repository {
             common_dir,
             seen: HashSet::new(),
             pending: Vec::new(),
+            said: BTreeMap::new(),
+            found: BTreeMap::new(),
         })
+    }
+
+    /// A bare repository at `git_dir`, which is there.
+    pub(super) fn bare(git_dir: &Path, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            git_dir: git_dir.to_owned(),
+            common_dir: git_dir.to_owned(),
+            seen: HashSet::new(),
+            pending: Vec::new(),
+            said: BTreeMap::new(),
+            found: BTreeMap::new(),
+        }
     }
 
     /// Short name of the repository: that of its folder.
@@ -80,7 +102,7 @@ impl Repository {
         &self.name
     }
 
-    fn objects(&self) -> Result<gix_odb::Handle> {
+    pub(super) fn objects(&self) -> Result<gix_odb::Handle> {
         let path = self.common_dir.join("objects");
         gix_odb::at(&path, gix_hash::Kind::Sha1).map_err(Error::io("open", &path))
     }
@@ -107,36 +129,59 @@ impl Repository {
         batch.par_iter().map_init(|| self.objects(), read).collect()
     }
 
+    /// Where branches, tags and other refs point, if that is not what was said before: one
+    /// mutation, or none. To be asked for when no commit is left in
+    /// [`next_batch`](Self::next_batch). A tag is said to point at its commit.
+    pub fn next_refs(&mut self) -> Option<Mutation> {
+        if self.found == self.said {
+            return None;
+        }
+        let project = format!("local/{}", self.name);
+        let mutation = refs_mutation(project, &self.said, &self.found);
+        self.said = self.found.clone();
+        mutation
+    }
+
     /// Queues the commits reachable from the refs, children first.
     fn find_new(&mut self, is_known: impl Fn(GitHash) -> bool) -> Result<()> {
         let objects = self.objects()?;
-        let mut buffer = Vec::new();
-        // Depth first; a commit is queued when all its parents are.
-        let mut order = Vec::new();
-        let mut stack: Vec<(ObjectId, bool)> = Vec::new();
-        for tip in refs::tips(&self.git_dir, &self.common_dir, &objects)? {
-            stack.push((tip, false));
-            while let Some((id, expanded)) = stack.pop() {
-                if expanded {
-                    order.push(id);
-                    continue;
-                }
-                if is_known(git_hash(&id)) || !self.seen.insert(id) {
-                    continue;
-                }
-                let Ok(commit) = objects.find_commit_iter(&id, &mut buffer) else {
-                    continue;
-                };
-                stack.push((id, true));
-                stack.extend(commit.parent_ids().map(|parent| (parent, false)));
-            }
-        }
-        order.reverse();
-        self.pending = order;
+        let found = refs::all(&self.git_dir, &self.common_dir, &objects)?;
+        let tips = found.iter().map(|(_, id)| *id).collect::<Vec<_>>();
+        self.pending = walk(&objects, tips, &mut self.seen, is_known);
+        self.found = found
+            .into_iter()
+            .map(|(name, id)| (name, git_hash(&id)))
+            .collect();
         Ok(())
     }
 
     fn mutation(&self, objects: &gix_odb::Handle, id: ObjectId) -> Result<Mutation> {
+        let commit = self.read(objects, id, id)?;
+        Ok(self.plain(commit))
+    }
+
+    /// The mutation of a commit of a plain repository.
+    pub(super) fn plain(&self, commit: GitCommit) -> Mutation {
+        let repo = Some(GitRepo {
+            go_repo: self.name.clone(),
+        });
+        let git = Some(GitMutation {
+            repo,
+            commit: Some(commit),
+        });
+        Mutation {
+            git,
+            ..Mutation::default()
+        }
+    }
+
+    /// The commit `id` as the log has it, under the name `named` (that of a tag, for tags).
+    pub(super) fn read(
+        &self,
+        objects: &gix_odb::Handle,
+        id: ObjectId,
+        named: ObjectId,
+    ) -> Result<GitCommit> {
         let mut buffer = Vec::new();
         let object = objects
             .find(&id, &mut buffer)
@@ -147,26 +192,77 @@ impl Repository {
             Vec::new()
         };
         let file = numstat::of_commit(objects, &raw).map_err(failed(&self.git_dir))?;
-        let commit = GitCommit {
-            sha1: id.to_string(),
+        Ok(GitCommit {
+            sha1: named.to_string(),
             raw,
             diff_tree: Some(GitDiffTree { file }),
-        };
-        let repo = Some(GitRepo {
-            go_repo: self.name.clone(),
-        });
-        let git = Some(GitMutation {
-            repo,
-            commit: Some(commit),
-        });
-        Ok(Mutation {
-            git,
-            ..Mutation::default()
         })
     }
 }
 
-fn git_hash(id: &ObjectId) -> GitHash {
+/// The commits that can be reached from `tips` and are neither known nor seen, children first:
+/// taken from the end, every commit comes after its parents. What is no commit, or not there, is
+/// left out.
+pub(super) fn walk(
+    objects: &gix_odb::Handle,
+    tips: impl IntoIterator<Item = ObjectId>,
+    seen: &mut HashSet<ObjectId>,
+    is_known: impl Fn(GitHash) -> bool,
+) -> Vec<ObjectId> {
+    let mut buffer = Vec::new();
+    // Depth first; a commit is queued when all its parents are.
+    let mut order = Vec::new();
+    let mut stack: Vec<(ObjectId, bool)> = Vec::new();
+    for tip in tips {
+        stack.push((tip, false));
+        while let Some((id, expanded)) = stack.pop() {
+            if expanded {
+                order.push(id);
+                continue;
+            }
+            if is_known(git_hash(&id)) || !seen.insert(id) {
+                continue;
+            }
+            let Ok(commit) = objects.find_commit_iter(&id, &mut buffer) else {
+                continue;
+            };
+            stack.push((id, true));
+            stack.extend(commit.parent_ids().map(|parent| (parent, false)));
+        }
+    }
+    order.reverse();
+    order
+}
+
+/// What says that refs which were `before` are now `after`, deletions included.
+pub(super) fn refs_mutation(
+    project: String,
+    before: &BTreeMap<String, GitHash>,
+    after: &BTreeMap<String, GitHash>,
+) -> Option<Mutation> {
+    let set = after
+        .iter()
+        .filter(|(name, hash)| before.get(*name) != Some(*hash));
+    let refs: Vec<GitRef> = set
+        .map(|(name, hash)| GitRef {
+            r#ref: name.clone(),
+            sha1: hash.to_string(),
+        })
+        .collect();
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    let deleted_refs: Vec<String> = gone.cloned().collect();
+    (!refs.is_empty() || !deleted_refs.is_empty()).then(|| Mutation {
+        gerrit: Some(GerritMutation {
+            project,
+            refs,
+            deleted_refs,
+            ..GerritMutation::default()
+        }),
+        ..Mutation::default()
+    })
+}
+
+pub(super) fn git_hash(id: &ObjectId) -> GitHash {
     id.as_slice()
         .try_into()
         .map_or(GitHash::new([0; 20]), GitHash::new)
@@ -210,7 +306,10 @@ impl Inner {
 
     fn sync(&mut self) -> Result<()> {
         loop {
-            let batch = self.repository.next_batch(|_| false)?;
+            let mut batch = self.repository.next_batch(|_| false)?;
+            if batch.is_empty() {
+                batch.extend(self.repository.next_refs());
+            }
             if batch.is_empty() {
                 return Ok(());
             }

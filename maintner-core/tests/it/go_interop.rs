@@ -16,6 +16,8 @@ use maintner_core::{Corpus, Options};
 use prost::Message as _;
 use serde_json::{Map, Value};
 
+use crate::made_git::{Git, branches, changes, isolate, run};
+
 /// The folder of the Go programs, built once; `None` without Go.
 pub(crate) fn go_programs() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -44,22 +46,12 @@ fn build() -> Option<PathBuf> {
     None
 }
 
-fn run(command: &mut Command) -> String {
-    let done = command.stdin(Stdio::null()).output().unwrap();
-    assert!(
-        done.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-    String::from_utf8(done.stdout).unwrap()
-}
-
-fn go_dump(programs: &Path, folder: &Path) -> Vec<String> {
+pub(crate) fn go_dump(programs: &Path, folder: &Path) -> Vec<String> {
     let printed = run(Command::new(programs.join("maintdump")).arg(folder));
     printed.lines().map(str::to_owned).collect()
 }
 
-fn our_dump(folder: &Path) -> Dump {
+pub(crate) fn our_dump(folder: &Path) -> Dump {
     let corpus = Corpus::open_with(folder, Options::default().workers(2).snapshot(false)).unwrap();
     assert_eq!(corpus.view().anomalies().total(), count_skipped(folder));
     corpus.view().canonical_dump()
@@ -94,7 +86,7 @@ fn index(lines: &[String]) -> BTreeMap<String, Value> {
 }
 
 /// Compares all values but the documented exceptions.
-fn assert_same(go: &[String], ours: &[String]) {
+pub(crate) fn assert_same(go: &[String], ours: &[String]) {
     let (go, ours) = (index(go), index(ours));
     let names = |of: &BTreeMap<String, Value>, other: &BTreeMap<String, Value>| {
         of.keys()
@@ -170,81 +162,7 @@ fn the_go_corpus_reads_our_logs_as_we_do() {
     assert_same(&go_dump(programs, &log), our_dump(&log).lines());
 }
 
-/// A git repository made for a test, in a home of its own.
-struct Git {
-    home: PathBuf,
-    repo: PathBuf,
-    time: std::cell::Cell<u64>,
-}
-
-impl Git {
-    fn init(home: &Path, name: &str) -> Self {
-        let repo = home.join(name);
-        let git = Self {
-            home: home.to_owned(),
-            repo,
-            time: std::cell::Cell::new(1_600_000_000),
-        };
-        std::fs::create_dir_all(&git.repo).unwrap();
-        git.run(&["init", "--quiet", "--initial-branch=master"]);
-        // As Gerrit servers do.
-        git.run(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
-        git
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let date = format!("{} -0730", self.time.get());
-        self.time.set(self.time.get() + 60);
-        let mut command = Command::new("git");
-        command.args(args).current_dir(&self.repo);
-        isolate(&mut command, &self.home);
-        for who in ["AUTHOR", "COMMITTER"] {
-            command
-                .env(format!("GIT_{who}_NAME"), "Ann Other")
-                .env(format!("GIT_{who}_EMAIL"), "1234@server");
-            command.env(format!("GIT_{who}_DATE"), &date);
-        }
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> String {
-        run(&mut self.command(args)).trim().to_owned()
-    }
-
-    /// Commits one changed file on the branch that is checked out.
-    fn commit(&self, file: &str, content: &[u8], message: &str) -> String {
-        std::fs::write(self.repo.join(file), content).unwrap();
-        self.run(&["add", "--all"]);
-        self.run(&["commit", "--quiet", "--message", message]);
-        self.run(&["rev-parse", "HEAD"])
-    }
-
-    /// A commit without files, on no branch.
-    fn meta(&self, parent: Option<&str>, message: &str) -> String {
-        let empty = self.run(&["hash-object", "-w", "-t", "tree", "/dev/null"]);
-        let parents = parent.map(|p| ["-p", p]);
-        let args: Vec<&str> = ["commit-tree", &empty, "-m", message]
-            .into_iter()
-            .chain(parents.into_iter().flatten())
-            .collect();
-        self.run(&args)
-    }
-
-    fn set(&self, name: &str, hash: &str) {
-        self.run(&["update-ref", name, hash]);
-    }
-}
-
-/// No configuration but that of the test.
-fn isolate(command: &mut Command, home: &Path) {
-    command
-        .env("HOME", home)
-        .env("XDG_CONFIG_HOME", home)
-        .env("GIT_CONFIG_NOSYSTEM", "1");
-    command.env("GIT_TERMINAL_PROMPT", "0");
-}
-
-fn sync(programs: &Path, home: &Path, log: &Path, what: &[&str]) {
+pub(crate) fn sync(programs: &Path, home: &Path, log: &Path, what: &[&str]) {
     let mut command = Command::new(programs.join("maintsync"));
     command
         .args(what)
@@ -256,65 +174,6 @@ fn sync(programs: &Path, home: &Path, log: &Path, what: &[&str]) {
     std::fs::create_dir_all(home.join("scratch")).unwrap();
     std::fs::create_dir_all(log).unwrap();
     run(&mut command);
-}
-
-/// Branches, a tag, odd names, and a merge.
-fn branches(git: &Git) {
-    let root = git.commit("README", b"hello\n", "first\n\nFixes #12\n");
-    git.commit("\u{e9}.txt", b"accent\n", "a name that git quotes\n");
-    git.commit("blob", &[0, 1, 2, 255], "a binary file\n");
-    git.run(&["tag", "--annotate", "--message", "one", "v1.0.0"]);
-    git.run(&["checkout", "--quiet", "-b", "side", &root]);
-    git.commit("side.txt", b"side\n", "on the side\n");
-    git.run(&["checkout", "--quiet", "master"]);
-    git.run(&[
-        "merge",
-        "--quiet",
-        "--no-ff",
-        "--message",
-        "a merge",
-        "side",
-    ]);
-}
-
-/// Changes in several states.
-fn changes(git: &Git) {
-    change(git, 5, 2, "merged");
-    change(git, 14_700, 12, "abandoned");
-    change(git, 301, 1, "new");
-}
-
-fn change(git: &Git, number: u32, patch_sets: u32, status: &str) {
-    let name = |leaf: &str| format!("refs/changes/{:02}/{number}/{leaf}", number % 100);
-    let mut meta: Option<String> = None;
-    for version in 1..=patch_sets {
-        git.run(&["checkout", "--quiet", "--detach", "master"]);
-        let message = format!(
-            "work: version {version}\n\nUpdates golang/go#{number}\n\nChange-Id: I{number:040}\n"
-        );
-        let head = git.commit(
-            "work.txt",
-            format!("{version}\n").repeat(version as usize).as_bytes(),
-            &message,
-        );
-        git.set(&name(&version.to_string()), &head);
-        let first = if version == 1 {
-            "Branch: refs/heads/master\nStatus: new\nHashtags: one, two\n"
-        } else {
-            ""
-        };
-        let message = format!(
-            "Create patch set {version}\n\nUploaded patch set {version}: Run-TryBot+1.\n\nPatch-set: {version}\nSubject: work\n\
-             {first}Commit: {head}\nTag: autogenerated:gerrit:newPatchSet\nLabel: Run-TryBot=+1\n"
-        );
-        meta = Some(git.meta(meta.as_deref(), &message));
-    }
-    git.run(&["checkout", "--quiet", "master"]);
-    let message = format!(
-        "Update patch set {patch_sets}\n\nPatch Set {patch_sets}: Code-Review+2\n\nHello\n\nPatch-set: {patch_sets}\n\
-         Status: {status}\nLabel: Code-Review=+2\nLabel: TryBot-Result=-1 Gobot <5@server>\nPrivate: false\nWork-in-progress: true\n"
-    );
-    git.set(&name("meta"), &git.meta(meta.as_deref(), &message));
 }
 
 #[test]
@@ -366,7 +225,7 @@ fn every_record_keeps_its_bytes(log: &Path) {
 }
 
 /// The payloads of a log.
-fn records(log: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn records(log: &Path) -> Vec<Vec<u8>> {
     let segments = LogFolder::open(log).unwrap().segments().to_vec();
     let mut reader = LogReader::new(segments, LogPosition::START).unwrap();
     let mut payloads = Vec::new();

@@ -14,3 +14,15 @@ mod oracle;
 mod reference;
 mod serve;
 mod simulate;
+#[cfg(feature = "github")]
+mod fake_github;
+#[cfg(feature = "git")]
+mod git;
+mod go_interop;
+mod made_git;
+mod oracle;
+mod reference;
+#[cfg(feature = "git")]
+mod sync_git;
+#[cfg(feature = "github")]
+mod sync_github;

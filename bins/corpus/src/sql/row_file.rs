@@ -50,15 +50,18 @@ pub(crate) fn of_log(log: &Path, folder: &Path) -> Result<PathBuf, Failure> {
     Ok(named(folder, &key))
 }
 
-/// The file of rows, in `folder`, for the commits of a repository.
+/// The file of rows, in `folder`, for the commits and refs of a repository.
 pub(crate) fn of_commits(view: &View, folder: &Path) -> PathBuf {
     let hashes = view
         .git()
         .commits()
         .map(|commit| format!("{}\n", commit.hash()));
-    let mut hashes: Vec<String> = hashes.collect();
-    hashes.sort_unstable();
-    named(folder, &hashes.concat())
+    let projects = view.gerrit().projects();
+    let refs = projects.flat_map(|project| project.refs());
+    let refs = refs.map(|found| format!("{} {}\n", found.name(), found.hash()));
+    let mut lines: Vec<String> = hashes.chain(refs).collect();
+    lines.sort_unstable();
+    named(folder, &lines.concat())
 }
 
 fn named(folder: &Path, key: &str) -> PathBuf {

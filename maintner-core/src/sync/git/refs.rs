@@ -25,36 +25,56 @@ pub(super) fn check_hash(common_dir: &Path) -> Result<()> {
     }
 }
 
-/// The commits that `HEAD` and all refs point at; what is no commit is left out.
-pub(super) fn tips(
+/// `HEAD` and all refs with the commits that they point at; what is no commit is left out.
+pub(super) fn all(
     git_dir: &Path,
     common_dir: &Path,
     objects: &gix_odb::Handle,
-) -> Result<Vec<ObjectId>> {
+) -> Result<Vec<(String, ObjectId)>> {
     let kind = gix_hash::Kind::Sha1;
     let store = if git_dir == common_dir {
         Store::at(git_dir.to_owned(), kind)
     } else {
         Store::for_linked_worktree(git_dir.to_owned(), common_dir.to_owned(), kind)
     };
-    let mut tips = Vec::new();
-    // A symbolic HEAD points at one of the refs below, or at a branch that is not born yet.
-    let head = store.try_find("HEAD").map_err(failed(git_dir))?;
-    if let Some(Target::Object(id)) = head.map(|head| head.target) {
-        tips.extend(peel(objects, id));
+    let mut found = Vec::new();
+    let mut symbolic = Vec::new();
+    match store.try_find("HEAD").map_err(failed(git_dir))? {
+        Some(head) => match head.target {
+            Target::Object(id) => found.extend(named("HEAD", peel(objects, id))),
+            Target::Symbolic(name) => symbolic.push(("HEAD".to_owned(), name.to_string())),
+        },
+        None => {}
     }
     let platform = store.iter().map_err(failed(git_dir))?;
-    for found in platform.all().map_err(Error::io("list refs of", git_dir))? {
-        let found = found.map_err(failed(git_dir))?;
-        if let Target::Object(id) = found.target {
-            tips.extend(peel(objects, found.peeled.unwrap_or(id)));
+    for one in platform.all().map_err(Error::io("list refs of", git_dir))? {
+        let one = one.map_err(failed(git_dir))?;
+        // Names that are no text cannot be said in a log.
+        let Ok(name) = std::str::from_utf8(one.name.as_bstr()) else {
+            continue;
+        };
+        match one.target {
+            Target::Object(id) => {
+                let id = peel(objects, one.peeled.unwrap_or(id));
+                found.extend(named(name, id));
+            }
+            Target::Symbolic(target) => symbolic.push((name.to_owned(), target.to_string())),
         }
     }
-    Ok(tips)
+    // A symbolic ref points at one of the others, or at a branch that is not born yet.
+    for (name, target) in symbolic {
+        let id = found.iter().find(|(name, _)| *name == target);
+        found.extend(named(&name, id.map(|(_, id)| *id)));
+    }
+    Ok(found)
+}
+
+fn named(name: &str, id: Option<ObjectId>) -> Option<(String, ObjectId)> {
+    Some((name.to_owned(), id?))
 }
 
 /// The commit behind a chain of tags.
-fn peel(objects: &gix_odb::Handle, mut id: ObjectId) -> Option<ObjectId> {
+pub(in crate::sync) fn peel(objects: &gix_odb::Handle, mut id: ObjectId) -> Option<ObjectId> {
     let mut buffer = Vec::new();
     // Tags of tags are rare, and never this deep.
     for _ in 0..16 {
