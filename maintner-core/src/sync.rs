@@ -21,6 +21,8 @@ pub mod git;
 pub mod github;
 #[cfg(feature = "git")]
 pub mod plain;
+#[cfg(feature = "github")]
+pub mod pubsub;
 mod reader;
 #[cfg(feature = "git")]
 pub mod remote;

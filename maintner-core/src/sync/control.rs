@@ -115,6 +115,11 @@ impl Control {
         change(self.lock().hosts.entry(name.to_owned()).or_default());
     }
 
+    /// Waits; ends early when told to stop.
+    pub fn pause(&self, patience: Duration) {
+        self.wait(None, patience);
+    }
+
     /// Takes the wake-up of a host, if there is one.
     pub(super) fn take(&self, name: &str) -> bool {
         self.lock().woken.remove(name)

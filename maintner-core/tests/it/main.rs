@@ -21,8 +21,12 @@ mod git;
 mod go_interop;
 mod made_git;
 mod oracle;
+#[cfg(feature = "github")]
+mod recorded;
 mod reference;
 #[cfg(feature = "git")]
 mod sync_git;
 #[cfg(feature = "github")]
 mod sync_github;
+#[cfg(all(feature = "git", feature = "github"))]
+mod sync_sim;

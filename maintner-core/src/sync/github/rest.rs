@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::auth::{Authorized, Credentials, Sign};
 use super::{Answer, Http, Request};
-use crate::sync::SyncError;
+use crate::sync::{Control, SyncError, pubsub};
 
 /// How long a question may take, from the first byte sent to the last one read.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -122,6 +122,77 @@ async fn send(
         headers,
         body,
     })
+}
+
+/// Asks a pubsub server (`-pubsub`) what happened, one long question after the other.
+#[derive(Debug)]
+pub struct Pubsub {
+    base: String,
+    after: String,
+    runtime: Handle,
+    control: Control,
+}
+
+impl Pubsub {
+    /// The server at `base`. Questions end early when `control` is stopped.
+    pub fn new(base: &str, runtime: Handle, control: Control) -> Self {
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            after: String::new(),
+            runtime,
+            control,
+        }
+    }
+
+    /// Waits for the next event; the name of the reader that it is for. Nothing when there was
+    /// none for a while, or it is about something that nobody reads.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or answers nonsense.
+    pub fn next(&mut self) -> Result<Option<String>, SyncError> {
+        let path = pubsub::path(&self.after);
+        let request = format!("GET {}{path}", self.base);
+        let unreachable = |reason: String| SyncError::Unreachable {
+            request: request.clone(),
+            reason,
+        };
+        let answered = self.runtime.block_on(async {
+            let http = reqwest::Client::builder()
+                .user_agent(AGENT)
+                .connect_timeout(CONNECT)
+                .timeout(pubsub::PATIENCE)
+                .tls_backend_preconfigured(tls()?)
+                .build()
+                .map_err(|error| text(&error))?;
+            let asked = async {
+                let response = http.get(format!("{}{path}", self.base)).send().await?;
+                let status = response.status().as_u16();
+                Ok((status, response.bytes().await?))
+            };
+            tokio::pin!(asked);
+            loop {
+                tokio::select! {
+                    answer = &mut asked => {
+                        return answer.map(Some).map_err(|error: reqwest::Error| text(&error));
+                    }
+                    () = tokio::time::sleep(Duration::from_millis(200)) => {
+                        if self.control.is_stopped() {
+                            return Ok(None);
+                        }
+                    }
+                }
+            }
+        });
+        let Some((status, body)) = answered.map_err(unreachable)? else {
+            return Err(SyncError::Stopped);
+        };
+        if status != 200 {
+            return Err(unreachable(format!("status {status}")));
+        }
+        let event = pubsub::Event::read(&body).map_err(unreachable)?;
+        self.after.clone_from(&event.time);
+        Ok(event.topic())
+    }
 }
 
 /// The private key of an App, as GitHub hands it out.
