@@ -105,7 +105,7 @@ fn todays_name(name: &str) -> String {
 }
 
 /// Resident memory of this process, in words.
-fn resident() -> String {
+pub(crate) fn resident() -> String {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.map_or_else(|| "unknown".to_owned(), |line| line.trim().to_owned())

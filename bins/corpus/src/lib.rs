@@ -1,6 +1,10 @@
 //! Programs over the corpus: each a module with an entry point.
 
+#[cfg(feature = "sql")]
+mod ask;
 pub mod gostats;
+pub mod live;
+pub mod maintnerd;
 pub mod maintq;
 pub mod maintserve;
 pub mod maintwatch;
@@ -21,4 +25,6 @@ pub const PROGRAMS: &[(&str, Program)] = &[
     ("maintq", maintq::main),
     ("maintserve", maintserve::main),
     ("maintwatch", maintwatch::main),
+    ("maintnerd", maintnerd::main),
+    ("maintq", maintq::main),
 ];

@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Ask the history of a repository and the builds, by conditions or in SQL
     #[command(after_help = crate::query::EXAMPLES)]
     Query(Query),
+    /// Follow projects on GitHub, Gerrit or git: their whole history, kept in step
+    #[command(after_help = farmer_corpus::live::command::EXAMPLES)]
+    Corpus(farmer_corpus::live::command::Corpus),
     /// Measure this machine with Farmer's own parts
     Bench(Bench),
     /// Print the completions for a shell

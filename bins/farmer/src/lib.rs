@@ -67,6 +67,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Check(args) => check::check(args, data(), json).await,
         Command::Status(args) => status::status(args, &data()?, json).await,
         Command::Why(args) => why::why(args, &data()?, json).await,
+        Command::Corpus(args) => args.run(data()?, json, stop).await,
         Command::Query(args) => query::query(args, data()?, json).await,
         Command::Completions { shell } => Ok(farmer_cli::completions(
             Cli::command(),

@@ -1,0 +1,4 @@
+//! `maintnerd` on its own.
+fn main() -> std::process::ExitCode {
+    farmer_corpus::maintnerd::main(std::env::args_os().skip(1).collect())
+}

@@ -1,0 +1,206 @@
+//! `maintnerd`: keeps a mutation log in step with Gerrit, GitHub and git, with the flags of the
+//! Go program.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser};
+use farmer_cli::{Exit, Failure};
+use maintner_core::sync::{Control, SyncError, Target};
+use tokio_util::sync::CancellationToken;
+
+use crate::live::login::Login;
+use crate::live::readers::{Asking, GITHUB, home};
+use crate::live::report::failure;
+use crate::live::service::Service;
+
+const EXAMPLES: &str = "Examples:
+  maintnerd -watch-github=golang/go -data-dir=corpus    follow a repository; http://localhost:6343
+  maintnerd -watch-gerrit=go.googlesource.com/build -data-dir=corpus -sync-and-quit
+  maintnerd -watch-git=https://go.googlesource.com/tools -data-dir=corpus
+
+Exit codes: 0 done; 2 bad usage; 3 a host or the machine failed; what was read is kept.";
+
+/// Keeps a log of everything that happens in repositories and projects
+#[derive(Parser, Debug)]
+#[command(name = "maintnerd", version, after_help = EXAMPLES)]
+struct Args {
+    /// Address to answer HTTP on
+    #[arg(long, default_value = "localhost:6343")]
+    listen: String,
+    /// Bring everything in step once, and end
+    #[arg(long)]
+    sync_and_quit: bool,
+    /// Load the log, say how long that took, and end
+    #[arg(long)]
+    init_and_quit: bool,
+    /// Say what is done
+    #[arg(long)]
+    verbose: bool,
+    /// Say more
+    #[arg(long)]
+    debug: bool,
+    /// Write mutations; otherwise only show the log
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    generate_mutations: bool,
+    /// GitHub repositories to follow: owner/repo,owner2/repo2
+    #[arg(long, default_value = "", hide_default_value = true)]
+    watch_github: String,
+    /// Gerrit projects to follow: host/project,host2/project2
+    #[arg(long, default_value = "", hide_default_value = true)]
+    watch_gerrit: String,
+    /// Git repositories to follow: URLs, with commas between them
+    #[arg(long, default_value = "", hide_default_value = true)]
+    watch_git: String,
+    /// Base URL of a pubsub server that tells when there is news
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pubsub: String,
+    /// A preset of what to follow
+    #[arg(long, default_value = "", hide_default_value = true)]
+    config: String,
+    /// Folder of the log, with mirrors and notes beside it [default: ~/var/maintnerd]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Requests to GitHub a second at most; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    github_rate: f64,
+    /// A file with a GitHub token, or with user:token [default: ~/.github-issue-token]
+    #[arg(long, value_name = "FILE")]
+    github_token_file: Option<PathBuf>,
+    /// A GitHub App to act as: ID:INSTALLATION:KEYFILE
+    #[arg(long, value_name = "APP", conflicts_with = "github_token_file")]
+    github_app: Option<String>,
+    /// GitHub's interface; that of an Enterprise server ends in /api/v3
+    #[arg(long, value_name = "URL", default_value = GITHUB)]
+    github_api: String,
+    /// A file with the secret of webhooks that GitHub sends to /webhook/github
+    #[arg(long, value_name = "FILE")]
+    webhook_secret_file: Option<PathBuf>,
+    /// Seconds between two looks at a host that says nothing by itself
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    every: u64,
+}
+
+/// The entry point: the arguments without the program's name.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    farmer_cli::serving(args, async |args: Args, stop| args.run(stop).await)
+}
+
+impl Args {
+    async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+        let targets = self.targets()?;
+        let folder = self.folder()?;
+        if self.init_and_quit {
+            return self.init_and_quit(folder).await;
+        }
+        let webhook_secret = match &self.webhook_secret_file {
+            Some(path) => Some(secret(path)?),
+            None => None,
+        };
+        let asking = Asking {
+            folder: folder.clone(),
+            api: self.github_api.clone(),
+            login: Login {
+                token_file: self.github_token_file.clone(),
+                app: self.github_app.clone(),
+            },
+            rate: self.github_rate,
+            home: home(),
+            control: Control::new(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let service = Service {
+            folder,
+            targets: if self.generate_mutations {
+                targets
+            } else {
+                Vec::new()
+            },
+            asking,
+            listen: Some(self.listen),
+            once: self.sync_and_quit,
+            estimate: true,
+            every: Duration::from_secs(self.every.max(1)),
+            pubsub: Some(self.pubsub).filter(|base| !base.is_empty()),
+            webhook_secret,
+        };
+        service.run(stop).await
+    }
+
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        let usual = || Some(home()?.join("var/maintnerd"));
+        self.data_dir.clone().or_else(usual).ok_or_else(|| {
+            Failure::usage(
+                "no place for the log: HOME is not set",
+                "give one with -data-dir=DIR",
+            )
+        })
+    }
+
+    fn targets(&self) -> Result<Vec<Target>, Failure> {
+        if !self.config.is_empty() {
+            return Err(Failure::usage(
+                format!("unknown --config={}", self.config),
+                "name what to follow with -watch-github, -watch-gerrit and -watch-git",
+            ));
+        }
+        type Parse = fn(&str) -> Result<Target, SyncError>;
+        let lists: [(&str, Parse); 3] = [
+            (&self.watch_github, Target::github),
+            (&self.watch_gerrit, Target::gerrit),
+            (&self.watch_git, Target::git),
+        ];
+        let mut targets = Vec::new();
+        for (list, parse) in lists {
+            for text in list.split(',').filter(|text| !text.is_empty()) {
+                let target = parse(text).map_err(|error| failure(&error))?;
+                if targets.contains(&target) {
+                    return Err(Failure::usage(
+                        format!("{target} is named twice"),
+                        "name each only once",
+                    ));
+                }
+                targets.push(target);
+            }
+        }
+        Ok(targets)
+    }
+
+    async fn init_and_quit(&self, folder: PathBuf) -> Result<(), Failure> {
+        let started = std::time::Instant::now();
+        let loaded = tokio::task::spawn_blocking(move || crate::maintq::corpus(&folder));
+        let corpus = loaded
+            .await
+            .map_err(|error| Failure::because(Exit::Infrastructure, &error, None))??;
+        println!(
+            "Loaded data in {:?}. Memory: {}",
+            started.elapsed(),
+            crate::gostats::resident()
+        );
+        drop(corpus);
+        Ok(())
+    }
+}
+
+/// The secret of a file, without the line end.
+pub(crate) fn secret(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+    let text = std::fs::read(path).map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
+        Failure::because(Exit::Usage, error.as_ref(), None)
+    })?;
+    let secret = text.trim_ascii().to_vec();
+    if secret.is_empty() {
+        return Err(Failure::usage(
+            format!("{} holds no secret", path.display()),
+            "write the secret that the webhook was made with",
+        ));
+    }
+    Ok(secret)
+}
