@@ -1,6 +1,7 @@
 //! `maintnerd`: keeps a mutation log in step with Gerrit, GitHub and git, with the flags of the
 //! Go program.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ struct Args {
     /// Say what is done
     #[arg(long)]
     verbose: bool,
-    /// Say more
+    /// The same
     #[arg(long)]
     debug: bool,
     /// Write mutations; otherwise only show the log
@@ -126,7 +127,8 @@ impl Args {
             asking,
             listen: Some(self.listen),
             once: self.sync_and_quit,
-            estimate: true,
+            costs: BTreeMap::new(),
+            verbose: self.verbose || self.debug,
             every: Duration::from_secs(self.every.max(1)),
             pubsub: Some(self.pubsub).filter(|base| !base.is_empty()),
             webhook_secret,

@@ -94,7 +94,7 @@ impl Life {
                 self.writer.write(&mutations)?;
             }
             Next::Save(notes) => {
-                if self.saved % 7 == 0 {
+                if self.saved.is_multiple_of(7) {
                     self.older.clone_from(&self.notes);
                 }
                 self.saved += 1;
@@ -404,17 +404,9 @@ fn edits_while_pages_are_read_lose_nothing() {
         life.compare();
         life.server.now += 4000;
         life.compare();
-        if !life
-            .view()
-            .github()
-            .repo(NAME)
-            .unwrap()
-            .try_issue(100)
-            .is_some_and(|i| !i.exists())
-        {
-            life.server.now += 8 * 86_400;
-            life.compare();
-        }
+        // Deleted issues leave no trace in lists: the week's listing finds them.
+        life.server.now += 8 * 86_400;
+        life.compare();
         life.assert_in_step();
         assert_nothing_twice(&life.log);
     }

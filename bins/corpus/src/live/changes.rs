@@ -46,7 +46,7 @@ pub(crate) fn lines(change: &Change) -> Vec<serde_json::Value> {
             "exists": issue.exists(),
             "state": if issue.is_closed() { "closed" } else { "open" },
             "title": issue.title(),
-            "updated": issue.updated().map(|at| at.seconds()),
+            "updated": issue.updated().map(maintner_core::query::UnixTime::seconds),
             "comments": issue.comments().count(),
             "events": issue.events().count(),
         })
@@ -75,7 +75,7 @@ pub(crate) fn lines(change: &Change) -> Vec<serde_json::Value> {
     lines.extend(
         change
             .commits()
-            .filter(|commit| commit.is_known())
+            .filter(maintner_core::query::Commit::is_known)
             .map(|commit| {
                 json!({
                     "position": position,

@@ -1,9 +1,11 @@
 //! `farmer corpus`: a corpus of any project, beside the farm or without one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farmer_cli::{Exit, Failure, Out};
+use maintner_core::sync::github::estimate::Estimate;
 use maintner_core::sync::{Control, Target};
 use tokio_util::sync::CancellationToken;
 
@@ -122,7 +124,8 @@ impl Corpus {
             asking,
             listen: None,
             once: true,
-            estimate: false,
+            costs: BTreeMap::new(),
+            verbose: false,
             every: Duration::from_secs(300),
             pubsub: None,
             webhook_secret: None,
@@ -135,7 +138,7 @@ impl Corpus {
             } => {
                 let targets = parse(&targets)?;
                 let told = asking.clone();
-                blocking(move || tell(&told, &targets, dry_run, json)).await?;
+                let costs = blocking(move || tell(&told, &targets, dry_run, json)).await?;
                 if dry_run {
                     return Ok(());
                 }
@@ -143,7 +146,11 @@ impl Corpus {
                 if no_sync {
                     return Ok(());
                 }
-                service(asking, targets.all().to_vec()).run(stop).await
+                let service = Service {
+                    costs,
+                    ..service(asking, targets.all().to_vec())
+                };
+                service.run(stop).await
             }
             Verb::Remove { target } => {
                 let target: Target = target.parse().map_err(|error| failure(&error))?;
@@ -175,7 +182,6 @@ impl Corpus {
                 let serve = Service {
                     listen: Some(listen),
                     once: false,
-                    estimate: true,
                     every: Duration::from_secs(every.max(1)),
                     webhook_secret,
                     ..service(asking, followed(&folder)?)
@@ -198,9 +204,9 @@ impl Corpus {
     }
 }
 
-async fn blocking(
-    work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
-) -> Result<(), Failure> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Failure::because(Exit::Infrastructure, &error, None))?
 }
@@ -222,7 +228,13 @@ fn followed(folder: &Path) -> Result<Vec<Target>, Failure> {
 }
 
 /// Says what reading will cost, and remembers what is to be read.
-fn tell(asking: &Asking, new: &[Target], dry_run: bool, json: bool) -> Result<(), Failure> {
+fn tell(
+    asking: &Asking,
+    new: &[Target],
+    dry_run: bool,
+    json: bool,
+) -> Result<BTreeMap<Target, Estimate>, Failure> {
+    let mut costs = BTreeMap::new();
     let mut targets = Targets::of(&asking.folder)?;
     for target in new {
         if let Some(estimate) = asking.estimate(target)? {
@@ -241,12 +253,13 @@ fn tell(asking: &Asking, new: &[Target], dry_run: bool, json: bool) -> Result<()
             } else {
                 eprintln!("{}", cost(target, &estimate, asking.rate));
             }
+            costs.insert(target.clone(), estimate);
         }
         if !dry_run && !targets.add(target.clone())? {
             eprintln!("{target} is followed already");
         }
     }
-    Ok(())
+    Ok(costs)
 }
 
 fn list(targets: &Targets, json: bool) -> Result<(), Failure> {

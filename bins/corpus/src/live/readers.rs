@@ -37,9 +37,11 @@ pub(crate) struct Asking {
 impl Asking {
     /// A reader, and where its wake-ups may name issues. Where the Go program has its mirrors,
     /// ours are too, with a suffix: those of Go have a working tree.
+    /// `cost`: what its first synchronisation is known to take.
     pub(crate) fn reader(
         &self,
         target: &Target,
+        cost: Option<&Estimate>,
     ) -> Result<(Box<dyn HostReader>, Option<Hints>), Failure> {
         let mirror = |url: &str, name: &str, listing| {
             let folder = self.folder.join(format!("{}.git", escaped(name)));
@@ -62,8 +64,11 @@ impl Asking {
             Target::GitHub { owner, repo } => {
                 let http = self.http()?;
                 let notes = NotesFolder::new(self.notes());
-                let reader = GitHub::new(owner, repo, http, notes, self.rate)
+                let mut reader = GitHub::new(owner, repo, http, notes, self.rate)
                     .map_err(|error| failure(&error))?;
+                if let Some(cost) = cost {
+                    reader.expect_requests(cost.requests());
+                }
                 let hints = reader.hints();
                 (Box::new(reader), Some(hints))
             }

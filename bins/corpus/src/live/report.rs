@@ -70,8 +70,8 @@ pub(crate) fn line(name: &str, status: &HostStatus, now: SystemTime) -> String {
     text
 }
 
-/// Shows progress until `done`: bars on a terminal, a line in the log now and then elsewhere.
-pub(crate) fn show(control: &Control, done: &dyn Fn() -> bool) {
+/// Shows progress until `done`: bars on a terminal, lines for `say` now and then elsewhere.
+pub(crate) fn show(control: &Control, say: &dyn Fn(&str), done: &dyn Fn() -> bool) {
     let terminal = std::io::stderr().is_terminal();
     let bars = MultiProgress::new();
     let mut shown: BTreeMap<String, ProgressBar> = BTreeMap::new();
@@ -91,7 +91,7 @@ pub(crate) fn show(control: &Control, done: &dyn Fn() -> bool) {
         } else if now.duration_since(said).is_ok_and(|since| since >= SAY) {
             said = now;
             for (name, status) in control.hosts() {
-                tracing::info!("{}", line(&name, &status, now));
+                say(&line(&name, &status, now));
             }
         }
         std::thread::sleep(LOOK);

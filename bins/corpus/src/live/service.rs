@@ -1,5 +1,6 @@
 //! The service: a log, a corpus, readers, a page.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use farmer_cli::{Exit, Failure};
 use maintner_core::log::LogWriter;
 use maintner_core::sync::github::Hints;
+use maintner_core::sync::github::estimate::Estimate;
 use maintner_core::sync::github::rest::Pubsub;
 use maintner_core::sync::{
     Control, HostReader, Options, SyncError, Target, Writer, keep_in_sync, sync_once,
@@ -34,8 +36,11 @@ pub(crate) struct Service {
     pub(crate) listen: Option<String>,
     /// Ends when everything is in step.
     pub(crate) once: bool,
-    /// Prints what a first synchronisation will cost, and asks GitHub for that.
-    pub(crate) estimate: bool,
+    /// What first synchronisations will cost, where that was asked and told already; it is asked
+    /// and told for the others.
+    pub(crate) costs: BTreeMap<Target, Estimate>,
+    /// Says what is done.
+    pub(crate) verbose: bool,
     /// Between two looks at a host.
     pub(crate) every: Duration,
     /// Who tells that there is news.
@@ -75,7 +80,7 @@ impl Service {
     }
 
     /// Everything that blocks.
-    fn work(self, site: &Site) -> Result<(), Failure> {
+    fn work(mut self, site: &Site) -> Result<(), Failure> {
         let started = Instant::now();
         let corpus = |error: &maintner_core::Error| crate::maintq::failure(error);
         std::fs::create_dir_all(&self.folder)?;
@@ -84,18 +89,17 @@ impl Service {
             tracing::warn!("the end of the log was torn and is cut: {cut:?}");
         }
         let loaded = Corpus::open(&self.folder).map_err(|error| corpus(&error))?;
-        tracing::info!("loaded the log in {:?}", started.elapsed());
+        self.say(&format!("loaded the log in {:?}", started.elapsed()));
         site.loaded(loaded.clone());
         let writer = Writer::new(log, loaded);
-        if self.estimate {
-            self.tell_costs()?;
-        }
+        self.tell_costs()?;
         let readers = self.readers(site)?;
         let done = AtomicBool::new(false);
         let control = &self.asking.control;
         let told = self.pubsub.as_deref();
+        let say = |text: &str| self.say(text);
         std::thread::scope(|scope| {
-            scope.spawn(|| show(control, &|| done.load(Ordering::Relaxed)));
+            scope.spawn(|| show(control, &say, &|| done.load(Ordering::Relaxed)));
             if let Some(base) = told {
                 scope.spawn(|| listen_to(base, &self.asking));
             }
@@ -113,10 +117,22 @@ impl Service {
         })
     }
 
-    fn tell_costs(&self) -> Result<(), Failure> {
+    fn say(&self, text: &str) {
+        if self.verbose {
+            eprintln!("{text}");
+        } else {
+            tracing::info!("{text}");
+        }
+    }
+
+    fn tell_costs(&mut self) -> Result<(), Failure> {
         for target in &self.targets {
+            if self.costs.contains_key(target) {
+                continue;
+            }
             if let Some(estimate) = self.asking.estimate(target)? {
                 eprintln!("{}", cost(target, &estimate, self.asking.rate));
+                self.costs.insert(target.clone(), estimate);
             }
         }
         Ok(())
@@ -125,7 +141,7 @@ impl Service {
     fn readers(&self, site: &Site) -> Result<Readers, Failure> {
         let mut readers = Vec::new();
         for target in &self.targets {
-            let (reader, hints) = self.asking.reader(target)?;
+            let (reader, hints) = self.asking.reader(target, self.costs.get(target))?;
             if let Some(hints) = &hints {
                 site.hints(reader.name(), hints.clone());
             }
@@ -140,7 +156,7 @@ impl Service {
         for (mut reader, _) in readers {
             let name = reader.name().to_owned();
             match sync_once(&mut *reader, writer, &self.asking.control) {
-                Ok(written) => tracing::info!("{name}: in step after {written} mutations"),
+                Ok(written) => self.say(&format!("{name}: in step after {written} mutations")),
                 Err(SyncError::Stopped) => return Err(Failure::interrupted()),
                 Err(error) => {
                     tracing::warn!("{name}: {error}");
@@ -185,7 +201,7 @@ fn listen_to(base: &str, asking: &Asking) {
     let control: &Control = &asking.control;
     let mut pubsub = Pubsub::new(base, asking.runtime.clone(), control.clone());
     while !control.is_stopped() {
-        match pubsub.next() {
+        match pubsub.wait() {
             Ok(Some(topic)) => control.wake(&topic),
             Ok(None) => {}
             Err(SyncError::Stopped) => return,

@@ -84,7 +84,10 @@ mod tests {
         let mut targets = Targets::of(dir.path()).unwrap();
         let target: Target = "github:golang/go".parse().unwrap();
         assert!(targets.add(target.clone()).unwrap() && !targets.add(target.clone()).unwrap());
-        assert_eq!(Targets::of(dir.path()).unwrap().all(), [target.clone()]);
+        assert_eq!(
+            Targets::of(dir.path()).unwrap().all(),
+            std::slice::from_ref(&target)
+        );
         assert!(targets.remove(&target).unwrap() && !targets.remove(&target).unwrap());
         assert!(Targets::of(dir.path()).unwrap().all().is_empty());
         fs::write(dir.path().join("targets"), "# mine\n\nnonsense\n").unwrap();

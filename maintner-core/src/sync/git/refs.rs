@@ -39,11 +39,10 @@ pub(super) fn all(
     };
     let mut found = Vec::new();
     let mut symbolic = Vec::new();
-    match store.try_find("HEAD").map_err(failed(git_dir))? {
-        Some(head) => match head.target {
-            Target::Object(id) => found.extend(named("HEAD", peel(objects, id))),
-            Target::Symbolic(name) => symbolic.push(("HEAD".to_owned(), name.to_string())),
-        },
+    let head = store.try_find("HEAD").map_err(failed(git_dir))?;
+    match head.map(|head| head.target) {
+        Some(Target::Object(id)) => found.extend(named("HEAD", peel(objects, id))),
+        Some(Target::Symbolic(name)) => symbolic.push(("HEAD".to_owned(), name.to_string())),
         None => {}
     }
     let platform = store.iter().map_err(failed(git_dir))?;

@@ -250,9 +250,9 @@ where
     F: for<'de> Deserialize<'de>,
 {
     let items: Vec<Box<serde_json::value::RawValue>> = serde_json::from_slice(body)?;
-    let read = |item: &Box<serde_json::value::RawValue>| {
+    let read = |item: &serde_json::value::RawValue| {
         let fields = serde_json::from_str(item.get())?;
         Ok(make(fields, serde_json::from_str(item.get())?))
     };
-    items.iter().map(read).collect()
+    items.iter().map(|item| read(item)).collect()
 }

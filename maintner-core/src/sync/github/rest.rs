@@ -149,7 +149,7 @@ impl Pubsub {
     ///
     /// # Errors
     /// When the server cannot be asked, or answers nonsense.
-    pub fn next(&mut self) -> Result<Option<String>, SyncError> {
+    pub fn wait(&mut self) -> Result<Option<String>, SyncError> {
         let path = pubsub::path(&self.after);
         let request = format!("GET {}{path}", self.base);
         let unreachable = |reason: String| SyncError::Unreachable {

@@ -50,6 +50,9 @@ pub(super) enum Task {
         page: Page,
         found: Vec<GithubReview>,
     },
+    /// Events of all open issues: lists of events that changed while they were read may have
+    /// had gaps.
+    OpenEvents,
     /// Counts that do not match, changes that need a second look.
     Doubts,
     /// Pull requests whose reviews are older than their last change.
@@ -70,7 +73,7 @@ impl Task {
             | Self::Missing
             | Self::Check { .. } => "issues",
             Self::Comments | Self::IssueComments { .. } | Self::Confirm { .. } => "comments",
-            Self::Events(_) | Self::IssueEvents { .. } => "events",
+            Self::Events(_) | Self::IssueEvents { .. } | Self::OpenEvents => "events",
             Self::CodeComments => "comments on code",
             Self::Reviews { .. } | Self::StaleReviews => "reviews",
             Self::Doubts | Self::Settle => "the end",

@@ -184,6 +184,9 @@ impl GitRemote for GitMirror {
         self.unpacked += wanted.len();
         if self.unpacked >= PACK_AFTER {
             self.git("pack-refs", &["pack-refs", "--all"], "")?;
+            // Objects of refs that moved on are kept: the log may be about to read them.
+            let tidy = ["-c", "gc.pruneExpire=never", "gc", "--auto", "--quiet"];
+            self.git("gc", &tidy, "")?;
             self.unpacked = 0;
         }
         Ok(gone)

@@ -482,7 +482,7 @@ impl Machine {
         }
         self.unknown(repo, of.into_keys());
         // A tag stands for a reading that was finished.
-        let whole = page == Page(1) && !(more && !below);
+        let whole = page == Page(1) && (!more || below);
         Ok(if whole { Taken::Whole } else { Taken::Passing })
     }
 

@@ -43,7 +43,12 @@ pub(super) fn path(task: &Task, base: &str, notes: &Saved) -> Option<String> {
         Task::Reviews {
             number, page: at, ..
         } => page(format!("pulls/{number}/reviews?"), *at),
-        Task::Consider | Task::Missing | Task::Doubts | Task::StaleReviews | Task::Settle => {
+        Task::Consider
+        | Task::Missing
+        | Task::OpenEvents
+        | Task::Doubts
+        | Task::StaleReviews
+        | Task::Settle => {
             return None;
         }
     })
@@ -85,6 +90,16 @@ impl Machine {
         match (task, repo) {
             (Task::Consider, _) => self.consider(),
             (Task::Missing, repo) => self.find_missing(repo),
+            (Task::OpenEvents, Some(repo)) => {
+                let open = repo.issues().open().map(|issue| Task::IssueEvents {
+                    number: issue.number(),
+                    page: Page(1),
+                });
+                let open: Vec<Task> = open.collect();
+                open.into_iter()
+                    .rev()
+                    .for_each(|task| self.tasks.push_front(task));
+            }
             (Task::StaleReviews, Some(repo)) => self.find_stale_reviews(repo),
             (Task::Doubts, Some(repo)) => self.find_doubts(repo),
             (Task::Settle, Some(repo)) => self.settle(repo),
@@ -106,6 +121,7 @@ impl Machine {
             None => self.tasks.push_front(Task::Missing),
             Some(swept) if self.now - swept >= SWEEP => {
                 self.tasks.push_front(Task::Missing);
+                self.tasks.push_front(Task::OpenEvents);
                 let all = Task::Sweep(Keyset::default(), Default::default());
                 self.tasks.push_front(all);
             }
