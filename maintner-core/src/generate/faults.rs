@@ -150,8 +150,8 @@ impl FaultMaker {
             },
             _ => gerrit(|m| {
                 let tree = rng.hash();
-                let raw =
-                    format!("tree {tree}\nauthor A <a@b> 1 +1\ncommitter A <a@b> 1 +1\n\nmessage");
+                // Without a committer.
+                let raw = format!("tree {tree}\nauthor A <a@b> 1 +0000\n\nmessage");
                 m.commits.push(GitCommit {
                     sha1: rng.hash(),
                     raw: raw.into_bytes(),

@@ -80,6 +80,8 @@ struct Cycle {
     answered: bool,
     /// How many comments issues have, as their list says.
     counts: HashMap<i32, u64>,
+    /// Of those, the ones whose comments are being compared.
+    doubted: HashMap<i32, u64>,
     checked: HashSet<i32>,
     /// GitHub's clock when the end of the comments was reached, and when events were begun.
     comments: Option<i64>,

@@ -120,6 +120,8 @@ impl Machine {
         match self.notes.swept {
             None => self.tasks.push_front(Task::Missing),
             Some(swept) if self.now - swept >= SWEEP => {
+                // An answer that was old may have explained a difference wrongly.
+                self.explained.clear();
                 self.tasks.push_front(Task::Missing);
                 self.tasks.push_front(Task::OpenEvents);
                 let all = Task::Sweep(Keyset::default(), Default::default());
@@ -179,7 +181,8 @@ impl Machine {
         for (number, count) in counts {
             let known = repo.try_issue(number).filter(query::Issue::exists);
             let known = known.map_or(count, |issue| issue.comments().count() as u64);
-            if known != count && self.explained.insert(number, count) != Some(count) {
+            if known != count && self.explained.get(&number) != Some(&count) {
+                self.cycle.doubted.insert(number, count);
                 tasks.push(Task::IssueComments {
                     number,
                     page: Page(1),
