@@ -44,7 +44,9 @@ struct Screen {
 
 impl Screen {
     fn add(&mut self, change: &Change) {
-        let commits = change.commits().filter(|commit| commit.is_known());
+        let commits = change
+            .commits()
+            .filter(maintner_core::query::Commit::is_known);
         self.news.extend(commits.map(|commit| {
             let author = commit.author();
             format!(
