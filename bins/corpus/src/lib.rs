@@ -22,9 +22,8 @@ use farmer_cli::Program;
 /// The programs of the group, by name.
 pub const PROGRAMS: &[(&str, Program)] = &[
     ("gostats", gostats::main),
+    ("maintnerd", maintnerd::main),
     ("maintq", maintq::main),
     ("maintserve", maintserve::main),
     ("maintwatch", maintwatch::main),
-    ("maintnerd", maintnerd::main),
-    ("maintq", maintq::main),
 ];

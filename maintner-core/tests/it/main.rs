@@ -4,26 +4,21 @@
 mod acceptance;
 mod corpus;
 mod damage;
+#[cfg(feature = "github")]
+mod fake_github;
 mod follow;
 #[cfg(feature = "git")]
 mod git;
 mod go_interop;
 mod go_live;
-mod net;
-mod oracle;
-mod reference;
-mod serve;
-mod simulate;
-#[cfg(feature = "github")]
-mod fake_github;
-#[cfg(feature = "git")]
-mod git;
-mod go_interop;
 mod made_git;
+mod net;
 mod oracle;
 #[cfg(feature = "github")]
 mod recorded;
 mod reference;
+mod serve;
+mod simulate;
 #[cfg(feature = "git")]
 mod sync_git;
 #[cfg(feature = "github")]
