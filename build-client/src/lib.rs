@@ -34,7 +34,16 @@
 //! - `testing`: `testing::FakeBuildlet`.
 //! - `httpdl`: conditional, resumable downloads (`httpdl::Download`).
 //! - `toolchain`: toolchains by name, fetched, checked and run (`toolchain::ToolchainDir`).
+//! - `rest`: REST calls: [`gerrit`], and what else speaks HTTP.
+//! - `contributors`: [`contributors`], which sorts names.
+//! - `testing-gerrit`: `fake_gerrit::FakeGerrit`.
+//! - `objects`: [`upload`] to object stores by URL: folders and memory; `objects-cloud`: S3, GCS
+//!   and Azure too.
 
+pub mod address_pool;
+pub mod bootstrap;
+#[cfg(feature = "rest")]
+pub mod build_dashboard;
 mod buildlet;
 #[cfg(feature = "httpdl")]
 pub mod httpdl;
@@ -42,12 +51,32 @@ pub mod httpdl;
 pub mod instance;
 mod key_pair;
 pub mod perfrun;
+pub mod buildstats;
+#[cfg(feature = "contributors")]
+pub mod contributors;
+#[cfg(feature = "testing-gerrit")]
+pub mod fake_gerrit;
+#[cfg(feature = "rest")]
+pub mod fetchlogs;
+#[cfg(feature = "rest")]
+pub mod gerrit;
+pub mod gitauth;
+pub mod gophers;
+mod key_pair;
+pub mod racebuild;
+#[cfg(feature = "rest")]
+pub mod rest;
+pub mod secret;
+pub mod snippet;
 #[cfg(all(feature = "testing", unix))]
 pub mod testing;
 mod timeouts;
 #[cfg(feature = "toolchain")]
 pub mod toolchain;
 pub mod transport;
+pub mod updatestd;
+#[cfg(feature = "objects")]
+pub mod upload;
 
 pub use build_core::{Error, ErrorKind, Result};
 pub use buildlet::{HttpBuildlet, HttpBuildletBuilder, collect, once};

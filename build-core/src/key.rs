@@ -57,7 +57,81 @@ impl MasterKey {
     pub fn accepts(&self, name: &str, key: &str) -> bool {
         same_secret(self.key_of(name).as_bytes(), key.as_bytes())
     }
+
+    /// A key of `name` that is good until `expires`, seconds since 1970: `v2.EXPIRES.HEX`, by
+    /// HMAC-SHA-256 of the name and the time.
+    #[must_use]
+    pub fn expiring_key_of(&self, name: &str, expires: u64) -> String {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        // A name holds no zero byte that could make two pairs alike: the time has one form.
+        mac.update(format!("{EXPIRING_PREFIX}{expires}.").as_bytes());
+        mac.update(name.as_bytes());
+        format!(
+            "{EXPIRING_PREFIX}{expires}.{}",
+            hex::encode(mac.finalize().into_bytes())
+        )
+    }
+
+    /// Whether `key` is a key of `name` at `now`, seconds since 1970: the one without an end, or
+    /// one whose end is yet to come. The secrets are compared in constant time.
+    #[must_use]
+    pub fn accepts_at(&self, name: &str, key: &str, now: u64) -> bool {
+        let Some(rest) = key.strip_prefix(EXPIRING_PREFIX) else {
+            return self.accepts(name, key);
+        };
+        let Some(expires) = rest
+            .split_once('.')
+            .and_then(|(digits, _)| digits.parse::<u64>().ok())
+        else {
+            return false;
+        };
+        same_secret(
+            self.expiring_key_of(name, expires).as_bytes(),
+            key.as_bytes(),
+        ) && now < expires
+    }
 }
+
+/// How keys with an end begin.
+const EXPIRING_PREFIX: &str = "v2.";
+
+/// Whether `name` looks like one that keys are for: `user-NAME`, `host-KIND`, or a builder,
+/// which begins with a system and a processor of Go.
+#[must_use]
+pub fn is_principal(name: &str) -> bool {
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let mut words = name.split('-');
+    let (first, second) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let starts_right = matches!(first, "user" | "host") || GO_SYSTEMS.contains(&first);
+    plain && starts_right && !second.is_empty()
+}
+
+/// The systems that Go runs on.
+const GO_SYSTEMS: &[&str] = &[
+    "aix",
+    "android",
+    "darwin",
+    "dragonfly",
+    "freebsd",
+    "illumos",
+    "ios",
+    "js",
+    "linux",
+    "misc",
+    "nacl",
+    "netbsd",
+    "openbsd",
+    "plan9",
+    "solaris",
+    "wasip1",
+    "windows",
+];
 
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -194,6 +268,64 @@ mod tests {
             assert!(!master.accepts("a", key), "{key:?}");
         }
         assert!(MasterKey::new(" \n").is_err());
+    }
+
+    #[test]
+    fn genbuilderkey_vectors_of_the_protocol() {
+        let master = MasterKey::new("secret-master\n").unwrap();
+        assert_eq!(
+            master.key_of("user-alice"),
+            "0531171d6fb533c531e4505db1e343ab"
+        );
+        assert_eq!(
+            master.key_of("host-linux-jessie"),
+            "f50bf5984dbdbffd2ffaa7ee1373b735"
+        );
+    }
+
+    #[test]
+    fn keys_with_an_end_end() {
+        let master = MasterKey::new("m").unwrap();
+        let key = master.expiring_key_of("user-a", 100);
+        assert!(key.starts_with("v2.100.") && key.len() == 7 + 64);
+        assert!(
+            master.accepts_at("user-a", &key, 99)
+                && master.accepts_at("user-a", &master.key_of("user-a"), 99)
+        );
+        assert!(!master.accepts_at("user-a", &key, 100) && !master.accepts_at("user-b", &key, 99));
+        for bad in [
+            key.replace("100", "200"),
+            key.replace("v2.100", "v2.x"),
+            "v2.".into(),
+            key[..70].into(),
+        ] {
+            assert!(!master.accepts_at("user-a", &bad, 99), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_that_keys_are_for() {
+        for name in [
+            "user-gopher",
+            "host-linux-jessie",
+            "linux-amd64",
+            "linux-386-387",
+            "misc-vet-vetall",
+        ] {
+            assert!(is_principal(name), "{name}");
+        }
+        for name in [
+            "",
+            "user",
+            "user-",
+            "linux",
+            "gopher",
+            "linxu-amd64",
+            "user-a b",
+            "-",
+        ] {
+            assert!(!is_principal(name), "{name}");
+        }
     }
 
     #[test]

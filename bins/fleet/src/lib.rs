@@ -1,6 +1,9 @@
 //! Programs that make and keep machines and their images: each a module with an entry point.
 
+pub mod genbootstrap;
+pub mod xb;
+
 use farmer_cli::Program;
 
 /// The programs of the group, by name.
-pub const PROGRAMS: &[(&str, Program)] = &[];
+pub const PROGRAMS: &[(&str, Program)] = &[("genbootstrap", genbootstrap::main), ("xb", xb::main)];

@@ -2,8 +2,34 @@
 
 mod perf;
 mod perfrun;
+pub mod buildstats;
+pub mod fetchlogs;
+pub mod genbuilderkey;
+pub mod gerritctl;
+pub mod gitauth;
+pub mod gophers;
+pub mod racebuild;
+pub mod retrybuilds;
+pub mod rmplaysnippet;
+mod told;
+pub mod updatestd;
+pub mod upload;
 
 use farmer_cli::Program;
 
 /// The programs of the group, by name.
-pub const PROGRAMS: &[(&str, Program)] = &[("perf", perf::main), ("perfrun", perfrun::main)];
+pub const PROGRAMS: &[(&str, Program)] = &[
+    ("buildstats", buildstats::main),
+    ("fetchlogs", fetchlogs::main),
+    ("genbuilderkey", genbuilderkey::main),
+    ("gerritctl", gerritctl::main),
+    ("gitauth", gitauth::main),
+    ("gophers", gophers::main),
+    ("perf", perf::main),
+    ("perfrun", perfrun::main),
+    ("racebuild", racebuild::main),
+    ("retrybuilds", retrybuilds::main),
+    ("rmplaysnippet", rmplaysnippet::main),
+    ("updatestd", updatestd::main),
+    ("upload", upload::main),
+];
