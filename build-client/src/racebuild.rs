@@ -358,7 +358,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use build_core::ids::HostType;
     use build_core::schedule::Labels;
