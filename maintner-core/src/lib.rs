@@ -45,6 +45,8 @@ pub mod netlog;
 pub mod objstore;
 pub mod pb;
 pub mod query;
+pub mod relnote;
+pub mod reviews;
 #[doc(hidden)]
 pub mod sample;
 #[cfg(feature = "serve")]

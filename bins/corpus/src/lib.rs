@@ -2,6 +2,7 @@
 
 #[cfg(feature = "sql")]
 mod ask;
+pub mod cl;
 pub mod gostats;
 pub mod live;
 pub mod maintnerd;
@@ -12,18 +13,23 @@ pub mod maintwatch;
 mod parquet;
 #[cfg(feature = "sql")]
 pub mod query;
+pub mod relnote;
 mod rows;
 #[cfg(feature = "sql")]
 mod sql;
 mod text_format;
+pub mod updatecontrib;
 
 use farmer_cli::Program;
 
 /// The programs of the group, by name.
 pub const PROGRAMS: &[(&str, Program)] = &[
+    ("cl", cl::main),
     ("gostats", gostats::main),
     ("maintnerd", maintnerd::main),
     ("maintq", maintq::main),
     ("maintserve", maintserve::main),
     ("maintwatch", maintwatch::main),
+    ("relnote", relnote::main),
+    ("updatecontrib", updatecontrib::main),
 ];

@@ -5,6 +5,8 @@ mod gostats;
 mod maintnerd;
 mod maintq;
 mod serve;
+mod reviews;
+mod updatecontrib;
 
 use std::path::Path;
 use std::process::Command;

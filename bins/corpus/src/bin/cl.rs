@@ -1,0 +1,4 @@
+//! `cl` on its own.
+fn main() -> std::process::ExitCode {
+    farmer_corpus::cl::main(std::env::args_os().skip(1).collect())
+}
