@@ -51,7 +51,7 @@ fn publish(proxy: &Path, module: &str, version: &str, source: &str) {
     let zipped = Command::new("python3")
         .args([
             "-c",
-            "import shutil, sys; shutil.make_archive(sys.argv[1], 'zip', sys.argv[2])",
+            "import os, sys, zipfile\nwith zipfile.ZipFile(sys.argv[1] + '.zip', 'w') as z:\n  for d, _, files in os.walk(sys.argv[2]):\n    for f in files:\n      z.write(os.path.join(d, f), os.path.relpath(os.path.join(d, f), sys.argv[2]))",
         ])
         .arg(file("tmp"))
         .arg(proxy.join("tree"))
