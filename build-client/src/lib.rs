@@ -45,12 +45,6 @@ pub mod bootstrap;
 #[cfg(feature = "rest")]
 pub mod build_dashboard;
 mod buildlet;
-#[cfg(feature = "httpdl")]
-pub mod httpdl;
-#[cfg(feature = "tls")]
-pub mod instance;
-mod key_pair;
-pub mod perfrun;
 pub mod buildstats;
 #[cfg(feature = "contributors")]
 pub mod contributors;
@@ -62,7 +56,13 @@ pub mod fetchlogs;
 pub mod gerrit;
 pub mod gitauth;
 pub mod gophers;
+#[cfg(feature = "httpdl")]
+pub mod httpdl;
+#[cfg(feature = "tls")]
+pub mod instance;
 mod key_pair;
+mod key_pair;
+pub mod perfrun;
 pub mod racebuild;
 #[cfg(feature = "rest")]
 pub mod rest;

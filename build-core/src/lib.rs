@@ -60,9 +60,9 @@
 
 pub mod benchfmt;
 pub mod benchstat;
+pub mod bootstrap_trim;
 pub mod buildenv;
 pub mod builders;
-pub mod bootstrap_trim;
 pub mod buildlet;
 pub mod buildstats;
 pub mod clock;
@@ -73,9 +73,9 @@ pub mod env_list;
 pub mod error;
 pub mod event;
 pub mod flakes;
+pub mod flaky_log;
 pub mod foreach;
 pub mod go_json;
-pub mod flaky_log;
 pub mod goversion;
 pub mod h1;
 pub mod ids;

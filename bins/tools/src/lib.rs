@@ -1,13 +1,13 @@
 //! Programs of a developer's and a release manager's day: each a module with an entry point.
 
-mod perf;
-mod perfrun;
 pub mod buildstats;
 pub mod fetchlogs;
 pub mod genbuilderkey;
 pub mod gerritctl;
 pub mod gitauth;
 pub mod gophers;
+mod perf;
+mod perfrun;
 pub mod racebuild;
 pub mod retrybuilds;
 pub mod rmplaysnippet;

@@ -4,8 +4,8 @@
 mod gostats;
 mod maintnerd;
 mod maintq;
-mod serve;
 mod reviews;
+mod serve;
 mod updatecontrib;
 
 use std::path::Path;
