@@ -99,9 +99,10 @@ fn a_hundred_kills_lose_no_recorded_event() {
             kill_now(child);
             kills += 1;
             // A build that was finished in time is followed by another one.
-            let known = recorded
-                .first()
-                .map(|e| e["build"].as_str().unwrap().to_owned());
+            let known = recorded.first().map(|e| {
+                let build = e["stream"].as_str().unwrap().strip_prefix("build/");
+                build.unwrap().to_owned()
+            });
             let still = known.map_or(Vec::new(), |id| events_of(&repo, &[&id]));
             assert!(
                 still.starts_with(&recorded),
