@@ -61,7 +61,6 @@ pub mod httpdl;
 #[cfg(feature = "tls")]
 pub mod instance;
 mod key_pair;
-mod key_pair;
 pub mod perfrun;
 pub mod racebuild;
 #[cfg(feature = "rest")]

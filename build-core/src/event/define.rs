@@ -31,7 +31,6 @@ macro_rules! events {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
-        #[allow(clippy::large_enum_variant, reason = "few events are held at a time, and none is sent about")]
         pub enum $name {
             $(
                 $(#[doc = $about])*
