@@ -160,6 +160,22 @@ string_id! {
     StreamName, "stream name", is_printable
 }
 string_id! {
+    /// One who reads facts and acts on them, such as `rerun` or `gitmirror`.
+    ReaderName, "reader name", is_plain
+}
+string_id! {
+    /// Whereto a reader's effects go, such as `webhook` or `mail`.
+    SinkName, "sink name", is_plain
+}
+string_id! {
+    /// One effect of a reader. The same key is the same effect, however often it is derived.
+    EffectKey, "effect key", is_printable
+}
+string_id! {
+    /// What effects are about; those of one topic are made one after another, in order.
+    Topic, "topic", is_printable
+}
+string_id! {
     /// The right to one machine for some time.
     LeaseId, "lease id", is_plain
 }

@@ -89,6 +89,7 @@ pub mod pool;
 pub mod pubsubtypes;
 pub mod racebuild;
 pub mod read_at;
+pub mod reader;
 pub mod recipe;
 pub mod repos;
 pub mod retry;

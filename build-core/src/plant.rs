@@ -1,6 +1,7 @@
 //! Bugs on purpose, to show that the simulation finds such bugs.
 
-/// A bug that can be planted into a [`crate::dispatch::Dispatcher`]. For tests only.
+/// A bug that can be planted into a [`crate::dispatch::Dispatcher`] or a
+/// [`crate::reader::Machine`]. For tests only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plant {
@@ -18,4 +19,10 @@ pub enum Plant {
     LossyPack,
     /// A build of a wish that was withdrawn goes on.
     WithdrawnWishBuilt,
+    /// A reader writes how far it has read before it writes what follows from that.
+    CursorFirst,
+    /// A reader acts before it is written that it is about to.
+    EffectFirst,
+    /// A reader that was ended while it acted acts again, without asking whether it did.
+    NeverAsks,
 }
