@@ -15,7 +15,7 @@
 //! ```
 //!
 //! [`Corpus`] is the handle, [`View`] one version of it, [`query`] what can be asked,
-//! [`Changes`] how to wait for news. Texts stay in the mapped log; the rest are columns that
+//! [`Changes`] how to wait for news and [`View::since`] how to catch up. Texts stay in the mapped log; the rest are columns that
 //! all views share. [`dump`] prints a corpus for comparison, [`log`] reads and writes logs,
 //! [`pb`] are their messages, [`mutation`] reads them in place, [`source`] is where a log comes
 //! from and goes to. By feature: `net` follows a log server and `godata` opens one in a call,
@@ -51,6 +51,7 @@ pub mod reviews;
 pub mod sample;
 #[cfg(feature = "serve")]
 pub mod serve;
+mod since;
 mod snapshot;
 pub mod source;
 pub mod sync;
@@ -59,4 +60,5 @@ pub use corpus::{Anomalies, Anomaly, Corpus, Options, Status, View, fuzz_commit}
 pub use error::{Error, Result};
 pub use follow::{Change, Changes};
 pub use hash::{BadHash, GitHash};
+pub use since::{BadMark, Mark, Since, Touch, TouchedRecord};
 pub use snapshot::fuzz_snapshot;
