@@ -26,6 +26,7 @@ impl Machine {
             batch: writes.batches + 1,
             keys: std::mem::take(&mut self.writes.dirty),
             asides: std::mem::take(&mut self.writes.asides),
+            state: std::mem::take(&mut self.writes.state),
             place: self.writes.moved.take().is_some() | self.writes.place_now,
             to_call: std::mem::take(&mut self.writes.to_call),
         };
@@ -69,7 +70,14 @@ impl Machine {
         });
         let entries = writing.keys.iter().map(entry);
         let asides = writing.asides.iter().map(aside);
-        place.into_iter().chain(entries).chain(asides).collect()
+        let state = self.state.clone().filter(|_| writing.state);
+        let state = state.map(|state| Memo::set(Kept::state_key(&self.name), state));
+        place
+            .into_iter()
+            .chain(state)
+            .chain(entries)
+            .chain(asides)
+            .collect()
     }
 
     fn entry(&self, key: &EffectKey) -> Option<&Entry> {
@@ -104,6 +112,7 @@ impl Machine {
         writes.again_at = Some(now + pause_after(writes.failures));
         writes.dirty.extend(writing.keys);
         writes.to_call.extend(writing.to_call);
+        writes.state |= writing.state;
         let newer = std::mem::replace(&mut writes.asides, writing.asides);
         writes.asides.extend(newer);
         if writing.place {

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::effect::Effect;
-use super::input::{Notice, PageEnds, Step, TakeFailure};
+use super::input::{Notice, PageEnds, Step, TakeFailure, Taken};
 use super::machine::Machine;
 use super::place::{Aside, Cursor};
-use super::{BODY_BYTES, EFFECTS_PER_TAKE};
+use super::{BODY_BYTES, EFFECTS_PER_TAKE, STATE_BYTES};
 use crate::clock::Timestamp;
 use crate::retry::pause_after;
 
@@ -135,22 +134,27 @@ impl Machine {
         }
     }
 
-    pub(super) fn taken(&mut self, effects: Vec<Effect>, now: Timestamp) {
+    pub(super) fn taken(&mut self, taken: Taken, now: Timestamp) {
         if !self.phase.is_taking() {
             return;
         }
-        if let Some(text) = refusal(&effects) {
+        if let Some(text) = refusal(&taken) {
             self.take_failed(TakeFailure::Failed(text), now);
             return;
         }
         let Some((cursor, is_reset)) = self.pass() else {
             return;
         };
-        if !effects.is_empty() {
+        if let Some(state) = taken.state {
+            self.state = Some(state);
+            self.writes.state = true;
+            self.write_place(now);
+        }
+        if !taken.effects.is_empty() {
             // The number of the next entry goes with the entries, even where the cursor stands.
             self.write_place(now);
         }
-        for effect in effects {
+        for effect in taken.effects {
             self.add(effect, is_reset);
         }
         self.move_to(cursor, now);
@@ -182,6 +186,7 @@ impl Machine {
         }
         self.place.cursor = cursor;
         self.place.moved = now;
+        self.place.parked = false;
         self.writes.moved.get_or_insert(now);
     }
 
@@ -272,7 +277,14 @@ impl Machine {
 }
 
 /// Why effects cannot be accepted.
-fn refusal(effects: &[Effect]) -> Option<String> {
+fn refusal(taken: &Taken) -> Option<String> {
+    let effects = &taken.effects;
+    let state = taken.state.as_ref().map_or(0, |state| state.len());
+    if state > STATE_BYTES {
+        return Some(format!(
+            "its state has {state} bytes; at most {STATE_BYTES} may be"
+        ));
+    }
     if effects.len() > EFFECTS_PER_TAKE {
         let count = effects.len();
         return Some(format!(

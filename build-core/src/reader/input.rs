@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::effect::Effect;
 use super::place::Cursor;
 use crate::clock::Timestamp;
@@ -19,8 +21,8 @@ pub enum Input {
     Fetched(PageEnds),
     /// [`Step::Fetch`] failed; one sentence.
     FetchFailed(String),
-    /// [`Step::Take`] gave these effects.
-    Taken(Vec<Effect>),
+    /// [`Step::Take`] gave this.
+    Taken(Taken),
     /// [`Step::Take`] failed.
     TakeFailed(TakeFailure),
     /// [`Step::Commit`] is durable.
@@ -57,6 +59,11 @@ pub enum Input {
     },
     /// A time that was asked for has come; harmless when it comes early.
     Tick,
+    /// The feed ends there: a cursor that has stood for [`super::PARK_AFTER`] is parked.
+    Park {
+        /// The position of the last item.
+        end: u64,
+    },
     /// Nothing new is to be begun; see [`super::Machine::is_idle`].
     Stop,
 }
@@ -73,6 +80,25 @@ pub struct PageEnds {
     pub is_last: bool,
     /// Whether the feed begins anew, so that effects may have been made before.
     pub is_reset: bool,
+}
+
+/// What follows from a look at some items.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// What is to be done.
+    pub effects: Vec<Effect>,
+    /// What the reader wants to know of them later, when that has changed: given to it again at
+    /// the next start. At most [`super::STATE_BYTES`] bytes.
+    pub state: Option<Bytes>,
+}
+
+impl From<Vec<Effect>> for Taken {
+    fn from(effects: Vec<Effect>) -> Self {
+        Self {
+            effects,
+            state: None,
+        }
+    }
 }
 
 /// Why a look at items gave nothing.
@@ -182,6 +208,8 @@ pub enum Notice {
         /// Why, one sentence.
         text: String,
     },
+    /// The reader has not moved for a month, and the log is packed without regard to it.
+    Parked,
     /// Something fails again and again; told at the third time.
     Troubled {
         /// What and why, one sentence.
@@ -204,6 +232,9 @@ impl fmt::Display for Notice {
             }
             Self::Stopped { text } => {
                 write!(f, "reads no further: {text}; see `farmer outbox list`")
+            }
+            Self::Parked => {
+                f.write_str("has read nothing for 30 days: events are packed without regard to it")
             }
             Self::Troubled { text } => f.write_str(text),
         }

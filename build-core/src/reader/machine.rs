@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use super::entry::{Entry, EntryState};
 use super::feed::{OnPoison, Phase};
 use super::input::{CallKind, Input, Notice, Step};
@@ -21,6 +23,7 @@ pub struct Machine {
     pub(super) name: ReaderName,
     pub(super) on_poison: OnPoison,
     pub(super) place: Place,
+    pub(super) state: Option<Bytes>,
     pub(super) phase: Phase,
     /// Entries that are to be made, by number.
     pub(super) open: BTreeMap<u64, Entry>,
@@ -53,6 +56,7 @@ pub(super) struct Writes {
     pub(super) asides: Vec<(u64, Aside)>,
     /// Since when the place differs from what is written.
     pub(super) moved: Option<Timestamp>,
+    pub(super) state: bool,
     /// Whether the place goes into the next commit, however short that is ago.
     pub(super) place_now: bool,
     /// Entries that are called once their state is durable.
@@ -70,6 +74,7 @@ pub(super) struct Writing {
     pub(super) keys: BTreeSet<EffectKey>,
     pub(super) asides: Vec<(u64, Aside)>,
     pub(super) place: bool,
+    pub(super) state: bool,
     pub(super) to_call: BTreeSet<u64>,
 }
 
@@ -87,10 +92,14 @@ impl Machine {
         now: Timestamp,
     ) -> Result<Self> {
         let mut machine = Self::new(name, on_poison, now);
-        let place_key = Kept::place_key(&machine.name);
+        let [place_key, state_key, ..] = super::memo_prefixes(&machine.name);
         let entries = format!("outbox/{}/", machine.name);
         for memo in memos {
             let key = memo.key.as_str();
+            if memo.key == state_key {
+                machine.state.clone_from(&memo.value);
+                continue;
+            }
             if memo.key != place_key && !key.starts_with(&entries) {
                 continue;
             }
@@ -121,6 +130,7 @@ impl Machine {
             name,
             on_poison,
             place: Place::new(now),
+            state: None,
             phase: Phase::Ready,
             open: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -155,6 +165,17 @@ impl Machine {
     /// Whose bookkeeping it is.
     pub fn name(&self) -> &ReaderName {
         &self.name
+    }
+
+    /// What the reader wanted to know of what it has read. What is durable may be older.
+    pub fn state(&self) -> Option<&Bytes> {
+        self.state.as_ref()
+    }
+
+    /// Whether everything was read, as last told, so that there is nothing to do but to wait for
+    /// more.
+    pub fn is_at_end(&self) -> bool {
+        matches!(self.phase, Phase::AtEnd)
     }
 
     /// How far it has come. What is durable may be older.
@@ -209,7 +230,7 @@ impl Machine {
             Input::Changed => self.changed(),
             Input::Fetched(page) => self.fetched(page, now),
             Input::FetchFailed(text) => self.fetch_failed(text, now),
-            Input::Taken(effects) => self.taken(effects, now),
+            Input::Taken(taken) => self.taken(taken, now),
             Input::TakeFailed(failure) => self.take_failed(failure, now),
             Input::Committed { batch } => self.committed(batch, now),
             Input::CommitFailed { batch, text } => self.commit_failed(batch, &text, now),
@@ -222,6 +243,12 @@ impl Machine {
             }
             // It may come early, when the clock was set back: then it is asked for again.
             Input::Tick => self.woken_for = None,
+            Input::Park { end } => {
+                if self.place.park(end, now) {
+                    self.write_place(now);
+                    self.tell(Notice::Parked);
+                }
+            }
             Input::Stop => self.stopping = true,
         }
     }

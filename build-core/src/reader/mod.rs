@@ -54,7 +54,7 @@ pub mod trial;
 pub use effect::{Effect, How};
 pub use entry::{Entry, EntryState};
 pub use feed::OnPoison;
-pub use input::{Answer, Call, CallKind, Input, Notice, PageEnds, Step, TakeFailure};
+pub use input::{Answer, Call, CallKind, Input, Notice, PageEnds, Step, TakeFailure, Taken};
 pub use machine::Machine;
 pub use place::{Aside, Cursor, Kept, PARK_AFTER, Place, memo_prefixes};
 
@@ -72,6 +72,8 @@ pub const GIVEN_UP_ENTRIES: usize = 10_000;
 pub const EFFECTS_PER_TAKE: usize = 4_096;
 /// The longest body of an effect, in bytes.
 pub const BODY_BYTES: usize = 256 << 10;
+/// The longest state of a reader, in bytes.
+pub const STATE_BYTES: usize = 1 << 20;
 /// Calls that one reader makes at a time.
 pub const CALLS: usize = 16;
 /// How long a cursor that has moved without effects may wait to be written: as much is looked at

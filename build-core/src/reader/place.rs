@@ -110,6 +110,8 @@ pub enum Kept {
     Entry(Box<Entry>),
     /// An item it could not look at.
     Aside(Aside),
+    /// What it wants to know of what it has read, as it wrote it.
+    State(Bytes),
 }
 
 #[derive(Deserialize)]
@@ -139,17 +141,23 @@ impl Kept {
         key(format!("outbox/{reader}/{effect}"))
     }
 
+    /// The key of what a reader wants to know of what it has read.
+    pub fn state_key(reader: &ReaderName) -> MemoKey {
+        key(format!("state/{reader}"))
+    }
+
     /// The key of the `nth` item that was set aside.
     pub fn aside_key(reader: &ReaderName, nth: u64) -> MemoKey {
         key(format!("aside/{reader}/{nth}"))
     }
 
-    /// As it is stored: JSON, with the version of its format.
+    /// As it is stored: JSON, with the version of its format; a state as it was given.
     pub fn encode(&self) -> Bytes {
         match self {
             Self::Place(place) => encode(place),
             Self::Entry(entry) => entry.encode(),
             Self::Aside(aside) => encode(aside),
+            Self::State(state) => state.clone(),
         }
     }
 
@@ -166,6 +174,7 @@ impl Kept {
         Ok(Some(match key.split('/').next() {
             Some("cursor") => Self::Place(decode(key, value)?),
             Some("outbox") => Self::Entry(Box::new(decode(key, value)?)),
+            Some("state") => Self::State(value.clone()),
             Some("aside") => Self::Aside(decode(key, value)?),
             _ => return Ok(None),
         }))
@@ -200,9 +209,10 @@ fn key(text: String) -> MemoKey {
 
 /// What the keys of all memos of a reader begin with. Those of a reader with a longer name may
 /// be among them.
-pub fn memo_prefixes(reader: &ReaderName) -> [MemoKey; 3] {
+pub fn memo_prefixes(reader: &ReaderName) -> [MemoKey; 4] {
     [
         Kept::place_key(reader),
+        Kept::state_key(reader),
         key(format!("outbox/{reader}/")),
         key(format!("aside/{reader}/")),
     ]

@@ -103,7 +103,7 @@ impl Bench {
     /// A page of `items` after which these effects follow.
     fn page(&mut self, items: usize, effects: Vec<Effect>, now: Timestamp) {
         self.fetch(items, now);
-        self.tell(Input::Taken(effects), now);
+        self.tell(Input::Taken(effects.into()), now);
     }
 
     fn fetch(&mut self, items: usize, now: Timestamp) {
@@ -367,7 +367,7 @@ fn poison(bench: &mut Bench, item: usize, failure: &TakeFailure, at: &mut Timest
     while let Some((from, to)) = bench.takes.pop() {
         let input = match (from..to).contains(&item) {
             true => Input::TakeFailed(failure.clone()),
-            false => Input::Taken(vec![effect(&format!("{from}"), "t", How::Token)]),
+            false => Input::Taken(vec![effect(&format!("{from}"), "t", How::Token)].into()),
         };
         bench.tell(input, *at);
         *at = *at + Duration::from_secs(60);

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::effects_of;
+use super::facts::{Fact, effects_of};
 use super::world::World;
 use crate::ids::{EffectKey, ReaderName, Topic};
-use crate::reader::{Effect, EntryState, How, Kept};
+use crate::reader::{Effect, EntryState, How, Kept, Machine};
 
 impl World {
     pub(super) fn check_end(&mut self) -> Result<(), String> {
@@ -44,6 +44,24 @@ impl World {
         Ok(())
     }
 
+    /// What a reader wanted to know is never older than its cursor.
+    pub(super) fn check_state(&self, machine: &Machine) -> Result<(), String> {
+        let state = machine
+            .state()
+            .map_or("0".into(), |state| String::from_utf8_lossy(state));
+        let looked = |fact: &&Fact| !fact.is_poison && fact.at <= machine.place().cursor.at;
+        let last = self
+            .facts
+            .iter()
+            .rev()
+            .find(looked)
+            .map_or(0, |fact| fact.at);
+        match self.was_rewritten() || state == last.to_string() {
+            true => Ok(()),
+            false => Err(format!("the state is of {state}, the cursor behind {last}")),
+        }
+    }
+
     /// Effects of a topic came first in the order of their facts.
     fn check_order(&self, effects: &[Effect]) -> Result<(), String> {
         let places = effects.iter().enumerate();
@@ -78,6 +96,7 @@ impl World {
                     kept.given_up.insert(entry.effect.key.clone());
                 }
                 Some(Kept::Aside(_)) => kept.asides += 1,
+                Some(Kept::State(_)) => {}
                 _ => return Err(format!("{key} is nobody's")),
             }
         }

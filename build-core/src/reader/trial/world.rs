@@ -12,6 +12,7 @@ use crate::event::{Memo, MemoKey};
 use crate::ids::ReaderName;
 use crate::reader::{
     Answer, Call, CallKind, Cursor, Effect, Input, Machine, OnPoison, PageEnds, Step, TakeFailure,
+    Taken,
 };
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
@@ -170,6 +171,7 @@ impl World {
         let memos: Vec<Memo> = self.memos.values().cloned().collect();
         let machine = Machine::restore(name, OnPoison::SetAside, &memos, self.now());
         let mut machine = machine.map_err(|e| e.to_string())?;
+        self.check_state(&machine)?;
         machine.plant(self.trial.plant);
         self.process = Some(Process {
             machine,
@@ -330,7 +332,9 @@ impl World {
             return;
         }
         let effects = facts.iter().flat_map(effects_of).collect();
-        self.tell(Input::Taken(effects));
+        // What it has seen, which must be as old as the cursor whenever the process dies.
+        let state = facts.last().map(|fact| fact.at.to_string().into());
+        self.tell(Input::Taken(Taken { effects, state }));
         self.dies(Point::Taken);
     }
 
