@@ -65,6 +65,8 @@ pub mod perf;
 pub mod pool;
 #[cfg(feature = "pubsub")]
 pub mod pubsub;
+#[cfg(feature = "readers")]
+pub mod readers;
 #[cfg(feature = "coordinator")]
 pub mod record;
 #[cfg(feature = "coordinator")]

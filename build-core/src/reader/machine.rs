@@ -188,6 +188,11 @@ impl Machine {
         self.open.values().chain(self.given_up.values())
     }
 
+    /// Entries that were given up.
+    pub fn given_up(&self) -> impl Iterator<Item = &Entry> {
+        self.given_up.values()
+    }
+
     /// Whether everything that was begun has ended and is durable.
     pub fn is_idle(&self) -> bool {
         let writes = &self.writes;

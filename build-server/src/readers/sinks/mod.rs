@@ -1,0 +1,5 @@
+//! Places where effects go.
+
+mod command;
+
+pub use command::CommandSink;
