@@ -13,7 +13,10 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Every number is an effect; 13 makes it panic.
+/// This number makes the reader panic.
+const UNLUCKY: u64 = 1_313;
+
+/// Every number is an effect.
 struct Counts(ReaderName, How);
 
 impl Counts {
@@ -31,7 +34,7 @@ impl Reader for Counts {
     }
 
     async fn take(&mut self, items: &[u64]) -> Result<Taken> {
-        assert!(!items.contains(&13), "bad luck");
+        assert!(!items.contains(&UNLUCKY), "bad luck");
         let mut taken = Taken::default();
         for number in items {
             let mut effect = effect(&number.to_string(), "numbers", "there", number)?;
@@ -139,7 +142,7 @@ async fn what_is_read_is_made_once_over_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_costs_one_item() {
     let world = World::new();
-    [11, 12, 13, 14].map(|n| world.feed.push(n));
+    [11, 12, UNLUCKY, 14].map(|n| world.feed.push(n));
     let status = world
         .run(async |outbox| outbox.status().await.unwrap())
         .await;
