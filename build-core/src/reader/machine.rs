@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::entry::{Entry, EntryState};
 use super::feed::{OnPoison, Phase};
 use super::input::{CallKind, Input, Notice, Step};
-use super::place::{Aside, Kept, Place};
+use super::place::{Aside, Cursor, Kept, Place};
 use super::{CURSOR_EVERY, GIVEN_UP_ENTRIES, OPEN_ENTRIES};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -149,6 +149,17 @@ impl Machine {
             #[cfg(any(test, feature = "testing"))]
             plant: None,
         }
+    }
+
+    /// Whether it has read nothing and kept nothing.
+    pub fn is_new(&self) -> bool {
+        self.place.next == 1 && self.place.cursor == Cursor::default()
+    }
+
+    /// Begins at a cursor, which is written with the first commit. For one that is new.
+    pub fn begin_at(&mut self, cursor: Cursor, now: Timestamp) {
+        self.place.cursor = cursor;
+        self.write_place(now);
     }
 
     /// Takes what happened into account and says what is to be done.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::farmer_toml::{invalid, unreadable};
 use super::keys;
+use super::notify_toml::{self, MailServer, Notify, RawNotify};
 use super::quantity::parse_duration;
 use crate::error::{Error, Result};
 use crate::schedule::{Allotment, Quotas, Shares};
@@ -42,6 +43,10 @@ pub struct FarmToml {
     pub machines: Option<u32>,
     /// How long logs are kept after a build has ended.
     pub keep_logs: Option<Duration>,
+    /// Who is told of what.
+    pub notify: Vec<Notify>,
+    /// Through which server mail goes.
+    pub mail: Option<MailServer>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +63,9 @@ struct Raw {
     shares: RawShares,
     #[serde(default)]
     quotas: RawQuotas,
+    #[serde(default)]
+    notify: Vec<RawNotify>,
+    mail: Option<MailServer>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,6 +113,8 @@ impl FarmToml {
                 .transpose()?
                 .map(NonZeroU32::get),
             keep_logs: raw.keep_logs.as_deref().map(time).transpose()?,
+            notify: notify_toml::read(raw.notify, raw.mail.as_ref())?,
+            mail: raw.mail,
         })
     }
 }
@@ -176,6 +186,7 @@ fn hint_of(error: &Error) -> bool {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::notify_toml::Channel;
     use super::*;
 
     #[test]
@@ -193,6 +204,17 @@ mod tests {
             [quotas]
             author = 2
             repo = 3
+            [mail]
+            server = "smtps://mail.example.org"
+            from = "farm@example.org"
+            [[notify]]
+            name = "team"
+            mail = ["team@example.org"]
+            [[notify]]
+            name = "chat"
+            on = ["broken"]
+            webhook = "https://chat.example.org/hook"
+            secret_file = "/etc/farmer/chat"
         "#,
         )
         .unwrap();
@@ -200,6 +222,9 @@ mod tests {
         assert_eq!((shares.urgent, shares.interactive), (0.05, 0.5));
         let quotas = [quotas.author, quotas.repo];
         assert_eq!(quotas.map(|q| q.map(NonZeroU32::get)), [Some(2), Some(3)]);
+        let (mail, chat) = (&farm.notify[0], &farm.notify[1]);
+        assert_eq!(mail.channel, Channel::Mail(vec!["team@example.org".into()]));
+        assert_eq!((mail.on.len(), chat.on.len()), (2, 1));
         assert_eq!((farm.port, farm.machines), (Some(8000), Some(4)));
         assert_eq!(farm.keep_logs, Some(Duration::from_secs(30 * 86_400)));
         assert_eq!(farm.addr, Some("::1".parse().unwrap()));
@@ -230,6 +255,26 @@ mod tests {
                 "keep_logs = \"long\"",
                 "keep_logs: bad duration",
                 "write it like",
+            ),
+            (
+                "[[notify]]\nname = 'x'",
+                "notify \"x\": no way to tell",
+                "give one of command",
+            ),
+            (
+                "[[notify]]\nname = 'x'\nmail = ['a@b']",
+                "there is no mail server",
+                "say in [mail]",
+            ),
+            (
+                "[[notify]]\nname = 'x'\non = ['bored']\ncommand = ['y']",
+                "unknown news \"bored\"",
+                "there are broken and fixed",
+            ),
+            (
+                "[[notify]]\nname = 'x'\ncommand = ['y']\n[[notify]]\nname = 'x'\ncommand = ['z']",
+                "two [[notify]] are called \"x\"",
+                "a name of its own",
             ),
             ("port = 70000", "line 1", "docs/configuration.md"),
             (

@@ -205,6 +205,54 @@ const QUOTAS: &[Key] = &[
     ),
 ];
 
+const NOTIFY: &[Key] = &[
+    required(
+        "name",
+        Kind::Text,
+        "Name of whoever is told, unique in the file.",
+    ),
+    key(
+        "on",
+        Kind::Texts,
+        "What is told: \"broken\", \"fixed\"; both when not given.",
+    ),
+    key(
+        "command",
+        Kind::Texts,
+        "A program and its arguments; it reads the news from its standard input.",
+    ),
+    key(
+        "webhook",
+        Kind::Text,
+        "An address to which the news are posted.",
+    ),
+    key(
+        "secret_file",
+        Kind::Text,
+        "The file that holds the secret by which posted news are signed.",
+    ),
+    key("mail", Kind::Texts, "Addresses to which mail is sent."),
+];
+
+const MAIL: &[Key] = &[
+    required(
+        "server",
+        Kind::Text,
+        "Through which mail goes, such as \"smtps://mail.example.org\".",
+    ),
+    required(
+        "from",
+        Kind::Text,
+        "Who writes, such as \"Farm <farm@example.org>\".",
+    ),
+    key("user", Kind::Text, "As whom to sign in to the server."),
+    key(
+        "password_file",
+        Kind::Text,
+        "The file that holds the password.",
+    ),
+];
+
 /// The keys of `farmer.toml`.
 pub(super) const FARM: &[Key] = &[
     key(
@@ -247,6 +295,12 @@ pub(super) const FARM: &[Key] = &[
         Kind::Table(QUOTAS),
         "Machines of the farm that may be held at once; urgent work is neither held back nor counted.",
     ),
+    key(
+        "notify",
+        Kind::Tables(NOTIFY),
+        "Who is told when a branch breaks and when it is mended.",
+    ),
+    key("mail", Kind::Table(MAIL), "Through which server mail goes."),
 ];
 
 /// The keys of the whole file.

@@ -13,6 +13,8 @@ mod farmer_toml;
 #[cfg(feature = "config")]
 mod keys;
 mod nearest;
+#[cfg(feature = "config")]
+mod notify_toml;
 mod quantity;
 
 #[cfg(feature = "config")]
@@ -24,6 +26,8 @@ pub use farmer_toml::{FILE_NAME, FarmerToml, Host, fuzz_farmer_toml};
 #[cfg(feature = "config")]
 pub use keys::{farm_schema, schema};
 pub use nearest::{name_hint, nearest};
+#[cfg(feature = "config")]
+pub use notify_toml::{Channel, MailServer, News, Notify};
 pub use quantity::{parse_duration, parse_size, show_duration, show_size};
 
 use async_trait::async_trait;

@@ -23,6 +23,12 @@ pub trait Feed: Send + Sync + 'static {
     /// When it cannot be read; the caller tries again after a pause.
     async fn after(&self, at: &Cursor, limit: usize, bytes: usize) -> Result<FeedPage<Self::Item>>;
 
+    /// The cursor behind everything there is, where a reader begins that does not want the past.
+    ///
+    /// # Errors
+    /// As [`Feed::after`].
+    async fn end(&self) -> Result<Cursor>;
+
     /// Returns when there may be something behind `at`.
     ///
     /// Cancel safe.
@@ -86,6 +92,11 @@ impl<T: Clone + Send + Sync + 'static> Feed for ListFeed<T> {
             items,
             next,
         })
+    }
+
+    async fn end(&self) -> Result<Cursor> {
+        let all = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Cursor::at(all.len() as u64))
     }
 
     async fn changed(&self, at: &Cursor) {

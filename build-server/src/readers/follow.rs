@@ -47,6 +47,7 @@ pub struct Follower<R: Reader> {
     sinks: BTreeMap<SinkName, Arc<dyn Sink>>,
     clock: Arc<dyn Clock>,
     tell: Tell,
+    from_end: bool,
     requests: mpsc::Receiver<Request>,
     outbox: Outbox,
     caught_up: watch::Sender<bool>,
@@ -78,9 +79,18 @@ impl<R: Reader> Follower<R> {
             sinks: BTreeMap::new(),
             clock: Arc::new(SystemClock),
             tell: Arc::new(|reader, notice| tracing::warn!(%reader, "{notice}")),
+            from_end: false,
             requests,
             caught_up,
         }
+    }
+
+    /// Without a cursor it begins at the end of the feed: what was before is nobody's news. The
+    /// default begins at the beginning.
+    #[must_use]
+    pub fn from_end(mut self) -> Self {
+        self.from_end = true;
+        self
     }
 
     /// Adds where effects to `name` go. An effect to a name that nobody added is given up.
@@ -155,7 +165,11 @@ impl<R: Reader> Follower<R> {
         let now = self.clock.now();
         let mut reader = self.reader.lock().await;
         let on_poison = reader.on_poison();
-        let machine = Machine::restore(self.name.clone(), on_poison, &memos, now).map_err(doing)?;
+        let restored = Machine::restore(self.name.clone(), on_poison, &memos, now);
+        let mut machine = restored.map_err(doing)?;
+        if self.from_end && machine.is_new() {
+            machine.begin_at(self.feed.end().await.map_err(doing)?, now);
+        }
         reader
             .resume(machine.state().cloned())
             .await

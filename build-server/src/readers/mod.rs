@@ -56,6 +56,8 @@
 //!
 //! Programs that run alone keep their memos in a file of their own, [`FileMemos`].
 
+#[cfg(feature = "corpus")]
+mod corpus;
 mod feed;
 mod file;
 mod follow;
@@ -68,6 +70,8 @@ pub mod sinks;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "corpus")]
+pub use corpus::{CorpusFeed, CorpusItem};
 pub use feed::{Feed, FeedPage, ListFeed};
 pub use file::FileMemos;
 pub use follow::Follower;

@@ -3,6 +3,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use build_core::clock::{Clock, Timestamp};
 use build_core::event::{Memo, MemoKey};
 use build_core::ids::{EffectKey, ReaderName};
 use build_core::reader::{Call, How, Taken};
@@ -88,6 +89,23 @@ impl Sink for There {
     }
 }
 
+/// A clock that goes with the time of the test, which may be paused.
+struct TestClock(tokio::time::Instant);
+
+impl TestClock {
+    fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from(std::time::SystemTime::UNIX_EPOCH)
+            + Duration::from_secs(1_600_000_000)
+            + self.0.elapsed()
+    }
+}
+
 struct World {
     feed: ListFeed<u64>,
     memos: Arc<MemoryMemos>,
@@ -108,6 +126,7 @@ impl World {
     fn follower(&self) -> Follower<Counts> {
         Follower::new(Counts::new(self.how), self.feed.clone(), self.memos.clone())
             .sink("there".parse().unwrap(), self.there.clone())
+            .clock(TestClock::new())
     }
 
     /// Runs until everything is done, and `look`s before the end.
@@ -142,7 +161,9 @@ async fn what_is_read_is_made_once_over_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_costs_one_item() {
     let world = World::new();
-    [11, 12, UNLUCKY, 14].map(|n| world.feed.push(n));
+    [11, 12, UNLUCKY, 14]
+        .into_iter()
+        .for_each(|n| world.feed.push(n));
     let status = world
         .run(async |outbox| outbox.status().await.unwrap())
         .await;
@@ -164,9 +185,9 @@ async fn in_doubt_it_asks() {
 async fn what_was_given_up_is_listed_tried_again_and_forgotten() {
     let world = World::new();
     *world.there.refuses.lock().unwrap() = Some("2".into());
-    [1, 2, 3].map(|n| world.feed.push(n));
+    (1..=3).for_each(|n| world.feed.push(n));
     let key = EffectKey::new("2").unwrap();
-    let until = build_core::clock::Timestamp::from_seconds(1 << 40);
+    let until = Timestamp::from_seconds(1 << 40);
     world
         .run(async |outbox: Outbox| {
             let status = outbox.status().await.unwrap();
@@ -230,7 +251,8 @@ async fn a_store_that_fails_loses_nothing() {
     (100..120).for_each(|n| world.feed.push(n));
     let shaky = Arc::new(Shaky(world.memos.clone(), StdMutex::default()));
     let follower = Follower::new(Counts::new(How::Token), world.feed.clone(), shaky)
-        .sink("there".parse().unwrap(), world.there.clone());
+        .sink("there".parse().unwrap(), world.there.clone())
+        .clock(TestClock::new());
     let (outbox, stop) = (follower.outbox(), CancellationToken::new());
     let looking = async {
         outbox.caught_up(10 * SOON).await.unwrap();
@@ -252,9 +274,7 @@ async fn the_floor_is_the_reader_furthest_behind_that_is_not_parked() {
     let all = [MemoKey::new("cursor/").unwrap()];
     let kept = world.memos.load(&all).await.unwrap();
     assert_eq!(floor(&kept).unwrap().unwrap().0, 19);
-    let month = build_core::clock::Timestamp::from(std::time::SystemTime::now())
-        + build_core::reader::PARK_AFTER
-        + SOON;
+    let month = TestClock::new().now() + build_core::reader::PARK_AFTER + SOON;
     let end = build_core::event::Seq(30);
     let memos = &*world.memos;
     assert!(park(memos, |_| true, end, month).await.unwrap().is_empty());
@@ -262,4 +282,24 @@ async fn the_floor_is_the_reader_furthest_behind_that_is_not_parked() {
     assert!(park(memos, |_| false, end, month).await.unwrap().is_empty());
     let kept = world.memos.load(&all).await.unwrap();
     assert_eq!(floor(&kept).unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_past_is_nobodys_news_for_one_that_begins_at_the_end() {
+    let world = World::new();
+    (1..=5).for_each(|n| world.feed.push(n));
+    for number in [6, 7] {
+        let follower = world.follower().from_end();
+        let (outbox, stop) = (follower.outbox(), CancellationToken::new());
+        let looking = async {
+            outbox.caught_up(SOON).await.unwrap();
+            stop.cancel();
+        };
+        let (ran, ()) = tokio::join!(follower.run(stop.clone()), looking);
+        ran.unwrap();
+        // It comes while nobody reads.
+        world.feed.push(number);
+    }
+    world.run(async |_| ()).await;
+    assert_eq!(world.there.seen(), ["6", "7"]);
 }
