@@ -62,6 +62,8 @@ pub mod https;
 #[cfg(feature = "perf")]
 pub mod perf;
 #[cfg(feature = "coordinator")]
+pub mod notify;
+#[cfg(feature = "coordinator")]
 pub mod pool;
 #[cfg(feature = "pubsub")]
 pub mod pubsub;

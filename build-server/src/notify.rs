@@ -147,7 +147,10 @@ impl NotifyReader {
             builder: Some(row.builder.clone()),
             ..BuildFilter::default()
         };
-        let page = self.records.builds(&which, Some(row.number), BEFORE).await?;
+        let page = self
+            .records
+            .builds(&which, Some(row.number), BEFORE)
+            .await?;
         let judged = page.builds.iter().find(|other| {
             let is_known = matches!(other.state, BuildState::Passed | BuildState::Failed);
             is_known && line_of(other).is_some()
@@ -160,8 +163,8 @@ impl NotifyReader {
 
     fn effects(&self, news: News, row: &BuildRow, at: Timestamp) -> Result<Vec<Effect>> {
         let told = self.told(news, row, at);
-        let body = to_raw_value(&told)
-            .map_err(|e| Error::caused_by(ErrorKind::Bug, "write news", e))?;
+        let body =
+            to_raw_value(&told).map_err(|e| Error::caused_by(ErrorKind::Bug, "write news", e))?;
         let branch = row.item.branch.as_deref().unwrap_or_default();
         let interested = self.who.iter().filter(|who| who.on.contains(&news));
         interested
@@ -241,13 +244,18 @@ fn how(channel: &Channel) -> How {
 }
 
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// The line that a build says something about.
 fn line_of(row: &BuildRow) -> Option<String> {
     let item = &row.item;
-    let is_tip = matches!(item.class, Class::DefaultTip | Class::ReleaseTip | Class::BranchTip);
+    let is_tip = matches!(
+        item.class,
+        Class::DefaultTip | Class::ReleaseTip | Class::BranchTip
+    );
     let counts = is_tip && !item.worktree && item.rerun_of.is_none();
     let branch = item.branch.as_ref().filter(|_| counts)?;
     serde_json::to_string(&(&item.repo, branch, &row.builder)).ok()

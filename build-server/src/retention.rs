@@ -8,13 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
-use build_core::event::Seq;
+use build_core::event::{MemoKey, Seq};
 use build_core::ids::BuildId;
 use build_core::tree::remove_tree;
 use build_core::{Error, Result};
 use tokio::time::sleep;
 
-use crate::store::Store;
+use crate::readers::{self, LedgerMemos, Outboxes};
+use crate::store::{Ledger, Store};
 
 /// How long logs are kept when nothing is said.
 pub const KEEP_LOGS: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -30,6 +31,7 @@ pub struct Retention<C> {
     clock: C,
     keep_logs: Duration,
     keep_events: Duration,
+    readers: Option<(Outboxes, LedgerMemos)>,
 }
 
 /// What a sweep has done.
@@ -50,6 +52,7 @@ impl<C: Clock> Retention<C> {
             clock,
             keep_logs,
             keep_events: KEEP_EVENTS,
+            readers: None,
         }
     }
 
@@ -57,6 +60,14 @@ impl<C: Clock> Retention<C> {
     #[must_use]
     pub fn keep_events(mut self, keep: Duration) -> Self {
         self.keep_events = keep;
+        self
+    }
+
+    /// Parks readers that have read nothing for 30 days: those that run by themselves, of others
+    /// the memos that `ledger` writes. Default: none is parked.
+    #[must_use]
+    pub fn park_readers(mut self, outboxes: Outboxes, ledger: &Ledger) -> Self {
+        self.readers = Some((outboxes, LedgerMemos::new(ledger)));
         self
     }
 
@@ -83,13 +94,33 @@ impl<C: Clock> Retention<C> {
     pub async fn sweep(&self) -> Result<Swept> {
         let before = self.clock.now() - self.keep_events;
         let mut swept = self.remove_logs().await?;
+        self.park().await?;
+        let cursors = MemoKey::new("cursor/")?;
+        let cursors = self.store.events().memos(&cursors).await?;
+        // Packed events can be read; it is only slower for whoever is far behind.
+        let floor = readers::floor(&cursors)?.unwrap_or(Seq(u64::MAX));
         loop {
             // One pack at a time: builds that run record what they do in between.
-            match self.store.events().pack(before, Seq(u64::MAX)).await? {
+            match self.store.events().pack(before, floor).await? {
                 0 => return Ok(swept),
                 packed => swept.packed += packed,
             }
         }
+    }
+
+    async fn park(&self) -> Result<()> {
+        let Some((outboxes, memos)) = &self.readers else {
+            return Ok(());
+        };
+        let end = self.store.events().head().await?;
+        let running = outboxes.all();
+        for outbox in &running {
+            // One that has just ended is parked by the next sweep.
+            let _ended = outbox.park(end.0).await;
+        }
+        let is_running = |name: &_| running.iter().any(|outbox| outbox.name() == name);
+        readers::park(memos, is_running, end, self.clock.now()).await?;
+        Ok(())
     }
 
     async fn remove_logs(&self) -> Result<Swept> {

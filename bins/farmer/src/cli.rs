@@ -75,6 +75,9 @@ pub(crate) enum Command {
     /// Follow projects on GitHub, Gerrit or git: their whole history, kept in step
     #[command(after_help = farmer_corpus::live::command::EXAMPLES)]
     Corpus(farmer_corpus::live::command::Corpus),
+    /// What is to be told and done, and what was given up
+    #[command(subcommand, after_help = OUTBOX_EXAMPLES)]
+    Outbox(OutboxCommand),
     /// Measure this machine with Farmer's own parts
     Bench(Bench),
     /// Print the completions for a shell
@@ -87,6 +90,33 @@ pub(crate) enum Command {
     /// A classic program by its name, or `farmer-NAME` on PATH
     #[command(external_subcommand)]
     Other(Vec<OsString>),
+}
+
+const OUTBOX_EXAMPLES: &str = "\
+Examples:
+  farmer outbox list                                  what each reader has to do
+  farmer outbox retry notify                          try everything again that it gave up
+  farmer outbox retry notify chat/broken/B0123456789  try one again
+  farmer outbox forget notify chat/broken/B0123456789 never mind";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OutboxCommand {
+    /// List the readers of the farm that runs, and what each has to do
+    List,
+    /// Try again what was given up, for a week; a reader that has stopped reads on
+    Retry {
+        /// Whose, such as notify
+        reader: String,
+        /// One of them [default: all]
+        key: Option<String>,
+    },
+    /// Forget something that was given up
+    Forget {
+        /// Whose
+        reader: String,
+        /// Which
+        key: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use build_core::recipe::{FarmToml, show_duration};
+use build_core::recipe::{FarmToml, MailServer, Notify, show_duration};
 use build_core::schedule::Allotment;
 use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::Handle;
@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) machines: Option<u32>,
     pub(crate) keep_logs: Duration,
     pub(crate) allotment: Allotment,
+    pub(crate) notify: Vec<Notify>,
+    pub(crate) mail: Option<MailServer>,
 }
 
 impl FarmFile {
@@ -75,6 +77,8 @@ impl FarmFile {
             machines: args.machines.or(farm.machines),
             keep_logs: args.keep_logs.or(farm.keep_logs).unwrap_or(KEEP_LOGS),
             allotment: farm.allotment,
+            notify: farm.notify.clone(),
+            mail: farm.mail.clone(),
         }
     }
 

@@ -16,6 +16,8 @@ mod init;
 mod lines;
 mod log;
 mod machines;
+mod news;
+mod outbox;
 mod output;
 mod programs;
 mod query;
@@ -68,6 +70,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Status(args) => status::status(args, &data()?, json).await,
         Command::Why(args) => why::why(args, &data()?, json).await,
         Command::Corpus(args) => args.run(data()?, json, stop).await,
+        Command::Outbox(command) => outbox::outbox(&command, &data()?, json).await,
         Command::Query(args) => query::query(args, data()?, json).await,
         Command::Completions { shell } => Ok(farmer_cli::completions(
             Cli::command(),

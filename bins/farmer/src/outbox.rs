@@ -10,8 +10,9 @@ use serde_json::json;
 
 use crate::cli::OutboxCommand;
 use crate::describe::took;
+use crate::farm::encode;
 use crate::output::{failure, print_bytes, print_json};
-use crate::remote::{Remote, encode_path};
+use crate::remote::Remote;
 
 #[derive(Deserialize)]
 struct Listed {
@@ -39,10 +40,26 @@ pub(crate) async fn outbox(
             }
         }
         OutboxCommand::Retry { reader, key } => {
-            change(&farm, "retry", reader, &json!({ "key": key }), json, "tried again").await
+            change(
+                &farm,
+                "retry",
+                reader,
+                &json!({ "key": key }),
+                json,
+                "tried again",
+            )
+            .await
         }
         OutboxCommand::Forget { reader, key } => {
-            change(&farm, "forget", reader, &json!({ "key": key }), json, "forgotten").await
+            change(
+                &farm,
+                "forget",
+                reader,
+                &json!({ "key": key }),
+                json,
+                "forgotten",
+            )
+            .await
         }
     }
 }
@@ -55,7 +72,7 @@ async fn change(
     json: bool,
     done: &str,
 ) -> Result<(), Failure> {
-    let path = format!("/api/v1/outbox/{}/{what}", encode_path(reader));
+    let path = format!("/api/v1/outbox/{}/{what}", encode(reader));
     let changed: Changed = farm.post(&path, wish).await.map_err(|e| failure(&e))?;
     match json {
         true => print_json(&json!({ "entries": changed.entries })),

@@ -8,6 +8,7 @@ use build_core::clock::SystemClock;
 use build_core::event::{BuildEvent, Seq};
 use build_core::recipe::Detect;
 use build_server::coordinator::{Coordinator, Handle};
+use build_server::readers::Outboxes;
 use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
 use build_server::store::Store;
@@ -22,6 +23,7 @@ use crate::cli::Up;
 use crate::describe;
 use crate::farm_file::{FarmFile, Settings};
 use crate::machines::pools;
+use crate::news;
 use crate::output::{failure, print_bytes};
 use crate::watched::{Watched, watch};
 
@@ -43,7 +45,11 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let watched = watch(&args, &checkouts).await?;
     let coordinator = coordinator(&settings, &watched, &store, &checkouts, &data)?;
     let handle = coordinator.handle();
+    let news = news::teller(&settings.notify, settings.mail.as_ref(), &handle, &address)
+        .map_err(|e| failure(&e))?;
+    let outboxes = Outboxes::default();
     let site = Site::new(handle.clone(), store.clone(), token)
+        .with_outboxes(outboxes.clone())
         .with_checkouts(checkouts)
         .with_hosts(hosts(&settings));
     let all = Supervisor::new("farmer");
@@ -52,7 +58,8 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         let served = serve(listener, service(site.clone()), serving.clone());
         all.group("site").spawn("serve", served);
     }
-    let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs);
+    let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs)
+        .park_readers(outboxes.clone(), handle.ledger());
     let token = all.token().clone();
     all.group("retention").spawn("sweep", async move {
         token.run_until_cancelled(retention.run()).await;
@@ -65,6 +72,15 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let seen = store.events().head().await.map_err(|e| failure(&e))?;
     let telling = tell_outcomes(handle.clone(), seen);
     all.group("outcomes").spawn("tell", telling);
+    if let Some(news) = news {
+        outboxes.add(news.outbox());
+        let token = all.token().clone();
+        all.group("news").spawn("tell", async move {
+            if let Err(error) = news.run(token).await {
+                tracing::error!(error = error.chain(), "nobody is told of news");
+            }
+        });
+    }
     let running = all.spawn("coordinator", coordinator.run(stop.clone()));
     let told = tell_of_the_end(&handle, &stop);
     let (ran, ()) = tokio::join!(running, told);

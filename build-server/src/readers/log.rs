@@ -41,7 +41,9 @@ impl Feed for LogFeed {
         for event in page.items {
             let size = event.body.get().len();
             if size > room && !items.is_empty() {
-                next = items.last().map_or(next, |(end, _): &(Cursor, _)| Seq(end.at));
+                next = items
+                    .last()
+                    .map_or(next, |(end, _): &(Cursor, _)| Seq(end.at));
                 break;
             }
             room = room.saturating_sub(size);

@@ -61,6 +61,8 @@ mod corpus;
 mod feed;
 mod file;
 mod follow;
+#[cfg(feature = "coordinator")]
+mod log;
 mod memos;
 mod outbox;
 mod park;
@@ -75,6 +77,8 @@ pub use corpus::{CorpusFeed, CorpusItem};
 pub use feed::{Feed, FeedPage, ListFeed};
 pub use file::FileMemos;
 pub use follow::Follower;
+#[cfg(feature = "coordinator")]
+pub use log::{LedgerMemos, LogFeed};
 pub use memos::{MemoryMemos, Memos};
 pub use outbox::{Outbox, OutboxEntry, Outboxes, ReaderStatus, statuses};
 pub use park::{floor, park};

@@ -112,7 +112,8 @@ impl World {
     pub(super) fn is_over(&self) -> bool {
         self.coordinator
             .as_ref()
-            .is_some_and(|c| c.dispatcher.is_idle())
+            .is_some_and(|c| c.dispatcher.is_idle() && c.reader.machine.is_caught_up())
+            && self.is_read()
             && self
                 .wanted
                 .keys()
@@ -178,6 +179,7 @@ impl World {
             }
         }
         self.check_reruns()?;
+        self.check_told()?;
         let Some(coordinator) = &self.coordinator else {
             return Err("the coordinator is gone".into());
         };

@@ -11,6 +11,7 @@ use build_core::ids::{BuildId, BuilderName, ExecId, HolderId, LeaseId, SessionId
 use build_core::pool::LEASE_TTL;
 
 use super::faults::Faults;
+use super::reader::Reading;
 use super::sessions::Holder;
 use super::tally::{COUNTERS, TALLIES};
 use super::workload;
@@ -60,6 +61,8 @@ pub(super) enum Happening {
     WriteTally { tally: u64, seen: Version },
     /// Old events are packed.
     Pack,
+    /// A step of the reader of a process.
+    Reading { epoch: u64, reading: Reading },
     /// A command is carried out.
     Work { epoch: u64, command: Box<Command> },
     /// A command on a machine comes to its natural end.
@@ -147,6 +150,9 @@ impl World {
                 self.plan(PACK, Happening::Pack);
                 return self.pack();
             }
+            Happening::Reading { epoch, reading } if epoch == self.epoch => {
+                return self.read(reading);
+            }
             Happening::Work { epoch, command } => return self.work(epoch, *command),
             Happening::ExecEnd {
                 machine,
@@ -168,6 +174,7 @@ impl World {
             // Of a process that is no more.
             Happening::Deliver { .. }
             | Happening::Append { .. }
+            | Happening::Reading { .. }
             | Happening::Tick { .. }
             | Happening::Stopped { .. } => {}
         }

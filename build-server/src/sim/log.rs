@@ -87,6 +87,21 @@ impl SimLog {
         Ok(found)
     }
 
+    /// At most `limit` events behind `after`, packed or not.
+    pub(super) fn read(&self, after: Seq, limit: usize) -> Held<Vec<Recorded>> {
+        let mut found = Vec::new();
+        let packed = self.written.len() - self.events.len();
+        if after.0 < packed as u64 {
+            for pack in &self.packs {
+                found.extend(self.unfold(pack)?);
+            }
+        }
+        found.extend(self.events.iter().cloned());
+        found.retain(|event| event.seq > after);
+        found.truncate(limit);
+        Ok(found)
+    }
+
     fn unfold(&self, pack: &[u8]) -> Held<Vec<Recorded>> {
         let events = self.packer.unfold(pack);
         events.map_err(|error| format!("a pack is damaged: {error}"))

@@ -13,7 +13,7 @@
 //! What must hold, whatever happens: a machine has one owner, a build or a session; each build
 //! that was asked for ends once, in bounded time; no recorded event is lost or contradicted; an effect comes
 //! after its event is durable; a step finds the work of the steps it needs; no machine is
-//! leaked; no author and no repository holds more machines than its quota; of several who write
+//! leaked; a reader of the log acts once for each end of a build; no author and no repository holds more machines than its quota; of several who write
 //! to one stream each sees what the others wrote; packing loses nothing; what every source has
 //! withdrawn is not begun. The same seed gives
 //! the same log, byte for byte.
@@ -25,6 +25,7 @@ mod happenings;
 mod log;
 mod machine;
 mod quotas;
+mod reader;
 mod rng;
 mod sessions;
 mod tally;

@@ -49,6 +49,7 @@ impl World {
                 if !all_follow {
                     return Err(format!("two of those who count wrote {number}"));
                 }
+                self.wake_reader();
             }
             Err(error) if conflict(&error) => {}
             Err(error) => return Err(error.to_string()),

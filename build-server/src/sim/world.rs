@@ -17,6 +17,7 @@ use super::faults::Faults;
 use super::happenings::Happening;
 use super::log::SimLog;
 use super::machine::SimMachine;
+use super::reader::{Reader, Told};
 use super::rng::Rng;
 use super::sessions::Holder;
 use super::wishes::{Told, Wishes};
@@ -43,7 +44,7 @@ pub(super) struct World {
     planned: u64,
     pub(super) policy: Arc<dyn Policy>,
     pub(super) quotas: Quotas,
-    plant: Option<Plant>,
+    pub(super) plant: Option<Plant>,
     pub(super) coordinator: Option<Coordinator>,
     /// Counts the processes.
     pub(super) epoch: u64,
@@ -60,6 +61,7 @@ pub(super) struct World {
     quiet_at: i64,
     run_for: Duration,
     pub(super) crashes: u32,
+    pub(super) told: Told,
 }
 
 /// One process.
@@ -68,6 +70,7 @@ pub(super) struct Coordinator {
     /// Commands it is working on.
     pub(super) working: BTreeSet<CommandKey>,
     pub(super) wake: u64,
+    pub(super) reader: Reader,
 }
 
 pub(super) fn micros(time: Duration) -> i64 {
@@ -112,6 +115,7 @@ impl World {
             quiet_at: 0,
             run_for: sim.time,
             crashes: 0,
+            told: Told::new(sim.seed),
             rng,
         }
     }
@@ -203,11 +207,14 @@ impl World {
         if let Some(damage) = restored.damaged.first() {
             return Err(format!("the log is damaged: {damage}"));
         }
+        let reader = self.new_reader()?;
         self.coordinator = Some(Coordinator {
             dispatcher,
             working: BTreeSet::new(),
             wake: 0,
+            reader,
         });
+        self.wake_reader();
         self.carry_out(restored.effects)?;
         self.announce()?;
         self.resubmit()
@@ -286,6 +293,7 @@ impl World {
             };
             folded.map_err(|error| format!("event {}: {error}", recorded.seq.0))?;
         }
+        self.wake_reader();
         Ok(())
     }
 

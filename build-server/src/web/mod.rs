@@ -25,6 +25,7 @@ use self::sign_ins::SignIns;
 use crate::coordinator::Handle;
 use crate::http::{Guard, guarded};
 pub use crate::http::{Hosts, Refusal, serve};
+use crate::readers::Outboxes;
 use crate::source::GitCheckouts;
 use crate::store::Store;
 
@@ -38,6 +39,7 @@ pub struct Site {
     clock: Arc<dyn Clock>,
     hosts: Arc<Hosts>,
     checkouts: Option<GitCheckouts>,
+    outboxes: Outboxes,
 }
 
 impl fmt::Debug for Site {
@@ -59,6 +61,7 @@ impl Site {
             clock: Arc::new(SystemClock),
             hosts: Arc::default(),
             checkouts: None,
+            outboxes: Outboxes::default(),
         }
     }
 
@@ -81,6 +84,18 @@ impl Site {
     pub fn with_checkouts(mut self, checkouts: GitCheckouts) -> Self {
         self.checkouts = Some(checkouts);
         self
+    }
+
+    /// What the readers of the farm have to do. Default: there are none.
+    #[must_use]
+    pub fn with_outboxes(mut self, outboxes: Outboxes) -> Self {
+        self.outboxes = outboxes;
+        self
+    }
+
+    /// What the readers of the farm have to do.
+    pub(crate) fn outboxes(&self) -> &Outboxes {
+        &self.outboxes
     }
 
     /// Through which commits are found that callers name.

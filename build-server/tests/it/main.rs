@@ -28,6 +28,8 @@ mod interop;
 mod month;
 #[cfg(feature = "web")]
 mod pages;
+#[cfg(feature = "coordinator")]
+mod readers;
 #[cfg(feature = "sim")]
 mod seeds;
 #[cfg(feature = "coordinator")]

@@ -216,6 +216,24 @@ fn an_event_that_packing_loses_is_found() {
 }
 
 #[test]
+fn a_cursor_that_is_saved_before_the_effect_is_found() {
+    let violation = found(Plant::CursorFirst).to_string();
+    assert!(violation.contains("was told 0 times"), "{violation}");
+}
+
+#[test]
+fn an_effect_before_its_event_is_found() {
+    let violation = found(Plant::EffectFirst).to_string();
+    assert!(violation.contains("was told "), "{violation}");
+}
+
+#[test]
+fn a_reader_that_never_asks_is_found() {
+    let violation = found(Plant::NeverAsks).to_string();
+    assert!(violation.contains("was told "), "{violation}");
+}
+
+#[test]
 fn a_violation_names_its_seed() {
     let sim = Sim::seed(99)
         .machines(1)

@@ -7,6 +7,7 @@ mod farms;
 mod kill;
 mod kinds;
 mod limits;
+mod news;
 mod processes;
 mod query;
 mod repo;

@@ -1,8 +1,8 @@
 //! Events as effects.
 
 use async_trait::async_trait;
-use build_core::event::{Batch, EventKind, NewEvent, Principal, StreamId, Version};
 use build_core::clock::Timestamp;
+use build_core::event::{Batch, EventKind, NewEvent, Principal, StreamId, Version};
 use build_core::reader::Call;
 use build_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,11 @@ impl LedgerSink {
         let batch = Batch {
             expects: vec![(entry.stream.clone(), entry.after)],
             events: entry.events.iter().map(new).collect(),
-            closes: entry.closes.then(|| entry.stream.clone()).into_iter().collect(),
+            closes: entry
+                .closes
+                .then(|| entry.stream.clone())
+                .into_iter()
+                .collect(),
             memos: Vec::new(),
         };
         match self.0.append(batch).await {

@@ -1,12 +1,16 @@
 //! Places where effects go.
 
 mod command;
+#[cfg(feature = "coordinator")]
+mod ledger;
 #[cfg(feature = "mail")]
 mod mail;
 #[cfg(feature = "webhook")]
 mod webhook;
 
 pub use command::CommandSink;
+#[cfg(feature = "coordinator")]
+pub use ledger::{Entry, EntryEvent, LedgerSink};
 #[cfg(feature = "mail")]
 pub use mail::MailSink;
 #[cfg(feature = "webhook")]

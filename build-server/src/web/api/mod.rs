@@ -6,6 +6,7 @@ mod farm;
 mod hooks;
 mod input;
 mod log;
+mod outbox;
 mod public;
 mod queue;
 
@@ -36,6 +37,9 @@ pub(super) fn router() -> Router<Site> {
         .route("/queue/{id}/why", get(queue::why))
         .route("/pools", get(farm::pools))
         .route("/machines", get(farm::machines))
+        .route("/outbox", get(outbox::list))
+        .route("/outbox/{reader}/retry", post(outbox::retry))
+        .route("/outbox/{reader}/forget", post(outbox::forget))
         .route("/hooks/push", post(hooks::push))
         .route("/openapi.json", get(openapi))
         .fallback(no_such_path)

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""What takes longer than a check of each commit may: many seeds, many kills, fuzzing, benches.
+
+Without arguments: runs everything and writes docs/soak.md, with the commit and the date. With names:
+runs these alone. --check: warns of results that are older than the newest change of what they test.
+"""
+import datetime
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "soak.md"
+HEAD = """# Soak
+
+What `.ci/run soak` found: runs that take longer than a check of each commit may. CI warns when a result is older than
+the newest change of the room it tests.
+
+| Run | Room | Result | Took | Commit | Date |
+|---|---|---|---|---|---|
+"""
+
+
+class Soak:
+    def __init__(self, room, command, env=None, needs=None):
+        self.room, self.command, self.env, self.needs = room, command, env or {}, needs
+
+
+TEST = ["cargo", "test", "--release", "--quiet"]
+SEEDS = {"FARMER_SEEDS": "10000"}
+RUNS = {
+    "seeds of the farm": Soak("build-server/src/sim build-core/src/dispatch build-core/src/engine", [*TEST, "-p", "build-server", "--test", "it", "seeds::"], SEEDS),
+    "seeds of readers": Soak("build-core/src/reader", [*TEST, "-p", "build-core", "--lib", "reader::"], SEEDS),
+    "kills of a farm": Soak("build-server/src/readers build-server/src/store bins/farmer/src", [*TEST, "-p", "farmer", "--test", "it", "kill::", "news::"], {"FARMER_KILLS": "200"}),
+    "benches of the coordinator": Soak("build-server/src/coordinator build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "coordinator", "--features", "sqlite"]),
+    "benches of the scheduler": Soak("build-core/src/schedule", ["cargo", "bench", "-p", "build-core", "--bench", "schedule"]),
+}
+for target in sorted(path.stem for path in (ROOT / "build-core/fuzz/fuzz_targets").glob("*.rs")):
+    RUNS[f"fuzz {target}"] = Soak("build-core/src", ["cargo", "fuzz", "run", "--fuzz-dir", "build-core/fuzz", target, "--", "-max_total_time=600"], needs="cargo-fuzz")
+
+
+def git(*args):
+    return subprocess.run(["git", *args], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def rows():
+    """The rows of the page by the name of their run."""
+    if not PAGE.exists():
+        return {}
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")][1:]
+    return {line.split(" | ")[0][2:]: line for line in lines}
+
+
+def figure(output):
+    """What is worth a cell: the tests that passed, or the benches that were measured."""
+    passed = sum(int(n) for n in re.findall(r"(\d+) passed", output))
+    measured = len(re.findall(r"time:\s+\[", output))
+    parts = [f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else ""]
+    return ", ".join(part for part in parts if part) or "no fault found"
+
+
+def run(name, soak):
+    if soak.needs and not shutil.which(soak.needs):
+        print(f"SKIPPED: {name}: {soak.needs} is not installed")
+        return None
+    print(f"=== {name}: {' '.join(soak.command)}", flush=True)
+    begin = time.monotonic()
+    ran = subprocess.run(soak.command, cwd=ROOT, env=os.environ | soak.env, capture_output=True, text=True)
+    took = int(time.monotonic() - begin)
+    result = figure(ran.stdout) if ran.returncode == 0 else "FAILED"
+    if ran.returncode:
+        print(ran.stdout[-8000:], ran.stderr[-8000:], sep="\n")
+    print(f"{name}: {result} after {took}s", flush=True)
+    commit, date = git("rev-parse", "--short=10", "HEAD"), datetime.datetime.now(datetime.UTC).date()
+    return f"| {name} | `{'` `'.join(soak.room.split())}` | {result} | {took} s | {commit} | {date} |"
+
+
+def soak(names):
+    known = rows()
+    failed = False
+    for name in names or RUNS:
+        row = run(name, RUNS[name])
+        if row:
+            known[name] = row
+            failed |= "| FAILED |" in row
+            PAGE.write_text(HEAD + "".join(f"{known[name]}\n" for name in RUNS if name in known))
+    return 1 if failed else 0
+
+
+def check():
+    known = rows()
+    for name, soak in RUNS.items():
+        if name not in known:
+            print(f"WARNING: {name} was never soaked: .ci/run soak")
+            continue
+        commit = known[name].split(" | ")[4]
+        newer = subprocess.run(["git", "log", "--oneline", f"{commit}..HEAD", "--", *soak.room.split()], cwd=ROOT, capture_output=True, text=True)
+        if newer.returncode or newer.stdout.strip():
+            count = len(newer.stdout.splitlines())
+            print(f"WARNING: {name}: {count or 'unknown'} changes of {soak.room} since it was soaked at {commit}")
+    return 0
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    if arguments == ["--check"]:
+        sys.exit(check())
+    unknown = [name for name in arguments if name not in RUNS]
+    if unknown:
+        sys.exit(f"unknown: {', '.join(unknown)}; there are: {', '.join(RUNS)}")
+    sys.exit(soak(arguments))
