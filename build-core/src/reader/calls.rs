@@ -15,7 +15,13 @@ use crate::retry::pause_after;
 impl Machine {
     /// An effect follows. `again`: from a feed that begins anew, so that it may have been made.
     pub(super) fn add(&mut self, effect: Effect, again: bool) {
-        if self.keys.contains_key(&effect.key) {
+        if let Some(nth) = self.keys.get(&effect.key) {
+            if let Some(entry) = self.open.get_mut(nth).filter(|_| again) {
+                // It follows again, behind everything that followed again before it.
+                entry.again = self.place.next;
+                self.place.next += 1;
+                self.writes.dirty.insert(effect.key);
+            }
             return;
         }
         self.given_up.remove(&effect.key);
@@ -65,7 +71,8 @@ impl Machine {
     /// Whether a newer entry makes this one superfluous.
     fn is_superseded(&self, entry: &Entry) -> bool {
         let topic = self.topics.get(&entry.effect.topic);
-        let newer = topic.into_iter().flat_map(|t| t.range(entry.nth + 1..));
+        let place = entry.nth.max(entry.again);
+        let newer = topic.into_iter().flat_map(|t| t.range(place + 1..));
         let mut newer = newer.filter_map(|nth| self.open.get(nth));
         newer.any(|other| other.effect.replaces)
     }

@@ -10,6 +10,10 @@ use crate::clock::Timestamp;
 pub struct Entry {
     /// Its place among the effects of its reader, from 1.
     pub nth: u64,
+    /// Its place when it was derived once more, by a feed that began anew: what is older than that
+    /// does not make it superfluous. 0: it was not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub again: u64,
     /// Where it stands.
     pub state: EntryState,
     /// How often the receiver was called, questions included.
@@ -54,6 +58,10 @@ pub enum EntryState {
     Replaced,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl EntryState {
     /// The word for it.
     pub fn as_str(&self) -> &'static str {
@@ -82,6 +90,7 @@ impl Entry {
     pub(super) fn new(nth: u64, effect: Effect, in_doubt: bool) -> Self {
         Self {
             nth,
+            again: 0,
             state: EntryState::Due,
             attempts: 0,
             in_doubt: in_doubt && effect.how.is_probe(),

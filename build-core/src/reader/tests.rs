@@ -523,7 +523,8 @@ fn seeds() -> u64 {
 #[test]
 fn everything_holds_under_many_seeds() {
     let mut crashes: BTreeMap<Point, u32> = BTreeMap::new();
-    for seed in 0..seeds() {
+    // The first is one in which a feed that began anew made an effect superfluous that was not.
+    for seed in std::iter::once(804).chain(0..seeds()) {
         let report = Trial::seed(seed).check().unwrap();
         for (point, count) in report.crashes {
             *crashes.entry(point).or_default() += count;

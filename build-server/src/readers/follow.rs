@@ -151,7 +151,11 @@ impl<R: Reader> Follower<R> {
                 () = tokio::time::sleep_until(ends.unwrap_or_else(tokio::time::Instant::now)),
                     if ends.is_some() => return Ok(()),
                 Some(done) = run.jobs.next(), if !run.jobs.is_empty() => run.done(done),
-                () = tokio::time::sleep(sleep) => run.tell(Input::Tick),
+                () = tokio::time::sleep(sleep) => {
+                    // It is wished for again, if it still is.
+                    run.wake = None;
+                    run.tell(Input::Tick);
+                }
                 Some(request) = self.requests.recv() => run.answer(request),
             }
         }

@@ -61,7 +61,8 @@ impl World {
         item.class = class;
         item.subject = "once more".into();
         let builder = BuilderName::new("local").unwrap();
-        self.write(&build, &BuildEvent::Queued { item, builder }).await;
+        self.write(&build, &BuildEvent::Queued { item, builder })
+            .await;
         build
     }
 
@@ -151,7 +152,10 @@ async fn a_line_breaks_once_and_is_mended_once() {
     let memos = world.store.events().memos(&cursors).await.unwrap();
     let status = statuses(&memos).unwrap();
     assert_eq!(status[0].reader.as_str(), "notify");
-    assert_eq!(status[0].position, world.store.events().head().await.unwrap().0);
+    assert_eq!(
+        status[0].position,
+        world.store.events().head().await.unwrap().0
+    );
 }
 
 /// Notes the ends of builds in a stream of its own.
@@ -188,7 +192,9 @@ impl Reader for Notes {
                 }],
             };
             let key = format!("{}", item.seq.0);
-            taken.effects.push(effect(&key, "harbour", "ledger", &entry)?);
+            taken
+                .effects
+                .push(effect(&key, "harbour", "ledger", &entry)?);
             self.1 += 1;
             taken.state = Some(self.1.to_string().into());
         }

@@ -189,14 +189,12 @@ impl Sink for WebhookSink {
             Ok(both) => both,
             Err(error) => return away(error.to_string()),
         };
-        let mut connection = pin!(connection);
+        let mut answer = pin!(sender.send_request(request));
         let answer = tokio::select! {
             biased;
-            answer = sender.send_request(request) => answer.map_err(|e| e.to_string()),
-            ended = &mut connection => Err(match ended {
-                Ok(()) => "the connection ended".to_owned(),
-                Err(error) => error.to_string(),
-            }),
+            answer = &mut answer => answer,
+            // With its end it has said all there was to say, perhaps the answer too.
+            _ended = connection => answer.await,
         };
         match answer {
             Ok(response) => judge(&response),
