@@ -33,7 +33,7 @@ pub(super) enum Reading {
 }
 
 /// Whoever is told.
-pub(super) struct Told {
+pub(super) struct Hearer {
     rng: Rng,
     /// Effects as they came, with the positions of the events that they tell.
     record: Vec<(EffectKey, Seq)>,
@@ -47,7 +47,7 @@ pub(super) struct Reader {
     wake: u64,
 }
 
-impl Told {
+impl Hearer {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             // Numbers of its own: without a reader the story of a seed is the same.

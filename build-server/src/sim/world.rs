@@ -17,7 +17,7 @@ use super::faults::Faults;
 use super::happenings::Happening;
 use super::log::SimLog;
 use super::machine::SimMachine;
-use super::reader::{Reader, Told};
+use super::reader::{Hearer, Reader};
 use super::rng::Rng;
 use super::sessions::Holder;
 use super::wishes::{Told, Wishes};
@@ -61,7 +61,7 @@ pub(super) struct World {
     quiet_at: i64,
     run_for: Duration,
     pub(super) crashes: u32,
-    pub(super) told: Told,
+    pub(super) told: Hearer,
 }
 
 /// One process.
@@ -115,7 +115,7 @@ impl World {
             quiet_at: 0,
             run_for: sim.time,
             crashes: 0,
-            told: Told::new(sim.seed),
+            told: Hearer::new(sim.seed),
             rng,
         }
     }
