@@ -89,12 +89,16 @@ impl SimLog {
 
     /// At most `limit` events behind `after`, packed or not.
     pub(super) fn read(&self, after: Seq, limit: usize) -> Held<Vec<Recorded>> {
-        let mut found = Vec::new();
         let packed = self.written.len() - self.events.len();
-        if after.0 < packed as u64 {
-            for pack in &self.packs {
-                found.extend(self.unfold(pack)?);
-            }
+        let after_packs = usize::try_from(after.0)
+            .ok()
+            .and_then(|after| after.checked_sub(packed));
+        if let Some(from) = after_packs {
+            return Ok(self.events.iter().skip(from).take(limit).cloned().collect());
+        }
+        let mut found = Vec::new();
+        for pack in &self.packs {
+            found.extend(self.unfold(pack)?);
         }
         found.extend(self.events.iter().cloned());
         found.retain(|event| event.seq > after);
