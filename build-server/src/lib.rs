@@ -59,10 +59,10 @@ pub mod hooks;
 pub mod http;
 #[cfg(feature = "https")]
 pub mod https;
-#[cfg(feature = "perf")]
-pub mod perf;
 #[cfg(feature = "coordinator")]
 pub mod notify;
+#[cfg(feature = "perf")]
+pub mod perf;
 #[cfg(feature = "coordinator")]
 pub mod pool;
 #[cfg(feature = "pubsub")]

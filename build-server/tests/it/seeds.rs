@@ -190,9 +190,6 @@ fn a_lost_wake_up_is_found() {
 #[test]
 fn a_dropped_event_is_found() {
     let violation = found(Plant::DroppedEvent).to_string();
-    let found = ["is at version", "before its events are durable"];
-    assert!(
-        found.iter().any(|words| violation.contains(words)),
     let ways = ["is at version", "before its events are durable"];
     assert!(
         ways.iter().any(|way| violation.contains(way)),

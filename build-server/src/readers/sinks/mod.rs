@@ -3,7 +3,7 @@
 mod command;
 #[cfg(feature = "coordinator")]
 mod ledger;
-#[cfg(feature = "mail")]
+#[cfg(feature = "mail-sink")]
 mod mail;
 #[cfg(feature = "webhook")]
 mod webhook;
@@ -11,7 +11,7 @@ mod webhook;
 pub use command::CommandSink;
 #[cfg(feature = "coordinator")]
 pub use ledger::{Entry, EntryEvent, LedgerSink};
-#[cfg(feature = "mail")]
+#[cfg(feature = "mail-sink")]
 pub use mail::MailSink;
 #[cfg(feature = "webhook")]
 pub use webhook::WebhookSink;
