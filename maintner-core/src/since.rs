@@ -196,8 +196,8 @@ fn read(state: &State, since: &Mark, limit: usize, bytes: u64) -> Option<Since> 
     'pieces: while position < state.position {
         let (base, piece) = piece(state, position)?;
         let piece_start = position;
-        let mut reader = Records::at(piece, piece_start - base);
-        while let Some(record) = reader.next() {
+        let reader = Records::at(piece, piece_start - base);
+        for record in reader {
             if records.len() == limit || position > begin && position - begin >= bytes {
                 break 'pieces;
             }

@@ -279,7 +279,7 @@ impl Machine {
 /// Why effects cannot be accepted.
 fn refusal(taken: &Taken) -> Option<String> {
     let effects = &taken.effects;
-    let state = taken.state.as_ref().map_or(0, |state| state.len());
+    let state = taken.state.as_ref().map_or(0, bytes::Bytes::len);
     if state > STATE_BYTES {
         return Some(format!(
             "its state has {state} bytes; at most {STATE_BYTES} may be"

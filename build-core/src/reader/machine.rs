@@ -270,7 +270,7 @@ impl Machine {
     }
 
     fn wake(&mut self, now: Timestamp) {
-        let heads = self.heads().map(|entry| entry.ready_at());
+        let heads = self.heads().map(super::entry::Entry::ready_at);
         let heads = heads.flatten().filter(|at| *at > now);
         let ends = self
             .ends

@@ -54,11 +54,11 @@ pub fn header_values(mail: &str, name: &str) -> Vec<String> {
             continue;
         }
         is_ours = false;
-        if let Some((known, value)) = line.split_once(':') {
-            if known.trim().eq_ignore_ascii_case(name) {
-                is_ours = true;
-                values.push(value.trim().to_owned());
-            }
+        if let Some((known, value)) = line.split_once(':')
+            && known.trim().eq_ignore_ascii_case(name)
+        {
+            is_ours = true;
+            values.push(value.trim().to_owned());
         }
     }
     values

@@ -107,7 +107,7 @@ impl Dialogue {
                 ("QUIT", _) => return self.reply("221 2.0.0 Bye").await,
                 _ => {
                     self.reply("502 5.5.2 Error: command not recognized")
-                        .await?
+                        .await?;
                 }
             }
         }

@@ -300,17 +300,17 @@ impl Tip {
         let old = self.shared.replace(Some(side.clone()));
         self.shared.known().switches += 1;
         // Without a side to switch back to there is nothing to wait for.
-        if let Some(before) = &old {
-            if let Err(error) = self.settle(&side).await {
-                let back = before.has_ended().is_none();
-                let what = match back {
-                    true => format!("switched back to {}", before.signature),
-                    false => "the side before has ended too".to_owned(),
-                };
-                self.shared.replace(back.then(|| before.clone()));
-                self.retire(tasks, side);
-                return Err(error.while_doing(what));
-            }
+        if let Some(before) = &old
+            && let Err(error) = self.settle(&side).await
+        {
+            let back = before.has_ended().is_none();
+            let what = match back {
+                true => format!("switched back to {}", before.signature),
+                false => "the side before has ended too".to_owned(),
+            };
+            self.shared.replace(back.then(|| before.clone()));
+            self.retire(tasks, side);
+            return Err(error.while_doing(what));
         }
         build::mark_live(&self.data, number, &signature)?;
         self.shared.known().error = None;

@@ -299,10 +299,10 @@ impl Vcweb {
             [first, name, ..] => (*first, *name),
             _ => return not_found(),
         };
-        if first == "svn" {
-            if let Some(upstream) = &self.svn_over_http {
-                return svn_over_http(upstream, request).await;
-            }
+        if first == "svn"
+            && let Some(upstream) = &self.svn_over_http
+        {
+            return svn_over_http(upstream, request).await;
         }
         let kind = match first {
             "go" => Some(Kind::Dir),

@@ -124,10 +124,10 @@ impl Handler {
             .env("GIT_PROJECT_ROOT", &self.dir)
             .env("GIT_HTTP_EXPORT_ALL", "1");
         // Programs before 2.34 read this variable only.
-        if let Some(protocol) = request.headers().get("git-protocol") {
-            if let Ok(protocol) = protocol.to_str() {
-                command = command.env("GIT_PROTOCOL", protocol);
-            }
+        if let Some(protocol) = request.headers().get("git-protocol")
+            && let Ok(protocol) = protocol.to_str()
+        {
+            command = command.env("GIT_PROTOCOL", protocol);
         }
         cgi::answer(command, context.prefix, context.path, request).await
     }
@@ -258,7 +258,11 @@ pub(super) fn insecure(status: StatusCode, path: &str, request: &Request) -> Res
         .headers()
         .get(header::HOST)
         .and_then(|h| h.to_str().ok());
-    let host = request.uri().authority().map(|a| a.as_str()).or(host);
+    let host = request
+        .uri()
+        .authority()
+        .map(axum::http::uri::Authority::as_str)
+        .or(host);
     let Some(host) = host else {
         return text(StatusCode::BAD_REQUEST, "the request names no host\n");
     };

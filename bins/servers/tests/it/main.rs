@@ -1,4 +1,5 @@
 //! The programs as people run them.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::ffi::OsStr;
 use std::process::Command;

@@ -91,7 +91,7 @@ fn vcweb_repositories_are_made_on_demand_and_cloned_by_their_own_programs() {
         assert_eq!(
             fs::read_to_string(here.join(at).join("hello")).unwrap(),
             "hi\n"
-        )
+        );
     };
     run(here, &["git", "clone", "-q", &site.url("/git/hello"), "g"]);
     hello("g");

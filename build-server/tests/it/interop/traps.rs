@@ -507,7 +507,7 @@ async fn heads_that_two_readers_could_read_differently_are_refused() {
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{many}"), 431),
     ] {
         let said = door.say(&head).await;
-        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{:.80} {said}", head);
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{head:.80} {said}");
     }
     assert!(
         door.say("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
