@@ -243,10 +243,10 @@ mod tests {
         assert_eq!(tables.len(), 2);
         let text = tables[0].to_text();
         insta::assert_snapshot!(text, @r"
-        name     old sec/op  new sec/op            vs base
-        A-4     100.0n ± 0%  50.04n ± 0%  -49.98% (p=0.000)
-        B-4     10.04n ± 0%  10.04n ± 0%         ~ (p=1.000)
-        geomean      31.68n       22.41n            -29.28%
+        name      old sec/op   new sec/op            vs base
+        A-4      100.0n ± 0%  50.03n ± 0%  -49.98% (p=0.000)
+        B-4      10.04n ± 0%  10.04n ± 0%        ~ (p=1.000)
+        geomean       31.68n       22.41n            -29.28%
         ");
         assert_eq!(tables[1].unit, "allocs/op");
         assert_eq!(tables[1].rows.len(), 1);

@@ -99,7 +99,8 @@ fn gnu_tar_unpacks_what_we_pack() {
     let times = |dir: &Path| dir.join("script").metadata().unwrap().modified().unwrap();
     let apart = times(from.path()).duration_since(times(to.path()));
     let apart = apart.unwrap_or_else(|error| error.duration());
-    assert!(apart.as_millis() <= 500, "{apart:?}");
+    // Whole seconds, rounded down.
+    assert!(apart.as_millis() < 1000, "{apart:?}");
 }
 
 #[test]

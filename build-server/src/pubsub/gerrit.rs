@@ -48,7 +48,10 @@ pub fn header_values(mail: &str, name: &str) -> Vec<String> {
     for line in head.split("\r\n") {
         if line.starts_with([' ', '\t']) {
             if let (true, Some(value)) = (is_ours, values.last_mut()) {
-                value.push(' ');
+                // A value may begin on the second line.
+                if !value.is_empty() {
+                    value.push(' ');
+                }
                 value.push_str(line.trim());
             }
             continue;

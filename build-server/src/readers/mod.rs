@@ -48,10 +48,10 @@
 //! let watching = async {
 //!     outbox.caught_up(std::time::Duration::from_secs(5)).await?;
 //!     stop.cancel();
-//!     Ok(())
+//!     Ok::<(), build_core::Error>(())
 //! };
 //! futures::future::try_join(follower.run(stop.clone()), watching).await?;
-//! # build_core::Result::Ok(()) }).unwrap();
+//! # Ok::<(), build_core::Error>(()) }).unwrap();
 //! ```
 //!
 //! Programs that run alone keep their memos in a file of their own, [`FileMemos`].

@@ -280,6 +280,7 @@ mod tests {
                     "6-stdlib/99-minor/net/http/2.md",
                     "See [io.Reader], [`Server.Serve`], [net/url] and [x](y).\n",
                 ),
+                fragment("6-stdlib/0-heading.md", "## Standard library\n"),
                 fragment("6-stdlib/99-minor/0-heading.md", "### Minor changes\n"),
                 fragment("1-intro.md", "## Introduction\n\nNew.\n"),
                 fragment("3-tools.md", "## Tools\n\n### Go command\n\n"),
@@ -290,7 +291,8 @@ mod tests {
         .unwrap();
         assert_eq!(
             merged,
-            "---\ntitle: Go 1.23 Release Notes\ntemplate: false\n---\n\n## Introduction\n\nNew.\n\n### Minor changes\n\n\
+            "---\ntitle: Go 1.23 Release Notes\ntemplate: false\n---\n\n## Introduction\n\nNew.\n\n\
+             ## Standard library\n\n### Minor changes\n\n\
              #### [`net/http`](/pkg/net/http/)\n\n<!-- 6-stdlib/99-minor/net/http/123.md -->\n\
              [Client](/pkg/net/http#Client) does more.\n\n<!-- 6-stdlib/99-minor/net/http/2.md -->\n\
              See [io.Reader](/pkg/io#Reader), [`Server.Serve`](/pkg/net/http#Server.Serve), [net/url](/pkg/net/url) and [x](y).\n\n\

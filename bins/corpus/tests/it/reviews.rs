@@ -171,9 +171,9 @@ fn cl_tells_who_waits_for_whom() {
     assert_eq!(
         lines(&done),
         [
-            "CL 13 go   ann*          cy              all: wait, DO NOT REVIEW",
-            "CL 12 go   ann*          bobobobobo...+2 fmt: print more",
-            "CL 11 net  ann           bobobobobob...* html: parse more",
+            "CL 13 go   ann*    cy              all: wait, DO NOT REVIEW",
+            "CL 12 go   ann*    bobobobobo...+2 fmt: print more",
+            "CL 11 net  ann     bobobobobob...* html: parse more",
         ],
         "{}",
         done.out

@@ -110,8 +110,11 @@ fn news_are_told_once_however_often_the_farm_is_killed() {
         }
         let farm = start(&repo);
         wait_until(what, 2 * SOON, || told.of(what) == BUILDERS);
-        let listed = repo.run(&["outbox", "list"]).exits(0).out();
-        assert!(listed.starts_with("notify  position "), "{listed}");
+        // All may have been told before this start: then the reader is just beginning.
+        wait_until("the reader is listed", SOON, || {
+            let listed = repo.run(&["outbox", "list"]);
+            listed.out().starts_with("notify  position ")
+        });
         farm.stop().exits(0);
     }
     let counts = told.counts();

@@ -33,7 +33,7 @@ const SCRIPTS: [(&str, &str); 9] = [
     (
         "svn/hello",
         "handle svn\nsvnadmin create .\nenv ROOT=$PWD\nmkdir .wc\necho hi\ncp stdout .wc/hello\ncd .wc\n\
-         svn checkout file://$ROOT .\nsvn add hello\nsvn commit -m hello\n",
+         svn checkout file://$ROOT .\nsvn add hello\nsvn commit -m first\n",
     ),
     (
         "go/page",

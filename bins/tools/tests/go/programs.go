@@ -6,6 +6,7 @@ package programs
 import (
 	_ "golang.org/x/build/cmd/fetchlogs"
 	_ "golang.org/x/build/cmd/genbootstrap"
+	_ "golang.org/x/build/cmd/racebuild"
 	_ "golang.org/x/build/cmd/retrybuilds"
 	_ "golang.org/x/build/cmd/xb"
 )
