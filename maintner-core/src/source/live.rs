@@ -23,7 +23,7 @@ use crate::log::{LogPosition, LogWriter, Recovery, Segment, WriterOptions};
 /// });
 /// let end = log.push(&[b"payload"])?;
 /// assert_eq!(waiting.join().expect("no panic")?, end);
-/// # Ok::<(), maintner_core::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct LiveLog {
