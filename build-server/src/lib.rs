@@ -93,3 +93,5 @@ pub mod tip;
 pub mod vcweb;
 #[cfg(feature = "web")]
 pub mod web;
+#[cfg(feature = "who")]
+pub mod who;

@@ -17,4 +17,4 @@ pub use guard::{Guard, guarded};
 pub use hosts::Hosts;
 #[cfg(feature = "proxy")]
 pub use proxy::Upstream;
-pub use serve::serve;
+pub use serve::{Remote, serve};

@@ -1,9 +1,10 @@
 //! Connections: accepted, bounded, ended.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use build_core::Result;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -23,6 +24,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long answers may go on after `token` was canceled.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// From where a request comes, as an extension of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote(pub IpAddr);
+
 /// Serves `router` on `listener` until `token` is canceled, then lets running answers end
 /// for a short while.
 ///
@@ -40,12 +45,12 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
             break;
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 let (router, token) = (router.clone(), connections.token().clone());
                 // One group each: a connection that panics ends alone.
                 connections.group("connection").spawn("serve", async move {
                     let _slot = slot;
-                    one(stream, router, token).await;
+                    one(stream, address.ip(), router, token).await;
                 });
             }
             Err(error) => {
@@ -60,7 +65,7 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
     Ok(())
 }
 
-async fn one(stream: TcpStream, router: Router, token: CancellationToken) {
+async fn one(stream: TcpStream, from: IpAddr, router: Router, token: CancellationToken) {
     // Small answers must not wait for each other; without it they are only slower.
     let _ = stream.set_nodelay(true);
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -72,7 +77,7 @@ async fn one(stream: TcpStream, router: Router, token: CancellationToken) {
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_TIMEOUT);
-    let service = TowerToHyperService::new(router);
+    let service = TowerToHyperService::new(router.layer(Extension(Remote(from))));
     let connection = server.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

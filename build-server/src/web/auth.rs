@@ -1,64 +1,60 @@
 //! Who a visitor is, and what they may do.
 
-use std::fs::{OpenOptions, Permissions};
-use std::io::{ErrorKind as Io, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use build_core::event::Principal;
 use build_core::key::Token;
-use build_core::{Error, ErrorKind, Result};
+use build_core::{ErrorKind, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{Refusal, Site};
+use crate::who::{self, Caller, Credential, Directory, Right, Role, TokenFile};
 
 /// The cookie that a browser shows instead of a header: the id of its sign-in, never a token.
 pub(crate) const COOKIE: &str = "farmer_sign_in";
-/// The file of the token in the data directory.
-const TOKEN_FILE: &str = "token";
-/// Longest token that is looked at.
-const MAX_TOKEN: usize = 256;
-
-/// What somebody may do; each may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Role {
-    /// Reads public pages.
-    Anyone,
-    /// Asks for builds, and ends them.
-    User,
-    /// Everything.
-    Admin,
-}
+/// Longest id of a sign-in that is looked at.
+const MAX_SIGN_IN: usize = 256;
 
 /// Somebody who has shown credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    name: String,
-    role: Role,
-}
+pub struct User(Caller);
 
 impl User {
     /// Somebody with a name for people and a role.
-    pub fn new(name: impl Into<String>, role: Role) -> Self {
-        Self {
-            name: name.into(),
-            role,
-        }
+    pub fn new(name: impl AsRef<str>, role: Role) -> Self {
+        Self(Caller::new(Principal::person(name.as_ref()), role))
     }
 
     /// The name for people.
     pub fn name(&self) -> &str {
-        &self.name
+        self.0.principal().name()
     }
 
-    /// What they may do.
+    /// What they are.
     pub fn role(&self) -> Role {
-        self.role
+        self.0.role()
+    }
+
+    /// Whether they may do it: their role allows it, and so does the key that they have shown.
+    #[must_use]
+    pub fn may(&self, right: Right<'_>) -> bool {
+        self.0.may(right)
+    }
+
+    /// With all there is to know.
+    pub fn caller(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl From<Caller> for User {
+    fn from(caller: Caller) -> Self {
+        Self(caller)
     }
 }
 
@@ -73,6 +69,35 @@ pub trait Authorizer: Send + Sync {
     /// When it cannot be told now.
     async fn identify(&self, token: &str) -> Result<Option<User>>;
 
+    /// Who shows this, from `peer` when that is known. The default asks
+    /// [`Authorizer::identify`] for tokens, and knows nothing else.
+    ///
+    /// # Errors
+    /// Why they are refused.
+    async fn caller(
+        &self,
+        credential: &Credential<'_>,
+        peer: Option<IpAddr>,
+    ) -> Result<User, who::Refusal> {
+        let _from_anywhere = peer;
+        let Credential::Bearer(token) = credential else {
+            return Err(who::Refusal::Unknown);
+        };
+        let found = self.identify(token).await;
+        found
+            .map_err(who::Refusal::Unavailable)?
+            .ok_or(who::Refusal::Unknown)
+    }
+
+    /// Somebody who has shown a token a while ago, as they are now; `None` when that token is not
+    /// good any more. The default lets them stay as they were.
+    ///
+    /// # Errors
+    /// When it cannot be told now.
+    async fn still(&self, user: User) -> Result<Option<User>> {
+        Ok(Some(user))
+    }
+
     /// Whether `mac` is the HMAC-SHA256 of `message` under a token that is known here, as code
     /// hosts sign their notices. The default knows none.
     ///
@@ -84,59 +109,10 @@ pub trait Authorizer: Send + Sync {
     }
 }
 
-/// One token in a file that its owner alone can read: whoever reads it is the admin.
-#[derive(Clone)]
-pub struct TokenFile {
-    path: PathBuf,
-    token: Token,
-}
-
-impl std::fmt::Debug for TokenFile {
-    /// Leaves out the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenFile")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
-}
-
-impl TokenFile {
-    /// The token of a data directory; drawn and written there at the first call.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Denied`] when others than its owner may read the file; otherwise when it
-    /// cannot be read or written.
-    pub fn open(data_dir: &Path) -> Result<Self> {
-        let path = data_dir.join(TOKEN_FILE);
-        let failed = |error: std::io::Error| {
-            Error::from(error).while_doing(format!("read the token {}", path.display()))
-        };
-        let token = match draw_into(&path) {
-            Ok(token) => token,
-            Err(error) if error.kind() == Io::AlreadyExists => {
-                check_private(&path)?;
-                parse(&path, &std::fs::read_to_string(&path).map_err(failed)?)?
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        Ok(Self { path, token })
-    }
-
-    /// Where it lies.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The token, to be shown by programs of its owner.
-    pub fn token(&self) -> &str {
-        self.token.reveal()
-    }
-}
-
 #[async_trait]
 impl Authorizer for TokenFile {
     async fn identify(&self, token: &str) -> Result<Option<User>> {
-        let same = Token::parse(token).is_ok_and(|shown| self.token.hash().accepts(&shown));
+        let same = Token::parse(token).is_ok_and(|shown| self.accepts(&shown));
         Ok(same.then(|| User::new("owner", Role::Admin)))
     }
 
@@ -148,87 +124,134 @@ impl Authorizer for TokenFile {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<Token> {
-    Token::parse(text).map_err(|_| {
-        let text = format!("the file {} holds no token", path.display());
-        Error::new(ErrorKind::Corrupt, text)
-            .with_hint("remove it: the next start draws a new token")
-    })
-}
-
-/// Writes a new token, whole or not at all; an older one is left alone.
-fn draw_into(path: &Path) -> std::io::Result<Token> {
-    if path.exists() {
-        return Err(Io::AlreadyExists.into());
+/// Users and keys. Notices of code hosts are signed with the token of the owner.
+#[async_trait]
+impl Authorizer for Directory {
+    async fn identify(&self, token: &str) -> Result<Option<User>> {
+        match Directory::caller(self, &Credential::bearer(token), None).await {
+            Ok(caller) => Ok(Some(caller.into())),
+            Err(who::Refusal::Unavailable(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-    let token = Token::from_entropy(bytes);
-    let draft = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    writeln!(file, "{}", token.reveal())?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)?;
-    Ok(token)
-}
 
-fn check_private(path: &Path) -> Result<()> {
-    let mode = std::fs::metadata(path)?.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
+    async fn caller(
+        &self,
+        credential: &Credential<'_>,
+        peer: Option<IpAddr>,
+    ) -> Result<User, who::Refusal> {
+        Directory::caller(self, credential, peer).await.map(User)
     }
-    let text = format!("the token {} can be read by others", path.display());
-    let hint = format!("remove it, a new one is drawn: rm {}", path.display());
-    Err(Error::new(ErrorKind::Denied, text).with_hint(hint))
+
+    async fn still(&self, user: User) -> Result<Option<User>> {
+        match user.caller().key() {
+            Some(key) => Ok(Directory::still(self, key)?.map(User)),
+            // The owner, or somebody an identity provider knows: until the sign-in ends.
+            None => Ok(Some(user)),
+        }
+    }
+
+    async fn has_signed(&self, message: &[u8], mac: &[u8]) -> Result<bool> {
+        match self.owner_token() {
+            Some(token) => token.has_signed(message, mac).await,
+            None => Ok(false),
+        }
+    }
 }
 
-/// Whoever asks: somebody known, or anyone. Never refused, for pages that show more to some.
+/// Whoever asks: somebody known, or anyone. Refused only when that cannot be told now, for pages
+/// that show more to some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visitor(pub Option<User>);
+
+impl Visitor {
+    /// Whether they may do it.
+    #[must_use]
+    pub fn may(&self, right: Right<'_>) -> bool {
+        self.0.as_ref().is_some_and(|user| user.may(right))
+    }
+}
+
+/// Who asks, or why nobody that is known.
+async fn who_asks(parts: &Parts, site: &Site) -> Result<User, who::Refusal> {
+    let authorization = parts.headers.get(header::AUTHORIZATION);
+    if let Some(value) = authorization {
+        let credential = value.to_str().ok().and_then(Credential::of_authorization);
+        let credential = credential.ok_or(who::Refusal::Unknown)?;
+        return site
+            .auth()
+            .caller(&credential, peer(&parts.extensions))
+            .await;
+    }
+    let known = sign_in_of(&parts.headers).and_then(|id| site.signed_in(id));
+    let known = known.ok_or(who::Refusal::Unknown)?;
+    // The token that was shown then may have been revoked since.
+    let still = site.auth().still(known).await;
+    still
+        .map_err(who::Refusal::Unavailable)?
+        .ok_or(who::Refusal::Unknown)
+}
+
+/// From where a request comes, if the server has said so.
+pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    #[cfg(feature = "front")]
+    if let Some(peer) = extensions.get::<crate::front::Peer>() {
+        return Some(peer.address.ip());
+    }
+    extensions
+        .get::<crate::http::Remote>()
+        .map(|remote| remote.0)
+}
 
 impl FromRequestParts<Site> for Visitor {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Refusal> {
-        if let Some(token) = bearer(&parts.headers) {
-            let is_one = token.len() <= MAX_TOKEN;
-            return Ok(Self(match is_one {
-                true => site.auth().identify(token).await?,
-                false => None,
-            }));
+        match who_asks(parts, site).await {
+            Ok(user) => Ok(Self(Some(user))),
+            Err(refusal @ (who::Refusal::Unavailable(_) | who::Refusal::Throttled(_))) => {
+                Err(refusal.into())
+            }
+            Err(_) => Ok(Self(None)),
         }
-        Ok(Self(
-            sign_in_of(&parts.headers).and_then(|id| site.signed_in(id)),
-        ))
     }
 }
 
-/// Somebody who may change something; everybody else is refused before the handler runs.
+/// Somebody who may ask for builds and end them; everybody else is refused before the handler
+/// runs.
 impl FromRequestParts<Site> for User {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Refusal> {
-        let Visitor(user) = Visitor::from_request_parts(parts, site).await?;
-        match user {
-            Some(user) if user.role >= Role::User => Ok(user),
-            Some(user) => Err(Refusal::new(
-                ErrorKind::Denied,
-                format!("{} may only read", user.name),
-                "ask an admin of this farm for another role",
-            )),
-            None => Err(unknown(&parts.headers)),
+        known(parts, site, Right::Builds).await
+    }
+}
+
+/// Somebody who may do everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin(pub User);
+
+impl FromRequestParts<Site> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Refusal> {
+        known(parts, site, Right::Administer).await.map(Self)
+    }
+}
+
+async fn known(parts: &Parts, site: &Site, right: Right<'_>) -> Result<User, Refusal> {
+    match who_asks(parts, site).await {
+        Ok(user) => {
+            user.caller().require(right)?;
+            Ok(user)
         }
+        Err(who::Refusal::Unknown) => Err(unknown(&parts.headers)),
+        Err(refusal) => Err(refusal.into()),
     }
 }
 
 fn unknown(headers: &HeaderMap) -> Refusal {
-    let text = if bearer(headers).is_some() {
+    let text = if headers.contains_key(header::AUTHORIZATION) {
         "the token is not known here"
     } else if sign_in_of(headers).is_some() {
         "the sign-in has ended"
@@ -237,6 +260,22 @@ fn unknown(headers: &HeaderMap) -> Refusal {
     };
     let hint = "send `Authorization: Bearer TOKEN` with the token in the file `token` of the data directory";
     Refusal::new(ErrorKind::Denied, text, hint).with_status(StatusCode::UNAUTHORIZED)
+}
+
+impl From<who::Refusal> for Refusal {
+    fn from(refusal: who::Refusal) -> Self {
+        let status = match &refusal {
+            who::Refusal::Unavailable(_) => None,
+            who::Refusal::Forbidden { .. } => Some(StatusCode::FORBIDDEN),
+            who::Refusal::Throttled(_) => Some(StatusCode::TOO_MANY_REQUESTS),
+            _ => Some(StatusCode::UNAUTHORIZED),
+        };
+        let refused = Self::from(build_core::Error::from(refusal));
+        match status {
+            Some(status) => refused.with_status(status),
+            None => refused,
+        }
+    }
 }
 
 /// The token in `Authorization: Bearer TOKEN`.
@@ -256,40 +295,12 @@ pub(crate) fn sign_in_of(headers: &HeaderMap) -> Option<&str> {
     pairs
         .find(|(name, _)| *name == COOKIE)
         .map(|(_, id)| id)
-        .filter(|id| id.len() <= MAX_TOKEN)
+        .filter(|id| id.len() <= MAX_SIGN_IN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn the_token_is_private_and_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = TokenFile::open(dir.path()).unwrap();
-        let mode = std::fs::metadata(first.path())
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let again = TokenFile::open(dir.path()).unwrap();
-        assert_eq!(again.token(), first.token());
-        let owner = again.identify(first.token()).await.unwrap().unwrap();
-        assert_eq!(owner.role(), Role::Admin);
-        for wrong in ["", "x", &first.token()[1..], &first.token().to_uppercase()] {
-            assert!(again.identify(wrong).await.unwrap().is_none(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_token_that_others_can_read_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let token = TokenFile::open(dir.path()).unwrap();
-        std::fs::set_permissions(token.path(), Permissions::from_mode(0o644)).unwrap();
-        let error = TokenFile::open(dir.path()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Denied);
-        assert!(error.hint().unwrap().contains("rm "), "{error:?}");
-    }
 
     #[test]
     fn tokens_come_in_the_header_and_sign_ins_in_the_cookie() {
@@ -302,8 +313,19 @@ mod tests {
         assert_eq!(bearer(&headers), Some("h34der"));
         headers.insert(header::AUTHORIZATION, "Basic eDp5".parse().unwrap());
         assert_eq!(bearer(&headers), None);
-        let endless = format!("farmer_sign_in={}", "0".repeat(MAX_TOKEN + 1));
+        let endless = format!("farmer_sign_in={}", "0".repeat(MAX_SIGN_IN + 1));
         headers.insert(header::COOKIE, endless.parse().unwrap());
         assert_eq!(sign_in_of(&headers), None);
+    }
+
+    #[tokio::test]
+    async fn a_token_file_knows_the_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = TokenFile::open(dir.path()).unwrap();
+        let owner = file.identify(file.token()).await.unwrap().unwrap();
+        assert_eq!((owner.name(), owner.role()), ("owner", Role::Admin));
+        for wrong in ["", "x", &file.token()[1..], &file.token().to_uppercase()] {
+            assert!(file.identify(wrong).await.unwrap().is_none(), "{wrong:?}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use build_core::Result;
 use build_core::clock::{Clock, SystemClock};
 
 pub use api::{NewBuild, OPENAPI};
-pub use auth::{Authorizer, Role, TokenFile, User, Visitor};
+pub use auth::{Admin, Authorizer, User, Visitor};
 pub(crate) use auth::{COOKIE, sign_in_of};
 pub(crate) use sign_ins::SIGNED_IN;
 
@@ -28,6 +28,7 @@ pub use crate::http::{Hosts, Refusal, serve};
 use crate::readers::Outboxes;
 use crate::source::GitCheckouts;
 use crate::store::Store;
+pub use crate::who::{Role, TokenFile};
 
 /// What every handler is given. Clones share it.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::Body;
 use crate::readers::{Outbox, ReaderStatus};
-use crate::web::{Refusal, Site, User};
+use crate::web::{Admin, Refusal, Site};
 
 /// How long what was given up is tried again.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -21,7 +21,7 @@ pub(super) struct OutboxView {
 }
 
 /// Addresses and what they answered are nobody else's business: it needs a token.
-pub(super) async fn list(State(site): State<Site>, _: User) -> Json<OutboxView> {
+pub(super) async fn list(State(site): State<Site>, _: Admin) -> Json<OutboxView> {
     let mut readers = Vec::new();
     for outbox in site.outboxes().all() {
         // One that has just ended is left out.
@@ -58,7 +58,7 @@ fn outbox(site: &Site, reader: &str) -> Result<Outbox, Refusal> {
 
 pub(super) async fn retry(
     State(site): State<Site>,
-    _: User,
+    _: Admin,
     Path(reader): Path<String>,
     Body(wish): Body<Retry>,
 ) -> Result<Json<Changed>, Refusal> {
@@ -69,7 +69,7 @@ pub(super) async fn retry(
 
 pub(super) async fn forget(
     State(site): State<Site>,
-    _: User,
+    _: Admin,
     Path(reader): Path<String>,
     Body(wish): Body<Forget>,
 ) -> Result<Json<Changed>, Refusal> {
