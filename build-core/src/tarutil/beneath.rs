@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::header::Modified;
@@ -68,7 +68,7 @@ impl Beneath {
         let dir = self.dir(parent)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(mode & 0o777);
+        let mode = permissions(mode);
         let created = rustix::fs::openat(dir, name, flags, mode).or_else(|error| {
             if error != Errno::EXIST {
                 return Err(error);
@@ -240,6 +240,13 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The permission bits alone: kinds and special bits are nobody's to ask for.
+fn permissions(mode: u32) -> Mode {
+    // A mode has 16 bits on some systems, 32 on others.
+    let bits = RawMode::try_from(mode & 0o777).expect("nine bits fit into any mode");
+    Mode::from_raw_mode(bits)
+}
+
 /// Without the slash that joining with an empty parent leaves in front.
 fn relative(path: &[u8]) -> &[u8] {
     path.strip_prefix(b"/").unwrap_or(path)
@@ -256,8 +263,14 @@ fn resolve(root: BorrowedFd<'_>, path: &[u8], links: Links) -> Result<OwnedFd, E
     } else {
         OFlags::empty()
     };
-    openat2(root, path, OFlags::PATH | OFlags::CLOEXEC | last, links)
+    openat2(root, path, PLACE | OFlags::CLOEXEC | last, links)
 }
+
+/// Opens a place without reading it: where a system can.
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+const PLACE: OFlags = OFlags::PATH;
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+const PLACE: OFlags = OFlags::NONBLOCK;
 
 /// What happens to links on the way; the last component is another matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

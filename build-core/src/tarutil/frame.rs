@@ -78,11 +78,13 @@ impl<R: BufRead> Entries<R> {
     }
 
     /// Content bytes of the current entry not yet taken.
+    #[cfg(unix)]
     pub(crate) fn left(&self) -> u64 {
         self.left
     }
 
     /// The input, positioned after what was taken.
+    #[cfg(unix)]
     pub(crate) fn input_mut(&mut self) -> &mut R {
         &mut self.input
     }

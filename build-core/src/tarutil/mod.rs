@@ -18,8 +18,11 @@ mod header;
 #[cfg(any(test, feature = "testing"))]
 pub mod hostile;
 #[cfg(unix)]
+mod inflate_beside;
+#[cfg(unix)]
 mod links;
 mod member;
+#[cfg(unix)]
 mod names;
 #[cfg(unix)]
 mod owners;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use super::beneath::Beneath;
-use super::gunzip::inflate_beside;
+use super::inflate_beside::inflate_beside;
 use super::policy::Policy;
 use super::stop::Stop;
 use super::unpacking::Unpacking;

@@ -218,7 +218,7 @@ impl<'a, W: Write> Walk<'a, W> {
             nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
         };
         let header = header
-            .mode(stat.st_mode)
+            .mode(mode_of(stat))
             .modified(modified)
             .owner(stat.st_uid.into(), stat.st_gid.into());
         let (user, group) = (
@@ -258,6 +258,14 @@ fn append(path: &mut Vec<u8>, name: &[u8]) -> Result<(), PackError> {
 
 fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
+}
+
+#[cfg_attr(
+    target_os = "linux",
+    expect(clippy::useless_conversion, reason = "a mode has 16 bits elsewhere")
+)]
+fn mode_of(stat: &Stat) -> u32 {
+    u32::from(stat.st_mode)
 }
 
 fn shown(path: &[u8]) -> PathBuf {
