@@ -41,6 +41,7 @@
 //!   and Azure too.
 
 pub mod address_pool;
+#[cfg(unix)]
 pub mod bootstrap;
 #[cfg(feature = "rest")]
 pub mod build_dashboard;
@@ -62,6 +63,7 @@ pub mod httpdl;
 pub mod instance;
 mod key_pair;
 pub mod perfrun;
+#[cfg(unix)]
 pub mod racebuild;
 #[cfg(feature = "rest")]
 pub mod rest;

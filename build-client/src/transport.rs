@@ -7,6 +7,7 @@
 mod tls;
 
 use std::io;
+#[cfg(unix)]
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;

@@ -8,7 +8,9 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use memmap2::{Advice, Mmap, MmapOptions, UncheckedAdvice};
+#[cfg(unix)]
+use memmap2::{Advice, UncheckedAdvice};
+use memmap2::{Mmap, MmapOptions};
 use zerocopy::IntoBytes as _;
 
 use crate::{Error, Result};
@@ -64,8 +66,12 @@ impl Map {
         }
     }
 
-    /// Tells the kernel that `range` is about to be read in order.
+    /// Tells the kernel that `range` is about to be read in order. Advice is a thing of Unix; other
+    /// systems read as they like.
     pub(crate) fn prefetch(&self, range: Range<usize>) {
+        #[cfg(not(unix))]
+        let _ = range;
+        #[cfg(unix)]
         if let Bytes::Mapped(map) = &self.0 {
             // Advice only: a kernel without it reads on demand.
             let _ = map.advise_range(Advice::WillNeed, range.start, range.len());
@@ -75,6 +81,9 @@ impl Map {
     /// Tells the kernel what to read on an access to a page that is not in memory: only that
     /// page, or, as it does when nothing is said, megabytes around it.
     pub(crate) fn expect_order(&self, ordered: bool) {
+        #[cfg(not(unix))]
+        let _ = ordered;
+        #[cfg(unix)]
         if let Bytes::Mapped(map) = &self.0 {
             let advice = if ordered {
                 Advice::Normal
@@ -88,6 +97,9 @@ impl Map {
 
     /// Gives the memory of `range` back; the next access reads the file again.
     pub(crate) fn forget(&self, range: Range<usize>) {
+        #[cfg(not(unix))]
+        let _ = range;
+        #[cfg(unix)]
         if let Bytes::Mapped(map) = &self.0 {
             // SAFETY: the mapping is read-only and backed by a file, so dropped pages come back
             // with the file's content. Refusal only means that the memory stays in use.

@@ -2,7 +2,7 @@
 //! the batch before is applied.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -251,8 +251,9 @@ fn piece(segment: &Segment, offset: u64) -> Result<Piece> {
         return Ok(Piece::Mapped(Arc::new(map), range));
     }
     let mut bytes = vec![0; (segment.len() - offset) as usize];
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    file.read_exact_at(&mut bytes, offset)
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    file.seek(SeekFrom::Start(offset))
+        .and_then(|_| file.read_exact(&mut bytes))
         .map_err(Error::io("read", path))?;
     Ok(Piece::Held(bytes.into()))
 }

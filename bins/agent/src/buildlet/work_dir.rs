@@ -52,9 +52,16 @@ fn renew(dir: &Path) -> io::Result<()> {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn is_tmpfs(dir: &Path) -> bool {
     const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
     rustix::fs::statfs(dir).is_ok_and(|disk| disk.f_type == TMPFS_MAGIC)
+}
+
+/// Other systems name their file systems in ways of their own: nothing is known of them.
+#[cfg(not(target_os = "linux"))]
+fn is_tmpfs(_: &Path) -> bool {
+    false
 }
 
 /// Beside others of this kind in the temporary directory, named after the work directory: two

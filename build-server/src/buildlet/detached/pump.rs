@@ -4,13 +4,12 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::pipe::PipeFlags;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::State;
 use super::spool::Writer;
-use crate::buildlet::processes::widen;
+use crate::buildlet::processes::{pipe, widen};
 
 /// Bytes moved at a time: what the pipe holds at most.
 const PIECE_BYTES: usize = 256 << 10;
@@ -23,7 +22,7 @@ pub(crate) struct Stop(OwnedFd);
 
 /// A handle and the thing it stops.
 pub(crate) fn stop_pair() -> io::Result<(Running, Stop)> {
-    let (stop, running) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let (stop, running) = pipe()?;
     Ok((Running(running), Stop(stop)))
 }
 

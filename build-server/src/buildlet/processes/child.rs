@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use build_core::buildlet::ExecOutcome;
-use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal as Kill, WaitId, WaitIdOptions};
 
 use super::end_watch::EndWatch;
@@ -15,12 +14,24 @@ use super::tree::Whose;
 use super::{EndReport, Grace, Known, MARK, Processes};
 
 /// Room of a wide pipe: with it a command that prints much runs on while its output is sent.
+#[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 1 << 20;
 
-/// Makes room in the output pipe of a command that prints much.
+/// Makes room in the output pipe of a command that prints much, where the system lets us.
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(unused_variables, reason = "pipes grow by themselves")
+)]
 pub(crate) fn widen(output: &impl AsFd) {
+    #[cfg(target_os = "linux")]
     // A smaller pipe works as well; unprivileged users have a quota.
     let _ = rustix::pipe::fcntl_setpipe_size(output, PIPE_BYTES);
+}
+
+/// The reading and the writing end of a new pipe; no command inherits them.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (output, input) = io::pipe()?;
+    Ok((output.into(), input.into()))
 }
 
 /// What to start.
@@ -85,7 +96,7 @@ impl Processes {
     /// # Errors
     /// The system's.
     pub(crate) fn spawn(&self, id: &str, command: &Command) -> io::Result<(Child, OwnedFd)> {
-        let (output, input) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (output, input) = pipe()?;
         let mut std = std::process::Command::new(&command.program);
         std.args(&command.args)
             .env_clear()

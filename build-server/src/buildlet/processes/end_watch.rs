@@ -1,14 +1,16 @@
 use std::io;
+#[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags};
-use tokio::io::Interest;
+use rustix::process::Pid;
+#[cfg(target_os = "linux")]
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Tells when to look whether a child has ended.
 pub(super) enum EndWatch {
     /// Readable when it has ended.
+    #[cfg(target_os = "linux")]
     Handle(AsyncFd<OwnedFd>),
     /// Without handles: whenever any child has ended.
     AnyChild(Signal),
@@ -19,16 +21,28 @@ impl EndWatch {
     ///
     /// # Errors
     /// The system's.
+    #[cfg(target_os = "linux")]
     #[expect(
         deprecated,
         reason = "an owned descriptor stays what it is; what replaces the function is unsafe"
     )]
     pub(super) fn new(pid: Pid) -> io::Result<Self> {
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        use rustix::process::{PidfdFlags, pidfd_open};
+        use tokio::io::Interest;
+        match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(handle) => AsyncFd::with_interest(handle, Interest::READABLE).map(Self::Handle),
             // Some sandboxes know none.
             Err(_) => Self::any_child(),
         }
+    }
+
+    /// An end before this call is not told: look first.
+    ///
+    /// # Errors
+    /// The system's.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn new(_: Pid) -> io::Result<Self> {
+        Self::any_child()
     }
 
     pub(super) fn any_child() -> io::Result<Self> {
@@ -38,6 +52,7 @@ impl EndWatch {
     /// Completes when it is time to look again. Cancel safe.
     pub(super) async fn changed(&mut self) {
         match self {
+            #[cfg(target_os = "linux")]
             Self::Handle(handle) => match handle.readable().await {
                 Ok(mut ready) => ready.clear_ready(),
                 // The runtime ends, and with it whoever waits.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-pub(crate) use child::{Child, Command, Exit, os_words, widen};
+pub(crate) use child::{Child, Command, Exit, os_words, pipe, widen};
 pub(crate) use table::Process;
 #[cfg(feature = "coordinator")]
 pub(crate) use table::start_envs;
@@ -54,10 +54,11 @@ struct Known {
 
 impl Processes {
     /// With `adopts`, orphans of commands come to this process, which must then have no other
-    /// children than those started here.
+    /// children than those started here. Only Linux has child subreapers; elsewhere orphans go
+    /// to the first process of the system.
     ///
     /// # Errors
-    /// When the system knows no child subreapers.
+    /// When the system refuses.
     pub(crate) fn new(
         supervisor: Supervisor,
         instance: String,
@@ -65,6 +66,8 @@ impl Processes {
         adopts: bool,
     ) -> io::Result<Self> {
         let me = rustix::process::getpid();
+        let adopts = adopts && cfg!(target_os = "linux");
+        #[cfg(target_os = "linux")]
         if adopts {
             rustix::process::set_child_subreaper(Some(me))?;
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::time::Instant;
 
 use super::{Known, MARK, Process, Processes, Table};
@@ -92,7 +92,10 @@ impl Processes {
         loop {
             let members = match self.look(whose).await {
                 Ok(members) => members,
-                Err(error) => return signal_blindly(whose, signals, &error),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read /proc: only the process group is ended");
+                    return signal_group(whose, signals, deadline).await;
+                }
             };
             if members.is_empty() || Instant::now() >= deadline {
                 return members.iter().map(|process| process.pid).collect();
@@ -219,31 +222,100 @@ impl<'k> Owners<'k> {
     }
 }
 
-/// What can be done where `/proc` cannot be read: the process group of the command, unseen.
-fn signal_blindly(whose: Whose, signals: &[Signal], error: &io::Error) -> Vec<i32> {
-    tracing::warn!(%error, "cannot read /proc: only the process group is ended");
-    if let Whose::Command(root) = whose
-        && let Some(group) = Pid::from_raw(root)
-    {
-        for signal in signals {
-            // A group that has ended already is what is wanted.
-            let _ = rustix::process::kill_process_group(group, *signal);
+/// What can be done where `/proc` cannot be read: the process group of the command is signalled,
+/// unseen. Returns the first process unless the group is surely gone: SIGKILL leaves nobody.
+async fn signal_group(whose: Whose, signals: &[Signal], deadline: Instant) -> Vec<i32> {
+    let Whose::Command(root) = whose else {
+        return Vec::new();
+    };
+    let Some(group) = Pid::from_raw(root) else {
+        return Vec::new();
+    };
+    for signal in signals {
+        // A group that has ended already is what is wanted.
+        let _ = rustix::process::kill_process_group(group, *signal);
+    }
+    if signals.contains(&Signal::KILL) {
+        return Vec::new();
+    }
+    while rustix::process::test_kill_process_group(group).is_ok() {
+        if Instant::now() >= deadline || has_ended(group) {
+            return vec![root];
         }
+        tokio::time::sleep(FIRST_PAUSE).await;
     }
     Vec::new()
 }
 
+/// Whether a child has ended; it is not taken off.
+fn has_ended(child: Pid) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    !matches!(
+        rustix::process::waitid(WaitId::Pid(child), options),
+        Ok(None)
+    )
+}
+
 /// Sends a signal to just this process, not to a later one with its number.
+#[cfg(target_os = "linux")]
 fn send(process: Process, signal: Signal) {
+    use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
     let Some(pid) = Pid::from_raw(process.pid) else {
         return;
     };
-    let Ok(handle) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else {
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
         return;
     };
     if Process::of(process.pid).is_some_and(|now| now.started == process.started) {
         // It may be ending right now, or belong to another user by set-user-ID: the next look
         // at the table tells whether it is gone.
-        let _ = rustix::process::pidfd_send_signal(&handle, signal);
+        let _ = pidfd_send_signal(&handle, signal);
+    }
+}
+
+/// Sends a signal to this process. Without handles a later process could get the number between
+/// the look and the signal; systems hand numbers out in turn, so this takes a whole round of them.
+#[cfg(not(target_os = "linux"))]
+fn send(process: Process, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(process.pid)
+        && Process::of(process.pid).is_some_and(|now| now.started == process.started)
+    {
+        // It may be ending right now: the next look at the table tells whether it is gone.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A group of one that has said that it is ready.
+    fn group(line: &str) -> Child {
+        let mut shell = Command::new("/bin/sh");
+        let shell = shell.args(["-c", line]).process_group(0);
+        let mut child = shell.stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = [0; 2];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        child
+    }
+
+    #[tokio::test]
+    async fn without_a_table_a_group_is_asked_and_then_killed() {
+        let soon = || Instant::now() + Duration::from_millis(50);
+        for line in [
+            "trap '' TERM; echo .; while :; do sleep 1; done",
+            "echo .; exec sleep 1000",
+        ] {
+            let mut child = group(line);
+            let whose = Whose::Command(child.id().cast_signed());
+            let left = signal_group(whose, &[Signal::TERM, Signal::CONT], soon()).await;
+            assert_eq!(left, [child.id().cast_signed()], "{line}");
+            let left = signal_group(whose, &[Signal::KILL], soon()).await;
+            assert!(left.is_empty(), "{line}");
+            assert!(!child.wait().unwrap().success(), "{line}");
+        }
     }
 }
