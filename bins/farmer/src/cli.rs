@@ -139,9 +139,8 @@ pub(crate) struct Up {
     /// A name under which this machine is opened, besides localhost and its addresses
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
-    /// Answer other machines too, without encryption
-    #[arg(long)]
-    pub insecure_http: bool,
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// Take the steps from this file, not from the commits
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -151,6 +150,33 @@ pub(crate) struct Up {
     /// How long logs are kept after a build has ended; results are kept for ever [default: 90d]
     #[arg(long, value_name = "TIME", env = "FARMER_KEEP_LOGS", value_parser = duration)]
     pub keep_logs: Option<Duration>,
+}
+
+/// How a farm encrypts what it says.
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// Encrypt with this certificate: its chain as PEM; read again when it changes
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FARMER_TLS_CERT",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, as PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FARMER_TLS_KEY",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Encrypt with a certificate for this machine, by an authority in the data directory
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub tls_dev: bool,
+    /// Answer other machines without encryption too
+    #[arg(long)]
+    pub insecure_http: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

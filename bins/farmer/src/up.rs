@@ -1,6 +1,6 @@
 //! `farmer up`: every commit of the watched repositories, built and shown in a browser.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,18 +13,19 @@ use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
-use build_server::web::{Hosts, Site, TokenFile, serve, service};
+use build_server::web::{Hosts, Site, TokenFile};
 use farmer_cli::{Exit, Failure};
 use futures::StreamExt;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Up;
 use crate::describe;
+use crate::door::Door;
 use crate::farm_file::{FarmFile, Settings};
 use crate::machines::pools;
 use crate::news;
 use crate::output::{failure, print_bytes};
+use crate::services::services;
 use crate::watched::{Watched, watch};
 
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
@@ -35,18 +36,22 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Result<(), Failure> {
     let file = FarmFile::open(args.farm.as_deref(), &data)?;
     let settings = file.settings(&args);
-    check_reach(settings.addr, args.insecure_http)?;
     let store = Store::open(&data).await.map_err(|e| failure(&e))?;
     let token = TokenFile::open(&data).map_err(|e| failure(&e))?;
-    let listeners = listen(&settings).await?;
-    let address = address_of(settings.addr, &listeners)?;
-    announce(&store, &token, &address)?;
+    let listening = SocketAddr::new(settings.addr, settings.port);
+    let door = Door::open(listening, &args.tls, &settings.names, &data).await?;
+    announce(&store, &token, &door)?;
     let checkouts = GitCheckouts::new(data.join("git"));
     let watched = watch(&args, &checkouts).await?;
     let coordinator = coordinator(&settings, &watched, &store, &checkouts, &data)?;
     let handle = coordinator.handle();
-    let news = news::teller(&settings.notify, settings.mail.as_ref(), &handle, &address)
-        .map_err(|e| failure(&e))?;
+    let news = news::teller(
+        &settings.notify,
+        settings.mail.as_ref(),
+        &handle,
+        &door.address,
+    )
+    .map_err(|e| failure(&e))?;
     let outboxes = Outboxes::default();
     let site = Site::new(handle.clone(), store.clone(), token)
         .with_outboxes(outboxes.clone())
@@ -54,10 +59,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         .with_hosts(hosts(&settings));
     let all = Supervisor::new("farmer");
     let serving = CancellationToken::new();
-    for listener in listeners {
-        let served = serve(listener, service(site.clone()), serving.clone());
-        all.group("site").spawn("serve", served);
-    }
+    door.serve(services(&site), &all, &serving);
     let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs)
         .park_readers(outboxes.clone(), handle.ledger());
     let token = all.token().clone();
@@ -92,61 +94,14 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         .map_err(|e| failure(&e))
 }
 
-/// Others on the network read and talk in the clear: only when that is wanted.
-fn check_reach(addr: IpAddr, insecure_http: bool) -> Result<(), Failure> {
-    if addr.is_loopback() || insecure_http {
-        return Ok(());
-    }
-    Err(Failure::usage(
-        format!("{addr} can be reached from other machines, and HTTP is not private"),
-        "put a TLS proxy before the loopback address, or accept it with --insecure-http",
-    ))
-}
-
-/// Listens on the address; on the loopback one of the other family too, for browsers may try
-/// that first for `localhost`.
-async fn listen(settings: &Settings) -> Result<Vec<TcpListener>, Failure> {
-    let first = SocketAddr::new(settings.addr, settings.port);
-    let listener = TcpListener::bind(first).await.map_err(|e| busy(first, e))?;
-    let port = listener.local_addr()?.port();
-    let mut listeners = vec![listener];
-    if settings.addr == std::net::Ipv4Addr::LOCALHOST {
-        let second = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
-        // A machine without IPv6, or a program that has it: the first address is the one told.
-        listeners.extend(TcpListener::bind(second).await.ok());
-    }
-    Ok(listeners)
-}
-
-fn busy(address: SocketAddr, error: std::io::Error) -> Failure {
-    if error.kind() == std::io::ErrorKind::AddrInUse {
-        return Failure::usage(
-            format!("another program listens on {address}"),
-            "choose another port with --port, or any free one with --port 0",
-        );
-    }
-    Failure::usage(
-        format!("cannot listen on {address}: {error}"),
-        "choose another address with --addr and --port",
-    )
-}
-
-fn address_of(addr: IpAddr, listeners: &[TcpListener]) -> Result<String, Failure> {
-    let local = listeners[0].local_addr()?;
-    Ok(if addr.is_loopback() {
-        format!("http://localhost:{}", local.port())
-    } else {
-        format!("http://{local}")
-    })
-}
-
 /// Tells people and programs where the farm answers, before anything else is done.
-fn announce(store: &Store, token: &TokenFile, address: &str) -> Result<(), Failure> {
+fn announce(store: &Store, token: &TokenFile, door: &Door) -> Result<(), Failure> {
     if let Some(lock) = store.lock() {
-        lock.publish(Some(address.to_owned()), Some(token.token().to_owned()))
+        let address = Some(door.local_address.clone());
+        lock.publish(address, Some(token.token().to_owned()))
             .map_err(|e| failure(&e))?;
     }
-    print_bytes(format!("{address}\n").as_bytes())?;
+    print_bytes(format!("{}\n", door.address).as_bytes())?;
     eprintln!(
         "farmer: sign in with the token in {}",
         token.path().display()

@@ -1,9 +1,9 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use build_core::foreach;
 use build_core::h1::io::{Duplex, Rewind};
-use build_core::h1::{Framing, Limits, RequestHead, ResponseHead};
+use build_core::h1::{RequestHead, ResponseHead};
 use build_core::spanlog::SpanLog as _;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,22 +11,20 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Peer, Plain, Stream, pages};
+use super::judged::{self, Fault};
+use super::{Dialect, Inner, Peer, Plain, Stream, pages};
 use crate::https::Tls;
 use crate::spanlog::Steps;
 
 /// The first byte of TLS: a handshake record.
 const TLS_HANDSHAKE: u8 = 22;
-/// The first line of HTTP/2 without TLS.
-const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
-/// Most lines of a head.
-const LINES: usize = 128;
+/// What every connection of HTTP/2 begins with.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a peer may still send when it was refused, so that it reads the answer.
 const LAST_BYTES: usize = 64 * 1024;
 const LAST_TIME: Duration = Duration::from_secs(1);
 
 /// How a connection is refused.
-#[derive(Debug, PartialEq, Eq)]
 struct Refusal {
     status: u16,
     text: String,
@@ -59,10 +57,15 @@ impl Refusal {
     }
 }
 
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault.status, fault.text)
+    }
+}
+
 /// Where a connection goes.
-#[derive(Debug, PartialEq, Eq)]
 enum Way {
-    Dialect,
+    Dialect(Arc<dyn Dialect>),
     Pages,
     Http2,
     Refused(Refusal),
@@ -80,6 +83,9 @@ pub(super) async fn serve(
 ) {
     // Small answers must not wait for each other; without it they are only slower.
     let _ = tcp.set_nodelay(true);
+    let own = tcp.local_addr().map(|own| own.ip().to_canonical());
+    let ip = address.ip().to_canonical();
+    let local = ip.is_loopback() || own.is_ok_and(|own| own == ip);
     let limits = &door.limits;
     let patience = match crowded {
         true => limits.first_byte_when_crowded,
@@ -95,6 +101,7 @@ pub(super) async fn serve(
         let peer = Peer {
             address,
             encrypted: false,
+            local,
         };
         return opened(door, Box::new(tcp), received, peer, None, stop).await;
     }
@@ -111,6 +118,7 @@ pub(super) async fn serve(
         let peer = Peer {
             address,
             encrypted: true,
+            local,
         };
         let protocol = Tls::protocol(&stream).map(<[u8]>::to_vec);
         let received = BytesMut::new();
@@ -127,7 +135,13 @@ async fn opened(
     stop: CancellationToken,
 ) {
     let way = match protocol.as_deref() {
-        Some(b"h2") => Way::Http2,
+        Some(b"h2") => {
+            let begun = begins_http2(door, &mut io, &mut received);
+            match stop.run_until_cancelled(begun).await {
+                Some(true) => Way::Http2,
+                _ => Way::Nowhere,
+            }
+        }
         _ => {
             let choice = choose(door, &mut io, &mut received, peer);
             stop.run_until_cancelled(choice)
@@ -137,9 +151,8 @@ async fn opened(
     };
     let stream: Stream = Rewind::new(received.freeze(), io);
     match way {
-        Way::Dialect => {
-            stop.run_until_cancelled(door.dialect.serve(stream, peer))
-                .await;
+        Way::Dialect(dialect) => {
+            stop.run_until_cancelled(dialect.serve(stream, peer)).await;
         }
         Way::Pages => pages::http1(door, stream, peer, stop).await,
         Way::Http2 => pages::http2(door, stream, peer, stop).await,
@@ -149,6 +162,19 @@ async fn opened(
         }
         Way::Nowhere => {}
     }
+}
+
+/// Reads what a connection of HTTP/2 begins with; false when it does not come.
+async fn begins_http2(door: &Inner, io: &mut Box<dyn Duplex>, received: &mut BytesMut) -> bool {
+    let deadline = Instant::now() + door.limits.head;
+    while received.len() < HTTP2.len() {
+        match timeout_at(deadline, io.read_buf(received)).await {
+            Ok(Ok(count)) if count > 0 => {}
+            _ => return false,
+        }
+    }
+    // Whether it is right is for the server of HTTP/2 to say, in its own way.
+    true
 }
 
 /// Reads the first head and decides.
@@ -195,52 +221,32 @@ fn judge(door: &Inner, received: &[u8], peer: Peer) -> Option<Way> {
     if received.is_empty() {
         return None;
     }
-    let refused = |status, text: String| Some(Way::Refused(Refusal::new(status, text)));
-    let needs_tls = door.plain == Plain::Redirect && !peer.encrypted;
-    if received.starts_with(HTTP2) {
-        return match needs_tls {
-            true => refused(505, "HTTP/2 needs TLS here".into()),
-            false => Some(Way::Http2),
+    let needs_tls = !peer.encrypted
+        && match door.plain {
+            Plain::Serve => false,
+            Plain::Local => !peer.local,
+            Plain::Redirect => true,
         };
-    }
-    let limits = Limits::default().with_head_bytes(door.limits.head_bytes);
-    let head = match RequestHead::peek(received, &limits) {
-        Ok(head) => head,
-        Err(error) => {
-            return refused(error.status(), error.to_string());
+    if received.starts_with(&HTTP2[..16]) {
+        if needs_tls {
+            let text = "HTTP/2 needs TLS here";
+            return Some(Way::Refused(Refusal::new(505, text)));
         }
+        return (received.len() >= HTTP2.len()).then_some(Way::Http2);
+    }
+    let head = match judged::judge(received, &door.limits) {
+        Ok(head) => head?.0,
+        Err(fault) => return Some(Way::Refused(fault.into())),
     };
-    let end = received.windows(4).position(|four| four == b"\r\n\r\n");
-    let lines = &received[..end.unwrap_or(received.len())];
-    let line_bytes = door.limits.line_bytes;
-    let mut count = 0;
-    let fits = |line: &[u8]| {
-        count += 1;
-        (line.len() <= line_bytes && count <= LINES)
-            .then_some(())
-            .ok_or(())
-    };
-    if foreach::line(lines, fits).is_err() {
-        let text = format!(
-            "a line of the head has more than {line_bytes} bytes, or it has more than {LINES} lines"
-        );
-        return refused(431, text);
+    let host = head.headers().get_str("Host");
+    if door.quirks.named_hosts && host.is_none_or(str::is_empty) {
+        let text = "missing required Host header";
+        return Some(Way::Refused(Refusal::new(400, text)));
     }
-    let head = head?;
-    if let Err(error) = Framing::of_request(&head) {
-        return refused(error.status(), error.to_string());
-    }
-    let mut hosts = head.headers().get_all("Host");
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return refused(400, "more than one Host line".into());
-    }
-    let is_named = host.is_some_and(|host| !host.is_empty());
-    if host.is_none() || (door.quirks.named_hosts && !is_named) {
-        return refused(400, "missing required Host header".into());
-    }
-    if !door.quirks.pages_only && door.dialect.takes(&head) {
-        return Some(Way::Dialect);
+    if !door.quirks.pages_only
+        && let Some(dialect) = door.services.dialect_of(&head)
+    {
+        return Some(Way::Dialect(dialect));
     }
     if needs_tls {
         return Some(Way::Refused(redirect(&head)));

@@ -5,26 +5,52 @@
 //! connection, since it may be taken over (`/reverse`, `/revdial`, `/connect-ssh`, docs/protocol/
 //! buildlet.md 1.1); all others go to the pages, over HTTP/1.1 or HTTP/2.
 //!
-//! Nobody holds a connection for free: the first byte, the handshake and the first head have
+//! What is behind it comes from many parts of a farm: each adds its own to [`Services`].
+//!
+//! Nobody holds a connection for free: the first byte, the handshake and each head have
 //! deadlines and limits ([`Limits`]), and connections that have not said anything yet get less
-//! time when there are many.
+//! time when there are many. Open answers are counted, not connections alone: HTTP/2 has many of
+//! them on one. An answer of which the peer takes nothing for a while is ended.
+//!
+//! Every head is read strictly before the server of pages sees it, the later ones of a connection
+//! too: what two readers could understand differently is refused.
+//!
+//! ```
+//! # async fn example() -> std::io::Result<()> {
+//! use axum::Router;
+//! use axum::routing::get;
+//! use build_server::front::{Front, Services};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! let services = Services::new()
+//!     .with_pages(Router::new().route("/", get(|| async { "a page" })))
+//!     .with_pages(Router::new().route("/other", get(|| async { "another" })));
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! Front::new(services).run(listener, CancellationToken::new()).await;
+//! # Ok(()) }
+//! ```
 
 mod connection;
+mod judged;
 mod pages;
+mod services;
+mod streams;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::Router;
 use build_core::h1::RequestHead;
 use build_core::h1::io::{Duplex, Rewind};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub use services::Services;
+
+use self::streams::Streams;
 use crate::https::Tls;
 use crate::supervise::Supervisor;
 
@@ -43,7 +69,13 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether what passes is encrypted.
     pub encrypted: bool,
+    /// Whether it is a program of this machine.
+    pub local: bool,
 }
+
+/// From where a request comes, as an extension of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote(pub IpAddr);
 
 /// Serves the connections whose first request it takes.
 #[async_trait]
@@ -72,6 +104,15 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Longest line of a head in bytes.
     pub line_bytes: usize,
+    /// Open answers at a time, over all connections; more are told to come back.
+    pub streams: usize,
+    /// Those among them that go on until somebody leaves: streams of events, logs that are
+    /// followed.
+    pub lasting_streams: usize,
+    /// Open answers at a time on one connection of HTTP/2.
+    pub streams_of_connection: u32,
+    /// How long a peer may take nothing of an answer.
+    pub stall: Duration,
 }
 
 impl Default for Limits {
@@ -84,6 +125,24 @@ impl Default for Limits {
             head: Duration::from_secs(15),
             head_bytes: 64 * 1024,
             line_bytes: 16 * 1024,
+            streams: 4096,
+            lasting_streams: 1024,
+            streams_of_connection: 64,
+            stall: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// The default limits of a process that may have `descriptors` open: connections take half of
+    /// them, the rest is for the work.
+    #[must_use]
+    pub fn for_descriptors(descriptors: u64) -> Self {
+        let defaults = Self::default();
+        let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
+        Self {
+            connections: defaults.connections.min(half.max(16)),
+            ..defaults
         }
     }
 }
@@ -94,6 +153,8 @@ pub enum Plain {
     /// They are answered.
     #[default]
     Serve,
+    /// Those of this machine are answered, the others are sent to the same place with `https`.
+    Local,
     /// They are sent to the same place with `https`.
     Redirect,
 }
@@ -106,6 +167,8 @@ pub struct Quirks {
     pub pages_only: bool,
     /// Every request must name a host.
     pub named_hosts: bool,
+    /// Heads after the first one of a connection are read by the server of pages alone.
+    pub first_head_only: bool,
 }
 
 /// The door of a server. Clones are the same door.
@@ -116,10 +179,10 @@ pub struct Front(Arc<Inner>);
 struct Inner {
     tls: Option<Tls>,
     plain: Plain,
-    dialect: Arc<dyn Dialect>,
-    pages: Router,
+    services: Services,
     limits: Limits,
     quirks: Quirks,
+    streams: Streams,
 }
 
 impl fmt::Debug for Front {
@@ -134,14 +197,14 @@ impl fmt::Debug for Front {
 
 impl Front {
     /// A door without TLS.
-    pub fn new(dialect: impl Dialect + 'static, pages: Router) -> Self {
+    pub fn new(services: Services) -> Self {
         Self(Arc::new(Inner {
             tls: None,
             plain: Plain::default(),
-            dialect: Arc::new(dialect),
-            pages,
+            services,
             limits: Limits::default(),
             quirks: Quirks::default(),
+            streams: Streams::new(&Limits::default()),
         }))
     }
 
@@ -166,7 +229,10 @@ impl Front {
     /// Sets the limits.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
-        self.with(|inner| inner.limits = limits)
+        self.with(|inner| {
+            inner.limits = limits;
+            inner.streams = Streams::new(&limits);
+        })
     }
 
     /// Switches fixes off.
@@ -174,6 +240,18 @@ impl Front {
     #[must_use]
     pub fn with_quirks(self, quirks: Quirks) -> Self {
         self.with(|inner| inner.quirks = quirks)
+    }
+
+    /// Serves what is accepted on several addresses, as [`Front::run`] does. Limits of connections
+    /// count for each address, those of open answers for all together.
+    ///
+    /// # Cancel safety
+    /// A dropped future ends every connection.
+    pub async fn run_all(self, listeners: Vec<TcpListener>, stop: CancellationToken) {
+        let each = listeners
+            .into_iter()
+            .map(|listener| self.clone().run(listener, stop.clone()));
+        futures::future::join_all(each).await;
     }
 
     /// Serves what is accepted until `stop` is canceled, then lets running answers of pages end

@@ -1,21 +1,25 @@
-//! Pages over hyper.
+//! Pages over hyper. A handler is told of its connection by a [`Peer`] and a [`Remote`],
+//! extensions of its request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{Request, Response, StatusCode, Version, header};
 use build_core::h1::RequestHead;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{Dialect, Inner, Peer, Stream};
+use super::judged::Judged;
+use super::streams::{StreamExecutor, busy, unless_stalled};
+use super::{Inner, Peer, Remote, Stream};
 
-/// What a handler of pages is told of the connection, as an extension of its request: a [`Peer`].
-type Extension = Peer;
+/// Bytes of each stream of HTTP/2 that wait for their peer.
+const SEND_BUFFER: usize = 64 * 1024;
 
 pub(super) async fn http1(door: &Inner, stream: Stream, peer: Peer, stop: CancellationToken) {
     let mut server = hyper::server::conn::http1::Builder::new();
@@ -23,33 +27,57 @@ pub(super) async fn http1(door: &Inner, stream: Stream, peer: Peer, stop: Cancel
         .timer(TokioTimer::new())
         .header_read_timeout(door.limits.head)
         .max_buf_size(door.limits.head_bytes.max(8192));
-    let dialect = (!door.quirks.pages_only).then(|| Arc::clone(&door.dialect));
-    let router = door.pages.clone();
-    let service = service_fn(move |request| answer(router.clone(), dialect.clone(), request, peer));
+    let switched = Arc::new(AtomicBool::new(door.quirks.first_head_only));
+    let stream = Judged::new(stream, door.limits, Arc::clone(&switched));
+    let door = door.clone();
+    let stall = door.limits.stall;
+    let service = service_fn(move |request| {
+        let (door, switched) = (door.clone(), Arc::clone(&switched));
+        async move {
+            let response = answer(&door, request, peer).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                switched.store(true, Ordering::Release);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
     let connection = server
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let ended = unless_stalled(stall, async {
+        tokio::select! {
+            ended = &mut connection => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection has ended early");
+    });
+    match ended.await {
+        Some(Err(error)) => tracing::debug!(%error, "a connection has ended early"),
+        None => tracing::debug!("a connection that takes no answer has ended"),
+        Some(Ok(())) => {}
     }
 }
 
 pub(super) async fn http2(door: &Inner, stream: Stream, peer: Peer, stop: CancellationToken) {
-    let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let limits = &door.limits;
+    let executor = StreamExecutor {
+        stall: limits.stall,
+    };
+    let mut server = hyper::server::conn::http2::Builder::new(executor);
     server
         .timer(TokioTimer::new())
-        .keep_alive_interval(door.limits.head)
-        .max_header_list_size(u32::try_from(door.limits.head_bytes).unwrap_or(u32::MAX));
-    let router = door.pages.clone();
-    let service = service_fn(move |request| answer(router.clone(), None, request, peer));
+        .keep_alive_interval(limits.head)
+        .max_concurrent_streams(limits.streams_of_connection)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
+    let door = door.clone();
+    let service = service_fn(move |request| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(answer(&door, request, peer).await) }
+    });
     let connection = server.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -64,26 +92,37 @@ pub(super) async fn http2(door: &Inner, stream: Stream, peer: Peer, stop: Cancel
     }
 }
 
-/// Answers a request. One of the dialect that follows a page on the same connection cannot be
+/// Answers a request. One of a dialect that follows a page on the same connection cannot be
 /// taken over any more: it is sent away, to come on a connection of its own.
-async fn answer(
-    router: axum::Router,
-    dialect: Option<Arc<dyn Dialect>>,
-    mut request: Request<Incoming>,
-    peer: Extension,
-) -> Result<Response<Body>, Infallible> {
-    if let Some(dialect) = dialect
-        && dialect.takes(&head_of(&request))
+async fn answer(door: &Inner, mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
+    let is_http2 = request.version() == Version::HTTP_2;
+    if !is_http2
+        && !door.quirks.pages_only
+        && door.services.dialect_of(&head_of(&request)).is_some()
     {
         let text = "this request needs a connection of its own\n";
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
         let close = header::HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
-        return Ok(response);
+        return response;
     }
+    let Some(place) = door.streams.begin() else {
+        return busy("too many requests are being answered");
+    };
     request.extensions_mut().insert(peer);
-    router.oneshot(request.map(Body::new)).await
+    request.extensions_mut().insert(Remote(peer.address.ip()));
+    let is_grpc = is_http2 && is_grpc(&request);
+    let router = door.services.router(is_grpc);
+    match router.oneshot(request.map(Body::new)).await {
+        Ok(response) => door.streams.hold(place, response),
+        Err(never) => match never {},
+    }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The head as the dialect reads it.

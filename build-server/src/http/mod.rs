@@ -17,4 +17,5 @@ pub use guard::{Guard, guarded};
 pub use hosts::Hosts;
 #[cfg(feature = "proxy")]
 pub use proxy::Upstream;
-pub use serve::{Remote, serve};
+pub use crate::front::Remote;
+pub use serve::serve;

@@ -20,6 +20,8 @@ mod crash;
 mod farm;
 #[cfg(feature = "coordinator")]
 mod flakes;
+#[cfg(all(feature = "front", feature = "testing"))]
+mod front;
 #[cfg(feature = "buildlet")]
 mod go_interop;
 #[cfg(feature = "https")]

@@ -16,7 +16,7 @@ use build_core::h1::{BodySize, Headers, Limits, RequestHead, ResponseHead};
 use build_core::revdial::io::{DialServer, Listener, take_over};
 use build_core::revdial::{VERSION, VERSION_HEADER};
 use build_core::tarutil::{Gunzip, GzipOptions, PargzipWriter};
-use build_server::front::{self, Dialect, Front, Peer, Plain, Quirks, Stream};
+use build_server::front::{self, Dialect, Front, Peer, Plain, Quirks, Services, Stream};
 use build_server::https::{Tls, development};
 use build_server::supervise::Supervisor;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -91,6 +91,10 @@ fn pages() -> Router {
         .route("/reverse", axum::routing::get(reverse))
 }
 
+fn services(pages: Router) -> Services {
+    Services::new().with_dialect(Buildlets).with_pages(pages)
+}
+
 struct Door {
     address: SocketAddr,
     stop: CancellationToken,
@@ -143,7 +147,7 @@ impl Door {
 }
 
 fn front() -> Front {
-    Front::new(Buildlets, pages())
+    Front::new(services(pages()))
 }
 
 fn tls() -> Tls {
@@ -388,7 +392,7 @@ async fn trap_8_answers_of_the_dialect_are_never_compressed() {
     let mut quirks = Quirks::default();
     quirks.pages_only = true;
     let compressed = long.layer(tower_http::compression::CompressionLayer::new());
-    let door = Door::open(Front::new(Buildlets, compressed).with_quirks(quirks)).await;
+    let door = Door::open(Front::new(services(compressed)).with_quirks(quirks)).await;
     let said = door.say(&asks).await;
     assert!(
         said.contains("content-encoding: gzip") && !said.contains("words"),

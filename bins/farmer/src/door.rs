@@ -1,0 +1,147 @@
+//! The door of a farm: where it listens, how it encrypts, and what is behind it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use build_server::front::{Front, Limits, Plain, Services};
+use build_server::https::{CertificateFiles, Tls, development};
+use build_server::supervise::Supervisor;
+use farmer_cli::{Exit, Failure};
+use rustix::process::{Resource, getrlimit};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::TlsArgs;
+
+/// Where the authority of `--tls-dev` lies in the data directory.
+const AUTHORITY: &str = "tls";
+
+/// A door that listens and serves nobody yet.
+pub(crate) struct Door {
+    listeners: Vec<TcpListener>,
+    tls: Option<Tls>,
+    plain: Plain,
+    files: Option<CertificateFiles>,
+    /// Where people find it.
+    pub(crate) address: String,
+    /// Where programs of this machine find it, without TLS.
+    pub(crate) local_address: String,
+}
+
+impl Door {
+    /// Listens; `names` are what the machine is called, for a development certificate.
+    pub(crate) async fn open(
+        address: SocketAddr,
+        args: &TlsArgs,
+        names: &[String],
+        data: &Path,
+    ) -> Result<Self, Failure> {
+        let is_encrypted = args.tls_dev || args.tls_cert.is_some();
+        check_reach(address.ip(), is_encrypted || args.insecure_http)?;
+        let (tls, files) = encryption(args, names, data)?;
+        let listeners = listen(address).await?;
+        let local = listeners[0].local_addr()?;
+        let authority = match local.ip().is_loopback() {
+            true => format!("localhost:{}", local.port()),
+            false => local.to_string(),
+        };
+        let scheme = if is_encrypted { "https" } else { "http" };
+        Ok(Self {
+            listeners,
+            tls,
+            plain: match args.insecure_http {
+                true => Plain::Serve,
+                false => Plain::Local,
+            },
+            files,
+            address: format!("{scheme}://{authority}"),
+            local_address: format!("http://{authority}"),
+        })
+    }
+
+    /// Serves until `stop` is canceled.
+    pub(crate) fn serve(self, services: Services, tasks: &Supervisor, stop: &CancellationToken) {
+        let limits = match getrlimit(Resource::Nofile).current {
+            Some(descriptors) => Limits::for_descriptors(descriptors),
+            None => Limits::default(),
+        };
+        let mut front = Front::new(services)
+            .with_limits(limits)
+            .with_plain(self.plain);
+        if let Some(tls) = self.tls {
+            front = front.with_tls(tls);
+        }
+        let serving = front.run_all(self.listeners, stop.clone());
+        tasks.group("door").spawn("serve", serving);
+        if let Some(files) = self.files {
+            let watching = files.watch(stop.clone());
+            tasks.group("certificate").spawn("watch", watching);
+        }
+    }
+}
+
+/// Others on the network read and talk in the clear: only when that is wanted.
+fn check_reach(addr: IpAddr, is_fine: bool) -> Result<(), Failure> {
+    if addr.is_loopback() || is_fine {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        format!("{addr} can be reached from other machines, and HTTP is not private"),
+        "give a certificate with --tls-cert and --tls-key, or accept it with --insecure-http",
+    ))
+}
+
+fn encryption(
+    args: &TlsArgs,
+    names: &[String],
+    data: &Path,
+) -> Result<(Option<Tls>, Option<CertificateFiles>), Failure> {
+    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let files = CertificateFiles::open(chain, key).map_err(|error| {
+            let hint = "give PEM files: the chain, the server's own first, and its private key";
+            Failure::because(Exit::Usage, &error, Some(hint))
+        })?;
+        let tls = Tls::new(files.certificate().clone());
+        return Ok((Some(tls), Some(files)));
+    }
+    if !args.tls_dev {
+        return Ok((None, None));
+    }
+    let dir: PathBuf = data.join(AUTHORITY);
+    let made = development(&dir, names).map_err(|error| {
+        let hint = format!("see that {} can be written", dir.display());
+        Failure::because(Exit::Infrastructure, &error, Some(&hint))
+    })?;
+    eprintln!(
+        "farmer: clients may trust the authority {}",
+        made.ca_path().display()
+    );
+    Ok((Some(Tls::new(made.certificate().clone())), None))
+}
+
+/// Listens on the address; on the loopback one of the other family too, for browsers may try
+/// that first for `localhost`.
+async fn listen(first: SocketAddr) -> Result<Vec<TcpListener>, Failure> {
+    let listener = TcpListener::bind(first).await.map_err(|e| busy(first, e))?;
+    let port = listener.local_addr()?.port();
+    let mut listeners = vec![listener];
+    if first.ip() == Ipv4Addr::LOCALHOST {
+        let second = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        // A machine without IPv6, or a program that has it: the first address is the one told.
+        listeners.extend(TcpListener::bind(second).await.ok());
+    }
+    Ok(listeners)
+}
+
+fn busy(address: SocketAddr, error: std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::AddrInUse {
+        return Failure::usage(
+            format!("another program listens on {address}"),
+            "choose another port with --port, or any free one with --port 0",
+        );
+    }
+    Failure::usage(
+        format!("cannot listen on {address}: {error}"),
+        "choose another address with --addr and --port",
+    )
+}
