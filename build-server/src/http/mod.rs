@@ -12,10 +12,10 @@ pub mod page;
 mod proxy;
 mod serve;
 
+pub use crate::front::Remote;
 pub use answer::Refusal;
 pub use guard::{Guard, guarded};
 pub use hosts::Hosts;
 #[cfg(feature = "proxy")]
 pub use proxy::Upstream;
-pub use crate::front::Remote;
 pub use serve::serve;
