@@ -219,7 +219,7 @@ mod tests {
         )
         .unwrap();
         let (shares, quotas) = (farm.allotment.shares, farm.allotment.quotas);
-        assert_eq!((shares.urgent, shares.interactive), (0.05, 0.5));
+        assert_eq!((shares.urgent, shares.interactive), (0.0, 0.5));
         let quotas = [quotas.author, quotas.repo];
         assert_eq!(quotas.map(|q| q.map(NonZeroU32::get)), [Some(2), Some(3)]);
         let (mail, chat) = (&farm.notify[0], &farm.notify[1]);

@@ -178,7 +178,7 @@ const SHARES: &[Key] = &[
     key(
         "urgent",
         Kind::Share,
-        "For releases and security fixes; 0.05 when not given.",
+        "For releases and security fixes; nothing when not given.",
     ),
     key(
         "interactive",

@@ -26,13 +26,10 @@ pub struct Shares {
 }
 
 impl Default for Shares {
-    /// One machine in twenty for urgent work.
+    /// Nothing: where nobody has asked for it, a reserve keeps a machine idle that the last steps
+    /// of a build wait for.
     fn default() -> Self {
-        Self {
-            urgent: 0.05,
-            interactive: 0.0,
-            try_work: 0.0,
-        }
+        Self::NONE
     }
 }
 

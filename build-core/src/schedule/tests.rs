@@ -428,6 +428,11 @@ proptest! {
 fn who_was_turned_away_is_served_when_the_reserve_has_filled_up() {
     let mut scheduler = Scheduler::new(DefaultPolicy);
     let now = Timestamp::from_seconds(1);
+    let shares = Shares {
+        urgent: 0.05,
+        ..Shares::NONE
+    };
+    scheduler.step(allot(shares, Quotas::default()), now);
     for n in 0..19 {
         scheduler.step(Event::Up(machine(n, 0, 0)), now);
         scheduler.step(
