@@ -139,9 +139,9 @@ string_id! {
     SessionId, "session id", |text| is_numbered(text, 'S', 9)
 }
 string_id! {
-    /// A repository, whatever it is called and wherever it lies: `R` and sixteen lower-case hex
+    /// A repository, whatever it is called and wherever it lies: `R` and 32 lower-case hex
     /// digits, drawn when it is first seen.
-    RepoId, "repository id", |text| is_numbered(text, 'R', 16)
+    RepoId, "repository id", |text| is_numbered(text, 'R', 32)
 }
 string_id! {
     /// A patch set that is tried.
@@ -216,8 +216,8 @@ impl SessionId {
 
 impl RepoId {
     /// The id made of all bits of `bits`.
-    pub fn from_bits(bits: u64) -> Self {
-        Self(format!("R{bits:016x}").into())
+    pub fn from_bits(bits: u128) -> Self {
+        Self(format!("R{bits:032x}").into())
     }
 }
 

@@ -22,7 +22,7 @@
 //! let plan = Plan::new(vec![test, build], "written by hand")?;
 //! assert_eq!(plan.steps[0].name.as_str(), "build");
 //!
-//! let tests = shard::parse_listing("parse print scan");
+//! let tests = shard::parse_listing(b"parse print scan");
 //! let shards = shard::spread(&tests, 2, &shard::Durations::default());
 //! assert_eq!(shards.iter().map(Vec::len).sum::<usize>(), 3);
 //!
@@ -82,6 +82,7 @@ pub mod ids;
 pub mod key;
 pub mod livelog;
 pub mod log_hash;
+pub mod name;
 pub mod plan;
 #[cfg(any(test, feature = "testing"))]
 pub mod plant;
@@ -92,6 +93,8 @@ pub mod read_at;
 pub mod reader;
 pub mod recipe;
 pub mod repos;
+pub mod repository;
+pub mod rerun;
 pub mod retry;
 pub mod revdial;
 pub mod schedule;

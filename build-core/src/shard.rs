@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
+use crate::name::Name;
+
 /// How long a test is taken to run that was never seen.
 pub const UNKNOWN_DURATION: Duration = Duration::from_secs(3);
 /// How long a chunk of tests run in one command should take.
@@ -11,12 +13,12 @@ pub const CHUNK_DURATION: Duration = Duration::from_secs(10);
 
 /// How long tests took before: the median of the samples for each name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Durations(HashMap<String, Duration>);
+pub struct Durations(HashMap<Name, Duration>);
 
 impl Durations {
     /// The medians of `samples`; of an even number the lower middle one.
-    pub fn of_samples<N: Into<String>>(samples: impl IntoIterator<Item = (N, Duration)>) -> Self {
-        let mut all: HashMap<String, Vec<Duration>> = HashMap::new();
+    pub fn of_samples<N: Into<Name>>(samples: impl IntoIterator<Item = (N, Duration)>) -> Self {
+        let mut all: HashMap<Name, Vec<Duration>> = HashMap::new();
         for (name, took) in samples {
             all.entry(name.into()).or_default().push(took);
         }
@@ -28,8 +30,9 @@ impl Durations {
     }
 
     /// How long `test` is expected to take.
-    pub fn of(&self, test: &str) -> Duration {
-        self.0.get(test).copied().unwrap_or(UNKNOWN_DURATION)
+    pub fn of(&self, test: impl AsRef<[u8]>) -> Duration {
+        let known = self.0.get(test.as_ref()).copied();
+        known.unwrap_or(UNKNOWN_DURATION)
     }
 }
 
@@ -39,18 +42,30 @@ fn median(mut samples: Vec<Duration>) -> Duration {
 }
 
 /// The names that a listing command printed: separated by white space, each once, in order.
-pub fn parse_listing(text: &str) -> Vec<String> {
+pub fn parse_listing(printed: &[u8]) -> Vec<Name> {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     let mut seen = BTreeSet::new();
-    text.split_whitespace()
-        .filter(|name| seen.insert(*name))
-        .map(str::to_owned)
-        .collect()
+    let mut names = Vec::new();
+    // Most listings are text, and text has spaces beyond ASCII.
+    let words: Vec<&[u8]> = match std::str::from_utf8(printed) {
+        Ok(text) => text.split_whitespace().map(str::as_bytes).collect(),
+        Err(_) => printed
+            .split(is_space)
+            .filter(|word| !word.is_empty())
+            .collect(),
+    };
+    for word in words {
+        if seen.insert(word) {
+            names.push(word.into());
+        }
+    }
+    names
 }
 
 /// Spreads tests over at most `shards` machines: the longest first, each to the machine with
 /// the least to do. Inside a shard the order of `tests` is kept. The result holds positions
 /// in `tests`, each exactly once; no shard is empty.
-pub fn spread(tests: &[String], shards: u32, past: &Durations) -> Vec<Vec<u32>> {
+pub fn spread(tests: &[Name], shards: u32, past: &Durations) -> Vec<Vec<u32>> {
     let shards = (shards.max(1) as usize).min(tests.len());
     let mut by_length: Vec<(Reverse<Duration>, u32)> = (0u32..)
         .zip(tests)
@@ -127,7 +142,7 @@ mod tests {
 
     #[test]
     fn long_tests_go_first_and_to_different_machines() {
-        let tests = ["s1", "s2", "long", "longer"].map(String::from);
+        let tests = ["s1", "s2", "long", "longer"].map(Name::from);
         let past = Durations::of_samples([
             ("s1", Duration::from_secs(1)),
             ("s2", Duration::from_secs(1)),
@@ -146,15 +161,17 @@ mod tests {
 
     #[test]
     fn a_listing_is_words_each_once() {
-        assert_eq!(parse_listing(" a\tb\n\na c\n"), ["a", "b", "c"]);
+        assert_eq!(parse_listing(b" a\tb\n\na c\n"), ["a", "b", "c"]);
+        let names = parse_listing(b"a\xff b\na\xff\n");
+        assert_eq!(names, [Name::from(b"a\xff".to_vec()), "b".into()]);
     }
 
     proptest! {
         #[test]
         fn every_test_is_in_one_shard(lengths in prop::collection::vec(0u64..20, 0..60), shards in 0u32..9) {
-            let tests: Vec<String> = (0..lengths.len()).map(|n| format!("t{n}")).collect();
+            let tests: Vec<Name> = (0..lengths.len()).map(|n| format!("t{n}").into()).collect();
             let past = Durations::of_samples(
-                tests.iter().zip(&lengths).map(|(t, s)| (t.as_str(), Duration::from_secs(*s))),
+                tests.iter().zip(&lengths).map(|(t, s)| (t.clone(), Duration::from_secs(*s))),
             );
             let split = spread(&tests, shards, &past);
             let mut all: Vec<u32> = split.iter().flatten().copied().collect();

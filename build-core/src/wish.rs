@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{BranchId, Recorded, StreamId, WishEvent, WishedBuild};
+use crate::event::{BranchId, Principal, Recorded, StreamId, WishEvent, WishedBuild};
 use crate::ids::{BuildId, BuilderName, WishKey};
 use crate::work::{Class, WorkItem};
 
@@ -22,9 +22,26 @@ pub struct Wish {
     /// The branch of which the commit is the newest; when a newer one comes, this one becomes an
     /// older commit.
     pub tip_of: Option<BranchId>,
+    /// Who wants it.
+    pub by: Principal,
+    /// Whether its builds begin for it alone, also where another wish has the same build going:
+    /// one more run is wanted, or what lies in a work tree.
+    pub alone: bool,
 }
 
 impl Wish {
+    /// A commit on some builders, wanted by somebody; it shares builds.
+    pub fn new(key: WishKey, item: WorkItem, builders: Vec<BuilderName>, by: Principal) -> Self {
+        Self {
+            key,
+            item,
+            builders,
+            tip_of: None,
+            by,
+            alone: false,
+        }
+    }
+
     /// The key of what a source has found: the same commit of the same repository, whatever
     /// branches it is on.
     pub fn key_of(item: &WorkItem) -> WishKey {
@@ -140,6 +157,11 @@ impl WishState {
     /// The branch of which it is the newest commit.
     pub fn tip_of(&self) -> Option<&BranchId> {
         self.tip_of.as_ref()
+    }
+
+    /// All its builds.
+    pub fn builds(&self) -> impl Iterator<Item = &WishedBuild> {
+        self.builds.values().map(|(build, _)| build)
     }
 
     /// Its builds that have not ended.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{BuildId, BuilderName, ChangeRef, CommitHash, HostType, RepoId, RepoName};
+use crate::name::Name;
 
 /// Why a build is wanted; orders everything that waits, most urgent first.
 #[derive(
@@ -76,7 +77,7 @@ pub struct WorkItem {
     pub subject: String,
     /// The branch it was found on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub branch: Option<String>,
+    pub branch: Option<Name>,
     /// The change it belongs to, for [`Class::Try`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeRef>,

@@ -6,6 +6,7 @@ use build_core::Result;
 use build_core::event::Seq;
 use build_core::flakes::{self, HISTORY_RUNS, Verdict};
 use build_core::ids::{BuildId, StepName};
+use build_core::name::Name;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{BuildRow, Tested};
@@ -17,7 +18,7 @@ pub struct FailedTest {
     /// The step that ran it.
     pub step: StepName,
     /// Its name, as its runner prints it.
-    pub test: String,
+    pub test: Name,
     /// What its past says.
     pub verdict: Verdict,
 }
@@ -69,12 +70,12 @@ async fn first_number(records: &dyn Records, row: &BuildRow) -> Result<Seq> {
 }
 
 /// The failed tests of each step, without those of attempts that were repeated.
-fn failures(row: &BuildRow) -> BTreeMap<StepName, BTreeSet<String>> {
+fn failures(row: &BuildRow) -> BTreeMap<StepName, BTreeSet<Name>> {
     let mut last = BTreeMap::new();
     for run in &row.runs {
         last.insert(&run.unit, run);
     }
-    let mut failures: BTreeMap<StepName, BTreeSet<String>> = BTreeMap::new();
+    let mut failures: BTreeMap<StepName, BTreeSet<Name>> = BTreeMap::new();
     for run in last.into_values() {
         let tests = run.tested.failures.iter().cloned();
         failures
@@ -89,11 +90,11 @@ fn failures(row: &BuildRow) -> BTreeMap<StepName, BTreeSet<String>> {
 /// A step of an earlier build, all its shards together.
 pub(crate) struct Past<'a> {
     commit: &'a build_core::ids::CommitHash,
-    failures: BTreeSet<&'a str>,
+    failures: BTreeSet<&'a Name>,
 }
 
 impl Past<'_> {
-    pub(crate) fn of(&self, test: &str) -> flakes::Run {
+    pub(crate) fn of(&self, test: &Name) -> flakes::Run {
         flakes::Run {
             commit: self.commit.clone(),
             failed: self.failures.contains(test),
@@ -116,8 +117,7 @@ pub(crate) fn by_build(past: &[Tested]) -> BTreeMap<PastPlace, Past<'_>> {
             commit: &tested.commit,
             failures: BTreeSet::new(),
         });
-        past.failures
-            .extend(tested.tests.failures.iter().map(String::as_str));
+        past.failures.extend(&tested.tests.failures);
     }
     builds
 }

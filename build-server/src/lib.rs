@@ -60,7 +60,11 @@ pub mod http;
 #[cfg(feature = "https")]
 pub mod https;
 #[cfg(feature = "coordinator")]
+pub mod kind;
+#[cfg(feature = "coordinator")]
 pub mod notify;
+#[cfg(feature = "coordinator")]
+pub mod outcomes;
 #[cfg(feature = "perf")]
 pub mod perf;
 #[cfg(feature = "coordinator")]
@@ -71,6 +75,8 @@ pub mod pubsub;
 pub mod readers;
 #[cfg(feature = "coordinator")]
 pub mod record;
+#[cfg(feature = "coordinator")]
+pub mod rerun;
 #[cfg(feature = "coordinator")]
 pub mod retention;
 #[cfg(feature = "coordinator")]

@@ -165,7 +165,7 @@ impl NotifyReader {
         let told = self.told(news, row, at);
         let body =
             to_raw_value(&told).map_err(|e| Error::caused_by(ErrorKind::Bug, "write news", e))?;
-        let branch = row.item.branch.as_deref().unwrap_or_default();
+        let branch = row.item.branch.clone().unwrap_or_default();
         let interested = self.who.iter().filter(|who| who.on.contains(&news));
         interested
             .map(|who| {
@@ -189,7 +189,7 @@ impl NotifyReader {
 
     fn told(&self, news: News, row: &BuildRow, at: Timestamp) -> Told {
         let (repo, builder) = (&row.item.repo, &row.builder);
-        let branch = row.item.branch.clone().unwrap_or_default();
+        let branch = row.item.branch.clone().unwrap_or_default().to_string();
         let outcome = row.outcome.as_ref().map(ToString::to_string);
         let outcome = outcome.unwrap_or_default();
         let url = format!("{}/builds/{}", self.address, row.id);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use build_core::clock::{Clock, SystemClock, Timestamp};
+use build_core::name::Name;
 use build_server::record::BuildRow;
 use build_server::store::{DataLock, SessionRecords};
 use farmer_cli::Failure;
@@ -37,7 +38,8 @@ fn line(row: &BuildRow, now: Timestamp) -> String {
     let ran = row.started.map_or(String::new(), |at| {
         took(row.finished.unwrap_or(now).since(at))
     });
-    let branch = row.item.branch.as_deref().unwrap_or("-");
+    let branch = row.item.branch.as_ref().map(Name::to_string);
+    let branch = branch.as_deref().unwrap_or("-");
     format!(
         "{}  {:<14} {:>8}  {:<10} {:<14} {:<12} {} {}\n",
         row.id,

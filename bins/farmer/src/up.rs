@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use build_core::clock::SystemClock;
-use build_core::event::{BuildEvent, Seq};
+use build_core::event::Outcome;
+use build_core::ids::BuildId;
 use build_core::recipe::Detect;
 use build_server::coordinator::{Coordinator, Handle};
-use build_server::readers::Outboxes;
+use build_server::outcomes;
+use build_server::record::BuildRow;
 use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
 use build_server::web::{Hosts, Site, TokenFile};
 use farmer_cli::{Exit, Failure};
-use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Up;
@@ -52,7 +53,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         &door.address,
     )
     .map_err(|e| failure(&e))?;
-    let outboxes = Outboxes::default();
+    let outboxes = handle.outboxes().clone();
     let site = Site::new(handle.clone(), store.clone(), token)
         .with_outboxes(outboxes.clone())
         .with_checkouts(checkouts)
@@ -71,9 +72,14 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     all.group("settings").spawn("follow", async move {
         token.run_until_cancelled(following).await;
     });
-    let seen = store.events().head().await.map_err(|e| failure(&e))?;
-    let telling = tell_outcomes(handle.clone(), seen);
-    all.group("outcomes").spawn("tell", telling);
+    let telling = outcomes::follower(&handle, tell_outcome);
+    outboxes.add(telling.outbox());
+    let token = all.token().clone();
+    all.group("outcomes").spawn("tell", async move {
+        if let Err(error) = telling.run(token).await {
+            tracing::error!(error = error.chain(), "nobody is told how builds end");
+        }
+    });
     if let Some(news) = news {
         outboxes.add(news.outbox());
         let token = all.token().clone();
@@ -141,22 +147,12 @@ fn coordinator(
     parts.build().map_err(|e| failure(&e))
 }
 
-/// Says how each build ended, as it ends.
-async fn tell_outcomes(handle: Handle, seen: Seq) {
-    let mut events = handle.all_events(seen);
-    // Ends with the coordinator; a store that cannot be read is told of by others.
-    while let Some(Ok(event)) = events.next().await {
-        let Some(build) = event.stream.build() else {
-            continue;
-        };
-        let Some(BuildEvent::Finished { outcome }) = event.read() else {
-            continue;
-        };
-        let ended = describe::outcome(&outcome);
-        match handle.records().build(build).await {
-            Ok(Some(row)) => eprintln!("{} {ended}: {}", row.id, describe::ended(&row)),
-            _ => eprintln!("{build} {ended}"),
-        }
+/// Says how a build ended.
+fn tell_outcome(build: &BuildId, outcome: &Outcome, row: Option<&BuildRow>) {
+    let ended = describe::outcome(outcome);
+    match row {
+        Some(row) => eprintln!("{build} {ended}: {}", describe::ended(row)),
+        None => eprintln!("{build} {ended}"),
     }
 }
 

@@ -5,28 +5,18 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::{Command, CommandKey};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Artifact, Base, Batch, Principal, UnitEnd};
+use crate::event::{Artifact, Base, Batch, BlobRef, Principal, UnitEnd};
 use crate::ids::{BuildId, BuilderName, HolderId, LeaseId, SessionId, WishKey};
 use crate::plan::Plan;
 use crate::schedule::{Allotment, Machine};
 use crate::shard::Durations;
 use crate::test_lines::TestCounts;
 use crate::wish::Wish;
-use crate::work::WorkItem;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Input {
-    /// A build is wanted. A second one with the same id changes nothing.
-    Submit {
-        /// Its id, never used before.
-        build: BuildId,
-        /// The commit.
-        item: WorkItem,
-        /// What it is built on.
-        builder: BuilderName,
-    },
     /// Somebody wants a commit built; see [`crate::wish`]. A second one with the same key changes
     /// nothing.
     Ask {
@@ -141,6 +131,8 @@ pub enum Reply {
         took: Option<Duration>,
         /// What it printed of tests.
         tests: TestCounts,
+        /// The result of each test, where they were kept.
+        results: Option<BlobRef>,
         /// For a listing that passed.
         listing: Option<Listing>,
     },
@@ -148,11 +140,6 @@ pub enum Reply {
     Killed,
     /// [`Command::Keep`].
     Kept(Vec<Artifact>),
-    /// [`Command::Judge`].
-    Judged {
-        /// The id for one more run of the build, never used before, when that may tell something.
-        rerun: Option<BuildId>,
-    },
     /// [`Command::Release`]: nothing of it is left.
     Released,
 }
@@ -161,7 +148,7 @@ pub enum Reply {
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// Its output.
-    pub text: String,
+    pub text: Vec<u8>,
     /// How long the tests took before, as far as known.
     pub past: Durations,
 }

@@ -6,7 +6,7 @@
 //! effect appears only after the events that justify it were reported as durable.
 //!
 //! ```text
-//! Submit, Machines, Cancel ──┐                        ┌──> Append(events) ──> log ──> Recorded ──┐
+//! Ask, Machines, Cancel ─────┐                        ┌──> Append(events) ──> log ──> Recorded ──┐
 //! Done, Failed, LeaseLost ───┼──> Dispatcher::handle ─┼──> Do(command)  ──> pool, buildlets ─────┤
 //! Tick ──────────────────────┘            ^           └──> WakeAt(time) ──> clock ──> Tick ──────┤
 //!                                         └──────────────────────────────────────────────────────┘
@@ -20,7 +20,6 @@ mod input;
 mod open;
 mod outbox;
 mod replies;
-mod rerun;
 mod restore;
 mod sessions;
 #[cfg(test)]
@@ -179,15 +178,6 @@ impl Dispatcher {
 
     fn take(&mut self, input: Input, now: Timestamp) {
         match input {
-            Input::Submit {
-                build,
-                item,
-                builder,
-            } => {
-                let state = BuildState::queued(&build, now, item.clone(), builder.clone());
-                let queued = BuildEvent::Queued { item, builder };
-                self.begin(state, &queued, Principal::farm(), now);
-            }
             Input::OpenSession {
                 session,
                 builder,

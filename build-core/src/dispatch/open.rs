@@ -163,7 +163,7 @@ fn proven(nonces: &BTreeMap<LeaseId, Nonce>, mut command: Command) -> Command {
 /// is held by this process needs no finding.
 fn adopted_first(open: &Open, command: Command) -> Option<Command> {
     let lease = match &command {
-        Command::Plan { .. } | Command::Judge { .. } => return Some(command),
+        Command::Plan { .. } => return Some(command),
         Command::Adopt { record, .. } if open.attached.contains(&record.lease) => return None,
         Command::Acquire { request, .. } => &request.lease,
         Command::Adopt { record, .. } => &record.lease,

@@ -9,7 +9,7 @@ use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::engine::{CommandKey, Mode, Phase, UnitState, UnitStatus};
 use crate::error::ErrorKind;
-use crate::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
+use crate::event::{BlobRef, BuildEvent, LeaseEnd, Outcome, UnitEnd};
 use crate::ids::{HolderId, LeaseId, StepName};
 use crate::plan::{Part, Unit};
 use crate::retry::{PLAN_ATTEMPTS, classify};
@@ -56,6 +56,7 @@ impl Dispatcher {
                     output_bytes,
                     took,
                     tests,
+                    results,
                     listing,
                 },
             ) => {
@@ -65,7 +66,7 @@ impl Dispatcher {
                     UnitEnd::Exited(ExecOutcome::Ok) if is_untested => UnitEnd::NoTests,
                     end => end,
                 };
-                self.tested(build, (unit, *attempt), &end, tests, now);
+                self.tested(build, (unit, *attempt), &end, (tests, results), now);
                 let end = (end, took);
                 self.ran(build, (unit, *attempt), end, output_bytes, listing, now);
             }
@@ -79,7 +80,6 @@ impl Dispatcher {
                 };
                 self.record(build, kept, now);
             }
-            (CommandKey::Judge(_), Reply::Judged { rerun }) => self.judged(build, rerun, now),
             (CommandKey::Release(_, lease), Reply::Released) => {
                 if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Released, now) {
                     self.return_machine(machine, false, now);
@@ -124,8 +124,6 @@ impl Dispatcher {
                     self.lease_lost(&lease, &failure.text, failure.output_bytes, now);
                 }
             }
-            // Without its past a build ends all the same.
-            CommandKey::Judge(build) => self.judged(build, None, now),
             CommandKey::Release(_, lease) => {
                 if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Lost(failure.text), now)
                 {
@@ -235,7 +233,7 @@ impl Dispatcher {
         build: &HolderId,
         (unit, attempt): (&Unit, u32),
         end: &UnitEnd,
-        tests: TestCounts,
+        (tests, results): (TestCounts, Option<BlobRef>),
         now: Timestamp,
     ) {
         let over = matches!(end, UnitEnd::Exited(ExecOutcome::Ok | ExecOutcome::Exit(_)));
@@ -248,7 +246,7 @@ impl Dispatcher {
                     unit,
                     attempt,
                     tests,
-                    results: None,
+                    results,
                 },
                 now,
             );

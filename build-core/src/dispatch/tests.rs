@@ -16,11 +16,13 @@ use crate::event::{
     Base, Batch, LeaseEnd, MemoKey, Numbering, Outcome, Recorded, Seq, StreamHead, StreamId,
     UnitEnd,
 };
-use crate::ids::{BuildId, CommitHash, HostType, RepoName, SessionId, StepName};
+use crate::ids::{BuildId, CommitHash, HostType, RepoName, SessionId, StepName, WishKey};
+use crate::name::Name;
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::retry::CREATION_ATTEMPTS;
 use crate::schedule::{DefaultPolicy, Labels, Machine};
 use crate::test_lines::TestCounts;
+use crate::wish::Wish;
 use crate::work::{Class, WorkItem};
 
 /// What the log says, read; but not that a session begins.
@@ -46,10 +48,7 @@ struct Farm {
     ends: BTreeMap<String, VecDeque<UnitEnd>>,
     listing: String,
     /// What units print of failed tests, when they fail.
-    failures: Vec<String>,
-    /// Whether the past says that running a build again may tell something.
-    worth: bool,
-    judged: u64,
+    failures: Vec<Name>,
     /// How many events were stored after each append.
     appends: Vec<usize>,
 }
@@ -89,6 +88,17 @@ fn new_dispatcher(key: u8) -> Dispatcher {
     Dispatcher::new(DefaultPolicy, [builder], [key; 32])
 }
 
+/// A build that is nobody else's.
+fn by_itself(build: BuildId, item: WorkItem, builder: BuilderName) -> Input {
+    let key = WishKey::of(&[build.as_str().as_bytes()]);
+    let mut wish = Wish::new(key, item, vec![builder], Principal::farm());
+    wish.alone = true;
+    Input::Ask {
+        wish: Box::new(wish),
+        drawn: vec![build],
+    }
+}
+
 impl Farm {
     fn new(count: usize, steps: Vec<Step>) -> Self {
         let mut farm = Self {
@@ -104,8 +114,6 @@ impl Farm {
             ends: BTreeMap::new(),
             listing: String::new(),
             failures: Vec::new(),
-            worth: true,
-            judged: 0,
             appends: Vec::new(),
         };
         farm.tell(Input::Machines(machines(count)));
@@ -137,11 +145,7 @@ impl Farm {
             rest: Default::default(),
         };
         let builder = BuilderName::new("local").unwrap();
-        self.tell(Input::Submit {
-            build,
-            item,
-            builder,
-        });
+        self.tell(by_itself(build, item, builder));
     }
 
     fn tell(&mut self, input: Input) {
@@ -239,7 +243,7 @@ impl Farm {
                     .unwrap_or(UnitEnd::Exited(ExecOutcome::Ok));
                 assert!(exec.id.is_some());
                 let listing = Listing {
-                    text: self.listing.clone(),
+                    text: self.listing.clone().into_bytes(),
                     ..Listing::default()
                 };
                 let failures = match end {
@@ -247,6 +251,7 @@ impl Farm {
                     _ => self.failures.clone(),
                 };
                 Reply::Ran {
+                    results: None,
                     end,
                     output_bytes: 3,
                     took: None,
@@ -256,13 +261,6 @@ impl Farm {
                         ..TestCounts::default()
                     },
                     listing: Some(listing),
-                }
-            }
-            Command::Judge { .. } => {
-                self.judged += 1;
-                let rerun = BuildId::from_bits(1_000 + self.judged);
-                Reply::Judged {
-                    rerun: Some(rerun).filter(|_| self.worth),
                 }
             }
             Command::Kill { .. } => Reply::Killed,
@@ -405,6 +403,7 @@ fn shards_run_the_listed_tests_once_each() {
         .flatten()
         .collect();
     tests.sort();
+    let tests: Vec<_> = tests.iter().filter_map(Name::as_str).collect();
     assert_eq!(tests.join(" "), farm.listing);
     assert_eq!(farm.count(is_leased), 3);
     assert_eq!(farm.outcome(), Some(&Outcome::Passed));
@@ -615,14 +614,7 @@ fn no_effect_comes_before_its_event_is_durable() {
         .clone();
     let builder = BuilderName::new("local").unwrap();
     let now = Timestamp::default();
-    let effects = dispatcher.handle(
-        Input::Submit {
-            build: build(),
-            item,
-            builder,
-        },
-        now,
-    );
+    let effects = dispatcher.handle(by_itself(build(), item, builder), now);
     assert!(
         matches!(
             effects[..],

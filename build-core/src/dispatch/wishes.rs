@@ -132,20 +132,18 @@ impl Dispatcher {
         }
         let builders = wish.builders.iter().zip(drawn);
         let wished: Vec<WishedBuild> = builders
-            .map(
-                |(builder, drawn)| match self.same_build(&wish.item, builder) {
-                    Some(build) => WishedBuild {
-                        builder: builder.clone(),
-                        owned: self.wishes.owns(&build),
-                        build,
-                    },
-                    None => WishedBuild {
-                        builder: builder.clone(),
-                        build: drawn,
-                        owned: true,
-                    },
+            .map(|(builder, drawn)| match self.same_build(&wish, builder) {
+                Some(build) => WishedBuild {
+                    builder: builder.clone(),
+                    owned: self.wishes.owns(&build),
+                    build,
                 },
-            )
+                None => WishedBuild {
+                    builder: builder.clone(),
+                    build: drawn,
+                    owned: true,
+                },
+            })
             .collect();
         let newer = wish.tip_of.clone();
         let before = newer
@@ -159,7 +157,7 @@ impl Dispatcher {
         };
         let state = WishState::asked(wish.key, wish.item.clone(), wished.clone(), wish.tip_of);
         let stream = StreamId::from(wish.key);
-        let Ok(event) = NewEvent::new(stream, now, Principal::farm(), &asked) else {
+        let Ok(event) = NewEvent::new(stream, now, wish.by, &asked) else {
             return;
         };
         self.outbox.push(Pending {
@@ -195,8 +193,12 @@ impl Dispatcher {
         }
     }
 
-    /// The build of the same commit on the same builder that has no result.
-    fn same_build(&self, item: &WorkItem, builder: &BuilderName) -> Option<BuildId> {
+    /// The build of the same commit on the same builder that has no result, if it may be shared.
+    fn same_build(&self, wish: &Wish, builder: &BuilderName) -> Option<BuildId> {
+        let item = &wish.item;
+        if wish.alone || item.worktree || item.rerun_of.is_some() {
+            return None;
+        }
         let inputs = (item.commit.clone(), builder.clone());
         let build = self.wishes.inputs.get(&inputs)?;
         let state = self.build(&build.into())?;
@@ -204,7 +206,7 @@ impl Dispatcher {
             .item()
             .is_some_and(|other| other.origin == item.origin);
         let goes_on = state.outcome().is_none() && state.canceled_by().is_none();
-        (same && goes_on && !item.worktree).then(|| build.clone())
+        (same && goes_on).then(|| build.clone())
     }
 
     /// A newer commit of its branch is wanted: what waits of it becomes an older commit's.

@@ -97,12 +97,6 @@ pub enum Command {
         /// Globs below the checkout.
         artifacts: Vec<String>,
     },
-    /// Looks up what the past says of the tests that failed in a build that is about to end:
-    /// whether running it again may tell something.
-    Judge {
-        /// The build.
-        build: HolderId,
-    },
     /// Keeps `caches` for later builds, as well as it can, then ends everything on the machine
     /// and gives it back. Whatever else is being carried out on this lease stops.
     Release {
@@ -137,8 +131,6 @@ pub enum CommandKey {
     Kill(HolderId, Unit, u32),
     /// [`Command::Keep`].
     Keep(HolderId, StepName, LeaseId),
-    /// [`Command::Judge`].
-    Judge(HolderId),
     /// [`Command::Release`].
     Release(HolderId, LeaseId),
 }
@@ -168,7 +160,6 @@ impl Command {
             Self::Keep {
                 build, step, lease, ..
             } => CommandKey::Keep(build.clone(), step.clone(), lease.clone()),
-            Self::Judge { build } => CommandKey::Judge(build.clone()),
             Self::Release { build, lease, .. } => CommandKey::Release(build.clone(), lease.clone()),
         }
     }
@@ -179,7 +170,6 @@ impl CommandKey {
     pub fn build(&self) -> &HolderId {
         match self {
             Self::Plan(build)
-            | Self::Judge(build)
             | Self::Acquire(build, _)
             | Self::Adopt(build, _)
             | Self::Prepare(build, _)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::buildlet::Exec;
 use crate::ids::ExecId;
+use crate::name::Name;
 use crate::plan::{CommandLine, Limits, Part, Plan, Step, Unit};
 use crate::work::{Builder, WorkItem};
 
@@ -63,6 +64,7 @@ pub(super) fn told(
     told.extend(
         item.branch
             .iter()
+            .filter_map(Name::as_str)
             .map(|branch| format!("FARMER_BRANCH={branch}")),
     );
     told
@@ -73,7 +75,7 @@ pub(super) fn told(
 pub(super) fn exec_of(
     id: ExecId,
     (step, part): (&Step, Part),
-    tests: &[String],
+    tests: &[Name],
     limits: &Limits,
     builder: &Builder,
     mut env: Vec<String>,
@@ -100,8 +102,9 @@ pub(super) fn exec_of(
     }
 }
 
-/// The program that a command line starts; `{tests}` in it stands for `tests`.
-fn started(line: &CommandLine, tests: &[String]) -> Exec {
+/// The program that a command line starts; `{tests}` in it stands for `tests`. Arguments are text:
+/// where a name is not, a shell says its bytes.
+fn started(line: &CommandLine, tests: &[Name]) -> Exec {
     match line {
         CommandLine::Shell { shell, script } => {
             let script = script.replace(TESTS_MARK, &quoted(tests));
@@ -111,30 +114,52 @@ fn started(line: &CommandLine, tests: &[String]) -> Exec {
             }
         }
         CommandLine::Argv(words) => {
-            let mut words = words.iter().flat_map(|word| match word == TESTS_MARK {
-                true => tests.to_vec(),
-                false => vec![word.replace(TESTS_MARK, &tests.join(" "))],
-            });
-            let mut exec = Exec::new(words.next().unwrap_or_default());
-            exec.args.extend(words);
+            let mut all = words.iter().flat_map(|word| with_tests(word, tests));
+            let text: Option<Vec<String>> = all
+                .clone()
+                .map(|word| word.as_str().map(str::to_owned))
+                .collect();
+            let Some(text) = text else {
+                let words: Vec<Name> = all.collect();
+                return Exec::shell(format!("exec {}", quoted(&words)));
+            };
+            let program = all.next().map(|_| text[0].clone()).unwrap_or_default();
+            let mut exec = Exec::new(program);
+            exec.args.extend(text.into_iter().skip(1));
             exec
         }
     }
 }
 
+/// A word of a command, with `tests` in it or in its place.
+fn with_tests(word: &str, tests: &[Name]) -> Vec<Name> {
+    if word == TESTS_MARK {
+        return tests.to_vec();
+    }
+    let joined: Vec<&[u8]> = tests.iter().map(Name::as_bytes).collect();
+    let joined = joined.join(&b' ');
+    let parts: Vec<&[u8]> = word.split(TESTS_MARK).map(str::as_bytes).collect();
+    vec![parts.join(&joined[..]).into()]
+}
+
 /// Names as words of a POSIX shell.
-fn quoted(names: &[String]) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+@%=".contains(c);
-    let words: Vec<String> = names
-        .iter()
-        .map(
-            |name| match name.chars().all(is_plain) && !name.is_empty() {
-                true => name.clone(),
-                false => format!("'{}'", name.replace('\'', r"'\''")),
-            },
-        )
-        .collect();
+fn quoted(names: &[Name]) -> String {
+    let words: Vec<String> = names.iter().map(quoted_name).collect();
     words.join(" ")
+}
+
+fn quoted_name(name: &Name) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+@%=".contains(c);
+    match name.as_str() {
+        Some(text) if text.chars().all(is_plain) && !text.is_empty() => text.to_owned(),
+        Some(text) => format!("'{}'", text.replace('\'', r"'\''")),
+        None => {
+            // No name has line ends at its end, which a substitution would drop.
+            let octal = |byte: &u8| format!("\\0{byte:03o}");
+            let bytes: String = name.as_bytes().iter().map(octal).collect();
+            format!("\"$(printf %b '{bytes}')\"")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +180,7 @@ mod tests {
             labels: BTreeSet::new(),
             env: BTreeMap::from([("A".into(), "1".into())]),
         };
-        let tests = ["a::b".to_owned(), "it's; rm".to_owned()];
+        let tests = ["a::b", "it's; rm"].map(Name::from);
         let id = ExecId::new("x").unwrap();
         let exec = exec_of(
             id,
@@ -177,5 +202,21 @@ mod tests {
         let exec = exec_of(id, whole, &tests, &Limits::default(), &builder, Vec::new());
         assert_eq!(exec.cmd, "run");
         assert_eq!(exec.args, ["--only=a::b it's; rm", "a::b", "it's; rm"]);
+
+        // An argument is text, so a shell says what is not.
+        let tests = [Name::from(b"a\xff".to_vec())];
+        let id = ExecId::new("z").unwrap();
+        let exec = exec_of(id, whole, &tests, &Limits::default(), &builder, Vec::new());
+        let said = r#""$(printf %b '\0055\0055\0157"#;
+        assert!(
+            exec.args[1].starts_with(&format!("exec run {said}")),
+            "{:?}",
+            exec.args
+        );
+        assert!(
+            exec.args[1].ends_with(r#"'\0141\0377')""#),
+            "{:?}",
+            exec.args
+        );
     }
 }

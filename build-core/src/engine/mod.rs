@@ -20,6 +20,6 @@ mod state;
 pub use commands::{Command, CommandKey};
 pub use exec::{CHECKOUT_DIR, exec_id};
 pub use next::{Mode, Next, next};
-pub(crate) use next::{NO_HOST, next_beside, outcome_of};
+pub(crate) use next::{NO_HOST, next_beside};
 pub use progress::StepStatus;
 pub use state::{BuildState, LeaseState, Phase, StepState, UnitState, UnitStatus};

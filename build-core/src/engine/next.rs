@@ -9,6 +9,7 @@ use super::session;
 use super::state::{BuildState, LeaseState, Phase, UnitStatus};
 use crate::event::{Base, BuildEvent, Outcome};
 use crate::ids::{BuilderName, HolderId, HostType, LeaseId, StepName};
+use crate::name::Name;
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::{LEASE_TTL, LeaseRequest};
 use crate::retry::Blame;
@@ -161,10 +162,7 @@ impl<'a> Turn<'a> {
     fn go_on(&self, plan: &'a Plan, builder: &'a Builder) -> Next {
         let progress = Progress::of(self.build, plan);
         if progress.is_over() {
-            return match self.build.may_be_rerun() {
-                true => self.judge(),
-                false => Next::finished(outcome(self.build, plan, &progress)),
-            };
+            return Next::finished(outcome(self.build, plan, &progress));
         }
         let mut next = Next::default();
         let keeping = self.keep_files(plan, &mut next);
@@ -183,14 +181,6 @@ impl<'a> Turn<'a> {
             }
         }
         self.release_idle(plan, &progress, &matches, sources, keeping, &mut next);
-        next
-    }
-
-    /// What the past says of the failed tests comes before the end; machines are free meanwhile.
-    fn judge(&self) -> Next {
-        let mut next = self.release_all();
-        let build = self.build.id().clone();
-        next.commands.push(Command::Judge { build });
         next
     }
 
@@ -394,7 +384,7 @@ impl<'a> Turn<'a> {
         })
     }
 
-    fn tests(&self, unit: &Unit) -> &[String] {
+    fn tests(&self, unit: &Unit) -> &[Name] {
         let Part::Shard(n) = unit.part else {
             return &[];
         };
@@ -502,13 +492,6 @@ fn distinct<'s>(names: impl Iterator<Item = &'s String>) -> Vec<String> {
         .into_iter()
         .cloned()
         .collect()
-}
-
-/// How a build ends of which everything has run; `None` while something is left to do.
-pub(crate) fn outcome_of(build: &BuildState) -> Option<Outcome> {
-    let plan = build.plan().filter(|_| build.outcome().is_none())?;
-    let progress = Progress::of(build, plan);
-    progress.is_over().then(|| outcome(build, plan, &progress))
 }
 
 /// How a build ended in which nothing runs any more.

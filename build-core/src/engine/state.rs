@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
     Base, BuildEvent, LeaseEnd, Outcome, Principal, Recorded, SessionEvent, StreamId, UnitEnd,
 };
 use crate::ids::{BuildId, BuilderName, ExecId, HolderId, LeaseId, Nonce, SessionId, StepName};
+use crate::name::Name;
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::LeaseRecord;
 use crate::retry::{Blame, CREATION_ATTEMPTS, blame};
-use crate::test_lines::TestCounts;
 use crate::work::{Class, WorkItem};
 
 /// One build, folded from its events. A session is a build without steps of its own: it holds
@@ -31,10 +30,6 @@ pub struct BuildState {
     ended: BTreeMap<LeaseId, BTreeSet<StepName>>,
     leases_granted: u32,
     troubles: Vec<(StepName, Blame)>,
-    /// The units whose last attempt printed that tests failed.
-    failed_tests: BTreeSet<Unit>,
-    /// How many of the troubles are commands that failed because tests did.
-    troubles_by_tests: usize,
     canceled_by: Option<Principal>,
     /// The first event that must be understood and is not: nothing follows from this state.
     foreign: Option<String>,
@@ -53,7 +48,7 @@ enum Wish {
 /// One step of a build.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepState {
-    pub(super) shards: Option<Vec<Vec<String>>>,
+    pub(super) shards: Option<Vec<Vec<Name>>>,
     pub(super) units: BTreeMap<Part, UnitState>,
     pub(super) kept: bool,
     pub(super) reruns: u32,
@@ -156,7 +151,7 @@ impl UnitState {
 
 impl StepState {
     /// The tests of each shard, once they are listed.
-    pub fn shards(&self) -> Option<&[Vec<String>]> {
+    pub fn shards(&self) -> Option<&[Vec<Name>]> {
         self.shards.as_deref()
     }
 
@@ -236,8 +231,6 @@ impl BuildState {
             ended: BTreeMap::new(),
             leases_granted: 0,
             troubles: Vec::new(),
-            failed_tests: BTreeSet::new(),
-            troubles_by_tests: 0,
             canceled_by: None,
             foreign: None,
             outcome: None,
@@ -278,7 +271,7 @@ impl BuildState {
         let known = self.outcome.is_none() || matches!(event, BuildEvent::LeaseEnded { .. });
         let done = match event {
             _ if !known || self.foreign.is_some() => None,
-            BuildEvent::Tested { unit, tests, .. } => self.tested(unit, tests),
+            BuildEvent::Tested { .. } => Some(()),
             BuildEvent::Queued { .. } => None,
             BuildEvent::Reclassed { class } => self.reclassed(*class),
             BuildEvent::Planned { plan } => self.planned(plan),
@@ -418,18 +411,10 @@ impl BuildState {
             since: at,
         };
         step.reruns += u32::from(again);
-        self.failed_tests.remove(unit);
         if unit.part == Part::List {
             step.forget_shards();
         }
         step.kept = false;
-        Some(())
-    }
-
-    fn tested(&mut self, unit: &Unit, tests: &TestCounts) -> Option<()> {
-        if !tests.failures.is_empty() {
-            self.failed_tests.insert(unit.clone());
-        }
         Some(())
     }
 
@@ -464,25 +449,23 @@ impl BuildState {
         }
         if state.status == UnitStatus::Failed {
             self.troubles.push((unit.step.clone(), blame));
-            let exited = matches!(end, UnitEnd::Exited(ExecOutcome::Exit(_)));
-            self.troubles_by_tests += usize::from(exited && self.failed_tests.contains(unit));
         }
         Some(())
     }
 
-    fn listed(&mut self, name: &StepName, tests: &[String], shards: &[Vec<u32>]) -> Option<()> {
+    fn listed(&mut self, name: &StepName, tests: &[Name], shards: &[Vec<u32>]) -> Option<()> {
         let step = self.steps.get_mut(name)?;
         let listing = step.units.get_mut(&Part::List)?;
         if listing.status != UnitStatus::Passed || step.shards.is_some() {
             return None;
         }
-        let names = |shard: &Vec<u32>| -> Option<Vec<String>> {
+        let names = |shard: &Vec<u32>| -> Option<Vec<Name>> {
             shard
                 .iter()
                 .map(|at| tests.get(*at as usize).cloned())
                 .collect()
         };
-        let shards: Vec<Vec<String>> = shards.iter().map(names).collect::<Option<_>>()?;
+        let shards: Vec<Vec<Name>> = shards.iter().map(names).collect::<Option<_>>()?;
         if shards.is_empty() {
             listing.status = UnitStatus::Failed;
             self.troubles.push((name.clone(), no_tests(name)));
@@ -494,12 +477,15 @@ impl BuildState {
         Some(())
     }
 
-    /// Tests that a shard has not begun become the last shard of their step.
-    fn taken(&mut self, step: &StepName, shard: u32, tests: &[String]) -> Option<()> {
+    /// Tests of a shard that has not begun, some but not all, become the last shard of their step.
+    fn taken(&mut self, step: &StepName, shard: u32, tests: &[Name]) -> Option<()> {
         let step = self.steps.get_mut(step)?;
         let shards = step.shards.as_mut()?;
         let given = shards.get_mut(shard as usize)?;
-        if tests.is_empty() || !tests.iter().all(|test| given.contains(test)) {
+        let begun = step.units.get(&Part::Shard(shard))?.status != UnitStatus::Waiting;
+        let taken: BTreeSet<&Name> = tests.iter().collect();
+        let own = taken.len() == tests.len() && tests.iter().all(|test| given.contains(test));
+        if begun || tests.is_empty() || !own || tests.len() == given.len() {
             return None;
         }
         given.retain(|test| !tests.contains(test));
@@ -735,16 +721,6 @@ impl BuildState {
     /// Whether its result is known and all its machines are given back: nothing follows.
     pub fn is_closed(&self) -> bool {
         self.outcome.is_some() && self.leases.is_empty()
-    }
-
-    /// Whether everything that went wrong are tests that failed, and whether they fail again is
-    /// to be seen. Uncommitted files may have changed since, and one more run is enough.
-    pub fn may_be_rerun(&self) -> bool {
-        let by_tests = !self.troubles.is_empty() && self.troubles_by_tests == self.troubles.len();
-        let is_first = self
-            .item()
-            .is_some_and(|i| i.rerun_of.is_none() && !i.worktree);
-        by_tests && is_first && self.plan.as_ref().is_some_and(|plan| plan.limits.rerun)
     }
 
     /// Why no machine worked, or the one that did is gone, for good.

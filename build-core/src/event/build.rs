@@ -9,6 +9,7 @@ use super::principal::Principal;
 use crate::buildlet::ExecOutcome;
 use crate::clock::micros;
 use crate::ids::{BuilderName, ExecId, LeaseId, MachineId, StepName};
+use crate::name::Name;
 use crate::plan::{Plan, Unit};
 use crate::test_lines::TestCounts;
 use crate::work::{Class, WorkItem};
@@ -72,7 +73,7 @@ events! {
             exec: ExecId,
             /// The tests it was given, for a shard.
             @(default, skip_serializing_if = "Vec::is_empty")
-            tests: Vec<String>,
+            tests: Vec<Name>,
         },
         /// A command has ended, or is known to be lost.
         Ended = "ended" must {
@@ -106,7 +107,7 @@ events! {
             /// The step.
             step: StepName,
             /// Their names, in the order printed.
-            tests: Vec<String>,
+            tests: Vec<Name>,
             /// For each shard the positions of its tests in `tests`.
             shards: Vec<Vec<u32>>,
             /// What the listing printed, where it was kept.
@@ -121,7 +122,7 @@ events! {
             /// The shard they were taken from.
             shard: u32,
             /// The tests.
-            tests: Vec<String>,
+            tests: Vec<Name>,
             /// The machine that takes them.
             lease: LeaseId,
         },
@@ -176,7 +177,7 @@ pub enum Base {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// Its path below the checkout.
-    pub path: String,
+    pub path: Name,
     /// Its size in bytes.
     pub size: u64,
     /// SHA-256 of its contents, lower-case hex.

@@ -10,6 +10,7 @@ use crate::ids::{
     BuildId, BuilderName, ChangeRef, CommitHash, ExecId, HostType, LeaseId, MachineId, RepoId,
     RepoName, SecretName, SessionId, StepName, WishKey,
 };
+use crate::name::Name;
 use crate::plan::{CommandLine, Network, Part, Plan, Sandbox, Step, Unit};
 use crate::test_lines::{SlowTest, TestCounts};
 use crate::work::{Builder, Class, Trust, WorkItem};
@@ -101,7 +102,7 @@ fn of_builds() -> Vec<BuildEvent> {
         },
         BuildEvent::Listed {
             step: step.clone(),
-            tests: vec!["a".into(), "b".into()],
+            tests: vec!["a".into(), b"b\xff".to_vec().into()],
             shards: vec![vec![1], vec![0]],
             listing: Some(blob.clone()),
         },
@@ -125,7 +126,7 @@ fn of_builds() -> Vec<BuildEvent> {
                 passed: 1,
                 failed: 1,
                 skipped: 1,
-                failures: vec!["a".into()],
+                failures: vec!["a".into(), b"caf\xe9".to_vec().into()],
                 slowest: vec![SlowTest {
                     name: "b".into(),
                     took_us: 5,
@@ -142,11 +143,13 @@ fn of_builds() -> Vec<BuildEvent> {
         ended(6, UnitEnd::DiskQuota),
         BuildEvent::Kept {
             step: step.clone(),
-            artifacts: vec![Artifact {
-                path: "out/x".into(),
-                size: 3,
-                sha256: "cd".repeat(32),
-            }],
+            artifacts: ["out/x".into(), Name::from(b"out/\xe9".to_vec())]
+                .map(|path| Artifact {
+                    path,
+                    size: 3,
+                    sha256: "cd".repeat(32),
+                })
+                .into(),
         },
         BuildEvent::CancelRequested {
             by: Principal::person("ann"),
@@ -215,9 +218,30 @@ fn of_wishes() -> Vec<WishEvent> {
             }],
             tip_of: Some(tip_of.clone()),
         },
-        WishEvent::Backfilled { tip_of },
+        WishEvent::Backfilled {
+            tip_of: BranchId {
+                branch: b"b\xe9".to_vec().into(),
+                ..tip_of
+            },
+        },
         WishEvent::Ended { build, met: true },
         WishEvent::Withdrawn { by },
+    ]
+}
+
+fn of_repositories() -> Vec<RepoEvent> {
+    let name = |text| RepoName::new(text).unwrap();
+    vec![
+        RepoEvent::Found {
+            name: name("server"),
+            origin: "https://x.org/a/server".into(),
+        },
+        RepoEvent::Moved {
+            origin: "https://x.org/b/server".into(),
+        },
+        RepoEvent::Named {
+            name: name("front"),
+        },
     ]
 }
 
@@ -245,6 +269,8 @@ fn events_are_written_as_they_were() {
     assert_eq!(sessions, include_str!("golden/session-v1.jsonl"));
     let wishes = lines(WishKey::from_bits(1).into(), &of_wishes());
     assert_eq!(wishes, include_str!("golden/wish-v1.jsonl"));
+    let repositories = lines(RepoId::from_bits(1).into(), &of_repositories());
+    assert_eq!(repositories, include_str!("golden/repo-v1.jsonl"));
 }
 
 #[test]

@@ -205,7 +205,7 @@ mod tests {
             "build/B000000001",
             "session/S000000001",
             "wish/000000000000000000000000000000ff",
-            "repo/R0123456789abcdef",
+            "repo/R0123456789abcdef0123456789abcdef",
             "tryset/T7",
             "workflow/go1.16",
             "bot/gopherbot",

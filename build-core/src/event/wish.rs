@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::principal::Principal;
 use crate::ids::{BuildId, BuilderName, RepoName};
+use crate::name::Name;
 use crate::work::WorkItem;
 
 events! {
@@ -61,5 +62,5 @@ pub struct BranchId {
     /// The repository.
     pub repo: RepoName,
     /// The branch.
-    pub branch: String,
+    pub branch: Name,
 }

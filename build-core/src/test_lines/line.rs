@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::name::Name;
+
 /// Beginnings of lines that tell something, behind white space.
 const BEGINNINGS: &[&[u8]] = &[
     b"test",
@@ -56,10 +58,10 @@ pub(super) fn may_tell(line: &[u8]) -> bool {
     }
 }
 
-/// The line as text, without colours; most lines have none.
+/// The line as text, without colours; most lines have none. See [`unmarked`] for the rest.
 pub(super) fn plain(line: &[u8]) -> Cow<'_, str> {
     if memchr::memchr2(0x1b, b'\r', line).is_none() {
-        return String::from_utf8_lossy(line);
+        return marked(line);
     }
     let mut out = Vec::with_capacity(line.len());
     let mut bytes = line.iter().copied();
@@ -73,7 +75,59 @@ pub(super) fn plain(line: &[u8]) -> Cow<'_, str> {
             _ => out.push(byte),
         }
     }
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+    Cow::Owned(marked(&out).into_owned())
+}
+
+/// The first of 128 characters that stand for bytes which are not UTF-8: the last ones there are,
+/// and nobody's.
+const MARKS: u32 = 0x10_ff80;
+
+fn byte_of(mark: char) -> Option<u8> {
+    let byte = u32::from(mark).checked_sub(MARKS)?;
+    u8::try_from(byte + 0x80).ok()
+}
+
+/// The line as text in which each byte that is not UTF-8 has a mark; a mark that is printed counts
+/// as such bytes.
+fn marked(line: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(line)
+        && memchr::memmem::find(line, b"\xf4\x8f\xbe").is_none()
+        && memchr::memmem::find(line, b"\xf4\x8f\xbf").is_none()
+    {
+        return Cow::Borrowed(text);
+    }
+    let mark = |byte: &u8| char::from_u32(MARKS + u32::from(byte & 0x7f));
+    let mut out = String::with_capacity(line.len() + 16);
+    for chunk in line.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match byte_of(c) {
+                Some(_) => out.extend(
+                    c.encode_utf8(&mut [0; 4])
+                        .as_bytes()
+                        .iter()
+                        .filter_map(mark),
+                ),
+                None => out.push(c),
+            }
+        }
+        out.extend(chunk.invalid().iter().filter_map(mark));
+    }
+    Cow::Owned(out)
+}
+
+/// The bytes that a marked text stands for.
+pub(super) fn unmarked(text: &str) -> Name {
+    if !text.contains(|c| byte_of(c).is_some()) {
+        return text.into();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match byte_of(c) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes.into()
 }
 
 pub(super) fn first_word(text: &str) -> &str {

@@ -11,13 +11,18 @@ mod jvm;
 mod line;
 mod native;
 mod python;
+mod results;
 mod rust;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::line::{may_tell, plain};
+pub use self::results::{RESULTS_VERSION, ResultsReader, ResultsWriter, TestEnd, TestResult};
+
+use self::TestEnd as Ended;
+use self::line::{may_tell, plain, unmarked};
+use crate::name::Name;
 
 /// What is longer is no line of a test runner; its rest is skipped.
 const MAX_LINE_BYTES: usize = 4096;
@@ -36,7 +41,7 @@ pub struct TestCounts {
     /// How many were left out.
     pub skipped: u64,
     /// The failed ones, each once, in the order of their lines; the first 1,000.
-    pub failures: Vec<String>,
+    pub failures: Vec<Name>,
     /// The slowest ones whose time was printed, slowest first; at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slowest: Vec<SlowTest>,
@@ -49,7 +54,7 @@ pub struct TestCounts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowTest {
     /// Its name, as it was printed.
-    pub name: String,
+    pub name: Name,
     /// How long it took, in microseconds.
     pub took_us: u64,
 }
@@ -59,14 +64,6 @@ impl TestCounts {
     pub fn is_empty(&self) -> bool {
         self.passed + self.failed + self.skipped == 0
     }
-}
-
-/// How one test ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    Passed,
-    Failed,
-    Skipped,
 }
 
 /// What a line tells.
@@ -112,7 +109,14 @@ impl Told {
 pub struct TestLines {
     line: Vec<u8>,
     too_long: bool,
-    counts: TestCounts,
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    /// The first ones, marked.
+    failures: Vec<String>,
+    slowest: Vec<SlowTest>,
+    /// The result of each test, when they are wanted.
+    results: Option<Vec<TestResult>>,
     /// Failed tests of a Go package whose name comes after them.
     of_package: Vec<String>,
     /// Failed tests that were told by their last names only.
@@ -135,19 +139,49 @@ impl TestLines {
         self.extend(&bytes[begin..]);
     }
 
+    /// As the default, and keeps the result of each test for [`TestLines::take_results`].
+    pub fn with_results() -> Self {
+        Self {
+            results: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    /// The results since it was asked last, in order.
+    pub fn take_results(&mut self) -> Vec<TestResult> {
+        self.results
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
     /// The output has ended.
     pub fn finish(mut self) -> TestCounts {
+        self.end();
+        let failures = self.failures.iter().map(|name| unmarked(name)).collect();
+        let mut counts = TestCounts {
+            passed: self.passed,
+            failed: self.failed,
+            skipped: self.skipped,
+            failures,
+            slowest: self.slowest,
+            none_ran: false,
+        };
+        counts.none_ran = self.none_ran && counts.is_empty();
+        counts
+    }
+
+    /// Takes what was not told to its end: nothing more comes.
+    pub fn end(&mut self) {
         self.end_line(&[]);
         for name in std::mem::take(&mut self.of_package) {
-            self.fail(name);
+            self.fail(name, None);
         }
         if !self.has_details {
             for name in std::mem::take(&mut self.titled) {
-                self.fail(name);
+                self.fail(name, None);
             }
         }
-        self.counts.none_ran = self.none_ran && self.counts.is_empty();
-        self.counts
     }
 
     fn extend(&mut self, bytes: &[u8]) {
@@ -184,12 +218,12 @@ impl TestLines {
     }
 
     fn read(&mut self, line: &str) {
-        let told = go::json(line, &self.counts.failures)
+        let told = go::json(line, &self.failures)
             .or_else(|| go::package(line))
             .or_else(|| go::test(line))
             .or_else(|| rust::libtest(line))
             .or_else(|| rust::nextest(line))
-            .or_else(|| python::pytest(line, &self.counts.failures))
+            .or_else(|| python::pytest(line, &self.failures))
             .or_else(|| python::unittest(line))
             .or_else(|| native::ctest(line))
             .or_else(|| native::meson(line))
@@ -211,23 +245,23 @@ impl TestLines {
                 if let Some(took) = took {
                     self.time(&name, took);
                 }
-                self.note(name, ended);
+                self.note(name, ended, took);
             }
             Told::OfPackage(name) => self.of_package.push(name),
             Told::Package(name, ended) => self.end_package(&name, ended),
             Told::Titled(name) => self.titled.push(name),
             Told::Detailed(name) => {
                 self.has_details = true;
-                self.fail(name);
+                self.fail(name, None);
             }
             Told::InAll { passed, skipped } => {
                 let (seen_passed, seen_skipped) = std::mem::take(&mut self.since);
-                self.counts.passed += passed.saturating_sub(seen_passed);
-                self.counts.skipped += skipped.saturating_sub(seen_skipped);
+                self.passed += passed.saturating_sub(seen_passed);
+                self.skipped += skipped.saturating_sub(seen_skipped);
             }
             Told::More { passed, skipped } => {
-                self.counts.passed += passed;
-                self.counts.skipped += skipped;
+                self.passed += passed;
+                self.skipped += skipped;
             }
             Told::NoneRan => self.none_ran = true,
         }
@@ -237,49 +271,65 @@ impl TestLines {
     fn end_package(&mut self, name: &str, ended: Ended) {
         let tests = std::mem::take(&mut self.of_package);
         if tests.is_empty() {
-            return self.note(name.to_owned(), ended);
+            return self.note(name.to_owned(), ended, None);
         }
         for test in tests {
-            self.fail(format!("{name}.{test}"));
+            self.fail(format!("{name}.{test}"), None);
         }
     }
 
-    fn note(&mut self, name: String, ended: Ended) {
+    fn note(&mut self, name: String, ended: Ended, took: Option<Duration>) {
         match ended {
             Ended::Passed => {
-                self.counts.passed += 1;
+                self.passed += 1;
                 self.since.0 += 1;
             }
             Ended::Skipped => {
-                self.counts.skipped += 1;
+                self.skipped += 1;
                 self.since.1 += 1;
             }
-            Ended::Failed => self.fail(name),
+            Ended::Failed => return self.fail(name, took),
         }
+        self.keep(&name, ended, took);
     }
 
     /// A summary may name a test that was told already.
-    fn fail(&mut self, name: String) {
-        if self.counts.failures.contains(&name) {
+    fn fail(&mut self, name: String, took: Option<Duration>) {
+        if self.failures.contains(&name) {
             return;
         }
-        self.counts.failed += 1;
-        if self.counts.failures.len() < MAX_FAILED {
-            self.counts.failures.push(name);
+        self.failed += 1;
+        self.keep(&name, Ended::Failed, took);
+        if self.failures.len() < MAX_FAILED {
+            self.failures.push(name);
+        }
+    }
+
+    fn keep(&mut self, name: &str, end: Ended, took: Option<Duration>) {
+        if let Some(results) = &mut self.results {
+            results.push(TestResult {
+                name: unmarked(name),
+                end,
+                took_us: took.map(in_us),
+            });
         }
     }
 
     fn time(&mut self, name: &str, took: Duration) {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let slowest = &mut self.counts.slowest;
+        let took_us = in_us(took);
+        let slowest = &mut self.slowest;
         if slowest.len() == MAX_SLOWEST && slowest.last().is_some_and(|s| s.took_us >= took_us) {
             return;
         }
         let at = slowest.partition_point(|s| s.took_us >= took_us);
-        let name = name.to_owned();
+        let name = unmarked(name);
         slowest.insert(at, SlowTest { name, took_us });
         slowest.truncate(MAX_SLOWEST);
     }
+}
+
+fn in_us(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Any output is read alike whatever pieces it comes in, and never panics.

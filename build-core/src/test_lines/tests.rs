@@ -85,6 +85,46 @@ fn prose_and_endless_lines_say_nothing() {
 }
 
 #[test]
+fn names_are_the_bytes_that_were_printed() {
+    let mark = "\u{10ffff}";
+    let text = [
+        b"test a\xff\x80 ... FAILED\ntest ",
+        mark.as_bytes(),
+        b" ... FAILED\n",
+    ]
+    .concat();
+    let mut lines = TestLines::with_results();
+    lines.feed(&text);
+    let results = lines.take_results();
+    let names: Vec<Name> = results.into_iter().map(|result| result.name).collect();
+    assert_eq!(names, [Name::from(b"a\xff\x80".to_vec()), mark.into()]);
+    assert_eq!(lines.finish().failures, names);
+}
+
+#[test]
+fn each_test_has_one_result_with_its_time() {
+    let text =
+        "--- PASS: TestA (0.02s)\n--- FAIL: TestB (0.00s)\nFAIL\tp\t1s\n--- SKIP: TestC (0.00s)\n";
+    let mut lines = TestLines::with_results();
+    lines.feed(text.as_bytes());
+    lines.end();
+    let results = lines.take_results();
+    let told: Vec<_> = results
+        .iter()
+        .map(|r| (r.name.as_str().unwrap(), r.end, r.took_us))
+        .collect();
+    let expected = [
+        ("TestA", TestEnd::Passed, Some(20_000)),
+        ("p.TestB", TestEnd::Failed, None),
+        ("TestC", TestEnd::Skipped, Some(0)),
+    ];
+    assert_eq!(told, expected);
+    assert!(lines.take_results().is_empty());
+    let counts = lines.finish();
+    assert_eq!((counts.passed, counts.failed, counts.skipped), (1, 1, 1));
+}
+
+#[test]
 fn many_failures_are_counted_and_the_first_named() {
     let text: String = (0..1500)
         .map(|n| format!("test t{n} ... FAILED\n"))
@@ -233,7 +273,7 @@ fn the_slowest_are_kept() {
     assert_eq!(found.slowest.len(), MAX_SLOWEST);
     assert_eq!(
         (found.slowest[0].name.as_str(), found.slowest[0].took_us),
-        ("T19", 190_000)
+        (Some("T19"), 190_000)
     );
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use build_core::clock::{Clock, Timestamp};
 use build_core::dispatch::{Dispatcher, Effect, Failure, Input, LEASE_MEMOS};
 use build_core::engine::{Command, CommandKey};
-use build_core::event::{Batch, MemoKey, Principal, Seq, StreamId, StreamKind, Version};
+use build_core::event::{
+    Batch, MemoKey, Principal, Seq, StreamId, StreamKind, Version, WishedBuild,
+};
 use build_core::ids::{BuildId, HolderId, SessionId, WishKey};
 use build_core::pool::Pool;
 use build_core::schedule::{Allotment, Machine};
@@ -59,15 +61,20 @@ struct Turning {
     /// Commands that are being carried out.
     active: HashSet<CommandKey>,
     append: Option<BoxFuture<'static, Appended>>,
-    /// Builds whose first event is not durable yet, and who waits for it.
-    submitted: Vec<(BuildId, oneshot::Sender<Result<BuildId>>)>,
-    /// Wishes that are not durable yet, and who waits for it.
-    asked: Vec<(WishKey, oneshot::Sender<Result<()>>)>,
+    /// Wishes that are not durable yet, with their builds, and who waits for it.
+    asked: Vec<Asked>,
     /// Sessions whose machines are not ready yet, and who waits for them.
     opening: Vec<(SessionId, LeaseAnswer)>,
     wake: Option<Instant>,
     machines: Vec<Machine>,
     failed: Option<Error>,
+}
+
+/// Somebody who waits for a wish to be durable.
+struct Asked {
+    key: WishKey,
+    builds: Vec<WishedBuild>,
+    answer: oneshot::Sender<Result<Vec<WishedBuild>>>,
 }
 
 /// How an append went.
@@ -93,7 +100,6 @@ impl Actor {
             answers,
             active: HashSet::new(),
             append: None,
-            submitted: Vec::new(),
             asked: Vec::new(),
             opening: Vec::new(),
             wake: None,
@@ -282,7 +288,7 @@ impl Turning {
         match end {
             Ok(_) => {
                 self.actor.figures.count(notes);
-                self.answer_submitters(&begun);
+                self.answer_those_who_asked(&begun);
                 self.take(Input::Recorded { batch });
             }
             Err(error) => self.not_recorded(batch, &error),
@@ -300,18 +306,11 @@ impl Turning {
         self.take(Input::AppendFailed { batch, text });
     }
 
-    fn answer_submitters(&mut self, begun: &[StreamId]) {
-        let is_new = |key: &WishKey| begun.contains(&StreamId::from(*key));
-        for (_, answer) in self.asked.extract_if(.., |(key, _)| is_new(key)) {
+    fn answer_those_who_asked(&mut self, begun: &[StreamId]) {
+        let is_new = |asked: &mut Asked| begun.contains(&StreamId::from(asked.key));
+        for asked in self.asked.extract_if(.., is_new) {
             // Whoever asked may have gone; the wish stays.
-            let _ = answer.send(Ok(()));
-        }
-        for (build, answer) in self
-            .submitted
-            .extract_if(.., |(build, _)| begun.contains(&StreamId::from(&*build)))
-        {
-            // Whoever asked may have gone; the build goes on.
-            let _ = answer.send(Ok(build));
+            let _ = asked.answer.send(Ok(asked.builds));
         }
     }
 
@@ -342,20 +341,6 @@ impl Turning {
 
     fn request(&mut self, request: Request) {
         match request {
-            Request::Submit {
-                build,
-                item,
-                builder,
-                answer,
-            } => {
-                self.submitted.push((build.clone(), answer));
-                let item = *item;
-                self.take(Input::Submit {
-                    build,
-                    item,
-                    builder,
-                });
-            }
             Request::Ask {
                 wish,
                 drawn,
@@ -421,14 +406,32 @@ impl Turning {
         Ok(waiting.map(|(unit, why)| Waiting { unit, why }).collect())
     }
 
-    fn ask(&mut self, wish: Box<Wish>, drawn: Vec<BuildId>, answer: oneshot::Sender<Result<()>>) {
-        if self.actor.dispatcher.knows_wish(wish.key) {
+    fn ask(
+        &mut self,
+        wish: Box<Wish>,
+        drawn: Vec<BuildId>,
+        answer: oneshot::Sender<Result<Vec<WishedBuild>>>,
+    ) {
+        let key = wish.key;
+        if self.actor.dispatcher.knows_wish(key) {
             // Asked for before: there is nothing to wait for. Whoever asked may have gone.
-            let _ = answer.send(Ok(()));
+            let _ = answer.send(Ok(Vec::new()));
             return;
         }
-        self.asked.push((wish.key, answer));
-        self.take(Input::Ask { wish, drawn });
+        let now = self.now();
+        let effects = self
+            .actor
+            .dispatcher
+            .handle(Input::Ask { wish, drawn }, now);
+        let state = self.actor.dispatcher.wish(key);
+        let builds = state.map(|state| state.builds().cloned().collect());
+        self.asked.push(Asked {
+            key,
+            builds: builds.unwrap_or_default(),
+            answer,
+        });
+        self.act(effects);
+        self.hand_over();
     }
 
     fn withdraw(&mut self, key: WishKey, by: Principal) -> Result<()> {

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::find::Chooser;
 use super::handle::{Handle, REQUESTS};
 use super::{AnyPolicy, Coordinator, Parts};
+use crate::kind::{Kind, Kinds};
 use crate::source::{Checkouts, GitCheckouts};
 use crate::store::Store;
 
@@ -31,6 +32,7 @@ pub struct CoordinatorBuilder {
     store: Option<Store>,
     clock: Option<Arc<dyn Clock>>,
     without_reruns: bool,
+    kinds: Vec<Arc<dyn Kind>>,
     allotment: Allotment,
 }
 
@@ -90,6 +92,13 @@ impl CoordinatorBuilder {
         self
     }
 
+    /// Adds a kind of streams of your own with its fold; [`Handle::row_of`] tells the rows. Who
+    /// appends to such streams does so through [`Handle::ledger`].
+    pub fn kind(mut self, kind: impl Kind) -> Self {
+        self.kinds.push(Arc::new(kind));
+        self
+    }
+
     /// What of the machines is kept for more urgent work, and how many of them one author or one
     /// repository may hold; [`Handle::allot`] changes it later. Default: [`Allotment::default`].
     pub fn allotment(mut self, allotment: Allotment) -> Self {
@@ -100,7 +109,8 @@ impl CoordinatorBuilder {
     /// The coordinator.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when there is no recipe or no pool, or two builders have one name.
+    /// [`ErrorKind::Invalid`] when there is no recipe or no pool, two builders have one name, or a
+    /// kind of streams is somebody else's.
     pub fn build(self) -> Result<Coordinator> {
         let missing = |what: &str| {
             let text = format!("the coordinator has no {what}");
@@ -120,6 +130,7 @@ impl CoordinatorBuilder {
             Some(checkouts) => checkouts,
             None => Arc::new(GitCheckouts::new(store.dir()?.join("git"))),
         };
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let (sender, requests) = mpsc::channel(REQUESTS);
         let (handle, alive) = Handle::new(
             sender,
@@ -129,6 +140,8 @@ impl CoordinatorBuilder {
                 recipe: recipe.clone(),
                 checkouts: checkouts.clone(),
             },
+            clock.clone(),
+            Kinds::new(self.kinds)?,
         )?;
         Ok(Coordinator {
             handle,
@@ -142,7 +155,7 @@ impl CoordinatorBuilder {
                 checkouts,
                 builders,
                 store,
-                clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+                clock,
                 reruns: !self.without_reruns,
                 allotment: self.allotment,
             },

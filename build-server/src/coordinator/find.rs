@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use build_core::event::{Batch, BranchId, Memo, MemoKey};
-use build_core::ids::{BuilderName, CommitHash, RepoName, WishKey};
+use build_core::event::{Batch, BranchId, Memo, MemoKey, Principal, PrincipalKind};
+use build_core::ids::{BuilderName, CommitHash, RepoId, RepoName, WishKey};
+use build_core::name::Name;
 use build_core::recipe::Recipe;
 use build_core::wish::Wish;
 use build_core::work::{WorkItem, WorkSource};
@@ -88,12 +89,15 @@ struct Finding {
     source: Arc<dyn WorkSource>,
     handle: Handle,
     /// The newest commit of each branch that everything was asked for.
-    tips: HashMap<(RepoName, Option<String>), CommitHash>,
+    tips: HashMap<(RepoName, Option<Name>), CommitHash>,
 }
 
 impl Finding {
     async fn look(&mut self) -> Result<()> {
-        let wanted = self.source.wanted().await?;
+        let mut wanted = Vec::new();
+        for item in self.source.wanted().await? {
+            wanted.push(self.handle.identify(item).await?);
+        }
         let mut failed = None;
         for item in &wanted {
             let branch = (item.repo.clone(), item.branch.clone());
@@ -106,7 +110,7 @@ impl Finding {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        let is_there = |branch: &(RepoName, Option<String>)| {
+        let is_there = |branch: &(RepoName, Option<Name>)| {
             wanted
                 .iter()
                 .any(|i| (&i.repo, &i.branch) == (&branch.0, &branch.1))
@@ -152,7 +156,7 @@ impl Finding {
                     let tip = &found[0];
                     tracing::warn!(
                         repo = tip.repo.as_str(),
-                        branch = tip.branch.as_deref().unwrap_or_default(),
+                        branch = %tip.branch.clone().unwrap_or_default(),
                         newest = tip.commit.short(),
                         "more than {EARLIER} commits came at once: the newest {EARLIER} are built, \
                          any other with farmer build --rev"
@@ -164,12 +168,10 @@ impl Finding {
     }
 
     async fn ask(&self, item: &WorkItem, key: WishKey, tip_of: Option<BranchId>) -> Result<()> {
-        let wish = Wish {
-            key,
-            builders: self.handle.builders_of(item).await?,
-            item: item.clone(),
-            tip_of,
-        };
+        let by = Principal::new(PrincipalKind::Source, &self.source.name());
+        let builders = self.handle.builders_of(item).await?;
+        let mut wish = Wish::new(key, item.clone(), builders, by);
+        wish.tip_of = tip_of;
         self.handle.ask(wish).await
     }
 
@@ -202,7 +204,8 @@ fn branch_of(item: &WorkItem) -> Option<BranchId> {
 
 /// The memo of a branch: its names may hold anything and are not part of the key.
 fn tip_memo(tip: &WorkItem) -> Result<MemoKey> {
-    let branch = tip.branch.as_deref().unwrap_or_default();
-    let names = [tip.origin.as_bytes(), branch.as_bytes()];
+    let branch = tip.branch.as_ref().map_or(&[][..], Name::as_bytes);
+    let repo = tip.repo_id.as_ref().map_or(&*tip.origin, RepoId::as_str);
+    let names = [repo.as_bytes(), branch];
     MemoKey::new(format!("tip/{}", WishKey::of(&names)))
 }

@@ -5,24 +5,34 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use build_core::buildlet::ByteStream;
-use build_core::event::{KindSet, Outcome, Principal, Recorded, Seq, StreamId, Version};
-use build_core::ids::{BuildId, BuilderName, HolderId, HostType, SessionId, WishKey};
+use build_core::clock::Clock;
+use build_core::event::{
+    KindSet, Outcome, Principal, Recorded, Seq, StreamId, StreamKind, Version, WishedBuild,
+};
+use build_core::ids::{
+    BuildId, BuilderName, HolderId, HostType, RepoId, RepoName, SessionId, WishKey,
+};
 use build_core::plan::Unit;
 use build_core::pool::Lease;
 use build_core::recipe::name_hint;
+use build_core::repository::RepoState;
 use build_core::schedule::Allotment;
 use build_core::wish::Wish;
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::figures::{Counts, Figures};
 use super::find::Chooser;
+use super::repos::Repos;
 use super::session::{Held, Holder, Session, line};
 use super::status::{FarmStatus, Waiting};
+use crate::kind::{self, Kinds};
+use crate::readers::Outboxes;
 use crate::record::Run;
-use crate::run::{Logs, draw, new_id};
+use crate::run::{Logs, draw};
 use crate::store::{EventLog, Ledger, Records, Store};
 
 /// Requests that wait for the coordinator; more wait at their senders.
@@ -48,10 +58,30 @@ pub struct Handle {
     /// The first builder of each kind of machine.
     by_host_type: Arc<BTreeMap<HostType, BuilderName>>,
     logs: Logs,
+    repos: Arc<Repos>,
+    kinds: Kinds,
+    outboxes: Outboxes,
     figures: Figures,
     head: watch::Receiver<Seq>,
     /// Closed when the coordinator has ended.
     alive: watch::Receiver<()>,
+}
+
+/// What somebody wants built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// By which it can be withdrawn.
+    pub key: WishKey,
+    /// Its builds, in the order of the builders.
+    pub builds: Vec<WishedBuild>,
+}
+
+fn one_of(wanted: Wanted) -> Result<BuildId> {
+    let build = wanted.builds.into_iter().next();
+    build.map(|wished| wished.build).ok_or_else(|| {
+        let text = "a wish for one builder has no build";
+        Error::new(ErrorKind::Bug, text)
+    })
 }
 
 /// To whom a machine is given once it is ready.
@@ -59,16 +89,10 @@ pub(super) type LeaseAnswer = oneshot::Sender<Result<Arc<dyn Lease>>>;
 
 /// A question to the task that owns the dispatcher.
 pub(super) enum Request {
-    Submit {
-        build: BuildId,
-        item: Box<WorkItem>,
-        builder: BuilderName,
-        answer: oneshot::Sender<Result<BuildId>>,
-    },
     Ask {
         wish: Box<Wish>,
         drawn: Vec<BuildId>,
-        answer: oneshot::Sender<Result<()>>,
+        answer: oneshot::Sender<Result<Vec<WishedBuild>>>,
     },
     Withdraw {
         key: WishKey,
@@ -116,22 +140,28 @@ impl Handle {
         store: &Store,
         builders: &[Builder],
         chooser: Chooser,
+        clock: Arc<dyn Clock>,
+        kinds: Kinds,
     ) -> Result<(Self, watch::Sender<()>)> {
         let (living, alive) = watch::channel(());
         let ledger = store.ledger();
-        let kinds = builders.iter().rev();
-        let kinds = kinds.map(|b| (b.host_type.clone(), b.name.clone()));
+        let repos = ledger.client();
+        let hosts = builders.iter().rev();
+        let hosts = hosts.map(|b| (b.host_type.clone(), b.name.clone()));
         let handle = Self {
             requests,
             head: ledger.written(),
             ledger,
             records: store.records().clone(),
             builders: builders.iter().map(|b| b.name.clone()).collect(),
-            by_host_type: Arc::new(kinds.collect()),
+            by_host_type: Arc::new(hosts.collect()),
             chooser: Arc::new(chooser),
             looks: watch::channel(0).0,
             misconfigured: watch::channel(None).0,
             logs: Logs::new(store.dir()?.join("logs")),
+            repos: Arc::new(Repos::new(repos, clock)),
+            kinds,
+            outboxes: Outboxes::default(),
             figures: Figures::default(),
             alive,
         };
@@ -142,6 +172,41 @@ impl Handle {
     /// owner; builds and sessions are the coordinator's.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What the farm's readers have to do; others add theirs.
+    pub fn outboxes(&self) -> &Outboxes {
+        &self.outboxes
+    }
+
+    pub(super) fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    /// The row of a stream of a kind that was registered, as its fold has left it.
+    ///
+    /// # Errors
+    /// When the event log cannot be read.
+    pub async fn row_of(&self, stream: &StreamId) -> Result<Option<Bytes>> {
+        kind::row(&**self.ledger.events(), stream).await
+    }
+
+    /// The rows of all streams of a kind that was registered, in order of their names.
+    ///
+    /// # Errors
+    /// When the event log cannot be read.
+    pub async fn rows_of(&self, kind: &StreamKind) -> Result<Vec<(StreamId, Bytes)>> {
+        kind::rows(&**self.ledger.events(), kind).await
+    }
+
+    /// Returns once the rows of a kind hold everything up to `at`, such as what was just appended.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when nobody has registered the kind.
+    pub async fn folded(&self, kind: &StreamKind, at: Seq) -> Result<()> {
+        self.kinds.folded(kind, at).await
     }
 
     pub(crate) fn logs(&self) -> &Logs {
@@ -179,14 +244,48 @@ impl Handle {
         self.looks.subscribe()
     }
 
-    /// Asks for a build of a commit on a builder. It is recorded when this returns.
+    /// Asks for a build of a commit on a builder, for a person: a wish of its own, which shares
+    /// the build of the same commit that has no result yet. It is recorded when this returns.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is no such builder, [`ErrorKind::Unavailable`] when the
     /// coordinator does not run.
     pub async fn submit(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
-        self.check_builder(&item, builder).await?;
-        self.submit_found(item, builder).await
+        let wanted = self.want(item, vec![builder.clone()], "somebody", false);
+        one_of(wanted.await?)
+    }
+
+    /// As [`Handle::submit`], but one more build whatever has no result yet.
+    ///
+    /// # Errors
+    /// As [`Handle::submit`].
+    pub async fn submit_anew(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
+        let wanted = self.want(item, vec![builder.clone()], "somebody", true);
+        one_of(wanted.await?)
+    }
+
+    /// Asks for builds of a commit on these builders, all or none, for a person. Withdrawing the
+    /// wish cancels what nobody else wants. With `alone` the builds are not shared.
+    ///
+    /// # Errors
+    /// As [`Handle::submit`].
+    pub async fn want(
+        &self,
+        item: WorkItem,
+        builders: Vec<BuilderName>,
+        by: impl Into<Principal>,
+        alone: bool,
+    ) -> Result<Wanted> {
+        for builder in &builders {
+            self.check_builder(&item, builder).await?;
+        }
+        let key = WishKey::from_bits(u128::from(draw()?) << 64 | u128::from(draw()?));
+        let order = builders.clone();
+        let mut wish = Wish::new(key, item, builders, by.into());
+        wish.alone = alone;
+        let mut builds = self.ask_for(wish).await?;
+        builds.sort_by_key(|wished| order.iter().position(|name| *name == wished.builder));
+        Ok(Wanted { key, builds })
     }
 
     /// Whether the farm, or the commit, has a builder of this name.
@@ -219,9 +318,18 @@ impl Handle {
         if self.were_asked(&[wish.key]).await?.contains(&true) {
             return Ok(());
         }
+        self.ask_for(wish).await.map(|_| ())
+    }
+
+    async fn ask_for(&self, wish: Wish) -> Result<Vec<WishedBuild>> {
         let drawn = self.draw_builds(wish.builders.len()).await?;
         let (answer, answered) = oneshot::channel();
-        let wish = Box::new(wish);
+        let item = match self.identify(wish.item.clone()).await {
+            // No room to write down a new repository: the wish waits for it, and the next one tells which it is.
+            Err(error) if error.kind() == ErrorKind::Limit => wish.item.clone(),
+            identified => identified?,
+        };
+        let wish = Box::new(Wish { item, ..wish });
         let request = Request::Ask {
             wish,
             drawn,
@@ -270,16 +378,48 @@ impl Handle {
         Ok(drawn)
     }
 
-    async fn submit_found(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
-        let (answer, answered) = oneshot::channel();
-        let request = Request::Submit {
-            build: new_id(&*self.records).await?,
-            item: Box::new(item),
-            builder: builder.clone(),
-            answer,
-        };
-        self.send(request).await?;
-        answered.await.map_err(|_| stopped())?
+    /// Says of an item which repository it is of, unless somebody has: the farm's name and id of
+    /// it, which stay whatever else it is called and wherever it moves.
+    ///
+    /// # Errors
+    /// When the event log cannot be read or written.
+    pub async fn identify(&self, item: WorkItem) -> Result<WorkItem> {
+        self.repos.identify(item).await
+    }
+
+    /// Every repository that something was ever asked of, in order of name.
+    ///
+    /// # Errors
+    /// When the event log cannot be read.
+    pub async fn repos(&self) -> Result<Vec<RepoState>> {
+        self.repos.all().await
+    }
+
+    /// A repository lies somewhere else too: what is asked for there is of it from now on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such repository.
+    pub async fn repo_moved(
+        &self,
+        id: &RepoId,
+        origin: &str,
+        by: impl Into<Principal>,
+    ) -> Result<()> {
+        self.repos.moved(id, origin, by.into()).await
+    }
+
+    /// A repository is called something else from now on; what was built before keeps its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such repository, [`ErrorKind::Conflict`] when
+    /// another one is called so.
+    pub async fn repo_named(
+        &self,
+        id: &RepoId,
+        name: RepoName,
+        by: impl Into<Principal>,
+    ) -> Result<()> {
+        self.repos.named(id, name, by.into()).await
     }
 
     /// Opens a session: a machine of a builder, or of a kind, to be used by hand. Waits for the

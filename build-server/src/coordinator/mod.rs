@@ -9,12 +9,13 @@ mod builder;
 mod figures;
 mod find;
 mod handle;
+mod repos;
 mod session;
 mod status;
 
 pub use builder::CoordinatorBuilder;
 pub use figures::{BUCKETS, Counts, Histogram};
-pub use handle::{EventStream, Handle};
+pub use handle::{EventStream, Handle, Wanted};
 pub use session::Session;
 pub use status::{FarmStatus, Waiting};
 
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::actor::Actor;
+use crate::rerun;
 use crate::run::{Means, Runner};
 use crate::source::Checkouts;
 use crate::store::Store;
@@ -115,13 +117,30 @@ impl Coordinator {
                 token.run_until_cancelled(finding).await;
             });
         }
+        let readers = tasks.group("readers");
+        for folding in self.handle.kinds().folding(self.handle.ledger()) {
+            let token = readers.token().clone();
+            readers.spawn("fold", async move {
+                token.run_until_cancelled(folding).await;
+            });
+        }
+        if self.parts.reruns {
+            let follower = rerun::follower(&self.handle, self.parts.clock.clone());
+            self.handle.outboxes().add(follower.outbox());
+            let token = readers.token().clone();
+            readers.spawn("rerun", async move {
+                if let Err(error) = follower.run(token).await {
+                    let error = error.chain();
+                    tracing::error!(error, "builds that failed by tests are not run again");
+                }
+            });
+        }
         let means = Means {
             pools: self.parts.pools.clone(),
             recipe: self.parts.recipe,
             checkouts: self.parts.checkouts,
             store: self.parts.store.clone(),
             logs: self.handle.logs().clone(),
-            reruns: self.parts.reruns,
         };
         let actor = Actor {
             dispatcher: Dispatcher::new(self.parts.policy, self.parts.builders, secret()?),

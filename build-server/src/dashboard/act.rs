@@ -38,7 +38,7 @@ pub(super) async fn rerun(
 ) -> Result<Redirect, Failure> {
     let row = log::build(&site, &id).await?;
     let item = row.item.asked_again();
-    let again = site.handle().submit(item, &row.builder).await?;
+    let again = site.handle().submit_anew(item, &row.builder).await?;
     Ok(Redirect::to(&format!("/builds/{again}")))
 }
 

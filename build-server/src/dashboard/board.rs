@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use build_core::ids::{BuilderName, RepoName};
+use build_core::name::Name;
 use serde::Deserialize;
 
 use super::error::{Failure, Guest};
@@ -158,7 +159,7 @@ async fn table(
     let before = question.before.as_deref().map(str::parse).transpose()?;
     let which = BoardFilter {
         repo: known.repo.clone(),
-        branch: question.branch.clone(),
+        branch: question.branch.as_deref().map(Name::unescape),
     };
     let builders = site.handle().builders();
     let limit = commits.min(commits_for(builders.len()));
@@ -205,13 +206,16 @@ fn columns(configured: &[BuilderName], lines: &[BoardLine]) -> Vec<BuilderName> 
 }
 
 fn branches(known: &KnownRepo, chosen: Option<&str>) -> Vec<Link> {
-    let link = |name: &str, branch: Option<&str>| Link {
-        name: name.to_owned(),
+    let link = |name: String, branch: Option<&str>| Link {
+        name,
         url: address(&known.repo, branch, None),
         here: branch == chosen,
     };
-    let each = known.branches.iter().map(|b| link(b, Some(b)));
-    std::iter::once(link("all", None)).chain(each).collect()
+    let of = |branch: &Name| link(branch.to_string(), Some(&branch.escaped()));
+    let each = known.branches.iter().map(of);
+    std::iter::once(link("all".into(), None))
+        .chain(each)
+        .collect()
 }
 
 pub(super) fn address(repo: &RepoName, branch: Option<&str>, before: Option<String>) -> String {
@@ -234,7 +238,7 @@ fn row(frame: &Frame, line: &BoardLine, builders: &[BuilderName]) -> Row {
         short: commit.hash.short()[..8].to_owned(),
         subject: commit.subject.clone(),
         author: commit.author.as_deref().map(person).unwrap_or_default(),
-        branch: commit.branch.clone(),
+        branch: commit.branch.as_ref().map(Name::to_string),
         when: frame.when(commit.time),
         cells: cells.map(|found| found.map(|c| cell(frame, c))).collect(),
     }

@@ -6,6 +6,7 @@ use build_core::Result;
 use build_core::event::Seq;
 use build_core::flakes::{HISTORY_RUNS, Run, Verdict, judge};
 use build_core::ids::StepName;
+use build_core::name::Name;
 
 use super::words::{FAILED, Mark, PASSED};
 use crate::flakes::{Past, PastPlace, by_build};
@@ -58,17 +59,17 @@ pub(super) async fn test_histories(
 
 fn of_step(step: &StepName, past: &[Tested], rows: &[BuildRow]) -> Vec<TestHistory> {
     let runs = by_build(past);
-    let failed: BTreeSet<&str> = past
+    let failed: BTreeSet<&Name> = past
         .iter()
-        .flat_map(|tested| tested.tests.failures.iter().map(String::as_str))
+        .flat_map(|tested| &tested.tests.failures)
         .collect();
-    let of = |test: &&str| history(step, test, &runs, rows);
+    let of = |test: &&Name| history(step, test, &runs, rows);
     failed.iter().map(of).collect()
 }
 
 fn history(
     step: &StepName,
-    test: &str,
+    test: &Name,
     past: &BTreeMap<PastPlace, Past<'_>>,
     rows: &[BuildRow],
 ) -> TestHistory {
@@ -88,7 +89,7 @@ fn history(
     };
     let fails_now = runs.last().is_some_and(|run| run.failed);
     TestHistory {
-        name: test.to_owned(),
+        name: test.to_string(),
         step: step.to_string(),
         verdict: verdict(&runs),
         rate: format!("{failures} in {}", runs.len()),

@@ -108,8 +108,14 @@ impl<R: Reader> Follower<R> {
 
     /// Sets where it learns what time it is.
     #[must_use]
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        self.any_clock(Arc::new(clock))
+    }
+
+    /// As [`Follower::clock`], for one that others go by too.
+    #[must_use]
+    pub fn any_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 

@@ -9,7 +9,7 @@ mod session;
 use std::time::Duration;
 
 use build_core::clock::{Timestamp, micros};
-use build_core::event::{Artifact, BuildEvent, Outcome, Recorded, Seq, UnitEnd};
+use build_core::event::{Artifact, BlobRef, BuildEvent, Outcome, Recorded, Seq, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::test_lines::TestCounts;
@@ -92,6 +92,9 @@ pub struct Run {
     /// What it printed of tests.
     #[serde(default, skip_serializing_if = "TestCounts::is_empty")]
     pub tested: TestCounts,
+    /// The result of each test, where they were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<BlobRef>,
     /// How it ended; `None` while it runs.
     pub end: Option<UnitEnd>,
     /// How long it ran.
@@ -229,6 +232,7 @@ impl BuildRow {
                 started: at,
                 tests: tests.len() as u64,
                 tested: TestCounts::default(),
+                results: None,
                 end: None,
                 took: None,
                 output_bytes: 0,
@@ -250,9 +254,10 @@ impl BuildRow {
                 unit,
                 attempt,
                 tests,
-                ..
+                results,
             } => {
                 if let Some(run) = self.run_mut(unit, *attempt) {
+                    run.results.clone_from(results);
                     run.tested.clone_from(tests);
                 }
             }

@@ -90,7 +90,7 @@ impl Inner {
         let blobs = self.store.blobs();
         let (_, info) = blobs.put_by_hash(BlobKind::Artifact, contents).await?;
         Ok(Artifact {
-            path,
+            path: path.into(),
             size: info.size,
             sha256: info.sha256,
         })

@@ -9,6 +9,7 @@ mod leases;
 mod logs;
 mod prepare;
 mod renew;
+mod results;
 mod units;
 
 use std::collections::BTreeSet;
@@ -30,9 +31,8 @@ pub(crate) use renew::{RENEW_EVERY, Silent};
 use self::leases::Leases;
 use self::prepare::Packing;
 use self::units::Ordered;
-use crate::flakes::is_worth_a_rerun;
 use crate::source::Checkouts;
-use crate::store::{Records, Store};
+use crate::store::Store;
 
 /// Whoever carries out commands. Clones are the same.
 #[derive(Clone)]
@@ -44,7 +44,6 @@ struct Inner {
     checkouts: Arc<dyn Checkouts>,
     store: Store,
     logs: Logs,
-    reruns: bool,
     leases: Leases,
     packing: Packing,
     /// Commands that were ordered to end, whether they run by now or not.
@@ -58,8 +57,6 @@ pub(crate) struct Means {
     pub(crate) checkouts: Arc<dyn Checkouts>,
     pub(crate) store: Store,
     pub(crate) logs: Logs,
-    /// Whether builds that failed by tests are run again.
-    pub(crate) reruns: bool,
 }
 
 impl Inner {
@@ -95,7 +92,6 @@ impl Runner {
             checkouts: means.checkouts,
             store: means.store,
             logs: means.logs,
-            reruns: means.reruns,
             leases: Leases::default(),
             packing: Packing::default(),
             ordered: Ordered::default(),
@@ -173,7 +169,6 @@ impl Runner {
                 let build = a_build(&build)?;
                 inner.run(build, &lease, &unit, exec, &tools).await
             }
-            Command::Judge { build } => inner.judge(a_build(&build)?).await,
             Command::Kill { lease, exec, .. } => inner.kill(&lease, &exec).await,
             Command::Keep {
                 lease, artifacts, ..
@@ -196,39 +191,12 @@ impl Runner {
     }
 }
 
-impl Inner {
-    /// Draws an id for one more run of a build when that may tell something.
-    async fn judge(&self, build: &BuildId) -> Result<Reply> {
-        let records = &**self.store.records();
-        let row = records.build(build).await?;
-        let worth = match &row {
-            Some(row) if self.reruns => is_worth_a_rerun(records, row).await?,
-            _ => false,
-        };
-        let rerun = match worth {
-            true => Some(new_id(records).await?),
-            false => None,
-        };
-        Ok(Reply::Judged { rerun })
-    }
-}
-
 /// What only builds do.
 fn a_build(holder: &HolderId) -> Result<&BuildId> {
     holder.build().ok_or_else(|| {
         let text = format!("{holder} is not a build and runs nothing");
         Error::new(ErrorKind::Bug, text)
     })
-}
-
-/// An id that no build has.
-pub(crate) async fn new_id(records: &dyn Records) -> Result<BuildId> {
-    loop {
-        let id = BuildId::from_bits(draw()?);
-        if records.build(&id).await?.is_none() {
-            return Ok(id);
-        }
-    }
 }
 
 /// Bits from the system's random source.

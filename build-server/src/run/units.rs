@@ -8,6 +8,7 @@ use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome, ExecStream};
 use build_core::dispatch::{Listing, Reply};
 use build_core::event::{BuildEvent, Recorded, UnitEnd, Version};
 use build_core::ids::{BuildId, ExecId, LeaseId};
+use build_core::name::Name;
 use build_core::plan::{Part, Unit};
 use build_core::pool::LEASE_TTL;
 use build_core::shard::Durations;
@@ -84,6 +85,14 @@ impl Inner {
         log.sync()?;
         let output_bytes = log.len();
         let tests = log.finish();
+        let results = match &end {
+            UnitEnd::Exited(ExecOutcome::Ok | ExecOutcome::Exit(_))
+                if unit.part != Part::List && !tests.is_empty() =>
+            {
+                self.keep_results(build, &id).await
+            }
+            _ => None,
+        };
         self.ordered.remove(&id);
         let is_list = unit.part == Part::List && end == UnitEnd::Exited(ExecOutcome::Ok);
         let listing = match is_list {
@@ -95,6 +104,7 @@ impl Inner {
             output_bytes,
             took,
             tests,
+            results,
             listing,
         })
     }
@@ -149,7 +159,7 @@ impl Inner {
             }
         }
         Ok(Listing {
-            text: String::from_utf8_lossy(&text).into_owned(),
+            text,
             past: self.past(build, unit).await?,
         })
     }
@@ -180,8 +190,8 @@ impl Inner {
 }
 
 /// What each test of a step took in one build, as far as its shards passed.
-fn shares(events: &[Recorded], of: &Unit) -> Vec<(String, Duration)> {
-    let mut given: Vec<(Unit, Vec<String>)> = Vec::new();
+fn shares(events: &[Recorded], of: &Unit) -> Vec<(Name, Duration)> {
+    let mut given: Vec<(Unit, Vec<Name>)> = Vec::new();
     let mut samples = Vec::new();
     for recorded in events {
         match recorded.read() {

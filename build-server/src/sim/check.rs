@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use build_core::engine::{BuildState, Command, UnitState, UnitStatus};
-use build_core::event::{BuildEvent, Outcome, Recorded, SessionEvent, StreamId, UnitEnd};
+use build_core::event::{BuildEvent, Recorded, SessionEvent, StreamId, UnitEnd};
 use build_core::ids::HolderId;
 use build_core::schedule::MachineState;
 
@@ -156,10 +156,9 @@ impl World {
                 of.for_each(|build| *found.entry(build.into()).or_default() += 1);
             }
         }
-        for (id, build) in &self.folds {
-            let failed = matches!(build.outcome(), Some(Outcome::Failed { .. }));
-            let worth = workload::is_worth_a_rerun(self.seed, id);
-            let due = usize::from(failed && worth && build.may_be_rerun());
+        for id in self.folds.keys() {
+            let due = id.build().and_then(|build| self.rerun_of(build));
+            let due = usize::from(due.is_some());
             let reruns = found.get(id).copied().unwrap_or_default();
             if reruns != due {
                 return Err(format!("{id} was run again {reruns} times, not {due}"));
@@ -171,15 +170,15 @@ impl World {
     pub(super) fn check_end(&self) -> Held {
         self.check_state()?;
         for build in self.folds.keys() {
-            let stream = StreamId::from(build);
-            let is_end = |r: &&Recorded| r.stream == stream && r.kind.as_str() == "finished";
-            let ends = self.log.written().iter().filter(is_end).count();
+            let events = self.log.of_stream(&build.into());
+            let is_end = |r: &&Recorded| r.kind.as_str() == "finished";
+            let ends = events.iter().filter(is_end).count();
             if ends != 1 {
                 return Err(format!("{build} ended {ends} times"));
             }
         }
-        self.check_reruns()?;
         self.check_told()?;
+        self.check_reruns()?;
         let Some(coordinator) = &self.coordinator else {
             return Err("the coordinator is gone".into());
         };

@@ -8,7 +8,7 @@ use build_core::dispatch::{Failure, Reply};
 use build_core::engine::{Command, CommandKey};
 use build_core::error::ErrorKind;
 use build_core::event::Base;
-use build_core::ids::{BuildId, ExecId, HolderId, LeaseId, StepName};
+use build_core::ids::{ExecId, HolderId, LeaseId, StepName};
 use build_core::plan::{Part, Unit};
 use build_core::pool::{LEASE_TTL, LeaseRecord, LeaseRequest};
 
@@ -124,13 +124,6 @@ impl World {
                 Ok(Some(Ok(Reply::Killed)))
             }
             Command::Keep { lease, step, .. } => self.keep(&lease, &step).map(Some),
-            Command::Judge { build } => {
-                let worth = workload::is_worth_a_rerun(self.seed, &build);
-                let rerun = BuildId::from_bits(self.rng.bits());
-                Ok(Some(Ok(Reply::Judged {
-                    rerun: Some(rerun).filter(|_| worth),
-                })))
-            }
             Command::Release { lease, .. } => Ok(Some(self.release(&lease))),
             _ => Err("a command that the simulation does not know".into()),
         }

@@ -6,9 +6,10 @@ use build_core::buildlet::ExecOutcome;
 use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{BuildState, Command, CommandKey};
 use build_core::error::ErrorKind;
-use build_core::event::{Batch, UnitEnd, Version};
+use build_core::event::{Batch, Principal, UnitEnd, Version};
 use build_core::ids::{BuildId, BuilderName, ExecId, HolderId, LeaseId, SessionId, WishKey};
 use build_core::pool::LEASE_TTL;
+use build_core::wish::Wish;
 
 use super::faults::Faults;
 use super::reader::Reading;
@@ -201,10 +202,12 @@ impl World {
     fn submit(&mut self, build: &BuildId) -> Held {
         let item = self.wanted[build].clone();
         let builder = BuilderName::new("sim").expect("a plain word");
-        self.tell(Input::Submit {
-            build: build.clone(),
-            item,
-            builder,
+        let key = WishKey::of(&[b"by name", build.as_str().as_bytes()]);
+        let mut wish = Wish::new(key, item, vec![builder], Principal::person("ann"));
+        wish.alone = true;
+        self.tell(Input::Ask {
+            wish: Box::new(wish),
+            drawn: vec![build.clone()],
         })
     }
 
@@ -340,13 +343,14 @@ impl World {
         };
         let reply = Reply::Ran {
             listing: (outcome == ExecOutcome::Ok).then(|| build_core::dispatch::Listing {
-                text: workload::listing(seed, key.build()),
+                text: workload::listing(seed, key.build()).into_bytes(),
                 ..Default::default()
             }),
             tests: workload::tests(exec, &outcome),
             end: UnitEnd::Exited(outcome),
             output_bytes: done.output_bytes,
             took: None,
+            results: None,
         };
         self.answer(epoch, key, Ok(reply));
     }

@@ -1,10 +1,13 @@
 //! The log: numbered and packed by the code of every log, kept in memory.
+//!
+//! Events are kept as they were read once. A pack is unfolded when it is made and must say what was
+//! written; so the events of packs are not unfolded again at each start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use build_core::clock::Timestamp;
 use build_core::event::{
-    Batch, Memo, MemoKey, Numbering, Packer, Recorded, Seq, StreamHead, StreamId, StreamKind,
+    Batch, Memo, MemoKey, Numbering, PACK_EVENTS, Packer, Recorded, Seq, StreamHead, StreamId,
 };
 use build_core::plant::Plant;
 
@@ -13,10 +16,12 @@ use super::world::Held;
 pub(super) struct SimLog {
     heads: HashMap<StreamId, StreamHead>,
     memos: BTreeMap<MemoKey, Memo>,
-    packs: Vec<Vec<u8>>,
-    events: Vec<Recorded>,
-    /// Everything that was ever written, beside the log: what it must say.
+    /// Everything that was ever written, in order.
     written: Vec<Recorded>,
+    /// Where the events of each stream stand in it.
+    streams: HashMap<StreamId, Vec<usize>>,
+    open: BTreeSet<StreamId>,
+    packed: usize,
     packer: Packer,
     plant: Option<Plant>,
 }
@@ -28,9 +33,10 @@ impl SimLog {
         Self {
             heads: HashMap::new(),
             memos: BTreeMap::new(),
-            packs: Vec::new(),
-            events: Vec::new(),
             written: Vec::new(),
+            streams: HashMap::new(),
+            open: BTreeSet::new(),
+            packed: 0,
             packer,
             plant,
         }
@@ -50,8 +56,16 @@ impl SimLog {
                 None => drop(self.memos.remove(&memo.key)),
             }
         }
-        self.events.extend(admitted.events.iter().cloned());
-        self.written.extend(admitted.events.iter().cloned());
+        for event in &admitted.events {
+            let stream = &event.stream;
+            match self.head(stream).is_open {
+                true => drop(self.open.insert(stream.clone())),
+                false => drop(self.open.remove(stream)),
+            }
+            let places = self.streams.entry(stream.clone()).or_default();
+            places.push(self.written.len());
+            self.written.push(event.clone());
+        }
         Ok(admitted.events)
     }
 
@@ -63,7 +77,7 @@ impl SimLog {
         self.memos.values().cloned().collect()
     }
 
-    /// Everything that was ever written, whatever the log says of it by now.
+    /// Everything that was ever written.
     pub(super) fn written(&self) -> &[Recorded] {
         &self.written
     }
@@ -72,59 +86,51 @@ impl SimLog {
         self.written
     }
 
-    /// The events of open builds and sessions, as a start reads them.
-    pub(super) fn read_open(&self) -> Held<Vec<Recorded>> {
-        let kinds = [StreamKind::BUILD, StreamKind::SESSION, StreamKind::WISH];
-        let is_open = |event: &Recorded| {
-            kinds.contains(&event.stream.kind()) && self.head(&event.stream).is_open
+    /// The events of one stream.
+    pub(super) fn of_stream(&self, stream: &StreamId) -> Vec<Recorded> {
+        let places = self.streams.get(stream).into_iter().flatten();
+        places.map(|place| self.written[*place].clone()).collect()
+    }
+
+    /// The events of open builds, sessions and wishes, as a start reads them.
+    pub(super) fn read_open(&self) -> Vec<Recorded> {
+        let is_own = |stream: &&StreamId| {
+            matches!(
+                stream,
+                StreamId::Build(_) | StreamId::Session(_) | StreamId::Wish(_)
+            )
         };
-        let mut found = Vec::new();
-        for pack in &self.packs {
-            found.extend(self.unfold(pack)?);
-        }
-        found.extend(self.events.iter().cloned());
-        found.retain(is_open);
-        Ok(found)
+        let streams = self.open.iter().filter(is_own);
+        let places = streams.filter_map(|stream| self.streams.get(stream));
+        let mut places: Vec<usize> = places.flatten().copied().collect();
+        places.sort_unstable();
+        let events = places.into_iter();
+        events.map(|place| self.written[place].clone()).collect()
     }
 
     /// At most `limit` events behind `after`, packed or not.
-    pub(super) fn read(&self, after: Seq, limit: usize) -> Held<Vec<Recorded>> {
-        let packed = self.written.len() - self.events.len();
-        let after_packs = usize::try_from(after.0)
-            .ok()
-            .and_then(|after| after.checked_sub(packed));
-        if let Some(from) = after_packs {
-            return Ok(self.events.iter().skip(from).take(limit).cloned().collect());
-        }
-        let mut found = Vec::new();
-        for pack in &self.packs {
-            found.extend(self.unfold(pack)?);
-        }
-        found.extend(self.events.iter().cloned());
-        found.retain(|event| event.seq > after);
-        found.truncate(limit);
-        Ok(found)
-    }
-
-    fn unfold(&self, pack: &[u8]) -> Held<Vec<Recorded>> {
-        let events = self.packer.unfold(pack);
-        events.map_err(|error| format!("a pack is damaged: {error}"))
+    pub(super) fn read(&self, after: Seq, limit: usize) -> Vec<Recorded> {
+        let after = usize::try_from(after.0).unwrap_or(usize::MAX);
+        let behind = self.written.iter().skip(after);
+        behind.take(limit).cloned().collect()
     }
 
     /// Packs what is older than `before`: the pack must say what was written.
     pub(super) fn pack(&mut self, before: Timestamp) -> Held {
-        let begin = self.written.len() - self.events.len();
-        let count = self.packer.count(&self.events, before);
+        let rest = &self.written[self.packed..];
+        let rest = &rest[..rest.len().min(PACK_EVENTS)];
+        let count = self.packer.count(rest, before);
         if count == 0 {
             return Ok(());
         }
-        let pack = self.packer.squeeze(&self.events[..count]);
+        let pack = self.packer.squeeze(&rest[..count]);
         let pack = pack.map_err(|error| error.to_string())?;
-        if self.unfold(&pack)? != self.written[begin..begin + count] {
+        let unfolded = self.packer.unfold(&pack);
+        let unfolded = unfolded.map_err(|error| format!("a pack is damaged: {error}"))?;
+        if unfolded != rest[..count] {
             return Err("an event was lost by packing".into());
         }
-        self.events.drain(..count);
-        self.packs.push(pack);
+        self.packed += count;
         Ok(())
     }
 }

@@ -4,22 +4,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use build_core::event::{Batch, BuildEvent, Memo, Recorded, Seq};
-use build_core::ids::{EffectKey, ReaderName, SinkName, Topic};
+use build_core::clock::Timestamp;
+use build_core::event::{Batch, BuildEvent, Memo, Recorded, Seq, StreamId};
+use build_core::ids::{BuildId, EffectKey, ReaderName, SinkName, Topic};
 use build_core::reader::{
     Answer, Call, CallKind, Cursor, Effect, How, Input, Machine, OnPoison, PageEnds, Step, Taken,
 };
-use serde_json::value::RawValue;
+use build_core::rerun::rerun_of;
+use build_core::wish::Wish;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::faults::Faults;
 use super::happenings::Happening;
 use super::rng::Rng;
+use super::workload;
 use super::world::{Held, World};
 
 /// Items of a page: few, so that there are many.
 const PAGE: usize = 16;
 /// Nothing is given up in a simulation.
 const PATIENCE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Where the effects go that run builds again.
+const AGAIN: &str = "again";
 
 /// What a reader does, in the process that does it.
 pub(super) enum Reading {
@@ -28,6 +35,7 @@ pub(super) enum Reading {
     Take { from: usize, to: usize },
     Commit { batch: u64, memos: Vec<Memo> },
     Call(Box<Call>),
+    Look { call: u64, stream: StreamId },
     Answer { call: u64, answer: Answer },
     Tick { nth: u64 },
 }
@@ -88,6 +96,20 @@ fn effect(event: &Recorded) -> Option<Effect> {
         to: SinkName::new("told").ok()?,
         body: RawValue::from_string(event.seq.0.to_string()).ok()?,
         until: event.at + PATIENCE,
+        replaces: false,
+    })
+}
+
+/// Another run of a build.
+fn again_effect(build: &BuildId) -> Option<Effect> {
+    let key = format!("again {build}");
+    Some(Effect {
+        topic: Topic::new(&key).ok()?,
+        key: EffectKey::new(key).ok()?,
+        how: How::Token,
+        to: SinkName::new(AGAIN).ok()?,
+        body: to_raw_value(build).ok()?,
+        until: Timestamp::from_micros(i64::MAX),
         replaces: false,
     })
 }
@@ -166,7 +188,9 @@ impl World {
             Reading::Fetch(at) => self.fetch(&at)?,
             Reading::Take { from, to } => self.take(from, to),
             Reading::Commit { batch, memos } => self.commit_memos(batch, memos)?,
+            Reading::Call(call) if call.effect.to.as_str() == AGAIN => self.call_again(&call)?,
             Reading::Call(call) => self.call_told(&call),
+            Reading::Look { call, stream } => self.look(call, &stream),
             Reading::Answer { call, answer } => self.tell_reader(Input::Answered { call, answer }),
             Reading::Tick { nth } => {
                 let wake = self.coordinator.as_ref().map(|c| c.reader.wake);
@@ -180,7 +204,7 @@ impl World {
     }
 
     fn fetch(&mut self, at: &Cursor) -> Held {
-        let page = self.log.read(Seq(at.at), PAGE)?;
+        let page = self.log.read(Seq(at.at), PAGE);
         let end = page.last().map_or(at.at, |event| event.seq.0);
         let ends = PageEnds {
             ends: page.iter().map(|event| Cursor::at(event.seq.0)).collect(),
@@ -200,8 +224,50 @@ impl World {
             return;
         };
         let items = coordinator.reader.page.get(from..to).unwrap_or_default();
-        let effects: Vec<Effect> = items.iter().filter_map(effect).collect();
+        let mut effects: Vec<Effect> = items.iter().filter_map(effect).collect();
+        let ended = items.iter().filter(|event| effect(event).is_some());
+        let builds = ended.filter_map(|event| event.stream.build());
+        let again = builds.filter(|build| self.rerun_of(build).is_some());
+        effects.extend(again.filter_map(again_effect));
         self.tell_reader(Input::Taken(Taken::from(effects)));
+    }
+
+    /// The wish to run a build again, if its tests failed and it is worth it.
+    pub(super) fn rerun_of(&self, build: &BuildId) -> Option<Wish> {
+        let wish = rerun_of(&self.log.of_stream(&build.into())).ok()??;
+        workload::is_worth_a_rerun(self.seed, &build.into()).then_some(wish)
+    }
+
+    /// Asks for another run, as whoever knows the key of the wish does.
+    fn call_again(&mut self, call: &Call) -> Held {
+        let build: BuildId = serde_json::from_str(call.effect.body.get())
+            .map_err(|error| format!("an effect was damaged: {error}"))?;
+        let Some(wish) = self.rerun_of(&build) else {
+            return Err(format!("{build} is run again, and is not worth it"));
+        };
+        let stream = StreamId::from(wish.key);
+        if self.log.head(&stream).version.0 == 0 {
+            let drawn = vec![BuildId::from_bits(self.told.rng.bits())];
+            let wish = Box::new(wish);
+            self.tell(build_core::dispatch::Input::Ask { wish, drawn })?;
+        }
+        let after = self.told.rng.below(1..2_000);
+        let call = call.number;
+        self.plan_reading(after, Reading::Look { call, stream });
+        Ok(())
+    }
+
+    /// Whether what was asked for is in the log by now.
+    fn look(&mut self, call: u64, stream: &StreamId) {
+        let answer = match self.log.head(stream).version.0 {
+            0 => Answer::Failed {
+                text: "it is not recorded yet".into(),
+                in_doubt: true,
+                pause: None,
+            },
+            _ => Answer::Made,
+        };
+        self.tell_reader(Input::Answered { call, answer });
     }
 
     fn commit_memos(&mut self, batch: u64, memos: Vec<Memo>) -> Held {

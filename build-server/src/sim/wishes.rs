@@ -48,12 +48,8 @@ impl World {
             branch: "main".into(),
         });
         let builder = BuilderName::new("sim").expect("a plain word");
-        let wish = Wish {
-            key,
-            item,
-            builders: vec![builder],
-            tip_of,
-        };
+        let mut wish = Wish::new(key, item, vec![builder], Principal::farm());
+        wish.tip_of = tip_of;
         let drawn = BuildId::from_bits(self.rng.bits());
         self.wishes.insert(key, Wanted { wish, drawn });
         if self.rng.chance(300) {
@@ -116,7 +112,8 @@ impl World {
     pub(super) fn all_wishes_are_over(&self) -> bool {
         let head = |key: &WishKey| self.log.head(&StreamId::from(*key));
         let is_over = |key| head(key).version.0 > 0 && !head(key).is_open;
-        self.wishes.keys().all(is_over)
+        let all = self.wishes.keys().chain(self.wishes_told.keys());
+        all.into_iter().all(is_over)
     }
 }
 

@@ -201,7 +201,7 @@ impl World {
         if !effects.is_empty() {
             return Err("sharing out no machines has an effect".into());
         }
-        let events = self.log.read_open()?;
+        let events = self.log.read_open();
         let memos = self.log.memos();
         let restored = dispatcher.restore(events, memos, self.now());
         if let Some(damage) = restored.damaged.first() {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use build_core::buildlet::ByteStream;
 use build_core::clock::Timestamp;
 use build_core::ids::{CommitHash, RepoName};
+use build_core::name::Name;
 use build_core::recipe::Tree;
 use build_core::tarutil::{GzipOptions, Pack};
 use build_core::work::{Class, WorkItem};
@@ -92,8 +93,7 @@ impl GitCheckouts {
         }
         let head = repo.head_branch().await?;
         let mut items = Vec::new();
-        for branch in repo.branches(globs).await? {
-            let commit = repo.resolve(&format!("refs/heads/{branch}")).await?;
+        for (branch, commit) in repo.branches(globs).await? {
             let is_default = head.as_ref() == Some(&branch);
             let mut item = self.item(&parsed, &repo, &commit, Some(branch)).await?;
             item.class = if is_default {
@@ -139,7 +139,7 @@ impl GitCheckouts {
         origin: &Origin,
         repo: &Repo,
         commit: &CommitHash,
-        branch: Option<String>,
+        branch: Option<Name>,
     ) -> Result<WorkItem> {
         let remote = repo.ask(&["config", "--get", "remote.origin.url"]);
         let (info, remote) = futures::try_join!(repo.info(commit), remote)?;

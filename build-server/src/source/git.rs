@@ -165,6 +165,17 @@ impl Git {
         Ok(finished.status.success().then(|| text(&finished.output)))
     }
 
+    /// As [`Git::ask`], of what need not be text.
+    pub(super) async fn ask_bytes<A: AsRef<OsStr>>(
+        &self,
+        dir: &Path,
+        args: &[A],
+    ) -> Result<Option<Vec<u8>>> {
+        let args = owned(args);
+        let finished = self.finish(dir, &args, &[], Reach::Local).await?;
+        Ok(finished.status.success().then_some(finished.output))
+    }
+
     async fn finish(
         &self,
         dir: &Path,

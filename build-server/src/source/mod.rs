@@ -24,7 +24,6 @@ use build_core::recipe::Tree;
 use build_core::work::WorkItem;
 
 pub use checkouts::GitCheckouts;
-#[cfg(feature = "web")]
 pub(crate) use git::without_passwords;
 pub use tree::WorkTree;
 pub use watch::GitSource;

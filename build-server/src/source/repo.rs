@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use build_core::clock::Timestamp;
 use build_core::ids::CommitHash;
+use build_core::name::Name;
 use build_core::tarutil::Glob;
 use build_core::{Error, ErrorKind, Result};
 
 use super::git::{Git, text};
+
+/// What the whole names of branches begin with.
+const HEADS: &[u8] = b"refs/heads/";
 
 /// A repository on this machine: the user's, or our mirror of a remote one.
 #[derive(Clone, Debug)]
@@ -134,36 +138,50 @@ impl Repo {
     }
 
     /// The branch that is checked out, or the one a mirror's `HEAD` names.
-    pub(super) async fn head_branch(&self) -> Result<Option<String>> {
-        self.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"])
-            .await
+    pub(super) async fn head_branch(&self) -> Result<Option<Name>> {
+        let args = ["symbolic-ref", "--quiet", "HEAD"];
+        let name = self.git.ask_bytes(self.dir(), &args).await?;
+        let name = name
+            .as_deref()
+            .map(|name| name.strip_prefix(HEADS).unwrap_or(name));
+        Ok(name.map(|name| name.trim_ascii_end().into()))
     }
 
     /// The branch that `rev` names, if it names one.
-    pub(super) async fn branch_called(&self, rev: &str) -> Result<Option<String>> {
+    pub(super) async fn branch_called(&self, rev: &str) -> Result<Option<Name>> {
         let name = format!("refs/heads/{rev}");
         let found = self
             .ask(&["show-ref", "--verify", "--quiet", &name])
             .await?;
-        Ok(found.map(|_| rev.to_owned()))
+        Ok(found.map(|_| rev.into()))
     }
 
-    /// The default branch, and those that one of `globs` matches.
-    pub(super) async fn branches(&self, globs: &[String]) -> Result<Vec<String>> {
-        let listed = self
-            .run(&["for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads"])
-            .await?;
-        let listed = String::from_utf8_lossy(&listed);
+    /// The default branch, and those that one of `globs` matches, with their commits.
+    pub(super) async fn branches(&self, globs: &[String]) -> Result<Vec<(Name, CommitHash)>> {
+        let format = "--format=%(objectname) %(refname:lstrip=2)";
+        let listed = self.run(&["for-each-ref", format, "refs/heads"]).await?;
         let head = self.head_branch().await?;
         let globs: Vec<_> = globs.iter().map(|glob| Glob::new(glob)).collect();
-        let is_wanted = |name: &&str| {
-            head.as_deref() == Some(*name) || globs.iter().any(|g| g.matches(name.as_bytes()))
+        let is_wanted = |name: &Name| {
+            head.as_ref() == Some(name) || globs.iter().any(|g| g.matches(name.as_bytes()))
         };
-        Ok(listed
-            .lines()
-            .filter(is_wanted)
-            .map(str::to_owned)
-            .collect())
+        let mut found = Vec::new();
+        for line in listed
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let Some(space) = line.iter().position(|&byte| byte == b' ') else {
+                let shown = Name::from(line);
+                let text = format!("git lists a branch as {shown}");
+                return Err(Error::new(ErrorKind::Corrupt, text));
+            };
+            let name = Name::from(&line[space + 1..]);
+            if is_wanted(&name) {
+                let commit = CommitHash::new(String::from_utf8_lossy(&line[..space]))?;
+                found.push((name, commit));
+            }
+        }
+        Ok(found)
     }
 
     /// What the log says of a commit.

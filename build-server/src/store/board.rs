@@ -7,6 +7,7 @@ use std::str::FromStr;
 use build_core::clock::Timestamp;
 use build_core::event::Seq;
 use build_core::ids::{BuildId, BuilderName, CommitHash, RepoName};
+use build_core::name::Name;
 use build_core::work::WorkItem;
 use build_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ pub struct BoardFilter {
     /// Of this repository.
     pub repo: RepoName,
     /// Only of this branch.
-    pub branch: Option<String>,
+    pub branch: Option<Name>,
 }
 
 /// A part of the board of one repository, newest commits first.
@@ -58,7 +59,7 @@ pub struct BoardCommit {
     /// First line of its message.
     pub subject: String,
     /// The branch it was found on.
-    pub branch: Option<String>,
+    pub branch: Option<Name>,
     /// Who wrote it.
     pub author: Option<String>,
     /// When it was made.
@@ -89,7 +90,7 @@ pub struct KnownRepo {
     /// Its name.
     pub repo: RepoName,
     /// Its branches in order of name.
-    pub branches: Vec<String>,
+    pub branches: Vec<Name>,
     /// When its newest commit was made.
     pub newest: Timestamp,
 }
@@ -166,7 +167,7 @@ impl BoardCell {
 
 /// Makes a board of the builds of a repository, given in order of being asked for.
 pub(super) fn fold<'a>(builds: impl Iterator<Item = &'a BuildRow>) -> Vec<BoardLine> {
-    let mut lines: BTreeMap<(&CommitHash, &Option<String>), BoardLine> = BTreeMap::new();
+    let mut lines: BTreeMap<(&CommitHash, &Option<Name>), BoardLine> = BTreeMap::new();
     for row in builds {
         let Some(cell) = BoardCell::of(row) else {
             continue;
@@ -186,7 +187,7 @@ pub(super) fn fold<'a>(builds: impl Iterator<Item = &'a BuildRow>) -> Vec<BoardL
 
 /// The repositories of `items`, the one with the newest commit first.
 pub(super) fn repos<'a>(items: impl Iterator<Item = &'a WorkItem>) -> Vec<KnownRepo> {
-    let mut branches: BTreeMap<(RepoName, String), Timestamp> = BTreeMap::new();
+    let mut branches: BTreeMap<(RepoName, Name), Timestamp> = BTreeMap::new();
     for item in items {
         let branch = item.branch.clone().unwrap_or_default();
         let newest = branches.entry((item.repo.clone(), branch)).or_default();
@@ -198,7 +199,7 @@ pub(super) fn repos<'a>(items: impl Iterator<Item = &'a WorkItem>) -> Vec<KnownR
 
 /// Groups branches, which come in order of repository and name.
 pub(super) fn known_repos(
-    branches: impl Iterator<Item = (RepoName, String, Timestamp)>,
+    branches: impl Iterator<Item = (RepoName, Name, Timestamp)>,
 ) -> Vec<KnownRepo> {
     let mut repos: Vec<KnownRepo> = Vec::new();
     for (repo, branch, newest) in branches {

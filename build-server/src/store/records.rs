@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use build_core::Result;
 use build_core::event::{Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, SessionId, StepName};
+use build_core::name::Name;
 
 use super::{BoardFilter, BoardPage, BoardPlace, KnownRepo};
 use crate::record::{BuildRow, BuildState, SessionRow, Tested, Timing};
@@ -14,7 +15,7 @@ pub struct BuildFilter {
     /// Only of this repository.
     pub repo: Option<RepoName>,
     /// Only of this branch.
-    pub branch: Option<String>,
+    pub branch: Option<Name>,
     /// Only on this builder.
     pub builder: Option<BuilderName>,
     /// Only of commits that begin so.

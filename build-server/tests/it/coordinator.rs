@@ -45,7 +45,7 @@ async fn a_commit_is_built_and_everything_is_recorded() {
     assert_eq!(row.item.subject, "first");
     let kept = &row.kept[0].artifacts;
     let kept: Vec<_> = kept.iter().map(|a| (a.path.as_str(), a.size)).collect();
-    assert_eq!(kept, [("out/bin/a b", 6), ("report.xml", 2)]);
+    assert_eq!(kept, [(Some("out/bin/a b"), 6), (Some("report.xml"), 2)]);
     assert!(pool.leases().is_empty());
     assert_eq!(
         pool.buildlets().len(),
@@ -533,6 +533,9 @@ async fn a_build_that_waits_says_why() {
         farm.handle.explain(&first).await.unwrap().is_empty(),
         "it does not wait"
     );
+    // Of the same commit it would be the same build.
+    assert_eq!(farm.submit(&repository).await, first);
+    repository.commit("second");
     let second = farm.submit(&repository).await;
     farm.until(&second, |e| matches!(e, BuildEvent::Planned { .. }))
         .await;

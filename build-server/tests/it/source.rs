@@ -447,7 +447,7 @@ async fn a_repository_at_a_url_is_copied_and_followed() {
     // The transport that git itself would use for another machine, without one.
     let url = format!("file://{}", repository.origin());
     let first = world.checkouts.resolve(&url, None).await.unwrap();
-    assert_eq!(first.branch.as_deref(), Some("main"));
+    assert_eq!(first.branch, Some("main".into()));
     repository.write("file", "2");
     repository.commit("second");
     let second = world.checkouts.resolve(&url, Some("main")).await.unwrap();

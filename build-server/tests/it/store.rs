@@ -198,7 +198,10 @@ async fn check_board(store: &dyn Both) {
     let repos = store.repos().await.unwrap();
     let repos: Vec<_> = repos
         .iter()
-        .map(|known| format!("{} {}", known.repo, known.branches.join(",")))
+        .map(|known| {
+            let branches: Vec<String> = known.branches.iter().map(ToString::to_string).collect();
+            format!("{} {}", known.repo, branches.join(","))
+        })
         .collect();
     assert_eq!(repos, ["board main,side", "even main"]);
 }

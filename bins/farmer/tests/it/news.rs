@@ -12,6 +12,9 @@ use crate::up::{Farm, SOON};
 /// Builders, and so builds of a commit.
 const BUILDERS: usize = 20;
 
+/// What each of them runs: a test that fails until it is mended.
+const LOOK: &str = "sleep 0.3; test -e well || { echo 'test well ... FAILED'; exit 1; }";
+
 /// Kills of the farm: `FARMER_KILLS`, else some that take a minute.
 fn kills() -> u64 {
     let wanted = std::env::var("FARMER_KILLS").ok();
@@ -84,11 +87,27 @@ fn config() -> String {
     let builders =
         (0..BUILDERS).map(|n| format!("[[builder]]\nname = \"b{n}\"\nhost = \"local\"\n"));
     let builders: String = builders.collect();
-    format!("[[step]]\nname = \"look\"\nrun = \"sleep 0.3; test -e well\"\n{builders}")
+    format!("[[step]]\nname = \"look\"\nrun = \"{LOOK}\"\n{builders}")
 }
 
 fn start(repo: &Repo) -> Farm {
     Farm::start_with(repo, &["--machines", "20"])
+}
+
+/// How often each build was run again.
+fn reruns(farm: &Farm) -> BTreeMap<String, usize> {
+    let (status, body) = farm.ask("GET", "/api/v1/builds?limit=1000", &[]);
+    assert_eq!(status, 200, "{body}");
+    let page: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let rows = page["builds"].as_array().unwrap();
+    let mut reruns = BTreeMap::new();
+    for first in rows
+        .iter()
+        .filter_map(|row| row["item"]["rerun_of"].as_str())
+    {
+        *reruns.entry(first.to_owned()).or_default() += 1;
+    }
+    reruns
 }
 
 #[test]
@@ -114,6 +133,12 @@ fn news_are_told_once_however_often_the_farm_is_killed() {
         wait_until("the reader is listed", SOON, || {
             let listed = repo.run(&["outbox", "list"]);
             listed.out().starts_with("notify  position ")
+        });
+        // The readers of the farm itself were killed as often.
+        wait_until("each is run again once", 2 * SOON, || {
+            let reruns = reruns(&farm);
+            assert!(reruns.values().all(|count| *count == 1), "{reruns:#?}");
+            reruns.len() == BUILDERS
         });
         farm.stop().exits(0);
     }

@@ -1,6 +1,10 @@
 //! A build that failed by tests is run once more, whatever happens meanwhile.
 
 use super::*;
+use crate::rerun::rerun_of;
+
+/// The second run.
+const AGAIN: u64 = 77;
 
 /// A farm in which the tests of the first build fail, and those of the second once or not.
 fn farm(fails_again: bool) -> Farm {
@@ -12,23 +16,21 @@ fn farm(fails_again: bool) -> Farm {
     farm
 }
 
-/// The builds that run another one again, with what they do.
-fn reruns(log: &[Logged]) -> Vec<(HolderId, WorkItem)> {
-    let queued = log.iter().filter_map(|r| match &r.event {
-        BuildEvent::Queued { item, .. } if item.rerun_of.is_some() => {
-            Some((r.build.clone(), item.clone()))
-        }
-        _ => None,
-    });
-    queued.collect()
-}
+impl Farm {
+    /// The wish that follows from the events of a build.
+    fn rerun_of(&self, build: &BuildId) -> Option<Wish> {
+        let stream = StreamId::from(build);
+        let own = self.stored.iter().filter(|event| event.stream == stream);
+        rerun_of(&own.cloned().collect::<Vec<_>>()).unwrap()
+    }
 
-fn outcomes(log: &[Logged]) -> Vec<bool> {
-    let ends = log.iter().filter_map(|r| match &r.event {
-        BuildEvent::Finished { outcome } => Some(outcome.is_passed()),
-        _ => None,
-    });
-    ends.collect()
+    fn ends(&self) -> Vec<bool> {
+        let ends = self.log.iter().filter_map(|r| match &r.event {
+            BuildEvent::Finished { outcome } => Some(outcome.is_passed()),
+            _ => None,
+        });
+        ends.collect()
+    }
 }
 
 #[test]
@@ -37,120 +39,84 @@ fn a_build_that_failed_by_tests_is_run_again_once_behind_everything_else() {
         let mut farm = farm(fails_again);
         farm.submit();
         farm.run();
-        let reruns = reruns(&farm.log);
-        assert_eq!(reruns.len(), 1);
-        let (id, item) = &reruns[0];
-        assert_eq!(item.rerun_of, Some(build()));
-        assert_eq!(item.class, Class::Backfill);
-        assert!(item.labels.contains("rerun"));
-        assert_eq!(outcomes(&farm.log), [false, !fails_again]);
-        let last = farm.log.iter().rev().find(|r| r.build == *id);
-        assert!(last.is_some());
-        assert_eq!(farm.judged, 1, "a rerun is not judged");
+        let wish = farm.rerun_of(&build()).unwrap();
+        assert_eq!(wish.item.rerun_of, Some(build()));
+        assert_eq!(wish.item.class, Class::Backfill);
+        assert!(wish.item.labels.contains("rerun"));
+        // Whoever reads the log may ask twice, also after it was built.
+        farm.ask_new(wish.clone(), AGAIN);
+        farm.ask_new(wish.clone(), AGAIN + 1);
+        farm.run();
+        farm.ask_new(wish, AGAIN + 2);
+        farm.run();
+        assert_eq!(farm.ends(), [false, !fails_again]);
+        let again = farm.rerun_of(&BuildId::from_bits(AGAIN));
+        assert_eq!(again, None, "a second run is not run again");
     }
+}
+
+#[test]
+fn the_second_run_is_not_shared_with_what_others_want() {
+    let mut farm = farm(false);
+    farm.submit();
+    farm.run();
+    let wish = farm.rerun_of(&build()).unwrap();
+    let item = wish.item.asked_again();
+    let by = Principal::person("ann");
+    let other = Wish::new(WishKey::from_bits(5), item, wish.builders.clone(), by);
+    farm.ask(other, 5);
+    farm.ask(wish, AGAIN);
+    farm.run();
+    assert_eq!(farm.ends(), [false, true, true]);
 }
 
 #[test]
 fn what_tests_do_not_explain_is_not_run_again() {
     let exit = UnitEnd::Exited(ExecOutcome::Exit(1));
-    type Case = (&'static str, fn(&mut Farm), UnitEnd, u64);
-    let cases: [Case; 6] = [
-        ("no test failed", |f| f.failures.clear(), exit.clone(), 0),
-        ("known to be broken", |f| f.worth = false, exit.clone(), 1),
-        (
-            "turned off",
-            |f| f.plan.limits.rerun = false,
-            exit.clone(),
-            0,
-        ),
-        (
-            "a crash",
-            |_| (),
-            UnitEnd::Exited(ExecOutcome::Signal("x".into())),
-            0,
-        ),
-        (
-            "too long",
-            |_| (),
-            UnitEnd::TimedOut(Duration::from_secs(1)),
-            0,
-        ),
-        ("disk", |_| (), UnitEnd::DiskQuota, 0),
+    let signal = UnitEnd::Exited(ExecOutcome::Signal("x".into()));
+    let too_long = UnitEnd::TimedOut(Duration::from_secs(1));
+    type Case = (&'static str, fn(&mut Farm), UnitEnd);
+    let cases: [Case; 5] = [
+        ("no test failed", |f| f.failures.clear(), exit.clone()),
+        ("turned off", |f| f.plan.limits.rerun = false, exit),
+        ("a crash", |_| (), signal),
+        ("too long", |_| (), too_long),
+        ("disk", |_| (), UnitEnd::DiskQuota),
     ];
-    for (case, change, end, judged) in cases {
+    for (case, change, end) in cases {
         let mut farm = farm(false);
         change(&mut farm);
         farm.ends.insert("test".into(), [end].into());
         farm.submit();
         farm.run();
-        assert_eq!(outcomes(&farm.log), [false], "{case}");
-        assert_eq!(
-            (reruns(&farm.log).len(), farm.judged),
-            (0, judged),
-            "{case}"
-        );
+        assert_eq!(farm.ends(), [false], "{case}");
+        assert_eq!(farm.rerun_of(&build()), None, "{case}");
     }
 }
 
 #[test]
-fn a_test_that_fails_beside_a_compile_error_is_not_run_again() {
+fn a_test_that_fails_beside_a_step_that_takes_too_long_is_not_run_again() {
     let mut farm = farm(false);
     farm.plan = Plan::new(vec![step("test", &[]), step("lint", &[])], "test").unwrap();
-    farm.ends.insert(
-        "lint".into(),
-        [UnitEnd::TimedOut(Duration::from_secs(1))].into(),
-    );
+    let end = UnitEnd::TimedOut(Duration::from_secs(1));
+    farm.ends.insert("lint".into(), [end].into());
     farm.submit();
     farm.run();
-    assert_eq!(outcomes(&farm.log), [false]);
+    assert_eq!(farm.ends(), [false]);
+    assert_eq!(farm.rerun_of(&build()), None);
 }
 
 #[test]
-fn a_crash_at_any_append_leaves_exactly_one_rerun() {
-    let mut whole = farm(false);
-    whole.submit();
-    whole.run();
-    assert!(whole.appends.len() > 10);
-    for length in &whole.appends {
-        let mut again = farm(false);
-        again.take_log(&whole, *length);
-        // What ended before the crash has ended.
-        let is_test = |r: &Logged| match &r.event {
-            BuildEvent::Ended { unit, .. } => unit.to_string() == "test",
-            _ => false,
-        };
-        if again.log.iter().any(is_test) {
-            again.ends.clear();
-        }
-        again.judged = 50;
-        again.crash();
-        again.run();
-        assert_eq!(reruns(&again.log).len(), 1, "crash after {length} events");
-        assert_eq!(outcomes(&again.log), [false, true]);
-    }
-}
-
-#[test]
-fn a_build_that_is_canceled_while_it_is_judged_is_not_run_again() {
+fn what_was_canceled_or_is_not_over_is_not_run_again() {
     let mut farm = farm(false);
     farm.submit();
-    while !matches!(farm.todo.front(), Some(Command::Judge { .. })) {
-        // The machine is given back before the past is looked up.
-        if let Some(at) = farm
-            .todo
-            .iter()
-            .position(|c| matches!(c, Command::Judge { .. }))
-        {
-            farm.todo.rotate_left(at);
-        } else {
-            assert!(farm.step());
-        }
-    }
+    assert_eq!(farm.rerun_of(&build()), None);
     let by = Principal::person("somebody");
     farm.tell(Input::Cancel {
         build: build().into(),
         by,
     });
     farm.run();
-    assert_eq!(reruns(&farm.log), []);
+    assert_eq!(farm.rerun_of(&build()), None);
+    assert_eq!(rerun_of(&[]).unwrap(), None);
 }

@@ -139,3 +139,70 @@ fn the_events_of_others_between_ours_disturb_nobody() {
     }
     assert_eq!(farm.outcome(), Some(&Outcome::Passed));
 }
+
+#[test]
+fn tests_that_were_taken_from_a_shard_are_a_shard_of_their_own_after_a_restart() {
+    let mut test = step("test", &[]);
+    test.run = "run {tests}".into();
+    test.tests = Some("list".into());
+    test.shards = 2;
+    let mut farm = Farm::new(1, vec![test]);
+    farm.listing = "a b c d".into();
+    farm.submit();
+    while farm.count(|e| matches!(e, BuildEvent::Listed { .. })) == 0 {
+        assert!(farm.step());
+    }
+    let lease = farm.log.iter().find_map(|r| match &r.event {
+        BuildEvent::Leased { lease, .. } => Some(lease.clone()),
+        _ => None,
+    });
+    let stream = StreamId::from(build());
+    let taken = |shard, tests: &[&str]| BuildEvent::Taken {
+        step: name("test"),
+        shard,
+        tests: tests.iter().map(|test| Name::from(*test)).collect(),
+        lease: lease.clone().unwrap(),
+    };
+    // The first shard was begun, of the second one cannot take everything, nor what it has not.
+    let state = farm.dispatcher.build(&build().into()).unwrap();
+    for wrong in [
+        taken(0, &["c"]),
+        taken(1, &["b", "d"]),
+        taken(1, &["a"]),
+        taken(1, &[]),
+    ] {
+        assert!(
+            state.clone().advance(farm.now, &wrong).is_err(),
+            "{wrong:?}"
+        );
+    }
+    let event = NewEvent::new(
+        stream.clone(),
+        farm.now,
+        Principal::farm(),
+        &taken(1, &["d"]),
+    );
+    farm.write(Batch {
+        expects: vec![(stream.clone(), farm.heads[&stream].version)],
+        events: vec![event.unwrap()],
+        ..Batch::default()
+    });
+    farm.crash();
+    farm.run();
+    let started = farm.log.iter().filter_map(|r| match &r.event {
+        BuildEvent::Started { unit, tests, .. } if unit.part != Part::List => {
+            Some(format!("{unit} {tests:?}"))
+        }
+        _ => None,
+    });
+    let started: Vec<_> = started.collect();
+    assert_eq!(
+        started,
+        [
+            "test (shard 1) [\"a\", \"c\"]",
+            "test (shard 2) [\"b\"]",
+            "test (shard 3) [\"d\"]"
+        ]
+    );
+    assert_eq!(farm.outcome(), Some(&Outcome::Passed));
+}

@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::event::{BranchId, WishEvent};
-use crate::ids::WishKey;
-use crate::wish::Wish;
 
 fn item(class: Class) -> WorkItem {
     let commit = CommitHash::new("0".repeat(40)).unwrap();
@@ -13,12 +11,9 @@ fn item(class: Class) -> WorkItem {
 }
 
 fn wish(key: u128, class: Class) -> Wish {
-    Wish {
-        key: WishKey::from_bits(key),
-        item: item(class),
-        builders: vec![BuilderName::new("local").unwrap()],
-        tip_of: None,
-    }
+    let builder = BuilderName::new("local").unwrap();
+    let key = WishKey::from_bits(key);
+    Wish::new(key, item(class), vec![builder], Principal::person("ann"))
 }
 
 fn tip(key: u128, commit: u8) -> Wish {
@@ -32,13 +27,13 @@ fn tip(key: u128, commit: u8) -> Wish {
 }
 
 impl Farm {
-    fn ask(&mut self, wish: Wish, build: u64) {
+    pub(super) fn ask(&mut self, wish: Wish, build: u64) {
         let (wish, drawn) = (Box::new(wish), vec![BuildId::from_bits(build)]);
         self.tell(Input::Ask { wish, drawn });
     }
 
     /// As whoever asks does: what was ever asked for is not asked for again.
-    fn ask_new(&mut self, wish: Wish, build: u64) {
+    pub(super) fn ask_new(&mut self, wish: Wish, build: u64) {
         if !self.heads.contains_key(&StreamId::from(wish.key)) {
             self.ask(wish, build);
         }

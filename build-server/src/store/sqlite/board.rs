@@ -2,6 +2,7 @@
 
 use build_core::clock::Timestamp;
 use build_core::ids::RepoName;
+use build_core::name::Name;
 use build_core::{Error, ErrorKind, Result};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Executor, QueryBuilder, Row, Sqlite};
@@ -19,7 +20,8 @@ pub(super) async fn save(db: &mut SqliteConnection, row: &BuildRow) -> Result<()
         return Ok(());
     };
     let item = &row.item;
-    let branch = item.branch.as_deref().unwrap_or_default();
+    let branch = item.branch.as_ref().map(Name::escaped);
+    let branch = branch.as_deref().unwrap_or_default();
     let line = sqlx::query(
         "INSERT INTO line (number, repo, branch, commit_hash, time, body)
          VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -65,7 +67,8 @@ pub(super) async fn lines<'a>(
     );
     read.push_bind(which.repo.as_str().to_owned());
     if let Some(branch) = &which.branch {
-        read.push(" AND branch = ").push_bind(branch.clone());
+        read.push(" AND branch = ")
+            .push_bind(branch.escaped().into_owned());
     }
     if let Some((time, number)) = before.map(BoardPlace::parts) {
         read.push(" AND time <= ").push_bind(time.as_micros());
@@ -96,8 +99,9 @@ pub(super) async fn repos<'a>(
 ) -> Result<Vec<KnownRepo>, Trouble> {
     let read = sqlx::query_as("SELECT repo, branch, newest FROM branch ORDER BY repo, branch");
     let branches: Vec<(String, String, i64)> = read.fetch_all(db).await?;
-    let named = |(repo, branch, newest)| {
+    let named = |(repo, branch, newest): (String, String, i64)| {
         let repo: RepoName = from_stored(repo)?;
+        let branch = Name::unescape(&branch);
         Ok((repo, branch, Timestamp::from_micros(newest)))
     };
     let branches: Vec<_> = branches.into_iter().map(named).collect::<Result<_>>()?;

@@ -111,9 +111,10 @@ impl BuildRecords for SqliteStore {
         let mut read = QueryBuilder::<Sqlite>::new("SELECT body FROM build WHERE number < ");
         read.push_bind(before.map_or(i64::MAX, to_i64));
         let state = which.state.map(|s| s.as_str().to_owned());
+        let branch = which.branch.as_ref().map(|b| b.escaped().into_owned());
         let equal = [
             (" AND repo = ", which.repo.as_ref().map(ToString::to_string)),
-            (" AND branch = ", which.branch.clone()),
+            (" AND branch = ", branch),
             (
                 " AND builder = ",
                 which.builder.as_ref().map(ToString::to_string),

@@ -203,7 +203,7 @@ async fn save_builds(db: &mut SqliteConnection, rows: &[BuildRow]) -> Result<(),
             .push_bind(row.is_open())
             .push_bind(row.state.as_str())
             .push_bind(row.item.repo.as_str())
-            .push_bind(row.item.branch.as_deref())
+            .push_bind(row.item.branch.as_ref().map(|b| b.escaped().into_owned()))
             .push_bind(row.builder.as_str())
             .push_bind(row.item.commit.as_str())
             .push_bind(body);

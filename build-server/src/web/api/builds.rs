@@ -1,13 +1,14 @@
 //! Builds: listed, shown, asked for, run again, ended.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use build_core::ErrorKind;
 use build_core::event::Seq;
-use build_core::ids::{BuildId, BuilderName, RepoName};
-use build_core::work::{Class, WorkItem};
+use build_core::ids::{BuildId, BuilderName, RepoName, WishKey};
+use build_core::name::Name;
+use build_core::work::Class;
 use serde::{Deserialize, Serialize};
 
 use super::input::{Body, Id, Params};
@@ -47,7 +48,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page>, Refusal> {
     let filter = BuildFilter {
         repo: which.repo,
-        branch: which.branch,
+        branch: which.branch.map(|branch| Name::unescape(&branch)),
         builder: which.builder,
         commit: which.commit,
         state: which.state,
@@ -112,12 +113,14 @@ pub struct NewBuild {
 /// The builds that were asked for.
 #[derive(Debug, Serialize)]
 struct Created {
+    /// By which all of them can be withdrawn.
+    wish: WishKey,
     builds: Vec<BuildRow>,
 }
 
 pub(super) async fn create(
     State(site): State<Site>,
-    _: User,
+    user: User,
     Body(wish): Body<NewBuild>,
 ) -> Result<Response, Refusal> {
     let Some(checkouts) = site.checkouts() else {
@@ -141,43 +144,15 @@ pub(super) async fn create(
         true => site.handle().builders_of(&item).await?,
         false => wish.builders,
     };
-    // All of them or none.
-    for builder in &builders {
-        site.handle().check_builder(&item, builder).await?;
-    }
+    // All of them or none; those of this commit that have not ended are shared.
+    let handle = site.handle();
+    let wanted = handle.want(item, builders, user.name(), false).await?;
     let mut builds = Vec::new();
-    for builder in builders {
-        builds.push(ask(&site, &item, &builder).await?);
+    for wished in wanted.builds {
+        builds.push(public::row(public::find(&site, &wished.build).await?));
     }
-    Ok((StatusCode::CREATED, Json(Created { builds })).into_response())
-}
-
-/// Asks for a build, or finds the one of this commit that has not ended.
-async fn ask(site: &Site, item: &WorkItem, builder: &BuilderName) -> Result<BuildRow, Refusal> {
-    // What lies in the work tree may have changed since: it is built anew.
-    if !item.worktree
-        && let Some(row) = unfinished(site, item, builder).await?
-    {
-        return Ok(public::row(row));
-    }
-    let id = site.handle().submit(item.clone(), builder).await?;
-    Ok(public::row(public::find(site, &id).await?))
-}
-
-async fn unfinished(
-    site: &Site,
-    item: &WorkItem,
-    builder: &BuilderName,
-) -> Result<Option<BuildRow>, Refusal> {
-    let same = |row: &BuildRow| {
-        row.outcome.is_none()
-            && row.builder == *builder
-            && row.item.commit == item.commit
-            && row.item.origin == item.origin
-            && !row.item.worktree
-    };
-    let open = site.handle().records().open().await?;
-    Ok(open.into_iter().find(same))
+    let wish = wanted.key;
+    Ok((StatusCode::CREATED, Json(Created { wish, builds })).into_response())
 }
 
 pub(super) async fn rerun(
@@ -187,7 +162,7 @@ pub(super) async fn rerun(
 ) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
     let item = row.item.asked_again();
-    let again = site.handle().submit(item, &row.builder).await?;
+    let again = site.handle().submit_anew(item, &row.builder).await?;
     let row = public::row(public::find(&site, &again).await?);
     let place = [(header::LOCATION, place_of(&row.id))];
     Ok((StatusCode::CREATED, place, Json(row)).into_response())
@@ -213,4 +188,14 @@ pub(super) async fn cancel(
 
 fn place_of(id: &BuildId) -> String {
     format!("/api/v1/builds/{id}")
+}
+
+pub(super) async fn withdraw(
+    State(site): State<Site>,
+    user: User,
+    Path(key): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let key: WishKey = key.parse()?;
+    site.handle().withdraw(key, user.name()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,8 @@ mod log;
 mod outbox;
 mod public;
 mod queue;
+mod repos;
+mod results;
 
 use axum::Router;
 use axum::http::header;
@@ -30,8 +32,10 @@ pub(super) fn router() -> Router<Site> {
         .route("/builds/{id}", get(builds::one))
         .route("/builds/{id}/log", get(log::log))
         .route("/builds/{id}/events", get(events::of_build))
+        .route("/builds/{id}/tests", get(results::tests))
         .route("/builds/{id}/rerun", post(builds::rerun))
         .route("/builds/{id}/cancel", post(builds::cancel))
+        .route("/wishes/{id}/withdraw", post(builds::withdraw))
         .route("/events", get(events::all))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}/why", get(queue::why))
@@ -40,6 +44,8 @@ pub(super) fn router() -> Router<Site> {
         .route("/outbox", get(outbox::list))
         .route("/outbox/{reader}/retry", post(outbox::retry))
         .route("/outbox/{reader}/forget", post(outbox::forget))
+        .route("/repos", get(repos::list))
+        .route("/repos/{id}", post(repos::change))
         .route("/hooks/push", post(hooks::push))
         .route("/openapi.json", get(openapi))
         .fallback(no_such_path)

@@ -261,3 +261,73 @@ async fn a_farm_that_has_stopped_says_so() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.json()["code"], "unavailable");
 }
+
+#[tokio::test]
+async fn each_test_has_its_result_however_many_there_are_and_whatever_bytes_name_it() {
+    let script = r"i=0; while [ $i -lt 3000 ]; do echo test t$i ... FAILED; i=$((i+1)); done
+        printf 'test caf\351 ... ok\n--- SKIP: TestLater (0.25s)\n'; exit 1";
+    let world = World::new(vec![step("test", script)]);
+    let build = world.farm.build(&world.repository).await;
+    let answer = world.get(format!("/api/v1/builds/{}/tests", build.id));
+    let answer = answer.send().await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let lines: Vec<serde_json::Value> = answer
+        .body
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3002);
+    let first = json!({"unit": "test", "attempt": 1, "name": "t0", "end": "failed"});
+    assert_eq!(lines[0], first);
+    assert_eq!(lines[2999]["name"], "t2999");
+    assert_eq!(lines[3000]["name"], json!({"b64": "Y2Fm6Q=="}));
+    assert_eq!(
+        (&lines[3001]["end"], &lines[3001]["took_us"]),
+        (&json!("skipped"), &json!(250_000))
+    );
+    let row = world.get(format!("/api/v1/builds/{}", build.id));
+    let row = row.send().await.json();
+    assert_eq!(row["runs"][0]["tested"]["failed"], 3000);
+    assert_eq!(
+        row["runs"][0]["tested"]["failures"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1000
+    );
+    world.farm.stop().await;
+}
+
+#[tokio::test]
+async fn a_repository_has_an_id_that_stays_when_it_moves() {
+    let world = World::new(vec![step("test", "true")]);
+    let build = world.farm.build(&world.repository).await;
+    let known = world.get("/api/v1/repos").send().await.json();
+    let repo = &known["repos"][0];
+    let id = repo["id"].as_str().unwrap();
+    let row = world.get(format!("/api/v1/builds/{}", build.id));
+    assert_eq!(row.send().await.json()["item"]["repo_id"], id);
+    let path = format!("/api/v1/repos/{id}");
+    let moved = world.post(&path).json(&json!({"origin": "/elsewhere"}));
+    let moved = moved.send().await;
+    assert_eq!(moved.status, StatusCode::OK);
+    assert_eq!(moved.json()["origin"], "/elsewhere");
+    assert_eq!(moved.json()["origins"].as_array().unwrap().len(), 2);
+    for (path, body, status) in [
+        (path.as_str(), json!({}), StatusCode::BAD_REQUEST),
+        (
+            "/api/v1/repos/x",
+            json!({"name": "a"}),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "/api/v1/repos/R00000000000000000000000000000001",
+            json!({"name": "a"}),
+            StatusCode::NOT_FOUND,
+        ),
+    ] {
+        let refused = world.post(path).json(&body).send().await;
+        assert_eq!(refused.status, status, "{path} {body}");
+    }
+    world.farm.stop().await;
+}

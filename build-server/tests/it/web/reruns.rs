@@ -8,7 +8,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::World;
-use crate::farm::{SOON, step, told};
+use crate::farm::{SOON, step};
 
 /// A world whose test fails `times` times, then passes.
 fn world(marks: &tempfile::TempDir, times: u32) -> World {
@@ -22,8 +22,8 @@ fn world(marks: &tempfile::TempDir, times: u32) -> World {
 
 /// The build that runs another one again, once it has ended.
 async fn rerun_of(world: &World, build: &BuildId) -> BuildId {
-    let is_it = |event: &Recorded| match &told(event) {
-        BuildEvent::Queued { item, .. } => item.rerun_of.as_ref() == Some(build),
+    let is_it = |event: &Recorded| match event.read() {
+        Some(BuildEvent::Queued { item, .. }) => item.rerun_of.as_ref() == Some(build),
         _ => false,
     };
     let search = async {

@@ -1,0 +1,88 @@
+//! Repositories, whatever they are called.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use build_core::ErrorKind;
+use build_core::ids::{RepoId, RepoName};
+use build_core::repository::RepoState;
+use serde::{Deserialize, Serialize};
+
+use super::input::Body;
+use crate::web::{Admin, Refusal, Site};
+
+/// Every repository, in order of name.
+#[derive(Debug, Serialize)]
+pub(super) struct Repos {
+    repos: Vec<Repo>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize)]
+pub(super) struct Repo {
+    id: RepoId,
+    name: RepoName,
+    /// Where it lies, by what was told last.
+    origin: String,
+    /// Every place where it was ever found.
+    origins: Vec<String>,
+}
+
+impl From<&RepoState> for Repo {
+    fn from(state: &RepoState) -> Self {
+        Self {
+            id: state.id().clone(),
+            name: state.name().clone(),
+            origin: state.origin().to_owned(),
+            origins: state.origins().map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// What becomes of a repository.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Change {
+    /// It lies there too.
+    origin: Option<String>,
+    /// It is called so.
+    name: Option<RepoName>,
+}
+
+pub(super) async fn list(State(site): State<Site>) -> Result<Json<Repos>, Refusal> {
+    let known = site.handle().repos().await?;
+    let repos = known.iter().map(Repo::from).collect();
+    Ok(Json(Repos { repos }))
+}
+
+pub(super) async fn change(
+    State(site): State<Site>,
+    Admin(user): Admin,
+    Path(id): Path<String>,
+    Body(change): Body<Change>,
+) -> Result<Json<Repo>, Refusal> {
+    let handle = site.handle();
+    let id = RepoId::new(id)?;
+    if change.origin.is_none() && change.name.is_none() {
+        return Err(Refusal::new(
+            ErrorKind::Invalid,
+            format!("nothing was said of repository {id}"),
+            "give where it lies as `origin`, or what it is called as `name`",
+        ));
+    }
+    // What may be refused comes first.
+    if let Some(name) = change.name {
+        handle.repo_named(&id, name, user.name()).await?;
+    }
+    if let Some(origin) = change.origin {
+        handle.repo_moved(&id, &origin, user.name()).await?;
+    }
+    let repos = handle.repos().await?;
+    match repos.iter().find(|repo| *repo.id() == id) {
+        Some(repo) => Ok(Json(repo.into())),
+        None => Err(Refusal::new(
+            ErrorKind::NotFound,
+            format!("there is no repository {id}"),
+            "list them with GET /api/v1/repos",
+        )),
+    }
+}
