@@ -76,6 +76,12 @@ pub trait MutationSink: Send {
     }
 }
 
+impl<S: MutationSink + ?Sized> MutationSink for Box<S> {
+    fn append(&mut self, payloads: &[&[u8]]) -> Result<LogPosition> {
+        (**self).append(payloads)
+    }
+}
+
 impl MutationSink for LogWriter {
     fn append(&mut self, payloads: &[&[u8]]) -> Result<LogPosition> {
         Self::append(self, payloads)

@@ -105,6 +105,13 @@ fn todays_name(name: &str) -> String {
 }
 
 /// Resident memory of this process, in words.
+/// The same in bytes; 0 where the system does not say.
+pub(crate) fn resident_bytes() -> u64 {
+    let text = resident();
+    let kib = text.trim_end_matches("kB").trim().parse::<u64>();
+    kib.unwrap_or(0) << 10
+}
+
 pub(crate) fn resident() -> String {
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

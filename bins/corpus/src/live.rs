@@ -2,6 +2,8 @@
 
 pub(crate) mod changes;
 pub mod command;
+mod doors;
+pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod readers;
 pub(crate) mod report;

@@ -1,6 +1,8 @@
 //! `maintnerd`: keeps a mutation log in step with Gerrit, GitHub and git, with the flags of the
 //! Go program.
 
+mod preset;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,18 +11,25 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 use farmer_cli::{Exit, Failure};
+use maintner_core::godata::GO_SERVER;
 use maintner_core::sync::{Control, SyncError, Target};
 use tokio_util::sync::CancellationToken;
+
+use self::preset::Preset;
+use crate::live::log::{Role, Store};
 
 use crate::live::login::Login;
 use crate::live::readers::{Asking, GITHUB, home};
 use crate::live::report::failure;
-use crate::live::service::Service;
+use crate::live::service::{REVIEW, Service};
 
 const EXAMPLES: &str = "Examples:
   maintnerd -watch-github=golang/go -data-dir=corpus    follow a repository; http://localhost:6343
   maintnerd -watch-gerrit=go.googlesource.com/build -data-dir=corpus -sync-and-quit
   maintnerd -watch-git=https://go.googlesource.com/tools -data-dir=corpus
+  maintnerd -watch-github=golang/go -bucket=s3://logs/go   a copy of the log in an object store
+  maintnerd -config=go                                     what the Go project follows
+  maintwatch -server=http://localhost:6343/logs            what happens, from the running one
 
 Exit codes: 0 done; 2 bad usage; 3 a host or the machine failed; what was read is kept.";
 
@@ -63,12 +72,39 @@ struct Args {
         hide_default_value = true
     )]
     pubsub: String,
-    /// A preset of what to follow
+    /// A preset: go (what the Go project follows), godata (shows the log of the Go project's
+    /// server), devgo (begins with that log, and goes on as go)
     #[arg(long, default_value = "", hide_default_value = true)]
     config: String,
+    /// The log server of the presets godata and devgo
+    #[arg(long, value_name = "URL", default_value = GO_SERVER)]
+    godata_server: String,
     /// Folder of the log, with mirrors and notes beside it [default: ~/var/maintnerd]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// An object store with a copy of the log: BUCKET/PREFIX or gs://BUCKET/PREFIX,
+    /// s3://BUCKET/PREFIX, file:///DIR; its credentials are in the environment
+    #[arg(long, default_value = "", hide_default_value = true)]
+    bucket: String,
+    /// Take the bucket's log also from a writer that was heard of a moment ago
+    #[arg(long, requires = "bucket")]
+    take_over: bool,
+    /// Copy the log of the data directory into the bucket, and end
+    #[arg(long)]
+    migrate_disk_to_gcs: bool,
+    /// Addresses of complete segments begin with this instead of leading here, such as
+    /// https://storage.googleapis.com/BUCKET/, where Go clients keep them for good
+    #[arg(long, value_name = "URL")]
+    frozen_url_base: Option<String>,
+    /// A port of localhost for TLS, with a certificate of its own; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    dev_tls_port: u16,
+    /// The same at any address: HOST:PORT
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "dev_tls_port")]
+    listen_https_selfsigned: Option<String>,
+    /// The review server that is asked for try work
+    #[arg(long, value_name = "URL", default_value = REVIEW)]
+    review: String,
     /// Requests to GitHub a second at most; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     github_rate: f64,
@@ -96,8 +132,28 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 impl Args {
     async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
-        let targets = self.targets()?;
+        let preset = Preset::of(&self.config, &self.watched())?;
+        let targets = match &preset {
+            Some(preset) => preset.targets()?,
+            None => self.targets()?,
+        };
         let folder = self.folder()?;
+        let store = match self.bucket.as_str() {
+            "" => None,
+            name => Some(Store::new(name, self.take_over)?),
+        };
+        if self.migrate_disk_to_gcs {
+            let store = store.ok_or_else(|| {
+                Failure::usage(
+                    "--bucket flag required with --migrate-disk-to-gcs",
+                    "name where the log goes: -bucket=BUCKET/PREFIX",
+                )
+            })?;
+            return store.migrate(&folder).await;
+        }
+        if preset == Some(Preset::DevGo) {
+            preset::begin_with(&self.godata_server, &folder).await?;
+        }
         if self.init_and_quit {
             return self.init_and_quit(folder).await;
         }
@@ -117,23 +173,49 @@ impl Args {
             control: Control::new(),
             runtime: tokio::runtime::Handle::current(),
         };
+        let pubsub = match (&preset, self.pubsub.as_str()) {
+            (Some(preset), "") => preset.pubsub().map(str::to_owned),
+            (_, base) => Some(base.to_owned()).filter(|base| !base.is_empty()),
+        };
         let service = Service {
             folder,
-            targets: if self.generate_mutations {
-                targets
-            } else {
-                Vec::new()
+            role: match preset {
+                Some(Preset::Godata) => Role::Godata(self.godata_server.clone()),
+                _ if self.generate_mutations => Role::Leader,
+                _ => Role::Reader,
             },
+            store,
+            targets,
             asking,
+            listen_tls: self.listen_tls(),
             listen: Some(self.listen),
+            frozen_url_base: self.frozen_url_base,
+            review: self.review,
             once: self.sync_and_quit,
             costs: BTreeMap::new(),
             verbose: self.verbose || self.debug,
             every: Duration::from_secs(self.every.max(1)),
-            pubsub: Some(self.pubsub).filter(|base| !base.is_empty()),
+            pubsub,
             webhook_secret,
         };
         service.run(stop).await
+    }
+
+    fn listen_tls(&self) -> Option<String> {
+        let port = Some(self.dev_tls_port).filter(|port| *port != 0);
+        let local = port.map(|port| format!("localhost:{port}"));
+        self.listen_https_selfsigned.clone().or(local)
+    }
+
+    /// The flags that name what is followed, which presets exclude.
+    fn watched(&self) -> Vec<&'static str> {
+        let lists = [
+            ("github", &self.watch_github),
+            ("gerrit", &self.watch_gerrit),
+            ("git", &self.watch_git),
+        ];
+        let given = lists.into_iter().filter(|(_, list)| !list.is_empty());
+        given.map(|(name, _)| name).collect()
     }
 
     fn folder(&self) -> Result<PathBuf, Failure> {
@@ -147,12 +229,6 @@ impl Args {
     }
 
     fn targets(&self) -> Result<Vec<Target>, Failure> {
-        if !self.config.is_empty() {
-            return Err(Failure::usage(
-                format!("unknown --config={}", self.config),
-                "name what to follow with -watch-github, -watch-gerrit and -watch-git",
-            ));
-        }
         type Parse = fn(&str) -> Result<Target, SyncError>;
         let lists: [(&str, Parse); 3] = [
             (&self.watch_github, Target::github),
@@ -182,9 +258,10 @@ impl Args {
             .await
             .map_err(|error| Failure::because(Exit::Infrastructure, &error, None))??;
         println!(
-            "Loaded data in {:?}. Memory: {}",
+            "Loaded data in {:?}. Memory: {} MB ({} bytes)",
             started.elapsed(),
-            crate::gostats::resident()
+            crate::gostats::resident_bytes() >> 20,
+            crate::gostats::resident_bytes()
         );
         drop(corpus);
         Ok(())

@@ -28,7 +28,23 @@ const KINDS: usize = Anomaly::BrokenMeta as usize + 1;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Anomalies([u64; KINDS]);
 
+const ALL: [Anomaly; KINDS] = [
+    Anomaly::UndecodableRecord,
+    Anomaly::VoidMutation,
+    Anomaly::BadCommit,
+    Anomaly::BadRef,
+    Anomaly::UnknownCommit,
+    Anomaly::ZeroId,
+    Anomaly::NoCreation,
+    Anomaly::BrokenMeta,
+];
+
 impl Anomalies {
+    /// Every kind, and how often it was met.
+    pub fn iter(&self) -> impl Iterator<Item = (Anomaly, u64)> {
+        ALL.into_iter().map(|kind| (kind, self.of(kind)))
+    }
+
     /// Times that `kind` was met.
     pub fn of(&self, kind: Anomaly) -> u64 {
         self.0[kind as usize]

@@ -44,7 +44,7 @@ pub use client::{Client, ConnectError};
 #[cfg(feature = "net")]
 pub use gerrit::GerritSearch;
 pub use policy::Policy;
-pub use trailers::TrailersAlways;
+pub use trailers::{TrailersAlways, refusal};
 pub use trywork::{ChangeSearch, Comment, SearchError, WaitingChange, WaitingMessage};
 
 #[cfg(test)]

@@ -51,28 +51,40 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let answered = self.inner.call(request);
-        Box::pin(async move {
-            let (mut head, body) = answered.await?.into_parts();
-            let mut trailers = HeaderMap::new();
-            for name in MOVED {
-                if let Some(value) = head.headers.remove(&name) {
-                    let value = if name == "grpc-message" {
-                        readable(value)
-                    } else {
-                        value
-                    };
-                    trailers.insert(name, value);
-                }
-            }
-            let body = if trailers.is_empty() {
-                Body::new(body)
-            } else {
-                head.headers.remove("content-length");
-                Body::new(Trailing(Some(trailers)))
-            };
-            Ok(Response::from_parts(head, body))
-        })
+        Box::pin(async move { Ok(trailing(answered.await?)) })
     }
+}
+
+/// The answer to a gRPC request that no service takes, as clients of 2020 understand it.
+pub fn refusal(status: tonic::Status) -> Response<Body> {
+    trailing(status.into_http::<Body>())
+}
+
+/// Moves the status from the head of an answer behind its body.
+fn trailing<B>(answer: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let (mut head, body) = answer.into_parts();
+    let mut trailers = HeaderMap::new();
+    for name in MOVED {
+        if let Some(value) = head.headers.remove(&name) {
+            let value = if name == "grpc-message" {
+                readable(value)
+            } else {
+                value
+            };
+            trailers.insert(name, value);
+        }
+    }
+    let body = if trailers.is_empty() {
+        Body::new(body)
+    } else {
+        head.headers.remove("content-length");
+        Body::new(Trailing(Some(trailers)))
+    };
+    Response::from_parts(head, body)
 }
 
 /// Undoes the escapes that gRPC does not ask for: only `%` and what is not printable ASCII need

@@ -1,5 +1,6 @@
 //! The server's side: what is served, with its hashes.
 
+use std::collections::VecDeque;
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -14,6 +15,11 @@ use crate::{Error, Result};
 /// The longest batch that is sent as one event: records beyond go in further events, and a
 /// longer record makes the follower ask for the segment.
 const BATCH: u64 = 1 << 20;
+/// Events kept for followers that are a little behind: all of them are sent the same bytes, and
+/// none of them waits for the disk.
+const RECENT: usize = 32;
+/// And at most so many bytes of them, the newest aside.
+const RECENT_BYTES: usize = 4 << 20;
 
 /// One segment as it is served.
 #[derive(Debug, Clone)]
@@ -52,6 +58,15 @@ impl Served {
         self.sha224
     }
 
+    /// The name of its file or object, once it is complete.
+    pub fn object_name(&self) -> String {
+        SegmentName::Frozen {
+            number: self.number,
+            sha224: self.sha224,
+        }
+        .to_string()
+    }
+
     /// Whether it is complete.
     pub fn is_frozen(&self) -> bool {
         self.frozen
@@ -82,7 +97,7 @@ impl Served {
     }
 }
 
-/// What was appended last, as the event that tells so.
+/// A batch that was appended, as the event that tells so.
 #[derive(Debug, Clone)]
 pub struct Latest {
     number: u32,
@@ -95,7 +110,8 @@ pub struct Latest {
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     served: Vec<Served>,
-    latest: Option<Latest>,
+    /// What was appended last, oldest first.
+    recent: VecDeque<Latest>,
     rewrites: u64,
 }
 
@@ -151,16 +167,18 @@ impl Snapshot {
         Ok(offset == 0 || Sha224Hex::of(&served.read(0, offset)?) == sha224)
     }
 
-    /// The event for a follower that lacks only what came last, and where it is after it.
+    /// The event for a follower that lacks only what came a moment ago, and where it is after
+    /// it. All followers share its bytes.
     pub fn latest_event(&self, number: u32, offset: u64) -> Option<(Bytes, u32, u64)> {
-        let latest = self.latest.as_ref()?;
-        let fits = (latest.number, latest.offset) == (number, offset);
-        fits.then(|| (latest.event.clone(), number, latest.end))
+        let mut newest_first = self.recent.iter().rev();
+        let fits = |latest: &&Latest| (latest.number, latest.offset) == (number, offset);
+        let latest = newest_first.find(fits)?;
+        Some((latest.event.clone(), number, latest.end))
     }
 
     /// The event for a follower that has `offset` bytes of segment `number`, and where it is
     /// after it; nothing when it has everything. Blocks on a disk unless the follower lacks
-    /// only what came last.
+    /// only what came a moment ago.
     ///
     /// # Errors
     /// [`Error::Split`] when the place does not exist any more, or that of reading.
@@ -256,7 +274,7 @@ impl Ledger {
         });
         let mut next = Snapshot {
             served: old.served[..continued.unwrap_or(same).min(old.served.len())].to_vec(),
-            latest: None,
+            recent: old.recent.clone(),
             rewrites: old.rewrites,
         };
         let mut hash = Sha224::new();
@@ -294,9 +312,8 @@ impl Ledger {
                 .collect::<Vec<_>>()
         };
         let changed = entries(&old) != entries(&next);
-        if !changed {
-            // Files may have been renamed all the same.
-            next.latest = old.latest.clone();
+        if next.rewrites != old.rewrites {
+            next.recent.clear();
         }
         self.hash = hash;
         self.snapshot = Arc::new(next);
@@ -306,12 +323,20 @@ impl Ledger {
 
 impl Snapshot {
     fn push(&mut self, served: Served, latest: Option<Latest>, sum: u64) {
-        // Only one batch that continues what was served before is what everybody lacks.
-        let continues = latest
-            .as_ref()
-            .is_some_and(|latest| served.base + latest.offset == sum);
-        if continues {
-            self.latest = latest;
+        // Only a batch that continues what was served before is what followers lack.
+        if let Some(latest) = latest
+            && served.base + latest.offset == sum
+        {
+            self.recent.push_back(latest);
+            let bytes = |recent: &VecDeque<Latest>| {
+                let all = recent.iter().map(|latest| latest.event.len());
+                all.sum::<usize>()
+            };
+            while self.recent.len() > RECENT
+                || self.recent.len() > 1 && bytes(&self.recent) > RECENT_BYTES
+            {
+                self.recent.pop_front();
+            }
         }
         self.served.push(served);
     }

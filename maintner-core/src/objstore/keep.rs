@@ -83,7 +83,7 @@ pub async fn keep<S: Objects>(
     }
 }
 
-fn is_final(error: &ObjectError) -> bool {
+pub(super) fn is_final(error: &ObjectError) -> bool {
     matches!(
         error,
         ObjectError::Fenced { .. } | ObjectError::Diverged { .. }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::manifest::Stored;
-use super::{Held, Manifest, Object, ObjectError, Objects};
+use super::{Held, Lease, Manifest, Object, ObjectError, Objects};
 use crate::log::{Segment, SegmentName, Sha224Hex};
 
 /// How long a writer is believed to be there after it last said so.
@@ -104,6 +104,7 @@ pub struct ObjectLog<S> {
     /// Whether the newest manifest is ours.
     acquired: bool,
     uploaded: Uploaded,
+    lease: Lease,
 }
 
 impl<S: Objects> ObjectLog<S> {
@@ -118,6 +119,7 @@ impl<S: Objects> ObjectLog<S> {
             manifest: Manifest::default(),
             acquired: false,
             uploaded: Uploaded::default(),
+            lease: Lease::default(),
         };
         log.read().await?;
         Ok(log)
@@ -131,6 +133,17 @@ impl<S: Objects> ObjectLog<S> {
     /// What of the log is in the store, kept up to date.
     pub fn uploaded(&self) -> Uploaded {
         self.uploaded.clone()
+    }
+
+    /// Until when this one is the only writer, kept up to date: past that time nothing should be
+    /// appended, see [`LeasedLog`](super::LeasedLog).
+    pub fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    fn note_lease(&self) {
+        let held = self.manifest.held.as_ref().filter(|_| self.acquired);
+        self.lease.set(held.map(Held::until));
     }
 
     /// How often [`push`](Self::push) must be called so that others keep away.
@@ -167,6 +180,7 @@ impl<S: Objects> ObjectLog<S> {
         };
         self.commit(next).await?;
         self.acquired = true;
+        self.note_lease();
         Ok(())
     }
 
@@ -224,6 +238,7 @@ impl<S: Objects> ObjectLog<S> {
             segments: stored,
         };
         self.commit(next).await?;
+        self.note_lease();
         for name in replaced {
             // Left behind it is in no manifest, and the next clean-up finds it.
             self.store.delete(&name).await?;
@@ -239,6 +254,7 @@ impl<S: Objects> ObjectLog<S> {
         if !std::mem::take(&mut self.acquired) {
             return Ok(());
         }
+        self.note_lease();
         let next = Manifest {
             number: self.manifest.number + 1,
             held: Some(self.owner.held(now).given_up()),
@@ -281,6 +297,7 @@ impl<S: Objects> ObjectLog<S> {
         let newest = numbers.last().copied().unwrap_or(0);
         if !ours || newest > next.number {
             self.acquired = false;
+            self.note_lease();
             return Err(self.fenced(newest).await?);
         }
         self.manifest = next;

@@ -23,14 +23,18 @@
 //! ```
 
 mod bucket;
+mod follow;
 mod keep;
+mod lease;
 mod log;
 mod manifest;
 mod objects;
 mod restore;
 
 pub use bucket::Bucket;
+pub use follow::follow;
 pub use keep::{Keep, keep};
+pub use lease::{Lease, LeasedLog};
 pub use log::{ObjectLog, Owner, Pushed, Uploaded};
 pub use manifest::{Held, Manifest};
 pub use objects::{Object, ObjectError, Objects};

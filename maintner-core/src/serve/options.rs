@@ -86,7 +86,7 @@ impl Options {
     #[must_use]
     pub fn frozen_url_base(self, base: &str) -> Self {
         let base = base.to_owned();
-        self.frozen_url(move |served| Some(format!("{base}{}", object_name(served))))
+        self.frozen_url(move |served| Some(format!("{base}{}", served.object_name())))
     }
 
     /// Complete segments for which `url` has an address are listed and redirected there.
@@ -108,13 +108,4 @@ impl Options {
         self.elsewhere(served)
             .unwrap_or_else(|| format!("{}/{}", self.path, served.number()))
     }
-}
-
-/// The name of a segment's file or object.
-fn object_name(served: &Served) -> String {
-    crate::log::SegmentName::Frozen {
-        number: served.number(),
-        sha224: served.sha224(),
-    }
-    .to_string()
 }

@@ -120,6 +120,13 @@ impl Control {
         self.wait(None, patience);
     }
 
+    /// Waits until it is told to stop.
+    pub fn wait_for_stop(&self) {
+        let runs = |inner: &mut Inner| !inner.stopped;
+        let waited = self.shared.1.wait_while(self.lock(), runs);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Takes the wake-up of a host, if there is one.
     pub(super) fn take(&self, name: &str) -> bool {
         self.lock().woken.remove(name)

@@ -10,10 +10,11 @@ use maintner_core::sync::{Control, Target};
 use tokio_util::sync::CancellationToken;
 
 use super::changes;
+use super::log::Role;
 use super::login::Login;
 use super::readers::{Asking, GITHUB, cost, home};
 use super::report::failure;
-use super::service::Service;
+use super::service::{REVIEW, Service};
 use super::targets::Targets;
 
 /// Lines for `--help`.
@@ -120,9 +121,14 @@ impl Corpus {
         };
         let service = |asking: Asking, targets: Vec<Target>| Service {
             folder: folder.clone(),
+            role: Role::Leader,
+            store: None,
             targets,
             asking,
             listen: None,
+            listen_tls: None,
+            frozen_url_base: None,
+            review: REVIEW.to_owned(),
             once: true,
             costs: BTreeMap::new(),
             verbose: false,

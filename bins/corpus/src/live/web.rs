@@ -1,33 +1,46 @@
-//! What a service answers: a page, its health, figures, webhooks.
+//! What a service answers: its log, gRPC, a page, its health, figures, webhooks.
+
+mod metrics;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use askama::Template;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use farmer_cli::{Exit, Failure};
 use maintner_core::Corpus;
+use maintner_core::maintapi::{self, Api};
+use maintner_core::serve::{LogServer, Pages};
 use maintner_core::sync::github::{Hints, webhook};
 use maintner_core::sync::{Control, HostState};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
+use self::metrics::metrics;
+use super::doors::Doors;
 use super::report::{line, words};
 
-/// What the answers are made of.
+/// What the answers are made of. It answers before the log is loaded; what needs the log says
+/// that it is not there yet.
 #[derive(Debug)]
 pub(crate) struct Site {
     control: Control,
     corpus: OnceLock<Corpus>,
+    logs: OnceLock<LogServer>,
+    /// Answers about the corpus: gRPC, and pages for people.
+    grpc: OnceLock<Router>,
+    pages: OnceLock<Router>,
     webhook_secret: Option<Vec<u8>>,
     hints: Mutex<BTreeMap<String, Hints>>,
+    /// Why it does not write, while another one does.
+    standby: Mutex<Option<String>>,
 }
 
 impl Site {
@@ -35,15 +48,31 @@ impl Site {
         Self {
             control,
             corpus: OnceLock::new(),
+            logs: OnceLock::new(),
+            grpc: OnceLock::new(),
+            pages: OnceLock::new(),
             webhook_secret,
             hints: Mutex::default(),
+            standby: Mutex::default(),
         }
     }
 
     /// The corpus is there now.
-    pub(crate) fn loaded(&self, corpus: Corpus) {
-        // It is loaded once.
-        let _ = self.corpus.set(corpus);
+    pub(crate) fn loaded(&self, corpus: &Corpus, api: &Api) {
+        // Each of them is set once.
+        let _ = self.grpc.set(api.router());
+        let _ = self.pages.set(Pages::new(corpus.clone()).router());
+        let _ = self.corpus.set(corpus.clone());
+    }
+
+    /// The log is served from now on.
+    pub(crate) fn logged(&self, logs: LogServer) {
+        let _ = self.logs.set(logs);
+    }
+
+    /// Another one writes, or does not any more.
+    pub(crate) fn stand_by(&self, why: Option<String>) {
+        *self.standby.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Where webhooks about this reader's repository name issues.
@@ -53,33 +82,55 @@ impl Site {
     }
 }
 
-/// Answers until stopped; for ever where there is no address.
+/// Answers until stopped; for ever where there is no door.
 pub(crate) async fn serve(
-    listener: Option<TcpListener>,
+    doors: Option<Doors>,
     site: Arc<Site>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Some(listener) = listener else {
+    let Some(doors) = doors else {
         return std::future::pending().await;
     };
-    if let Ok(address) = listener.local_addr() {
-        // Programs that start this one read the port from here.
-        eprintln!("listening on http://{address}");
-    }
-    axum::serve(listener, router(site))
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
-        .map_err(|error| Failure::because(Exit::Infrastructure, &error, None))
+    let served = doors.serve(router(site), stop).await;
+    served.map_err(|error| Failure::because(Exit::Infrastructure, &error, None))
 }
 
-pub(crate) fn router(site: Arc<Site>) -> Router {
+fn router(site: Arc<Site>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/status.json", get(status))
+        .route("/debug/anomalies", get(anomalies))
         .route("/webhook/github", post(github))
+        .fallback(any(rest))
         .with_state(site)
+}
+
+/// Everything that is the log's or the corpus'.
+async fn rest(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let kind = request.headers().get(CONTENT_TYPE);
+    let grpc = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let path = request.uri().path();
+    let router = if grpc {
+        if !path.starts_with("/apipb.MaintnerService/") {
+            let unknown = tonic::Status::unimplemented(format!("unknown service or method {path}"));
+            return maintapi::refusal(unknown);
+        }
+        site.grpc.get().cloned()
+    } else if path == "/logs" || path.starts_with("/logs/") {
+        site.logs.get().map(LogServer::router)
+    } else {
+        site.pages.get().cloned()
+    };
+    match router {
+        Some(router) => router.oneshot(request).await.into_response(),
+        None if grpc => maintapi::refusal(tonic::Status::unavailable("the corpus is being loaded")),
+        None => {
+            let wait = [("retry-after", "5")];
+            (StatusCode::SERVICE_UNAVAILABLE, wait, "loading\n").into_response()
+        }
+    }
 }
 
 #[derive(Template)]
@@ -149,7 +200,11 @@ fn rows(site: &Site) -> Vec<Row> {
 
 async fn page(State(site): State<Arc<Site>>) -> Response {
     let loaded = match site.corpus.get() {
-        None => "The log is being loaded.".to_owned(),
+        None => {
+            let standby = site.standby.lock().unwrap_or_else(PoisonError::into_inner);
+            let why = standby.as_deref().unwrap_or("The log is being loaded");
+            format!("{why}.")
+        }
         Some(corpus) => {
             let view = corpus.view();
             format!(
@@ -170,6 +225,10 @@ async fn page(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn health(State(site): State<Arc<Site>>) -> Response {
+    let standby = site.standby.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(why) = &*standby {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+    }
     match site.corpus.get() {
         None => (StatusCode::SERVICE_UNAVAILABLE, "loading\n").into_response(),
         Some(_) => "ok\n".into_response(),
@@ -212,81 +271,18 @@ async fn status(State(site): State<Arc<Site>>) -> Response {
     .into_response()
 }
 
-async fn metrics(State(site): State<Arc<Site>>) -> Response {
-    let mut text = String::new();
-    let mut figure = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
-        // Writing to a text cannot fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in values {
-            let _ = writeln!(text, "{name}{labels} {value}");
-        }
+/// What of the log made no sense, by kind.
+async fn anomalies(State(site): State<Arc<Site>>) -> Response {
+    let Some(corpus) = site.corpus.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "loading\n").into_response();
     };
-    let none = String::new;
-    if let Some(corpus) = site.corpus.get() {
-        let view = corpus.view();
-        let of = |value: u64| [(none(), value as f64)];
-        figure(
-            "maintner_log_records",
-            "gauge",
-            "Records of the log.",
-            &of(view.records()),
-        );
-        let bytes = view.position().bytes();
-        figure(
-            "maintner_log_bytes",
-            "gauge",
-            "Bytes of the log.",
-            &of(bytes),
-        );
-        let anomalies = view.anomalies().total();
-        figure(
-            "maintner_anomalies",
-            "gauge",
-            "Parts of the log that make no sense.",
-            &of(anomalies),
-        );
-    }
-    let hosts = site.control.hosts();
-    let each = |value: &dyn Fn(&maintner_core::sync::HostStatus) -> Option<f64>| {
-        let of = hosts.iter().filter_map(|(name, status)| {
-            let name = name.replace('\\', "\\\\").replace('"', "\\\"");
-            Some((format!("{{host=\"{name}\"}}"), value(status)?))
-        });
-        of.collect::<Vec<_>>()
-    };
-    let now = SystemTime::now();
-    let lag = each(&|status| {
-        let since = now.duration_since(status.in_step?).ok()?;
-        Some(since.as_secs_f64())
-    });
-    figure(
-        "maintner_sync_lag_seconds",
-        "gauge",
-        "Time since a host was last in step.",
-        &lag,
-    );
-    let failing = each(&|status| Some(f64::from(status.state == HostState::Failing)));
-    figure(
-        "maintner_sync_failing",
-        "gauge",
-        "Whether the last try failed.",
-        &failing,
-    );
-    let requests = each(&|status| Some(status.progress.requests as f64));
-    figure(
-        "maintner_sync_requests_total",
-        "counter",
-        "Questions asked of a host.",
-        &requests,
-    );
-    let mutations = each(&|status| Some(status.mutations as f64));
-    figure(
-        "maintner_sync_mutations_total",
-        "counter",
-        "Mutations written.",
-        &mutations,
-    );
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    let counts: serde_json::Map<String, serde_json::Value> = corpus
+        .view()
+        .anomalies()
+        .iter()
+        .map(|(kind, count)| (format!("{kind:?}"), count.into()))
+        .collect();
+    axum::Json(counts).into_response()
 }
 
 /// A delivery of GitHub: a reason to look.
@@ -314,5 +310,75 @@ async fn github(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) 
             site.control.wake(&topic);
             StatusCode::ACCEPTED.into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+
+    use axum::body::{Body, HttpBody as _, to_bytes};
+    use maintner_core::maintapi::Policy;
+
+    use super::*;
+
+    async fn ask(site: &Arc<Site>, path: &str, kind: &str) -> Response {
+        let request = Request::builder()
+            .uri(path)
+            .header(CONTENT_TYPE, kind)
+            .body(Body::empty())
+            .unwrap();
+        router(Arc::clone(site)).oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_not_loaded_yet_says_so() {
+        let site = Arc::new(Site::new(Control::new(), None));
+        for path in [
+            "/healthz",
+            "/logs",
+            "/logs/0",
+            "/golang/go",
+            "/debug/anomalies",
+        ] {
+            let status = ask(&site, path, "text/plain").await.status();
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+        assert_eq!(ask(&site, "/", "").await.status(), StatusCode::OK);
+        for (path, status) in [
+            ("/apipb.MaintnerService/GetRef", "14"),
+            ("/apipb.Other/GetRef", "12"),
+        ] {
+            let answer = ask(&site, path, "application/grpc").await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert!(
+                !answer.headers().contains_key("grpc-status"),
+                "it is a trailer"
+            );
+            let mut body = answer.into_body();
+            let trailers = loop {
+                let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+                if let Ok(trailers) = frame.unwrap().unwrap().into_trailers() {
+                    break trailers;
+                }
+            };
+            assert_eq!(trailers["grpc-status"], status, "{path}");
+        }
+        site.stand_by(Some("standing by: another".to_owned()));
+        let answer = ask(&site, "/healthz", "").await;
+        let text = to_bytes(answer.into_body(), 1000).await.unwrap();
+        assert_eq!(text, "standing by: another\n");
+        site.stand_by(None);
+        let corpus = maintner_core::sample::corpus();
+        site.loaded(&corpus, &Api::new(corpus.clone(), Policy::default()));
+        assert_eq!(ask(&site, "/golang/go", "").await.status(), StatusCode::OK);
+        assert_eq!(
+            ask(&site, "/nope", "").await.status(),
+            StatusCode::NOT_FOUND
+        );
+        let answer = ask(&site, "/debug/anomalies", "").await;
+        let text = to_bytes(answer.into_body(), 10_000).await.unwrap();
+        assert!(text.starts_with(b"{") && text.windows(9).any(|part| part == b"BadCommit"));
     }
 }

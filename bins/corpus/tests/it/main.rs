@@ -1,6 +1,7 @@
 //! The programs as people run them.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod daemon;
 mod gostats;
 mod maintnerd;
 mod maintq;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::run;
 
-fn git(folder: &Path, args: &[&str]) -> String {
+pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
     let done = Command::new("git")
         .args(["-c", "user.name=Gopher", "-c", "user.email=g@example.com"])
         .args(["-c", "init.defaultBranch=main"])
@@ -25,7 +25,7 @@ fn git(folder: &Path, args: &[&str]) -> String {
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
-fn commit(folder: &Path, message: &str) {
+pub(crate) fn commit(folder: &Path, message: &str) {
     git(
         folder,
         &["commit", "--quiet", "--allow-empty", "-m", message],
@@ -33,7 +33,7 @@ fn commit(folder: &Path, message: &str) {
 }
 
 /// A repository with two commits and a tag.
-fn repository(folder: &Path) {
+pub(crate) fn repository(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     git(folder, &["init", "--quiet"]);
     commit(folder, "first");
@@ -121,9 +121,11 @@ fn what_is_wrong_with_the_flags_is_named() {
 }
 
 /// A running service; ended with the test.
-struct Served {
-    child: Child,
-    address: String,
+pub(crate) struct Served {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+    /// The address of TLS, if it has one.
+    pub(crate) tls: Option<String>,
 }
 
 impl Drop for Served {
@@ -134,28 +136,44 @@ impl Drop for Served {
     }
 }
 
-fn serve(args: &[&str]) -> Served {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_farmer-corpus"))
-        .arg("maintnerd")
-        .args(args)
-        .arg("-listen=127.0.0.1:0")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let line = lines
-        .find(|line| line.as_ref().unwrap().starts_with("listening on"))
-        .unwrap();
-    let address = line
-        .unwrap()
-        .trim_start_matches("listening on http://")
-        .to_owned();
-    // The rest must not fill the pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    Served { child, address }
+pub(crate) fn serve(args: &[&str]) -> Served {
+    Served::start(Command::new(env!("CARGO_BIN_EXE_farmer-corpus")), args)
 }
 
 impl Served {
+    pub(crate) fn start(mut command: Command, args: &[&str]) -> Self {
+        let mut child = command
+            .arg("maintnerd")
+            .args(args)
+            .arg("-listen=127.0.0.1:0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut served = Self {
+            child,
+            address: String::new(),
+            tls: None,
+        };
+        let mut lines = lines.map(Result::unwrap);
+        let mut said = Vec::new();
+        for line in lines.by_ref() {
+            if let Some(address) = line.strip_prefix("listening on http://") {
+                served.address = address.to_owned();
+                break;
+            }
+            if let Some(secure) = line.strip_prefix("listening on https://") {
+                let (_, port) = secure.split_once(", ").unwrap().0.rsplit_once(':').unwrap();
+                served.tls = Some(format!("localhost:{port}"));
+            }
+            said.push(line);
+        }
+        assert!(!served.address.is_empty(), "it ended: {said:?}");
+        // The rest must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        served
+    }
+
     fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let timeout = Some(std::time::Duration::from_secs(20));
@@ -166,14 +184,14 @@ impl Served {
         answer
     }
 
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         self.ask(&format!(
             "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         ))
     }
 
     /// Asks until the answer has these words.
-    fn until(&self, path: &str, words: &str) -> String {
+    pub(crate) fn until(&self, path: &str, words: &str) -> String {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let answer = self.get(path);

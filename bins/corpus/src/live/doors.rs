@@ -1,0 +1,160 @@
+//! Where a service answers: an address for plain text, and one for TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::{Listener, ListenerExt as _};
+use build_server::https::{Tls, TlsStream, development};
+use farmer_cli::{Exit, Failure};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// A client that has not finished its handshake by then is let go.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at a time; further clients wait.
+const SHAKING: usize = 256;
+/// Pause after the system refused a connection, as when there are too many files.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// The open addresses.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    plain: TcpListener,
+    tls: Option<TlsListener>,
+}
+
+impl Doors {
+    /// Listens on `plain`, and with a certificate of this machine's own on `tls`.
+    pub(crate) async fn open(
+        plain: &str,
+        tls: Option<&str>,
+        folder: &Path,
+    ) -> Result<Self, Failure> {
+        let plain = listen(plain, "-listen=localhost:0").await?;
+        let tls = match tls {
+            None => None,
+            Some(address) => {
+                let made = development(&folder.join("tls"), &[]);
+                let made =
+                    made.map_err(|error| Failure::because(Exit::Infrastructure, &error, None))?;
+                let tcp = listen(address, "-listen-https-selfsigned=localhost:0").await?;
+                if let Ok(address) = tcp.local_addr() {
+                    let ca = made.ca_path().display();
+                    eprintln!(
+                        "listening on https://{address}, self-signed; clients may trust {ca}"
+                    );
+                }
+                Some(TlsListener {
+                    tcp,
+                    tls: Tls::new(made.certificate().clone()),
+                    shaking: FuturesUnordered::new(),
+                })
+            }
+        };
+        if let Ok(address) = plain.local_addr() {
+            // Programs that start this one read the port from here.
+            eprintln!("listening on http://{address}");
+        }
+        Ok(Self { plain, tls })
+    }
+
+    /// Answers with `routes` until `stop`, and to the end what was asked before.
+    pub(crate) async fn serve(self, routes: Router, stop: CancellationToken) -> io::Result<()> {
+        // News are small and must not wait for each other.
+        let plain = self.plain.tap_io(|tcp| {
+            let _slower = tcp.set_nodelay(true);
+        });
+        let plain = axum::serve(plain, routes.clone())
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future();
+        match self.tls {
+            None => plain.await,
+            Some(tls) => {
+                let tls = axum::serve(tls, routes)
+                    .with_graceful_shutdown(stop.cancelled_owned())
+                    .into_future();
+                tokio::try_join!(plain, tls).map(drop)
+            }
+        }
+    }
+}
+
+async fn listen(address: &str, hint: &str) -> Result<TcpListener, Failure> {
+    // As in Go, no host means all of them.
+    let full = match address.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => address.to_owned(),
+    };
+    TcpListener::bind(&full).await.map_err(|error| {
+        let error = anyhow::Error::new(error).context(format!("cannot listen on {address}"));
+        let hint = format!("is another program there? {hint} takes any free port");
+        Failure::because(Exit::Infrastructure, error.as_ref(), Some(&hint))
+    })
+}
+
+type Shaken = Option<(TlsStream<TcpStream>, SocketAddr)>;
+
+/// Connections over TLS. Handshakes go on beside each other: a client that stops in the middle
+/// of one holds up nobody.
+struct TlsListener {
+    tcp: TcpListener,
+    tls: Tls,
+    shaking: FuturesUnordered<Pin<Box<dyn Future<Output = Shaken> + Send>>>,
+}
+
+impl std::fmt::Debug for TlsListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsListener")
+            .field("tcp", &self.tcp)
+            .field("shaking", &self.shaking.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            tokio::select! {
+                accepted = self.tcp.accept(), if self.shaking.len() < SHAKING => {
+                    match accepted {
+                        Ok((tcp, peer)) => self.shaking.push(shake(self.tls.clone(), tcp, peer).boxed()),
+                        Err(error) => {
+                            tracing::warn!("cannot accept a connection: {error}");
+                            tokio::time::sleep(AFTER_ERROR).await;
+                        }
+                    }
+                }
+                Some(shaken) = self.shaking.next(), if !self.shaking.is_empty() => {
+                    if let Some(shaken) = shaken {
+                        return shaken;
+                    }
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}
+
+async fn shake(tls: Tls, tcp: TcpStream, peer: SocketAddr) -> Shaken {
+    let _slower = tcp.set_nodelay(true);
+    match tokio::time::timeout(HANDSHAKE, tls.accept(tcp)).await {
+        Ok(Ok(stream)) => Some((stream, peer)),
+        Ok(Err(error)) => {
+            tracing::debug!("no handshake with {peer}: {error}");
+            None
+        }
+        Err(_late) => None,
+    }
+}
