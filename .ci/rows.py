@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks docs/rows.toml: every system of the mission, what carries it, and the test that proves it;
-and docs/failures.md: what went wrong elsewhere, and the tests that show that it does not here.
+docs/failures.md: what went wrong elsewhere, and the tests that show that it does not here; and
+docs/acceptance-corpus.md: what must hold of the corpus, and the tests that show it.
 
 usage: rows.py TEST_OUTPUT     (what `cargo test --workspace` printed)
 A row with `test`, a name or a list of names, is claimed as done: each must have run and passed.
@@ -37,6 +38,12 @@ for kind, tests in failures:
     problems += [f"failure {kind}: the test {test} did not run and pass" for test in missing]
     if not named:
         problems.append(f"failure {kind} names no test")
+output = open(sys.argv[1], errors="replace").read()
+known = passed | set(re.findall(r"^test (\S+)(?: - [^.]*)? \.\.\. ignored", output, re.M))
+acceptance = open("docs/acceptance-corpus.md").read()
+for test in sorted(set(re.findall(r"`(\w+(?:::\w+)+|check_\w+)`", acceptance))):
+    if not any(name == test or name.endswith("::" + test) for name in known):
+        problems.append(f"docs/acceptance-corpus.md: the test {test} did not run")
 print(f"rows: {done}/{len(rows)}")
 for problem in problems:
     print("rows:", problem, file=sys.stderr)

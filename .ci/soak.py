@@ -36,6 +36,11 @@ RUNS = {
     "seeds of the farm": Soak("build-server/src/sim build-core/src/dispatch build-core/src/engine", [*TEST, "-p", "build-server", "--test", "it", "seeds::"], SEEDS),
     "seeds of readers": Soak("build-core/src/reader", [*TEST, "-p", "build-core", "--lib", "reader::"], SEEDS),
     "kills of a farm": Soak("build-server/src/readers build-server/src/store bins/farmer/src", [*TEST, "-p", "farmer", "--test", "it", "kill::", "news::"], {"FARMER_KILLS": "200"}),
+    "seeds of the corpus": Soak("maintner-core/src/sync maintner-core/src/netlog maintner-core/src/objstore", [*TEST, "-p", "maintner-core", "--test", "it", "--", "simulate::", "sync_sim::"], {"MAINTNER_SIM_SEEDS": "10000"}),
+    "100,000 issues of GitHub, 300,000 refs of Gerrit": Soak("maintner-core/src/sync", [*TEST, "-p", "maintner-core", "--test", "it", "--", "a_first_comparison_takes_no_more_calls", "of_many_refs"], {"MAINTNER_SYNC_ISSUES": "100000", "MAINTNER_SYNC_REFS": "300000"}),
+    "gigabytes of log, readers beside a writer": Soak("maintner-core/src/corpus maintner-core/src/log", [*TEST, "-p", "maintner-core", "--test", "it", "--", "--ignored", "check_10", "check_11"]),
+    "1,000 followers": Soak("maintner-core/src/net maintner-core/src/serve maintner-core/src/netlog", ["cargo", "bench", "-p", "maintner-core", "--bench", "follow"]),
+    "logs in object stores": Soak("maintner-core/src/objstore", ["python3", ".ci/stores.py"]),
     "benches of the coordinator": Soak("build-server/src/coordinator build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "coordinator", "--features", "sqlite"]),
     "benches of the scheduler": Soak("build-core/src/schedule", ["cargo", "bench", "-p", "build-core", "--bench", "schedule"]),
 }
@@ -58,7 +63,7 @@ def rows():
 def figure(output):
     """What is worth a cell: the tests that passed, or the benches that were measured."""
     passed = sum(int(n) for n in re.findall(r"(\d+) passed", output))
-    measured = len(re.findall(r"time:\s+\[", output))
+    measured = len(re.findall(r"time:\s+\[|followers: append", output))
     parts = [f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else ""]
     return ", ".join(part for part in parts if part) or "no fault found"
 

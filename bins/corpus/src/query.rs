@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use farmer_cli::{Exit, Failure};
 use maintner_core::log::Sha224Hex;
+use maintner_core::sync::git::Repository;
 use maintner_core::{Corpus, View};
 
 use crate::maintq::{corpus, failure};
 use crate::sql::{
-    Question, attach_records, build, of_commits, of_log, open, print_answer, print_tables,
+    Question, attach_records, build, of_log, of_repository, open, print_answer, print_tables,
 };
 use farmer_cli::Out;
 use farmer_cli::progress;
@@ -52,9 +53,9 @@ impl Query {
         }
         let question = Question::parse(&self.query, self.limit)?;
         let runtime = tokio::runtime::Handle::current();
-        let (file, view) = self.rows(data)?;
+        let (file, folder) = self.rows(data)?;
         if !file.exists() {
-            let view = view.map_or_else(|| self.view(), Ok)?;
+            let view = self.view(&folder)?;
             runtime.block_on(build(&view, &file))?;
         }
         runtime.block_on(async {
@@ -66,40 +67,47 @@ impl Query {
         })
     }
 
-    /// The file of rows, and the corpus if that had to be read to know it.
-    fn rows(&self, data: &Path) -> Result<(PathBuf, Option<View>), Failure> {
+    /// The file of rows for what is asked as it is now, and the folder that it is in.
+    fn rows(&self, data: &Path) -> Result<(PathBuf, PathBuf), Failure> {
         let about = self.log.as_ref().unwrap_or(&self.repo);
         let about = about.canonicalize().map_err(|error| {
             let text = format!("cannot read {}", about.display());
-            Failure::because(
-                Exit::Usage,
-                anyhow::Error::new(error).context(text).as_ref(),
-                Some("name a repository with --repo, or a folder of logs with --log"),
-            )
+            let error = anyhow::Error::new(error).context(text);
+            Failure::because(Exit::Usage, error.as_ref(), Some(NAME_ONE))
         })?;
         let name = Sha224Hex::of(about.as_os_str().as_encoded_bytes()).to_string();
         let folder = data.join("query").join(&name[..16]);
-        if self.log.is_some() {
-            return Ok((of_log(&about, &folder)?, None));
-        }
-        let view = self.view()?;
-        Ok((of_commits(&view, &folder), Some(view)))
+        let file = match self.log {
+            Some(_) => of_log(&about, &folder)?,
+            None => {
+                // Where refs point is known in a moment; the history is read when they moved.
+                let repository = Repository::open(&about).map_err(|error| no_repository(&error))?;
+                let position = repository.position();
+                of_repository(&position.map_err(|error| no_repository(&error))?, &folder)
+            }
+        };
+        Ok((file, folder))
     }
 
-    fn view(&self) -> Result<View, Failure> {
+    fn view(&self, folder: &Path) -> Result<View, Failure> {
         if let Some(log) = &self.log {
             return Ok(corpus(log)?.view());
         }
         let bar = progress::spinner("reading the repository");
-        let loaded = Corpus::from_git(&self.repo).map_err(|error| match &error {
-            maintner_core::Error::Repository { .. } => Failure::because(
-                Exit::Usage,
-                &error,
-                Some("name a repository with --repo, or a folder of logs with --log"),
-            ),
-            _ => failure(&error),
-        })?;
+        let kept = Corpus::from_git_kept(&self.repo, folder.join("log"));
+        let loaded = kept.map_err(|error| no_repository(&error))?;
         bar.finish_and_clear();
         Ok(loaded.view())
+    }
+}
+
+const NAME_ONE: &str = "name a repository with --repo, or a folder of logs with --log";
+
+fn no_repository(error: &maintner_core::Error) -> Failure {
+    match error {
+        maintner_core::Error::Repository { .. } => {
+            Failure::because(Exit::Usage, error, Some(NAME_ONE))
+        }
+        _ => failure(error),
     }
 }

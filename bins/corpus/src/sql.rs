@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 pub(crate) use self::answer::print_answer;
 pub(crate) use self::question::{Question, print_tables};
-pub(crate) use self::row_file::{build, of_commits, of_log};
+pub(crate) use self::row_file::{build, of_log, of_repository};
 
 /// The file of a data directory that holds what was built.
 const RECORDS: &str = "farmer.db";

@@ -6,6 +6,7 @@
 //! named `local/` and the folder's name. [`GitLog`] makes a log of both, which is how
 //! [`Corpus::from_git`] works.
 
+mod kept;
 mod numstat;
 mod quote;
 mod refs;

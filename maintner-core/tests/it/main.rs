@@ -19,6 +19,7 @@ mod recorded;
 mod reference;
 mod serve;
 mod simulate;
+mod stores;
 #[cfg(feature = "git")]
 mod sync_git;
 #[cfg(feature = "github")]

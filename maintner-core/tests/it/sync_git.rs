@@ -351,3 +351,61 @@ fn a_log_whose_writer_left_out_commits_is_completed() {
     once(&mut plain(&git, home), &writer);
     assert_eq!(dump(&writer), dump(&whole));
 }
+
+/// Refs of changes in one packed file, as a server of many years has them.
+#[test]
+fn of_many_refs_only_those_that_changed_are_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path();
+    let git = Git::init(home, "proj");
+    branches(&git);
+    changes(&git);
+    // More in the soak.
+    let wanted = std::env::var("MAINTNER_SYNC_REFS").map_or(3_000, |n| n.parse().unwrap());
+    git.run(&["pack-refs", "--all"]);
+    let packed = git.repo.join(".git/packed-refs");
+    let text = std::fs::read_to_string(&packed).unwrap();
+    let hash = |name: &str| git.run(&["rev-parse", name]);
+    let (head, meta) = (
+        hash("refs/changes/01/301/1"),
+        hash("refs/changes/01/301/meta"),
+    );
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let comment = lines.remove(0);
+    for number in 20_000..20_000 + wanted / 2 {
+        let folder = format!("refs/changes/{:02}/{number}", number % 100);
+        lines.push(format!("{head} {folder}/1"));
+        lines.push(format!("{meta} {folder}/meta"));
+    }
+    // A peeled tag belongs behind its tag.
+    let mut sorted: Vec<(String, String)> = Vec::new();
+    for line in lines {
+        match line.split_once(' ') {
+            Some((_, name)) => sorted.push((name.to_owned(), line)),
+            None => sorted.last_mut().unwrap().1.push_str(&format!("\n{line}")),
+        }
+    }
+    sorted.sort();
+    let lines: Vec<String> = sorted.into_iter().map(|(_, line)| line).collect();
+    std::fs::write(&packed, format!("{comment}\n{}\n", lines.join("\n"))).unwrap();
+
+    let (writer, _) = writer();
+    let mut reader = gerrit(&git, home, "gerrit.test/proj");
+    once(&mut reader, &writer);
+    let changes = 3 + wanted as usize / 2;
+    let count = |writer: &Writer| {
+        let view = writer.view();
+        let project = view.gerrit().project("gerrit.test", "proj").unwrap();
+        project.cls().count()
+    };
+    assert_eq!(count(&writer), changes);
+    assert_eq!(once(&mut reader, &writer), 0, "in step");
+    change(&git, 9_000_001, 2, "new");
+    // Two patch sets, three meta commits, and their refs in one mutation.
+    assert_eq!(
+        once(&mut reader, &writer),
+        6,
+        "what is new and nothing else"
+    );
+    assert_eq!(count(&writer), changes + 1);
+}

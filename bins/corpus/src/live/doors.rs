@@ -40,6 +40,8 @@ impl Doors {
         let tls = match tls {
             None => None,
             Some(address) => {
+                // As everybody may read it; only the certificates are for the owner alone.
+                std::fs::create_dir_all(folder)?;
                 let made = development(&folder.join("tls"), &[]);
                 let made =
                     made.map_err(|error| Failure::because(Exit::Infrastructure, &error, None))?;

@@ -109,7 +109,12 @@ impl Service {
     async fn everything(self, site: Arc<Site>, stop: CancellationToken) -> Result<(), Failure> {
         let folder = self.folder.clone();
         let (role, store) = (&self.role, self.store.as_ref());
-        let mut log = Opened::open(role, store, &folder, self.once, &site, &stop).await?;
+        let opened = Opened::open(role, store, &folder, self.once, &site, &stop).await;
+        let mut log = match opened {
+            // It was told to end while another one was the writer: nothing was begun.
+            Err(_) if !self.once && stop.is_cancelled() => return Ok(()),
+            opened => opened?,
+        };
         let control = self.asking.control.clone();
         let (sink, corpus, source) = (log.sink.take(), log.corpus.take(), log.source.clone());
         // Ends what serves and keeps the log, when nobody writes it any more.

@@ -50,18 +50,9 @@ pub(crate) fn of_log(log: &Path, folder: &Path) -> Result<PathBuf, Failure> {
     Ok(named(folder, &key))
 }
 
-/// The file of rows, in `folder`, for the commits and refs of a repository.
-pub(crate) fn of_commits(view: &View, folder: &Path) -> PathBuf {
-    let hashes = view
-        .git()
-        .commits()
-        .map(|commit| format!("{}\n", commit.hash()));
-    let projects = view.gerrit().projects();
-    let refs = projects.flat_map(|project| project.refs());
-    let refs = refs.map(|found| format!("{} {}\n", found.name(), found.hash()));
-    let mut lines: Vec<String> = hashes.chain(refs).collect();
-    lines.sort_unstable();
-    named(folder, &lines.concat())
+/// The file of rows, in `folder`, for a repository whose refs are at `position`.
+pub(crate) fn of_repository(position: &Sha224Hex, folder: &Path) -> PathBuf {
+    named(folder, &position.to_string())
 }
 
 fn named(folder: &Path, key: &str) -> PathBuf {

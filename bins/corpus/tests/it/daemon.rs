@@ -141,6 +141,13 @@ fn a_log_in_a_bucket_moves_to_other_hosts_and_has_one_writer() {
     let standing = other.until("/healthz", "standing by");
     assert!(standing.contains("is written by"), "{standing}");
     assert!(standing.starts_with("HTTP/1.1 503"), "{standing}");
+    let mut third = start("never");
+    third.until("/healthz", "standing by");
+    assert_eq!(
+        end(&mut third).code(),
+        Some(0),
+        "it ends also while it waits"
+    );
     assert_eq!(end(&mut one).code(), Some(0));
     // It goes on at once, with everything that the first one had.
     other.until("/healthz", "200 OK");

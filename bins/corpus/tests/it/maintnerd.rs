@@ -142,13 +142,11 @@ pub(crate) fn serve(args: &[&str]) -> Served {
 
 impl Served {
     pub(crate) fn start(mut command: Command, args: &[&str]) -> Self {
-        let mut child = command
-            .arg("maintnerd")
-            .args(args)
-            .arg("-listen=127.0.0.1:0")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.arg("maintnerd").args(args);
+        if !args.iter().any(|arg| arg.starts_with("-listen=")) {
+            command.arg("-listen=127.0.0.1:0");
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut served = Self {
             child,

@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// One row of the table.
 #[derive(serde::Serialize)]
-pub struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// Who speaks to whom.
     pub direction: &'a str,
     /// What they did.
@@ -17,7 +17,7 @@ pub struct Row<'a> {
 }
 
 /// Writes rows down that a test has just proven against a program.
-pub fn record(program: &Path, rows: &[Row<'_>]) {
+pub(crate) fn record(program: &Path, rows: &[Row<'_>]) {
     let name = program.file_name().unwrap().to_str().unwrap();
     let version = version_of(program);
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compat");

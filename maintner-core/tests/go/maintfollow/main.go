@@ -1,14 +1,16 @@
 // Maintfollow follows a log server with the Go corpus and prints, after it has loaded and after
-// each update, one line: the number of issues, and a hash of what it knows of them. A split
-// is printed as "split" and ends it.
+// each update, one line: the number of issues and refs, and a hash of what it knows of them. A
+// split is printed as "split" and ends it.
 package main
 
 import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"log"
 	"os"
+	"sort"
 	"time"
 
 	"golang.org/x/build/maintner"
@@ -49,5 +51,17 @@ func show(corpus *maintner.Corpus) {
 			return nil
 		})
 	})
+	var refs []string
+	corpus.Gerrit().ForeachProjectUnsorted(func(p *maintner.GerritProject) error {
+		return p.ForeachNonChangeRef(func(ref string, hash maintner.GitHash) error {
+			refs = append(refs, fmt.Sprintf("%s %s %s\n", p.ServerSlashProject(), ref, hash))
+			return nil
+		})
+	})
+	sort.Strings(refs)
+	for _, ref := range refs {
+		n++
+		io.WriteString(sum, ref)
+	}
 	fmt.Printf("%d %x\n", n, sum.Sum(nil))
 }
