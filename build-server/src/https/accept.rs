@@ -38,8 +38,9 @@ impl Tls {
         Self::with_protocols(certificates, &[b"http/1.1", b"h2"])
     }
 
-    /// A server that prefers these protocols, in this order.
-    pub(crate) fn with_protocols(
+    /// A server that prefers these protocols, in this order: of clients that offer several, those
+    /// of gRPC need HTTP/2.
+    pub fn with_protocols(
         certificates: impl ResolvesServerCert + 'static,
         protocols: &[&[u8]],
     ) -> Self {

@@ -54,7 +54,8 @@ impl Doors {
                 }
                 Some(TlsListener {
                     tcp,
-                    tls: Tls::new(made.certificate().clone()),
+                    // Go clients of gRPC offer both, and understand only answers over HTTP/2.
+                    tls: Tls::with_protocols(made.certificate().clone(), &[b"h2", b"http/1.1"]),
                     shaking: FuturesUnordered::new(),
                 })
             }

@@ -327,6 +327,8 @@ fn check_18_both_daemons_write_what_both_corpora_read_alike() {
         .port();
     let mut daemon = Command::new(programs.join("maintnerd"));
     daemon.args(["-listen=localhost:0", &format!("-dev-tls-port={port}")]);
+    // It ends at once when it has nothing to follow.
+    daemon.arg("-watch-gerrit=go.googlesource.com/build");
     isolate(daemon.arg(flag("data-dir", &by_go)), home);
     let daemon = Peer::start(&mut daemon, true);
     daemon.until(|line| line.contains("Serving self-signed TLS"), "");
