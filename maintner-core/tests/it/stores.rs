@@ -44,7 +44,7 @@ fn gcs() -> Bucket {
         "gs",
         &[
             ("GOOGLE_BASE_URL", &server),
-            ("GOOGLE_SKIP_SIGNATURE", "true"),
+            ("GOOGLE_BEARER_TOKEN", "test"),
             ("GOOGLE_ALLOW_HTTP", "true"),
         ],
     )
