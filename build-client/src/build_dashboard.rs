@@ -69,6 +69,19 @@ pub struct Failure {
     pub log: String,
 }
 
+/// What a dashboard says when it is asked to clear a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cleared {
+    /// It is gone, or was not there.
+    Done,
+    /// Somebody else writes to the same place: ask again.
+    Busy,
+    /// Its reason to refuse.
+    Refused(String),
+    /// It has answered with this status.
+    Status(u16),
+}
+
 /// A client of one dashboard.
 #[derive(Clone, Debug)]
 pub struct Dashboard {
@@ -208,6 +221,34 @@ impl Dashboard {
     /// What the dashboard says; [`ErrorKind::Conflict`] after ten tries.
     pub async fn clear(&self, builder: &str, hash: &str, key: &str, wait: Duration) -> Result<()> {
         let what = format!("clearing {builder} at {hash}");
+        let failed = |kind, text: &str| Err(Error::new(kind, format!("{what}: {text}")));
+        for left in (0..10).rev() {
+            match self.clear_once(builder, hash, key).await? {
+                Cleared::Done => return Ok(()),
+                Cleared::Busy if left > 0 => {
+                    tracing::info!(%builder, %hash, "somebody else writes, trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                Cleared::Busy => break,
+                Cleared::Status(status) => {
+                    let text = status.to_string();
+                    return failed(ErrorKind::Unavailable, &text);
+                }
+                Cleared::Refused(error) => {
+                    let text = format!("Dashboard error: {error}");
+                    return failed(ErrorKind::Denied, &text);
+                }
+            }
+        }
+        failed(ErrorKind::Conflict, "too many datastore transaction issues")
+    }
+
+    /// Asks once to clear the result of a builder for a commit.
+    ///
+    /// # Errors
+    /// When the dashboard cannot be reached, or its answer is none.
+    pub async fn clear_once(&self, builder: &str, hash: &str, key: &str) -> Result<Cleared> {
+        let what = format!("clearing {builder} at {hash}");
         let pairs = [
             ("builder", builder.to_owned()),
             ("hash", hash.to_owned()),
@@ -216,49 +257,24 @@ impl Dashboard {
         // The key is in the query, by the protocol: the address stands in no error.
         let url = format!("{}/clear-results?{}", self.base, query(&pairs));
         let lost = |error: reqwest::Error| rest::failed(&what, error.without_url());
-        for left in (0..10).rev() {
-            let answer = self
-                .http
-                .post(&url)
-                .timeout(LIMIT)
-                .send()
-                .await
-                .map_err(lost)?;
-            let status = answer.status();
-            if status != 200 {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    format!("{what}: {status}"),
-                ));
-            }
-            let body = answer.bytes().await.map_err(lost)?;
-            let response: Response = serde_json::from_slice(&body).map_err(|error| {
-                Error::caused_by(
-                    ErrorKind::Corrupt,
-                    format!("{what}: bad dashboard response"),
-                    error,
-                )
-            })?;
-            match response.error.replace(key, "[key]").as_str() {
-                "" => return Ok(()),
-                CONCURRENT if left > 0 => {
-                    tracing::info!(%builder, %hash, "somebody else writes, trying again");
-                    tokio::time::sleep(wait).await;
-                }
-                CONCURRENT => {
-                    return Err(Error::new(
-                        ErrorKind::Conflict,
-                        format!("{what}: too many datastore transaction issues"),
-                    ));
-                }
-                error => {
-                    return Err(Error::new(
-                        ErrorKind::Denied,
-                        format!("{what}: Dashboard error: {error}"),
-                    ));
-                }
-            }
+        let sent = self.http.post(&url).timeout(LIMIT).send().await;
+        let answer = sent.map_err(lost)?;
+        let status = answer.status();
+        if status != 200 {
+            return Ok(Cleared::Status(status.as_u16()));
         }
-        Ok(())
+        let body = answer.bytes().await.map_err(lost)?;
+        if body.is_empty() {
+            return Ok(Cleared::Done);
+        }
+        let response: Response = serde_json::from_slice(&body).map_err(|error| {
+            let text = format!("{what}: bad dashboard response");
+            Error::caused_by(ErrorKind::Corrupt, text, error)
+        })?;
+        Ok(match response.error.replace(key, "[key]").as_str() {
+            "" => Cleared::Done,
+            CONCURRENT => Cleared::Busy,
+            error => Cleared::Refused(error.to_owned()),
+        })
     }
 }

@@ -43,6 +43,8 @@
 pub mod buildlet;
 #[cfg(feature = "child")]
 pub mod child;
+#[cfg(feature = "classic")]
+pub mod classic;
 #[cfg(feature = "coordinator")]
 pub mod coordinator;
 #[cfg(feature = "web")]
@@ -53,6 +55,8 @@ pub mod flakes;
 pub mod front;
 #[cfg(feature = "gitmirror")]
 pub mod gitmirror;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "hooks")]
 pub mod hooks;
 #[cfg(feature = "http")]

@@ -6,6 +6,7 @@ mod build;
 mod build_there;
 mod check;
 mod cli;
+mod coordinator;
 mod data_dir;
 mod describe;
 mod door;

@@ -7,6 +7,9 @@ use std::process::{Command, ExitCode};
 
 use farmer_cli::{Failure, Program};
 
+/// The classic programs that are made of this one's own parts.
+const PROGRAMS: &[(&str, Program)] = &[("coordinator", crate::coordinator::main)];
+
 /// The program that this one was started as, by its own name.
 pub(crate) fn by_own_name(argv0: Option<&OsString>) -> Option<Program> {
     find(Path::new(argv0?).file_name()?)
@@ -14,6 +17,7 @@ pub(crate) fn by_own_name(argv0: Option<&OsString>) -> Option<Program> {
 
 fn find(name: &OsStr) -> Option<Program> {
     let groups = [
+        PROGRAMS,
         farmer_agent::PROGRAMS,
         farmer_corpus::PROGRAMS,
         farmer_servers::PROGRAMS,

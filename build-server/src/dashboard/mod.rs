@@ -31,10 +31,10 @@ use axum::routing::{get, post};
 
 use crate::web::Site;
 
-/// Every page.
-pub(crate) fn router() -> Router<Site> {
+/// Every page; `home` is where the newest commits are shown.
+pub(crate) fn router(home: &str) -> Router<Site> {
     Router::new()
-        .route("/", get(board::page))
+        .route(home, get(board::page))
         .route("/builds/{id}", get(build::page))
         .route("/builds/{id}/lines", get(log::follow::lines))
         .route("/builds/{id}/raw", get(log::raw::raw))

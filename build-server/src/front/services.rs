@@ -37,7 +37,7 @@ impl Services {
         Self {
             dialects: Vec::new(),
             pages: Router::new(),
-            grpc: Router::new().fallback(unimplemented),
+            grpc: unknown_methods(),
         }
     }
 
@@ -83,6 +83,14 @@ impl Services {
             false => self.pages.clone(),
         }
     }
+}
+
+/// Answers for methods that nobody has.
+fn unknown_methods() -> Router {
+    let unknown = Router::new().fallback(unimplemented);
+    #[cfg(feature = "grpc")]
+    let unknown = Router::new().fallback_service(crate::grpc::TrailersAlways::new(unknown));
+    unknown
 }
 
 /// How gRPC says that there is no such method.

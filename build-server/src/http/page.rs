@@ -76,6 +76,11 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Response {
     (status, kind, text.into()).into_response()
 }
 
+/// The style sheet of the pages.
+pub(crate) fn style() -> &'static str {
+    STYLE
+}
+
 /// The files that the pages need.
 pub fn files<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let file = |kind: &'static str, text: &'static str| {

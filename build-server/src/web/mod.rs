@@ -147,9 +147,17 @@ impl Site {
 
 /// The farm's pages and JSON as one service, behind the guard.
 pub fn service(site: Site) -> Router {
+    service_at(site, "/")
+}
+
+/// The same with the newest commits at another path than `/`, which is then free.
+///
+/// # Panics
+/// When the path has a page already.
+pub fn service_at(site: Site, home: &str) -> Router {
     let routes = api::router()
         .merge(health::router())
-        .merge(crate::dashboard::router());
+        .merge(crate::dashboard::router(home));
     let guard = Guard::new(site.hosts.clone()).with_scripts();
     guarded(routes, guard).with_state(site)
 }

@@ -7,7 +7,10 @@ module interop2020.test
 
 go 1.23
 
-require golang.org/x/build v0.0.0-20210109004647-789b9298d832
+require (
+	golang.org/x/build v0.0.0-20210109004647-789b9298d832
+	google.golang.org/grpc v1.27.1
+)
 
 require (
 	cloud.google.com/go v0.54.0 // indirect
@@ -22,5 +25,4 @@ require (
 	google.golang.org/api v0.20.0 // indirect
 	google.golang.org/appengine v1.6.5 // indirect
 	google.golang.org/genproto v0.0.0-20200305110556-506484158171 // indirect
-	google.golang.org/grpc v1.27.1 // indirect
 )

@@ -10,6 +10,8 @@
 
 #[cfg(feature = "buildlet")]
 mod buildlet;
+#[cfg(feature = "classic")]
+mod classic;
 #[cfg(feature = "buildlet")]
 mod client;
 #[cfg(feature = "coordinator")]
@@ -24,6 +26,8 @@ mod flakes;
 mod front;
 #[cfg(feature = "buildlet")]
 mod go_interop;
+#[cfg(all(feature = "grpc", feature = "testing"))]
+mod grpc;
 #[cfg(feature = "https")]
 mod interop;
 #[cfg(feature = "sqlite")]

@@ -2,6 +2,8 @@
 //! [`compat`], and compared with docs/compatibility.md by `.ci/run only interop`.
 
 pub mod compat;
+#[cfg(all(feature = "grpc", feature = "testing"))]
+mod coordinator;
 mod farm;
 mod peers;
 mod revdial;

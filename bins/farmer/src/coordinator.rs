@@ -1,0 +1,307 @@
+//! `coordinator`: the farm with the flags, addresses and documents of the Go project's.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use build_client::build_dashboard::Dashboard;
+use build_core::buildenv::{Environment, Environments};
+use build_core::builders::Farm;
+use build_core::key::{GO_DEVELOPMENT_MASTER, MasterKey};
+use build_core::recipe::Detect;
+use build_server::classic::Classic;
+use build_server::coordinator::{Coordinator, Handle};
+use build_server::front::Services;
+use build_server::grpc::{ClearResults, DashboardResults, FarmResults, Methods, PROTOS};
+use build_server::http::{Guard, Hosts, guarded};
+use build_server::pool::LocalPool;
+use build_server::source::GitCheckouts;
+use build_server::store::Store;
+use build_server::supervise::Supervisor;
+use build_server::web::{Site, TokenFile, service_at};
+use clap::Parser;
+use farmer_cli::{Exit, Failure, serving};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::TlsArgs;
+use crate::data_dir::data_dir;
+use crate::door::Door;
+use crate::output::{failure, print_bytes};
+
+/// How long the end may take.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Where a coordinator for development answers.
+const DEV: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8119);
+/// Where one for others answers.
+const PROD: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443);
+
+const EXAMPLES: &str = "\
+Examples:
+  coordinator -mode=dev                                     try it: https://localhost:8119
+  curl -k 'https://localhost:8119/builders?mode=json'       its builders and hosts
+  coordinator -mode=prod -masterkey=key -tls-cert=c.pem -tls-key=k.pem
+
+Without -mode it is dev, unless a master key or a certificate is given.
+Exit codes: 0 it was told to stop, 2 bad usage, 3 it cannot run.";
+
+/// Builds commits on machines, and hands machines out, as the Go project's coordinator does.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, after_help = EXAMPLES)]
+struct Args {
+    /// File with the master key of builders, hosts and users
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    masterkey: String,
+    /// dev or prod
+    #[arg(long, default_value = "", hide_default_value = true)]
+    mode: String,
+    /// The environment: dev, symbolic-datum-552 or go-dashboard-dev [default: dev in dev mode]
+    #[arg(long, default_value = "", hide_default_value = true)]
+    env: String,
+    /// Machines of Google Compute Engine in dev mode: not available
+    #[arg(long = "dev_gce", hide = true)]
+    dev_gce: bool,
+    /// Machines of EC2 in dev mode: not available
+    #[arg(long = "dev_ec2", hide = true)]
+    dev_ec2: bool,
+    /// Benchmarks in try runs: has no effect, as in the Go program
+    #[arg(long = "run_bench", hide = true)]
+    run_bench: bool,
+    /// Where results of benchmarks go: has no effect, as in the Go program
+    #[arg(long = "perf_server", hide = true, default_value = "")]
+    perf_server: String,
+    /// Builders and hosts [default: those of the Go project in December 2020]
+    #[arg(long, value_name = "FILE")]
+    builders: Option<PathBuf>,
+    /// The address and port to answer on [default: 127.0.0.1:8119 in dev mode, else 0.0.0.0:443]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// A name under which it is opened, besides localhost and addresses
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// Machines of this computer
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    machines: usize,
+    /// Where builds, logs and caches are kept [default: coordinator in farmer's data directory]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// What it runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Dev,
+    Prod,
+}
+
+/// The entry point: the arguments without the program's name.
+pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+    serving(args, run)
+}
+
+async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
+    let mode = args.mode()?;
+    let address = args.address(mode)?;
+    let master = args.master_key(mode)?;
+    let environment = args.environment(mode)?;
+    let farm = builders(args.builders.as_deref())?;
+    args.check_certificate(mode)?;
+    let data = match args.data.take() {
+        Some(dir) => dir,
+        None => data_dir(None)?.join("coordinator"),
+    };
+    eprintln!(
+        "coordinator: {} mode, environment {}, {} builders on {} kinds of hosts",
+        if mode == Mode::Dev { "dev" } else { "prod" },
+        environment.name,
+        farm.builders().count(),
+        farm.hosts().count()
+    );
+    let store = Store::open(&data).await.map_err(|e| failure(&e))?;
+    let token = TokenFile::open(&data).map_err(|e| failure(&e))?;
+    let door = Door::open(address, &args.tls, &args.host, &data).await?;
+    let checkouts = GitCheckouts::new(data.join("git"));
+    let program = std::env::current_exe()?;
+    let pool = LocalPool::builder(program, args.machines.max(1)).data_dir(&data);
+    let coordinator = Coordinator::builder()
+        .store(store.clone())
+        .checkouts(checkouts.clone())
+        .recipe(Detect)
+        .pool(pool.build().map_err(|e| failure(&e))?)
+        .build()
+        .map_err(|e| failure(&e))?;
+    let handle = coordinator.handle();
+    if let Some(lock) = store.lock() {
+        let told = Some(door.local_address.clone());
+        lock.publish(told, Some(token.token().to_owned()))
+            .map_err(|e| failure(&e))?;
+    }
+    let hosts = args.host.iter().fold(Hosts::default(), Hosts::and);
+    let site = Site::new(handle.clone(), store, token)
+        .with_checkouts(checkouts)
+        .with_hosts(hosts.clone());
+    let classic = Classic::new(handle.clone(), farm, &door.address).with_user(user());
+    let services = services(&site, &classic, hosts);
+    let services = with_methods(services, &environment, &handle, master).await?;
+    let all = Supervisor::new("coordinator");
+    let serving = CancellationToken::new();
+    print_bytes(format!("{}\n", door.address).as_bytes())?;
+    door.serve(services, &all, &serving);
+    let ran = all.spawn("coordinator", coordinator.run(stop)).await;
+    serving.cancel();
+    if let Err(error) = all.drain(DRAIN).await {
+        tracing::warn!(%error, "the coordinator has ended");
+    }
+    ran.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?
+        .map_err(|e| failure(&e))
+}
+
+impl Args {
+    fn mode(&self) -> Result<Mode, Failure> {
+        if self.dev_gce || self.dev_ec2 {
+            return Err(Failure::usage(
+                "machines of a cloud are not available in dev mode",
+                "leave -dev_gce and -dev_ec2 out; machines connect by themselves",
+            ));
+        }
+        if self.run_bench || !self.perf_server.is_empty() {
+            eprintln!("coordinator: -run_bench and -perf_server have no effect");
+        }
+        let is_for_others = !self.masterkey.is_empty() || self.tls.tls_cert.is_some();
+        match (self.mode.as_str(), is_for_others) {
+            ("dev", _) | ("", false) => Ok(Mode::Dev),
+            ("prod", _) | ("", true) => Ok(Mode::Prod),
+            (mode, _) => Err(Failure::usage(
+                format!("Unknown mode: {mode:?}"),
+                "give -mode=dev or -mode=prod",
+            )),
+        }
+    }
+
+    fn address(&self, mode: Mode) -> Result<SocketAddr, Failure> {
+        let address = self.listen.unwrap_or(match mode {
+            Mode::Dev => DEV,
+            Mode::Prod => PROD,
+        });
+        if mode == Mode::Dev && !address.ip().is_loopback() {
+            return Err(Failure::usage(
+                format!(
+                    "{address} can be reached from other machines, and everybody knows the key of dev mode"
+                ),
+                "listen on 127.0.0.1, or use -mode=prod with a master key of your own",
+            ));
+        }
+        Ok(address)
+    }
+
+    /// The public key of dev mode is taken nowhere else.
+    fn master_key(&self, mode: Mode) -> Result<MasterKey, Failure> {
+        if self.masterkey.is_empty() {
+            return match mode {
+                Mode::Dev => MasterKey::new(GO_DEVELOPMENT_MASTER).map_err(|e| failure(&e)),
+                Mode::Prod => Err(Failure::usage(
+                    "No builder master key provided",
+                    "give the file that holds it with -masterkey",
+                )),
+            };
+        }
+        let name = &self.masterkey;
+        let text = std::fs::read(&self.masterkey).map_err(|error| {
+            let text = format!("cannot read the master key {name}: {error}");
+            Failure::usage(text, "give a file that can be read with -masterkey")
+        })?;
+        let is_public = text.trim_ascii() == GO_DEVELOPMENT_MASTER.as_bytes();
+        let key = MasterKey::new(text).map_err(|_| {
+            let hint = "put a long random secret into it, for example: openssl rand -hex 32";
+            Failure::usage(format!("the master key {name} is empty"), hint)
+        })?;
+        if mode == Mode::Prod && is_public {
+            let text = format!("the master key {name} is the public one of dev mode");
+            return Err(Failure::usage(text, "use a secret of your own"));
+        }
+        Ok(key)
+    }
+
+    fn environment(&self, mode: Mode) -> Result<Environment, Failure> {
+        let name = match (self.env.as_str(), mode) {
+            ("", Mode::Dev) => "dev",
+            ("", Mode::Prod) => "symbolic-datum-552",
+            (name, _) => name,
+        };
+        let all = Environments::go2020();
+        all.by_name(name).cloned().map_err(|e| failure(&e))
+    }
+
+    /// Everybody in prod mode is told who it is that they talk to.
+    fn check_certificate(&mut self, mode: Mode) -> Result<(), Failure> {
+        if self.tls.tls_cert.is_some() || self.tls.tls_dev {
+            return Ok(());
+        }
+        if mode == Mode::Prod {
+            return Err(Failure::usage(
+                "no certificate was given",
+                "give one with -tls-cert and -tls-key",
+            ));
+        }
+        self.tls.tls_dev = true;
+        Ok(())
+    }
+}
+
+fn builders(file: Option<&Path>) -> Result<Farm, Failure> {
+    let Some(file) = file else {
+        return Ok(Farm::go2020());
+    };
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let text = format!("cannot read the builders {name}: {error}");
+        Failure::usage(text, "give a file that can be read with -builders")
+    })?;
+    Farm::from_toml(&text).map_err(|error| {
+        Failure::usage(
+            format!("the builders {name} are wrong: {error}"),
+            "docs/configuration.md describes the file",
+        )
+    })
+}
+
+/// Everything that it serves on its port but gRPC.
+fn services(site: &Site, classic: &Classic, hosts: Hosts) -> Services {
+    let pages = classic.router().merge(classic.front_page());
+    Services::new()
+        .with_pages(service_at(site.clone(), "/board"))
+        .with_pages(guarded(pages, Guard::new(hosts)))
+}
+
+/// Results are cleared on the dashboard of the environment; without one they are the farm's own.
+async fn with_methods(
+    services: Services,
+    environment: &Environment,
+    handle: &Handle,
+    master: MasterKey,
+) -> Result<Services, Failure> {
+    let clear = match environment.dash_base() {
+        Some(base) => {
+            let dashboard = Dashboard::new(base)
+                .map_err(|error| Failure::because(Exit::Infrastructure, &error, None))?;
+            ClearResults::new(DashboardResults::new(dashboard))
+        }
+        None => ClearResults::new(FarmResults::new(handle.clone(), master)),
+    };
+    let methods = Methods::new().with(clear, PROTOS).into_router().await;
+    let methods = methods.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+    Ok(services.with_grpc(methods))
+}
+
+/// Whom this process runs as, for hosts that are this machine.
+fn user() -> String {
+    std::env::var("USER").unwrap_or_default()
+}
