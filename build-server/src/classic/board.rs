@@ -7,6 +7,7 @@ use axum::response::Response;
 use build_core::Result;
 use build_core::builders::{Builder, Target};
 use build_core::ids::{BuilderName, RepoName};
+use build_core::name::Name;
 use serde::Deserialize;
 
 use super::{Classic, Said};
@@ -108,7 +109,7 @@ pub(super) async fn page(
     }
     let filter = BoardFilter {
         repo: name,
-        branch: (!question.branch.is_empty()).then(|| question.branch.clone()),
+        branch: (!question.branch.is_empty()).then(|| Name::unescape(&question.branch)),
     };
     let board = site
         .0

@@ -60,7 +60,11 @@ pub(super) async fn page(
     let waiter = |row: &BuildRow| Waiter {
         builder: row.builder.to_string(),
         repo: row.item.repo.to_string(),
-        branch: row.item.branch.clone().unwrap_or_default(),
+        branch: row
+            .item
+            .branch
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         by: row.item.author.clone().unwrap_or_default(),
         age: span(now.since(row.queued)),
     };
