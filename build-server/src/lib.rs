@@ -87,6 +87,7 @@ pub mod retention;
 pub mod run;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod singleflight;
 #[cfg(feature = "coordinator")]
 pub mod source;
 pub mod spanlog;

@@ -78,6 +78,12 @@ pub(crate) enum Command {
     /// What is to be told and done, and what was given up
     #[command(subcommand, after_help = OUTBOX_EXAMPLES)]
     Outbox(OutboxCommand),
+    /// Keys of people and machines: make, list, revoke
+    #[command(subcommand, after_help = crate::key::EXAMPLES)]
+    Key(crate::key::KeyCommand),
+    /// People, and what they may do
+    #[command(subcommand, after_help = crate::user::EXAMPLES)]
+    User(crate::user::UserCommand),
     /// Measure this machine with Farmer's own parts
     Bench(Bench),
     /// Print the completions for a shell
@@ -174,6 +180,28 @@ pub(crate) struct TlsArgs {
     /// Encrypt with a certificate for this machine, by an authority in the data directory
     #[arg(long, conflicts_with = "tls_cert")]
     pub tls_dev: bool,
+    /// Encrypt with a certificate for this name from an authority, which must reach port 443 of it;
+    /// may be given more than once. Using it agrees to the terms of the authority
+    #[arg(
+        long,
+        value_name = "DOMAIN",
+        env = "FARMER_ACME",
+        value_delimiter = ',',
+        conflicts_with_all = ["tls_cert", "tls_dev"]
+    )]
+    pub acme: Vec<String>,
+    /// Whom the authority writes to when something is wrong
+    #[arg(long, value_name = "ADDRESS", requires = "acme")]
+    pub acme_mail: Option<String>,
+    /// The directory of the authority [default: that of Let's Encrypt]
+    #[arg(long, value_name = "URL", requires = "acme")]
+    pub acme_directory: Option<String>,
+    /// The certificate by which the authority itself is known, when this machine does not trust it
+    #[arg(long, value_name = "FILE", requires = "acme_directory")]
+    pub acme_root: Option<PathBuf>,
+    /// An object store in which certificates are kept [default: acme in the data directory]
+    #[arg(long, value_name = "URL", requires = "acme")]
+    pub acme_cache: Option<String>,
     /// Answer other machines without encryption too
     #[arg(long)]
     pub insecure_http: bool,

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use build_server::front::{Front, Limits, Plain, Services};
+use build_server::https::acme::{Acme, FolderCache, ObjectCache};
 use build_server::https::{CertificateFiles, Tls, development};
 use build_server::supervise::Supervisor;
 use farmer_cli::{Exit, Failure};
@@ -16,12 +17,19 @@ use crate::cli::TlsArgs;
 /// Where the authority of `--tls-dev` lies in the data directory.
 const AUTHORITY: &str = "tls";
 
+/// What keeps the certificate good.
+enum Renewed {
+    Nothing,
+    Files(CertificateFiles),
+    Acme(Acme),
+}
+
 /// A door that listens and serves nobody yet.
 pub(crate) struct Door {
     listeners: Vec<TcpListener>,
     tls: Option<Tls>,
     plain: Plain,
-    files: Option<CertificateFiles>,
+    renewed: Renewed,
     /// Where people find it.
     pub(crate) address: String,
     /// Where programs of this machine find it, without TLS.
@@ -36,9 +44,9 @@ impl Door {
         names: &[String],
         data: &Path,
     ) -> Result<Self, Failure> {
-        let is_encrypted = args.tls_dev || args.tls_cert.is_some();
+        let is_encrypted = args.tls_dev || args.tls_cert.is_some() || !args.acme.is_empty();
         check_reach(address.ip(), is_encrypted || args.insecure_http)?;
-        let (tls, files) = encryption(args, names, data)?;
+        let (tls, renewed) = encryption(args, names, data)?;
         let listeners = listen(address).await?;
         let local = listeners[0].local_addr()?;
         let authority = match local.ip().is_loopback() {
@@ -53,7 +61,7 @@ impl Door {
                 true => Plain::Serve,
                 false => Plain::Local,
             },
-            files,
+            renewed,
             address: format!("{scheme}://{authority}"),
             local_address: format!("http://{authority}"),
         })
@@ -73,9 +81,11 @@ impl Door {
         }
         let serving = front.run_all(self.listeners, stop.clone());
         tasks.group("door").spawn("serve", serving);
-        if let Some(files) = self.files {
-            let watching = files.watch(stop.clone());
-            tasks.group("certificate").spawn("watch", watching);
+        let renewing = tasks.group("certificate");
+        match self.renewed {
+            Renewed::Nothing => {}
+            Renewed::Files(files) => drop(renewing.spawn("watch", files.watch(stop.clone()))),
+            Renewed::Acme(acme) => drop(renewing.spawn("renew", acme.run(stop.clone()))),
         }
     }
 }
@@ -87,7 +97,7 @@ fn check_reach(addr: IpAddr, is_fine: bool) -> Result<(), Failure> {
     }
     Err(Failure::usage(
         format!("{addr} can be reached from other machines, and HTTP is not private"),
-        "give a certificate with --tls-cert and --tls-key, or accept it with --insecure-http",
+        "give a certificate with --tls-cert and --tls-key or --acme, or accept it with --insecure-http",
     ))
 }
 
@@ -95,17 +105,21 @@ fn encryption(
     args: &TlsArgs,
     names: &[String],
     data: &Path,
-) -> Result<(Option<Tls>, Option<CertificateFiles>), Failure> {
+) -> Result<(Option<Tls>, Renewed), Failure> {
     if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
         let files = CertificateFiles::open(chain, key).map_err(|error| {
             let hint = "give PEM files: the chain, the server's own first, and its private key";
             Failure::because(Exit::Usage, &error, Some(hint))
         })?;
         let tls = Tls::new(files.certificate().clone());
-        return Ok((Some(tls), Some(files)));
+        return Ok((Some(tls), Renewed::Files(files)));
+    }
+    if !args.acme.is_empty() {
+        let acme = acme(args, data)?;
+        return Ok((Some(Tls::with_acme(&acme)), Renewed::Acme(acme)));
     }
     if !args.tls_dev {
-        return Ok((None, None));
+        return Ok((None, Renewed::Nothing));
     }
     let dir: PathBuf = data.join(AUTHORITY);
     let made = development(&dir, names).map_err(|error| {
@@ -116,7 +130,33 @@ fn encryption(
         "farmer: clients may trust the authority {}",
         made.ca_path().display()
     );
-    Ok((Some(Tls::new(made.certificate().clone())), None))
+    Ok((Some(Tls::new(made.certificate().clone())), Renewed::Nothing))
+}
+
+/// A certificate from an authority, kept where the flags say.
+fn acme(args: &TlsArgs, data: &Path) -> Result<Acme, Failure> {
+    let failed = |error: build_server::https::Error| {
+        let hint = "give names that lead to this machine, and a place that can be written";
+        Failure::because(Exit::Usage, &error, Some(hint))
+    };
+    let made = match &args.acme_cache {
+        // Credentials of a store are those of the environment, as its own tools read them.
+        Some(url) => {
+            ObjectCache::at(url, std::env::vars()).and_then(|kept| Acme::new(&args.acme, kept))
+        }
+        None => FolderCache::open(data.join("acme")).and_then(|kept| Acme::new(&args.acme, kept)),
+    };
+    let mut acme = made.map_err(failed)?;
+    if let Some(directory) = &args.acme_directory {
+        acme = acme.directory(directory);
+    }
+    if let Some(root) = &args.acme_root {
+        acme = acme.root_file(root);
+    }
+    if let Some(mail) = &args.acme_mail {
+        acme = acme.contact(format!("mailto:{mail}"));
+    }
+    Ok(acme)
 }
 
 /// Listens on the address; on the loopback one of the other family too, for browsers may try

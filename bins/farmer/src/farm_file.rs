@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use build_core::recipe::{FarmToml, MailServer, Notify, show_duration};
+use build_core::recipe::{FarmToml, Identity, MailServer, Notify, show_duration};
 use build_core::schedule::Allotment;
 use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::Handle;
@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) allotment: Allotment,
     pub(crate) notify: Vec<Notify>,
     pub(crate) mail: Option<MailServer>,
+    pub(crate) private: Vec<String>,
+    pub(crate) identity: Vec<Identity>,
 }
 
 impl FarmFile {
@@ -79,6 +81,8 @@ impl FarmFile {
             allotment: farm.allotment,
             notify: farm.notify.clone(),
             mail: farm.mail.clone(),
+            private: farm.private.clone(),
+            identity: farm.identity.clone(),
         }
     }
 
@@ -173,6 +177,15 @@ impl FarmFile {
                 .map(|n| format!("starts at most {n} machines")),
             farm.keep_logs
                 .map(|time| format!("keeps logs for {}", show_duration(time))),
+            listed("shows to some only:", &farm.private),
+            listed(
+                "takes signed tokens of",
+                &farm
+                    .identity
+                    .iter()
+                    .map(|i| i.issuer.clone())
+                    .collect::<Vec<_>>(),
+            ),
             Some(allotment(farm)),
         ];
         let lines: Vec<_> = lines.into_iter().flatten().collect();

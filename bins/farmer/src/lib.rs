@@ -15,6 +15,7 @@ mod farm;
 mod farm_file;
 mod follow;
 mod init;
+mod key;
 mod lines;
 mod log;
 mod machines;
@@ -29,6 +30,7 @@ mod services;
 mod sessions;
 mod status;
 mod up;
+mod user;
 mod watched;
 mod why;
 
@@ -74,6 +76,8 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Why(args) => why::why(args, &data()?, json).await,
         Command::Corpus(args) => args.run(data()?, json, stop).await,
         Command::Outbox(command) => outbox::outbox(&command, &data()?, json).await,
+        Command::Key(command) => key::key(command, &data()?, json),
+        Command::User(command) => user::user(command, &data()?, json),
         Command::Query(args) => query::query(args, data()?, json).await,
         Command::Completions { shell } => Ok(farmer_cli::completions(
             Cli::command(),

@@ -15,7 +15,8 @@ use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
-use build_server::web::{Hosts, Site, TokenFile};
+use build_server::web::{Hosts, PrivateRepos, Site, TokenFile};
+use build_server::who::{self, Directory, Oidc, Pattern};
 use farmer_cli::{Exit, Failure};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let settings = file.settings(&args);
     let store = Store::open(&data).await.map_err(|e| failure(&e))?;
     let token = TokenFile::open(&data).map_err(|e| failure(&e))?;
+    let directory = directory(&data, &settings)?;
     let listening = SocketAddr::new(settings.addr, settings.port);
     let door = Door::open(listening, &args.tls, &settings.names, &data).await?;
     announce(&store, &token, &door)?;
@@ -57,8 +59,12 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let site = Site::new(handle.clone(), store.clone(), token)
         .with_outboxes(outboxes.clone())
         .with_checkouts(checkouts)
+        .with_private(private(&settings)?)
+        .with_directory(directory.clone())
         .with_hosts(hosts(&settings));
     let all = Supervisor::new("farmer");
+    let writing = directory.run(all.token().clone());
+    all.group("who").spawn("write", writing);
     let serving = CancellationToken::new();
     door.serve(services(&site), &all, &serving);
     let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs)
@@ -117,6 +123,21 @@ fn announce(store: &Store, token: &TokenFile, door: &Door) -> Result<(), Failure
 
 fn hosts(settings: &Settings) -> Hosts {
     settings.names.iter().fold(Hosts::default(), Hosts::and)
+}
+
+/// The users and keys of the farm, and the identity providers that it believes.
+fn directory(data: &Path, settings: &Settings) -> Result<Directory, Failure> {
+    let mut options = who::Options::default();
+    if !settings.identity.is_empty() {
+        options = options.signed_tokens(Oidc::new(&settings.identity).map_err(|e| failure(&e))?);
+    }
+    Directory::open_with(data, options).map_err(|e| failure(&e))
+}
+
+fn private(settings: &Settings) -> Result<PrivateRepos, Failure> {
+    let patterns = settings.private.iter().map(|name| Pattern::new(name));
+    let patterns: Result<Vec<_>, _> = patterns.collect();
+    Ok(PrivateRepos::new(patterns.map_err(|e| failure(&e))?))
 }
 
 fn coordinator(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::farmer_toml::{invalid, unreadable};
+use super::identity_toml::{self, Identity, RawIdentity};
 use super::keys;
 use super::notify_toml::{self, MailServer, Notify, RawNotify};
 use super::quantity::parse_duration;
@@ -47,6 +48,10 @@ pub struct FarmToml {
     pub notify: Vec<Notify>,
     /// Through which server mail goes.
     pub mail: Option<MailServer>,
+    /// Names of repositories that only some may read; `team-*`: those that begin so.
+    pub private: Vec<String>,
+    /// Whose signed tokens are taken.
+    pub identity: Vec<Identity>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +71,10 @@ struct Raw {
     #[serde(default)]
     notify: Vec<RawNotify>,
     mail: Option<MailServer>,
+    #[serde(default)]
+    private: Vec<String>,
+    #[serde(default)]
+    identity: Vec<RawIdentity>,
 }
 
 #[derive(Default, Deserialize)]
@@ -115,6 +124,8 @@ impl FarmToml {
             keep_logs: raw.keep_logs.as_deref().map(time).transpose()?,
             notify: notify_toml::read(raw.notify, raw.mail.as_ref())?,
             mail: raw.mail,
+            private: private(raw.private)?,
+            identity: identity_toml::read(raw.identity)?,
         })
     }
 }
@@ -124,6 +135,20 @@ fn address(text: &str) -> Result<IpAddr> {
         invalid(format!("addr is {text:?}, which is no address"))
             .with_hint("write it like \"127.0.0.1\" or \"::1\"")
     })
+}
+
+/// Names, or how names begin.
+fn private(names: Vec<String>) -> Result<Vec<String>> {
+    for name in &names {
+        let begin = name.strip_suffix('*').unwrap_or(name);
+        if name.is_empty() || begin.contains(|c: char| c == '*' || c == ',' || c.is_whitespace()) {
+            let text = format!("private has {name:?}, which is no name of a repository");
+            return Err(
+                invalid(text).with_hint("write \"secret\", or \"team-*\" for all that begin so")
+            );
+        }
+    }
+    Ok(names)
 }
 
 fn time(text: &str) -> Result<Duration> {

@@ -253,6 +253,40 @@ const MAIL: &[Key] = &[
     ),
 ];
 
+const IDENTITY: &[Key] = &[
+    required(
+        "issuer",
+        Kind::Text,
+        "The address of the provider, as its tokens name it.",
+    ),
+    required(
+        "audience",
+        Kind::Text,
+        "What tokens must be made for: the name of this farm at the provider.",
+    ),
+    key(
+        "user",
+        Kind::Text,
+        "The claim that names the user; \"email\" when not given.",
+    ),
+    key(
+        "groups",
+        Kind::Text,
+        "The claim that lists the groups of the user; \"groups\" when not given.",
+    ),
+    key("admins", Kind::Texts, "Groups whose members are admins."),
+    key(
+        "users",
+        Kind::Texts,
+        "Groups whose members are users; \"*\" for everybody whom the provider knows.",
+    ),
+    key(
+        "ca_file",
+        Kind::Text,
+        "A file of certificates that are trusted besides the usual ones.",
+    ),
+];
+
 /// The keys of `farmer.toml`.
 pub(super) const FARM: &[Key] = &[
     key(
@@ -301,6 +335,16 @@ pub(super) const FARM: &[Key] = &[
         "Who is told when a branch breaks and when it is mended.",
     ),
     key("mail", Kind::Table(MAIL), "Through which server mail goes."),
+    key(
+        "private",
+        Kind::Texts,
+        "Repositories that only admins and those may read who were given it: names, or how names begin, such as \"team-*\".",
+    ),
+    key(
+        "identity",
+        Kind::Tables(IDENTITY),
+        "Identity providers (OpenID Connect) whose signed tokens are taken.",
+    ),
 ];
 
 /// The keys of the whole file.

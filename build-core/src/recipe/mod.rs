@@ -11,6 +11,8 @@ mod farm_toml;
 #[cfg(feature = "config")]
 mod farmer_toml;
 #[cfg(feature = "config")]
+mod identity_toml;
+#[cfg(feature = "config")]
 mod keys;
 mod nearest;
 #[cfg(feature = "config")]
@@ -23,6 +25,8 @@ pub use detect::{CiFile, CiStep, Detect, Detected, fuzz_ci_file};
 pub use farm_toml::{FarmToml, fuzz_farm_toml};
 #[cfg(feature = "config")]
 pub use farmer_toml::{FILE_NAME, FarmerToml, Host, fuzz_farmer_toml};
+#[cfg(feature = "config")]
+pub use identity_toml::Identity;
 #[cfg(feature = "config")]
 pub use keys::{farm_schema, schema};
 pub use nearest::{name_hint, nearest};

@@ -1,12 +1,12 @@
 //! Buttons: build again, end a build. Forms, so that they work without scripts.
 
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Redirect;
 use build_core::ErrorKind;
 
-use super::error::Failure;
+use super::error::{Failure, Looking};
 use super::log;
 use crate::web::{Refusal, Site, User};
 
@@ -32,7 +32,7 @@ impl FromRequestParts<Site> for SignedIn {
 
 /// Asks for another build of the same commit on the same builder, and shows it.
 pub(super) async fn rerun(
-    State(site): State<Site>,
+    Looking(site): Looking,
     SignedIn(_): SignedIn,
     Path(id): Path<String>,
 ) -> Result<Redirect, Failure> {
@@ -44,7 +44,7 @@ pub(super) async fn rerun(
 
 /// Asks for the end of a build.
 pub(super) async fn cancel(
-    State(site): State<Site>,
+    Looking(site): Looking,
     SignedIn(user): SignedIn,
     Path(id): Path<String>,
 ) -> Result<Redirect, Failure> {

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::response::Response;
 use build_core::ids::{BuilderName, RepoName};
 use build_core::name::Name;
 use serde::Deserialize;
 
-use super::error::{Failure, Guest};
+use super::error::{Failure, Guest, Looking};
 use super::farm::RunningBuild;
 use super::page::{self, Frame};
 use super::queue::{self, WaitingUnit};
@@ -91,12 +91,12 @@ struct Cell {
 }
 
 pub(super) async fn page(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Guest(visitor): Guest,
     question: Result<Query<Question>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(question) = question?;
-    let known = site.store().records().repos().await?;
+    let known = site.records().repos().await?;
     let frame = Frame::new(&site, visitor, "Dashboard", "/").await?;
     let chosen = chosen(&question, &known)?;
     let tables = match chosen {
@@ -163,7 +163,7 @@ async fn table(
     };
     let builders = site.handle().builders();
     let limit = commits.min(commits_for(builders.len()));
-    let mut board = site.store().records().board(&which, before, limit).await?;
+    let mut board = site.records().board(&which, before, limit).await?;
     let builders = columns(builders, &board.lines);
     shorten(&mut board, commits_for(builders.len()));
     let branch = question.branch.as_deref();

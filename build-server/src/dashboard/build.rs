@@ -2,14 +2,14 @@
 
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::response::Response;
 use build_core::event::Outcome;
 use build_core::{Error, ErrorKind};
 use serde::Deserialize;
 
 use super::commit::sentence;
-use super::error::{Failure, Guest};
+use super::error::{Failure, Guest, Looking};
 use super::estimate::Estimates;
 use super::log::search::{Found, find};
 use super::log::window::{From, Naming, Window, window};
@@ -96,7 +96,7 @@ impl LogView {
 }
 
 pub(super) async fn page(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Guest(visitor): Guest,
     Path(id): Path<String>,
     question: Result<Query<Question>, QueryRejection>,
@@ -110,7 +110,7 @@ pub(super) async fn page(
         true => format!("/api/v1/builds/{}/events", row.id),
         false => String::new(),
     };
-    let mut estimates = Estimates::new(site.store().records().clone());
+    let mut estimates = Estimates::new(site.records());
     let waiting = match is_open {
         true => queue::of_build(&site, &frame, &row, &mut estimates).await?,
         false => Vec::new(),
@@ -122,7 +122,7 @@ pub(super) async fn page(
         None => None,
     };
     let others = others(&site, &row, chosen)?;
-    let mut failed_tests = failed_tests(&**site.store().records(), &row).await?;
+    let mut failed_tests = failed_tests(&*site.records(), &row).await?;
     let failed_tests_more = failed_tests.len().saturating_sub(FAILED_TESTS);
     failed_tests.truncate(FAILED_TESTS);
     Ok(page::html(&Page {

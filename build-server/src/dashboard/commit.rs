@@ -1,19 +1,18 @@
 //! `/commits/HASH`: every build of a commit.
 
 use askama::Template;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::response::Response;
 use build_core::work::WorkItem;
 
 use super::board::address;
-use super::error::{Failure, Guest};
+use super::error::{Failure, Guest, Looking};
 use super::page::{self, Frame};
 use super::time::{When, took};
 use super::words::{self, Mark};
 use crate::record::BuildRow;
 use crate::store::BuildFilter;
-use crate::web::Site;
 
 /// Builds on the page.
 const SHOWN: usize = 200;
@@ -39,7 +38,7 @@ struct Page<'a> {
 }
 
 pub(super) async fn page(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Guest(visitor): Guest,
     hash: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
@@ -56,7 +55,7 @@ pub(super) async fn page(
         commit: Some(hash.to_ascii_lowercase()),
         ..BuildFilter::default()
     };
-    let found = site.store().records().builds(&which, None, SHOWN).await?;
+    let found = site.records().builds(&which, None, SHOWN).await?;
     let newest = found.builds.first().ok_or_else(absent)?;
     let title = format!("Commit {}", newest.item.commit.short());
     let frame = Frame::new(&site, visitor, title, "/").await?;

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use build_core::{Error, ErrorKind};
 
 use super::page::with_status;
-use crate::web::{Refusal, Site, Visitor};
+use crate::web::{self, Admin, Refusal, Site, User, Visitor};
 
 /// A page that says no.
 pub(super) struct Failure(Refusal);
@@ -69,6 +69,38 @@ impl FromRequestParts<Site> for Guest {
 
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Failure> {
         Ok(Self(Visitor::from_request_parts(parts, site).await?))
+    }
+}
+
+/// Somebody who may do everything; everybody else reads where to sign in.
+pub(super) struct SignedInAdmin(pub(super) User);
+
+impl FromRequestParts<Site> for SignedInAdmin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Failure> {
+        match Admin::from_request_parts(parts, site).await {
+            Ok(Admin(user)) => Ok(Self(user)),
+            Err(refusal) if refusal.status() == StatusCode::UNAUTHORIZED => {
+                let hint = "sign in at /sign-in with the token of an admin of this farm";
+                let text = "this page is for admins who have signed in";
+                let refusal = Refusal::new(ErrorKind::Denied, text, hint);
+                Err(refusal.with_status(StatusCode::UNAUTHORIZED).into())
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+}
+
+/// The site as the one who asks is shown it; a page in place of JSON when that cannot be told.
+pub(super) struct Looking(pub(super) Site);
+
+impl FromRequestParts<Site> for Looking {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Failure> {
+        let web::Looking(site) = web::Looking::from_request_parts(parts, site).await?;
+        Ok(Self(site))
     }
 }
 

@@ -43,7 +43,7 @@ fn nothing_begins(why: String) -> String {
 impl Farm {
     /// Asks the records and, when it runs, the coordinator.
     pub(super) async fn look(site: &Site) -> Result<Self, Failure> {
-        let records = site.store().records();
+        let records = site.records();
         let active = records.active().await?;
         let waiting = records.count_queued().await?;
         let status = site.handle().status().await;
@@ -83,7 +83,7 @@ impl Farm {
     /// Builds that have no result yet, oldest first: those that run, and the oldest `limit` of
     /// those that wait.
     pub(super) async fn open(&self, site: &Site, limit: usize) -> Result<Vec<BuildRow>, Failure> {
-        let queued = site.store().records().queued(limit).await?;
+        let queued = site.records().queued(limit).await?;
         let mut open: Vec<_> = self.unfinished().cloned().chain(queued).collect();
         open.sort_by_key(|row| row.number);
         open.dedup_by_key(|row| row.number);
@@ -114,7 +114,7 @@ impl Farm {
         limit: usize,
     ) -> Result<Vec<RunningBuild<'_>>, Failure> {
         let now = site.clock().now();
-        let mut estimates = Estimates::new(site.store().records().clone());
+        let mut estimates = Estimates::new(site.records());
         let mut builds = Vec::new();
         for row in self.unfinished().take(limit) {
             let mut units = Vec::new();

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::response::Response;
 use build_core::ids::BuilderName;
 use build_core::plan::Unit;
 use serde::Deserialize;
 
-use super::error::{Failure, Guest};
+use super::error::{Failure, Guest, Looking};
 use super::failures::{TestHistory, test_histories};
 use super::page::{self, Frame};
 use super::words::{FAILED, LOST, Mark, PASSED};
@@ -68,12 +68,12 @@ struct Cell {
 }
 
 pub(super) async fn page(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Guest(visitor): Guest,
     question: Result<Query<Question>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(question) = question?;
-    let known = site.store().records().repos().await?;
+    let known = site.records().repos().await?;
     let frame = Frame::new(&site, visitor, "Tests", "/tests").await?;
     let builders = site.handle().builders();
     let repo = match &question.repo {
@@ -90,7 +90,7 @@ pub(super) async fn page(
     };
     let repo = repo.map(|known| known.repo.to_string()).unwrap_or_default();
     let builder = builder.map(|name| name.to_string()).unwrap_or_default();
-    let tests = test_histories(&**site.store().records(), &rows).await?;
+    let tests = test_histories(&*site.records(), &rows).await?;
     Ok(page::html(&Page {
         frame: &frame,
         choices: choices(&known, builders, &repo, &builder),
@@ -112,7 +112,7 @@ async fn rows(
         builder: Some(builder.clone()),
         ..BuildFilter::default()
     };
-    let page = site.store().records().builds(&which, None, BUILDS).await?;
+    let page = site.records().builds(&which, None, BUILDS).await?;
     Ok(page.builds)
 }
 

@@ -1,15 +1,13 @@
 //! `/machines`: what each machine does.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use build_core::pool::MachineStatus;
 
-use super::error::{Failure, Guest};
+use super::error::{Failure, Guest, Looking};
 use super::page::{self, Frame};
 use super::time::took;
 use super::words::{LOST, Mark, NOT_RUN, RUNNING};
-use crate::web::Site;
 
 struct Machine {
     name: String,
@@ -28,7 +26,7 @@ struct Page<'a> {
 }
 
 pub(super) async fn page(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Guest(visitor): Guest,
 ) -> Result<Response, Failure> {
     let frame = Frame::new(&site, visitor, "Machines", "/machines").await?;

@@ -18,6 +18,7 @@ mod history;
 mod log;
 mod machines;
 mod page;
+mod people;
 mod queue;
 mod sign_in;
 mod steps;
@@ -44,6 +45,8 @@ pub(crate) fn router(home: &str) -> Router<Site> {
         .route("/queue", get(queue::page))
         .route("/machines", get(machines::page))
         .route("/tests", get(history::page))
+        .route("/people", get(people::page))
+        .route("/people/revoke", post(people::revoke))
         .route("/sign-in", get(sign_in::page).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/static/{name}", get(assets::asset))

@@ -10,6 +10,7 @@ use super::error::Failure;
 use super::farm::Farm;
 use super::time::When;
 use crate::web::{Site, Visitor};
+use crate::who::Right;
 
 /// What the frame of each page shows.
 pub(super) struct Frame {
@@ -20,6 +21,8 @@ pub(super) struct Frame {
     pub(super) live: String,
     pub(super) farm: Farm,
     pub(super) user: Option<String>,
+    /// Who is shown the way to users and keys.
+    pub(super) is_admin: bool,
     pub(super) now: Timestamp,
 }
 
@@ -38,6 +41,7 @@ impl Frame {
             here,
             live: format!("/api/v1/events?after={}", head.0),
             farm: Farm::look(site).await?,
+            is_admin: site.directory().is_some() && visitor.may(Right::Administer),
             user: visitor.0.map(|user| user.name().to_owned()),
             now: site.clock().now(),
         })

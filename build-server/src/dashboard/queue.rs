@@ -1,14 +1,13 @@
 //! `/queue`: what waits, for what, and for how long.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use build_core::ErrorKind;
 use build_core::ids::HolderId;
 use build_core::schedule::{Explanation, FullQuota, Hold, Owner};
 use build_core::work::Class;
 
-use super::error::{Failure, Guest};
+use super::error::{Failure, Guest, Looking};
 use super::estimate::{Estimate, Estimates};
 use super::page::{self, Frame};
 use super::time::{about, took};
@@ -49,7 +48,7 @@ struct Page<'a> {
 }
 
 pub(super) async fn page(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Guest(visitor): Guest,
 ) -> Result<Response, Failure> {
     let frame = Frame::new(&site, visitor, "Queue", "/queue").await?;
@@ -67,7 +66,7 @@ pub(super) async fn waiting(
     frame: &Frame,
     limit: usize,
 ) -> Result<Vec<WaitingUnit>, Failure> {
-    let mut estimates = Estimates::new(site.store().records().clone());
+    let mut estimates = Estimates::new(site.records());
     let mut units = Vec::new();
     for row in frame.farm.open(site, limit).await? {
         if units.len() >= limit {

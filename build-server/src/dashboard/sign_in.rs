@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::error::{Failure, Guest};
+use super::error::{Failure, Guest, Looking};
 use super::page::{self, Frame};
-use crate::web::{COOKIE, SIGNED_IN, Site, Visitor, sign_in_of};
+use crate::web::{COOKIE, CameFrom, Refusal, SIGNED_IN, Site, Visitor, sign_in_of};
+use crate::who::{self, Credential};
 
 #[derive(Deserialize)]
 pub(super) struct Question {
@@ -34,7 +35,7 @@ struct Page<'a> {
 }
 
 pub(super) async fn page(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Guest(visitor): Guest,
     question: Result<Query<Question>, QueryRejection>,
 ) -> Result<Response, Failure> {
@@ -61,13 +62,18 @@ async fn form(
 }
 
 pub(super) async fn sign_in(
-    State(site): State<Site>,
+    Looking(site): Looking,
+    CameFrom(from): CameFrom,
     credentials: Result<Form<Credentials>, FormRejection>,
 ) -> Result<Response, Failure> {
     let Form(Credentials { token, next }) = credentials?;
     let (token, next) = (token.trim(), local(next));
-    let Some(user) = site.auth().identify(token).await? else {
-        return form(&site, Visitor(None), StatusCode::UNAUTHORIZED, next).await;
+    let user = match site.auth().caller(&Credential::bearer(token), from).await {
+        Ok(user) => user,
+        Err(refusal @ (who::Refusal::Unavailable(_) | who::Refusal::Throttled(_))) => {
+            return Err(Refusal::from(refusal).into());
+        }
+        Err(_) => return form(&site, Visitor(None), StatusCode::UNAUTHORIZED, next).await,
     };
     // Always a new id: one that somebody planted in the browser is worth nothing.
     let id = site.sign_in(user)?;

@@ -38,6 +38,13 @@ impl Tls {
         Self::with_protocols(certificates, &[b"http/1.1", b"h2"])
     }
 
+    /// A server with the certificate that an authority gives; it answers the authority too.
+    #[cfg(feature = "acme")]
+    pub fn with_acme(acme: &super::acme::Acme) -> Self {
+        let protocols: [&[u8]; 3] = [b"http/1.1", b"h2", super::acme::CHALLENGE];
+        Self::with_protocols(acme.resolver(), &protocols)
+    }
+
     /// A server that prefers these protocols, in this order: of clients that offer several, those
     /// of gRPC need HTTP/2.
     pub fn with_protocols(

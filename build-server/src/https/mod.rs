@@ -19,8 +19,11 @@
 //! ```
 
 mod accept;
+#[cfg(feature = "acme")]
+pub mod acme;
 mod development;
 mod files;
+mod pin;
 mod sni;
 
 use std::fmt;
@@ -36,6 +39,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 pub use accept::{Tls, TlsStream};
 pub use development::{Development, development};
 pub use files::CertificateFiles;
+pub use pin::pin_of_pem;
 
 /// Why a certificate cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,12 @@ pub enum Error {
     /// They do not belong together, or are of a kind that is not supported.
     #[error("cannot use the certificate with the private key")]
     Pair(#[source] rustls::Error),
+    /// A name for which there is no certificate.
+    #[error("no authority vouches for the name {0:?}")]
+    Name(String),
+    /// An authority, or the place where its certificates are kept.
+    #[error("{0}")]
+    Acme(String),
     /// A new certificate.
     #[error("cannot make a certificate")]
     Make(#[source] rcgen::Error),

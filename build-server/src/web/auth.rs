@@ -1,6 +1,7 @@
 //! Who a visitor is, and what they may do.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::extract::FromRequestParts;
@@ -13,6 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{Refusal, Site};
+use crate::store::again;
 use crate::who::{self, Caller, Credential, Directory, Right, Role, TokenFile};
 
 /// The cookie that a browser shows instead of a header: the id of its sign-in, never a token.
@@ -146,8 +148,8 @@ impl Authorizer for Directory {
     async fn still(&self, user: User) -> Result<Option<User>> {
         match user.caller().key() {
             Some(key) => Ok(Directory::still(self, key)?.map(User)),
-            // The owner, or somebody an identity provider knows: until the sign-in ends.
-            None => Ok(Some(user)),
+            // The owner, or somebody whom an identity provider knows.
+            None => Ok(self.still_user(user.caller())?.map(User)),
         }
     }
 
@@ -172,10 +174,21 @@ impl Visitor {
     }
 }
 
-/// Who asks, or why nobody that is known.
-async fn who_asks(parts: &Parts, site: &Site) -> Result<User, who::Refusal> {
-    let authorization = parts.headers.get(header::AUTHORIZATION);
-    if let Some(value) = authorization {
+/// Who asks, or why nobody that is known: told once for each request.
+#[derive(Clone)]
+struct Asked(Arc<std::result::Result<User, who::Refusal>>);
+
+async fn who_asks(parts: &mut Parts, site: &Site) -> Arc<std::result::Result<User, who::Refusal>> {
+    if let Some(Asked(known)) = parts.extensions.get::<Asked>() {
+        return known.clone();
+    }
+    let told = Arc::new(ask(parts, site).await);
+    parts.extensions.insert(Asked(told.clone()));
+    told
+}
+
+async fn ask(parts: &Parts, site: &Site) -> std::result::Result<User, who::Refusal> {
+    if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
         let credential = value.to_str().ok().and_then(Credential::of_authorization);
         let credential = credential.ok_or(who::Refusal::Unknown)?;
         return site
@@ -190,6 +203,20 @@ async fn who_asks(parts: &Parts, site: &Site) -> Result<User, who::Refusal> {
     still
         .map_err(who::Refusal::Unavailable)?
         .ok_or(who::Refusal::Unknown)
+}
+
+/// From where a request comes, for handlers.
+pub(crate) struct CameFrom(pub(crate) Option<IpAddr>);
+
+impl FromRequestParts<Site> for CameFrom {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &Site,
+    ) -> std::result::Result<Self, Self::Rejection> {
+        Ok(Self(peer(&parts.extensions)))
+    }
 }
 
 /// From where a request comes, if the server has said so.
@@ -207,8 +234,8 @@ impl FromRequestParts<Site> for Visitor {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Refusal> {
-        match who_asks(parts, site).await {
-            Ok(user) => Ok(Self(Some(user))),
+        match &*who_asks(parts, site).await {
+            Ok(user) => Ok(Self(Some(user.clone()))),
             Err(refusal @ (who::Refusal::Unavailable(_) | who::Refusal::Throttled(_))) => {
                 Err(refusal.into())
             }
@@ -239,11 +266,11 @@ impl FromRequestParts<Site> for Admin {
     }
 }
 
-async fn known(parts: &Parts, site: &Site, right: Right<'_>) -> Result<User, Refusal> {
-    match who_asks(parts, site).await {
+async fn known(parts: &mut Parts, site: &Site, right: Right<'_>) -> Result<User, Refusal> {
+    match &*who_asks(parts, site).await {
         Ok(user) => {
             user.caller().require(right)?;
-            Ok(user)
+            Ok(user.clone())
         }
         Err(who::Refusal::Unknown) => Err(unknown(&parts.headers)),
         Err(refusal) => Err(refusal.into()),
@@ -262,19 +289,21 @@ fn unknown(headers: &HeaderMap) -> Refusal {
     Refusal::new(ErrorKind::Denied, text, hint).with_status(StatusCode::UNAUTHORIZED)
 }
 
+impl From<&who::Refusal> for Refusal {
+    fn from(refusal: &who::Refusal) -> Self {
+        let (kind, status) = match refusal {
+            who::Refusal::Unavailable(error) => return again(error).into(),
+            who::Refusal::Forbidden { .. } => (ErrorKind::Denied, StatusCode::FORBIDDEN),
+            who::Refusal::Throttled(_) => (ErrorKind::Unavailable, StatusCode::TOO_MANY_REQUESTS),
+            _ => (ErrorKind::Denied, StatusCode::UNAUTHORIZED),
+        };
+        Self::new(kind, refusal.to_string(), refusal.hint()).with_status(status)
+    }
+}
+
 impl From<who::Refusal> for Refusal {
     fn from(refusal: who::Refusal) -> Self {
-        let status = match &refusal {
-            who::Refusal::Unavailable(_) => None,
-            who::Refusal::Forbidden { .. } => Some(StatusCode::FORBIDDEN),
-            who::Refusal::Throttled(_) => Some(StatusCode::TOO_MANY_REQUESTS),
-            _ => Some(StatusCode::UNAUTHORIZED),
-        };
-        let refused = Self::from(build_core::Error::from(refusal));
-        match status {
-            Some(status) => refused.with_status(status),
-            None => refused,
-        }
+        Self::from(&refusal)
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod api;
 mod auth;
+mod forms;
 mod health;
+mod sight;
 mod sign_ins;
 
 use std::fmt;
@@ -15,19 +17,26 @@ use std::sync::Arc;
 use axum::Router;
 use build_core::Result;
 use build_core::clock::{Clock, SystemClock};
+use build_core::event::Seq;
+use build_core::ids::RepoName;
 
 pub use api::{NewBuild, OPENAPI};
 pub use auth::{Admin, Authorizer, User, Visitor};
-pub(crate) use auth::{COOKIE, sign_in_of};
+pub(crate) use auth::{COOKIE, CameFrom, sign_in_of};
+pub(crate) use sight::Looking;
+pub use sight::PrivateRepos;
 pub(crate) use sign_ins::SIGNED_IN;
 
+use self::forms::Forms;
+use self::sight::{SeenRecords, Sight};
 use self::sign_ins::SignIns;
-use crate::coordinator::Handle;
+use crate::coordinator::{EventStream, Handle};
 use crate::http::{Guard, guarded};
 pub use crate::http::{Hosts, Refusal, serve};
 use crate::readers::Outboxes;
 use crate::source::GitCheckouts;
-use crate::store::Store;
+use crate::store::{Records, Store};
+use crate::who::Directory;
 pub use crate::who::{Role, TokenFile};
 
 /// What every handler is given. Clones share it.
@@ -41,6 +50,11 @@ pub struct Site {
     hosts: Arc<Hosts>,
     checkouts: Option<GitCheckouts>,
     outboxes: Outboxes,
+    private: PrivateRepos,
+    /// What the one who asks is shown; `None`: everything.
+    sight: Option<Sight>,
+    directory: Option<Directory>,
+    forms: Arc<Forms>,
 }
 
 impl fmt::Debug for Site {
@@ -63,6 +77,10 @@ impl Site {
             hosts: Arc::default(),
             checkouts: None,
             outboxes: Outboxes::default(),
+            private: PrivateRepos::default(),
+            sight: None,
+            directory: None,
+            forms: Arc::default(),
         }
     }
 
@@ -92,6 +110,62 @@ impl Site {
     pub fn with_outboxes(mut self, outboxes: Outboxes) -> Self {
         self.outboxes = outboxes;
         self
+    }
+
+    /// The repositories that only some may read. Default: everybody reads everything.
+    #[must_use]
+    pub fn with_private(mut self, private: PrivateRepos) -> Self {
+        self.private = private;
+        self
+    }
+
+    /// The users and keys that admins manage with a browser, and by which everybody is known.
+    #[must_use]
+    pub fn with_directory(mut self, directory: Directory) -> Self {
+        self.auth = Arc::new(directory.clone());
+        self.directory = Some(directory);
+        self
+    }
+
+    /// The users and keys, if there are any to manage.
+    pub(crate) fn directory(&self) -> Option<&Directory> {
+        self.directory.as_ref()
+    }
+
+    pub(crate) fn private(&self) -> &PrivateRepos {
+        &self.private
+    }
+
+    pub(crate) fn forms(&self) -> &Forms {
+        &self.forms
+    }
+
+    pub(crate) fn seen_with(mut self, sight: Sight) -> Self {
+        self.sight = Some(sight);
+        self
+    }
+
+    /// Whether the one who asks may know of this repository.
+    pub(crate) fn sees(&self, repo: &RepoName) -> bool {
+        self.sight.as_ref().is_none_or(|sight| sight.sees(repo))
+    }
+
+    /// The rows that the one who asks is shown.
+    pub(crate) fn records(&self) -> Arc<dyn Records> {
+        let records = self.store.records().clone();
+        match &self.sight {
+            None => records,
+            Some(sight) => Arc::new(SeenRecords::new(records, sight.clone())),
+        }
+    }
+
+    /// Of all events behind `after` those that the one who asks is shown.
+    pub(crate) fn all_events(&self, after: Seq) -> EventStream {
+        let events = self.handle.all_events(after);
+        match &self.sight {
+            None => events,
+            Some(_) => sight::only_seen(events, self.records()),
+        }
     }
 
     /// What the readers of the farm have to do.

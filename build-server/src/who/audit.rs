@@ -1,6 +1,7 @@
 //! Who changed what, and who was refused: a log of lines that are never changed.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -79,6 +80,43 @@ pub struct AuditEvent {
     /// How often, since the line before that is alike.
     #[serde(default = "one")]
     pub times: u64,
+}
+
+impl Act {
+    /// In the words of people.
+    fn words(self) -> &'static str {
+        match self {
+            Self::UserAdded => "added",
+            Self::UserChanged => "changed",
+            Self::UserRemoved => "removed",
+            Self::KeyCreated => "made",
+            Self::KeyRevoked => "revoked",
+            Self::KeyRotated => "rotated",
+            Self::NameRefused => "refuses from now on the",
+            Self::NameAllowed => "takes again the",
+            Self::MasterChanged => "changed the",
+            Self::MasterRetired => "retired the older",
+            Self::Refused => "refused",
+            Self::Other => "did something of a later version with",
+        }
+    }
+}
+
+impl fmt::Display for AuditEvent {
+    /// As the rest of a sentence that begins with who did it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.act.words(), self.object)?;
+        if !self.text.is_empty() {
+            write!(f, " ({})", self.text)?;
+        }
+        if let Some(from) = self.from {
+            write!(f, " from {from}")?;
+        }
+        match self.times {
+            1 => Ok(()),
+            times => write!(f, ", {times} times"),
+        }
+    }
 }
 
 fn one() -> u64 {

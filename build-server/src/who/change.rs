@@ -9,7 +9,7 @@ use build_core::{Error, ErrorKind, Result};
 
 use super::audit::{Act, AuditEvent};
 use super::book::{Book, Indexed, MAX_KEYS, MAX_NOTE, MAX_USERS, Stored};
-use super::directory::{BOOK, MASTERS};
+use super::directory::{BOOK, MASTERS, OWNER};
 use super::folder::Folder;
 use super::{Directory, Key, KeyId, KeyState, NewKey, Pattern, Role, UserEntry, is_user_name};
 
@@ -125,6 +125,10 @@ impl Directory {
                 text,
                 "use letters, digits and . _ - + @, at most 64",
             ));
+        }
+        if name == OWNER {
+            let text = "the owner is known already, by the token of the data directory";
+            return Err(invalid(text, "choose another name"));
         }
         check_role(role)?;
         self.change(by, |book, now| {

@@ -35,6 +35,8 @@ pub(super) const BOOK: &str = "book.json";
 const FLUSH: Duration = Duration::from_secs(5);
 /// How the name of a user begins in legacy keys.
 const USER: &str = "user-";
+/// Who the token of the data directory is; nobody else is called so.
+pub(super) const OWNER: &str = "owner";
 
 /// Knows the signed tokens of identity providers.
 #[async_trait]
@@ -354,7 +356,7 @@ impl Directory {
             .as_ref()
             .is_some_and(|owner| owner.accepts(token))
         {
-            return Ok(Caller::new(Principal::person("owner"), Role::Admin));
+            return Ok(Caller::new(Principal::person(OWNER), Role::Admin));
         }
         let book = self.book().map_err(Refusal::Unavailable)?;
         let key = book.find(token).ok_or(Refusal::Unknown)?;
@@ -379,17 +381,41 @@ impl Directory {
         Ok(found.and_then(|stored| of_key(&book, &stored.key, self.now()).ok()))
     }
 
+    /// The same for somebody who has shown something else than a key that is listed: a user that
+    /// was changed, or refused by name, since then.
+    ///
+    /// # Errors
+    /// When it cannot be told now.
+    pub fn still_user(&self, caller: &Caller) -> Result<Option<Caller>> {
+        let Some(name) = caller.user() else {
+            return Ok(Some(caller.clone()));
+        };
+        let book = self.book()?;
+        if book.book.refused.contains(&format!("{USER}{name}")) {
+            return Ok(None);
+        }
+        let Some(user) = book.book.users.get(name) else {
+            return Ok(Some(caller.clone()));
+        };
+        let now = Caller::new(caller.principal().clone(), user.role);
+        Ok(Some(now.reading(user.reads.clone())))
+    }
+
     async fn by_signed_token(&self, token: &str, now: Timestamp) -> Result<Caller, Refusal> {
         let looks_signed = token.split('.').count() == 3;
         let Some(signed) = self.0.options.signed.as_ref().filter(|_| looks_signed) else {
             return Err(Refusal::Unknown);
         };
         let name = signed.verify(token, now).await?;
-        if !is_user_name(&name.user) {
+        if !is_user_name(&name.user) || name.user == OWNER {
             let text = format!("{:?} is no name of a user here", name.user);
             return Err(Refusal::Signed(text));
         }
         let book = self.book().map_err(Refusal::Unavailable)?;
+        if book.book.refused.contains(&format!("{USER}{}", name.user)) {
+            let text = format!("user {:?} is refused here", name.user);
+            return Err(Refusal::Signed(text));
+        }
         let (role, reads) = match book.book.users.get(&name.user) {
             Some(user) => (Some(user.role), user.reads.clone()),
             None => (name.role, name.reads),

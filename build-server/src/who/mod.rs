@@ -40,6 +40,8 @@ mod caller;
 mod change;
 mod directory;
 mod folder;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod role;
 mod scope;
 mod throttle;
@@ -51,6 +53,8 @@ pub use book::{Key, KeyId, KeyState, NewKey, UserEntry, is_user_name};
 pub use caller::{Caller, Credential, Refusal};
 pub use change::Made;
 pub use directory::{Directory, Options, SignedName, SignedTokens};
+#[cfg(feature = "oidc")]
+pub use oidc::Oidc;
 pub use role::{Right, Role};
 pub use scope::{Grant, Pattern, Scope};
 pub use token_file::TokenFile;

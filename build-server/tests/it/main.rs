@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+#[cfg(feature = "acme-objects")]
+mod acme;
 #[cfg(feature = "buildlet")]
 mod buildlet;
 #[cfg(feature = "classic")]
@@ -46,3 +48,5 @@ mod source;
 mod store;
 #[cfg(feature = "web")]
 mod web;
+#[cfg(all(feature = "oidc", feature = "web"))]
+mod who;

@@ -9,6 +9,7 @@ mod kill;
 mod kinds;
 mod limits;
 mod news;
+mod people;
 mod processes;
 mod query;
 mod repo;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use build_core::livelog::{LiveLog, LogReader, Position};
@@ -14,8 +14,7 @@ use serde::Deserialize;
 use super::ansi::Painter;
 use super::cutter::Cutter;
 use super::window::Naming;
-use crate::dashboard::error::Failure;
-use crate::web::Site;
+use crate::dashboard::error::{Failure, Looking};
 
 /// Bytes read at a time.
 const PIECE: usize = 64 << 10;
@@ -33,7 +32,7 @@ pub(in crate::dashboard) struct Question {
 /// Streams lines from line `from` (default: the first) until the run ends. Each line ends with a
 /// newline, which none has inside.
 pub(in crate::dashboard) async fn lines(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Path(id): Path<String>,
     question: Result<Query<Question>, QueryRejection>,
 ) -> Result<Response, Failure> {

@@ -23,7 +23,7 @@ pub(super) async fn build(site: &Site, id: &str) -> Result<BuildRow, Failure> {
         )
     };
     let id = BuildId::new(id).map_err(|_| absent())?;
-    site.store().records().build(&id).await?.ok_or_else(absent)
+    site.records().build(&id).await?.ok_or_else(absent)
 }
 
 /// A run of a build by its number, counted from 1 in order of being started.

@@ -2,13 +2,12 @@
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use crate::dashboard::error::Failure;
-use crate::web::Site;
+use crate::dashboard::error::{Failure, Looking};
 
 #[derive(Deserialize)]
 pub(in crate::dashboard) struct Question {
@@ -17,7 +16,7 @@ pub(in crate::dashboard) struct Question {
 
 /// Streams the output so far, however long it is.
 pub(in crate::dashboard) async fn raw(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Path(id): Path<String>,
     question: Result<Query<Question>, QueryRejection>,
 ) -> Result<Response, Failure> {

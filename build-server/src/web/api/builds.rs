@@ -1,7 +1,7 @@
 //! Builds: listed, shown, asked for, run again, ended.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use build_core::ErrorKind;
@@ -16,7 +16,7 @@ use super::public;
 use crate::flakes::{FailedTest, failed_tests};
 use crate::record::{BuildRow, BuildState};
 use crate::store::BuildFilter;
-use crate::web::{Refusal, Site, User};
+use crate::web::{Looking, Refusal, Site, User};
 
 /// Builds in one answer, when nothing is said and at most.
 const PAGE: usize = 50;
@@ -43,7 +43,7 @@ pub(super) struct Page {
 }
 
 pub(super) async fn list(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Params(which): Params<Which>,
 ) -> Result<Json<Page>, Refusal> {
     let filter = BuildFilter {
@@ -55,11 +55,7 @@ pub(super) async fn list(
     };
     let limit = which.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let before = which.before.map(Seq);
-    let page = site
-        .handle()
-        .records()
-        .builds(&filter, before, limit)
-        .await?;
+    let page = site.records().builds(&filter, before, limit).await?;
     Ok(Json(Page {
         builds: page.builds.into_iter().map(public::row).collect(),
         next: page.next,
@@ -82,9 +78,9 @@ struct JudgedTest {
     text: String,
 }
 
-pub(super) async fn one(State(site): State<Site>, Id(id): Id) -> Result<Json<Detail>, Refusal> {
+pub(super) async fn one(Looking(site): Looking, Id(id): Id) -> Result<Json<Detail>, Refusal> {
     let row = public::find(&site, &id).await?;
-    let failed = failed_tests(&**site.handle().records(), &row).await?;
+    let failed = failed_tests(&*site.records(), &row).await?;
     let judged = failed.into_iter().map(|test| JudgedTest {
         text: test.verdict.to_string(),
         test,
@@ -119,7 +115,7 @@ struct Created {
 }
 
 pub(super) async fn create(
-    State(site): State<Site>,
+    Looking(site): Looking,
     user: User,
     Body(wish): Body<NewBuild>,
 ) -> Result<Response, Refusal> {
@@ -138,6 +134,13 @@ pub(super) async fn create(
         ));
     }
     let mut item = checkouts.resolve(&wish.repo, wish.rev.as_deref()).await?;
+    if !site.sees(&item.repo) {
+        return Err(Refusal::new(
+            ErrorKind::NotFound,
+            format!("there is no repository {:?} for you", wish.repo),
+            "ask an admin of this farm whether you may read it",
+        ));
+    }
     item.class = Class::Interactive;
     item.worktree = wish.worktree;
     let builders = match wish.builders.is_empty() {
@@ -156,7 +159,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn rerun(
-    State(site): State<Site>,
+    Looking(site): Looking,
     _: User,
     Id(id): Id,
 ) -> Result<Response, Refusal> {
@@ -169,7 +172,7 @@ pub(super) async fn rerun(
 }
 
 pub(super) async fn cancel(
-    State(site): State<Site>,
+    Looking(site): Looking,
     user: User,
     Id(id): Id,
 ) -> Result<Response, Refusal> {

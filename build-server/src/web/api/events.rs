@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +14,7 @@ use serde::Deserialize;
 use super::input::{Id, Params};
 use super::public;
 use crate::coordinator::EventStream;
-use crate::web::{Refusal, Site};
+use crate::web::{Looking, Refusal};
 
 /// Between two signs of life, for proxies that end silent connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -29,7 +28,7 @@ pub(super) struct From {
 /// The events of one build from the first on, or after the last one the reader has seen; ends
 /// when nothing more happens to the build. A reader that has seen all is told not to come back.
 pub(super) async fn of_build(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Id(id): Id,
     Params(from): Params<From>,
     headers: HeaderMap,
@@ -50,7 +49,7 @@ pub(super) async fn of_build(
 
 /// The events of all builds from now on, or after the last one the reader has seen.
 pub(super) async fn all(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Params(from): Params<From>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -58,7 +57,7 @@ pub(super) async fn all(
         Some(seen) => seen,
         None => site.store().events().head().await?,
     };
-    Ok(sent(site.handle().all_events(after)))
+    Ok(sent(site.all_events(after)))
 }
 
 /// What a browser that connects again says counts more than what its page once asked for.

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
 use build_core::ids::{BuildId, HostType, LeaseId};
 use build_core::pool::MachineStatus;
 use serde::Serialize;
 
-use crate::web::{Refusal, Site};
+use crate::web::{Looking, Refusal};
 
 /// The machines of one kind.
 #[derive(Debug, Serialize)]
@@ -31,7 +30,7 @@ pub(super) struct Pools {
     misconfigured: Option<String>,
 }
 
-pub(super) async fn pools(State(site): State<Site>) -> Result<Json<Pools>, Refusal> {
+pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal> {
     let status = site.handle().status().await?;
     let mut kinds: BTreeMap<HostType, PoolView> = BTreeMap::new();
     for machine in status.machines {
@@ -67,9 +66,9 @@ pub(super) struct Machines {
     machines: Vec<MachineView>,
 }
 
-pub(super) async fn machines(State(site): State<Site>) -> Result<Json<Machines>, Refusal> {
+pub(super) async fn machines(Looking(site): Looking) -> Result<Json<Machines>, Refusal> {
     let status = site.handle().status().await?;
-    let open = site.handle().records().open().await?;
+    let open = site.records().open().await?;
     let holders: BTreeMap<LeaseId, BuildId> = open
         .into_iter()
         .flat_map(|row| {

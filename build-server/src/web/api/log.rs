@@ -1,7 +1,6 @@
 //! What a build printed: from any byte on, and on while it prints.
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use build_core::buildlet::ByteStream;
@@ -16,7 +15,7 @@ use super::input::{Id, Params};
 use super::public;
 use crate::coordinator::{EventStream, Handle};
 use crate::record::Run;
-use crate::web::{Refusal, Site};
+use crate::web::{Looking, Refusal};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,7 +62,7 @@ impl Which {
 /// The output of the chosen runs of a build, one after the other in the order they were started,
 /// from byte `offset` of all of it on.
 pub(super) async fn log(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Id(id): Id,
     Params(which): Params<Which>,
 ) -> Result<Response, Refusal> {

@@ -58,7 +58,7 @@ fn hide_passwords(value: &mut Value) -> bool {
 
 /// The row of a build as it is stored.
 pub(crate) async fn find(site: &Site, id: &BuildId) -> Result<BuildRow, Refusal> {
-    let row = site.handle().records().build(id).await?;
+    let row = site.records().build(id).await?;
     row.ok_or_else(|| {
         Refusal::new(
             ErrorKind::NotFound,

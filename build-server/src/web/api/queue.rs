@@ -1,7 +1,6 @@
 //! What waits, and why.
 
 use axum::Json;
-use axum::extract::State;
 use build_core::ErrorKind;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +9,7 @@ use super::public;
 use crate::coordinator::Waiting;
 use crate::dashboard::told;
 use crate::record::{BuildRow, BuildState};
-use crate::web::{Refusal, Site};
+use crate::web::{Looking, Refusal, Site};
 
 /// Builds that are explained in one answer, when nothing is said and at most.
 const SHOWN: usize = 100;
@@ -57,11 +56,11 @@ pub(super) struct HowMany {
 }
 
 pub(super) async fn queue(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Params(how_many): Params<HowMany>,
 ) -> Result<Json<Queue>, Refusal> {
     let limit = how_many.limit.unwrap_or(SHOWN).min(MAX_SHOWN);
-    let records = site.handle().records();
+    let records = site.records();
     let mut rows = records.active().await?;
     let open = rows.len() + records.count_queued().await?;
     rows.extend(records.queued(limit).await?);
@@ -82,7 +81,7 @@ pub(super) async fn queue(
     Ok(Json(Queue { open, waiting }))
 }
 
-pub(super) async fn why(State(site): State<Site>, Id(id): Id) -> Result<Json<Why>, Refusal> {
+pub(super) async fn why(Looking(site): Looking, Id(id): Id) -> Result<Json<Why>, Refusal> {
     let row = public::find(&site, &id).await?;
     let units = units(&site, &row).await?;
     let why = sentence(&row, &units);

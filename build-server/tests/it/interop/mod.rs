@@ -5,7 +5,9 @@ pub mod compat;
 #[cfg(all(feature = "grpc", feature = "testing"))]
 mod coordinator;
 mod farm;
+#[cfg(feature = "who")]
+mod keys;
 mod peers;
 mod revdial;
 mod traps;
-mod trusting;
+pub mod trusting;

@@ -6,6 +6,8 @@ mod live;
 mod reruns;
 mod schema;
 
+use std::path::Path;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -57,6 +59,11 @@ pub struct Ask<'w> {
 
 impl World {
     pub fn new(steps: Vec<Step>) -> Self {
+        Self::with(steps, |site, _, _| site)
+    }
+
+    /// A world whose site is changed before it serves; `data` is where its token lies.
+    pub fn with(steps: Vec<Step>, change: impl FnOnce(Site, &Path, &Repository) -> Site) -> Self {
         let pool = FakePool::new(1);
         let store = Store::memory();
         let farm = Farm::start(&pool, store.clone(), Steps(steps));
@@ -67,8 +74,10 @@ impl World {
         let site = Site::new(farm.handle.clone(), store.clone(), auth)
             .with_clock(clock.clone())
             .with_checkouts(farm.checkouts.clone());
+        let repository = Repository::with_file("a", "");
+        let site = change(site, data.path(), &repository);
         Self {
-            repository: Repository::with_file("a", ""),
+            repository,
             router: service(site),
             farm,
             store,
@@ -87,6 +96,11 @@ impl World {
             body: String::new(),
         };
         ask.with("host", "localhost:8119")
+    }
+
+    /// What answers, for those who read an answer as it comes.
+    pub fn router(&self) -> Router {
+        self.router.clone()
     }
 
     pub fn get(&self, path: impl Into<String>) -> Ask<'_> {
