@@ -143,6 +143,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Makes, lists and ends keys of the farm in `data`, whether it runs or not.
 pub(crate) fn key(command: KeyCommand, data: &Path, json: bool) -> Result<(), Failure> {
+    match &command {
+        KeyCommand::Create(args) => check_new(args.more.out.as_deref())?,
+        KeyCommand::Builder(args) => check_new(args.more.out.as_deref())?,
+        KeyCommand::Rotate { out, .. } => check_new(out.as_deref())?,
+        _ => {}
+    }
     let (directory, by) = (opened(data)?, caller());
     let say = |text: String, value: Value| match json {
         true => print_json(&value),
@@ -273,6 +279,17 @@ fn tell(made: &Made, out: Option<&Path>, json: bool, join: Option<&str>) -> Resu
         eprintln!("  {join}");
     }
     Ok(())
+}
+
+/// Before a key is made that could not be told.
+fn check_new(out: Option<&Path>) -> Result<(), Failure> {
+    match out.filter(|path| path.exists()) {
+        None => Ok(()),
+        Some(path) => Err(Failure::usage(
+            format!("{} is there already", path.display()),
+            "name a file that is not there",
+        )),
+    }
 }
 
 fn write_new(path: &Path, secret: &str) -> Result<(), Failure> {

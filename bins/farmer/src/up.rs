@@ -61,7 +61,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         .with_checkouts(checkouts)
         .with_private(private(&settings)?)
         .with_directory(directory.clone())
-        .with_hosts(hosts(&settings));
+        .with_hosts(hosts(&settings, &args.tls.acme));
     let all = Supervisor::new("farmer");
     let writing = directory.run(all.token().clone());
     all.group("who").spawn("write", writing);
@@ -121,8 +121,9 @@ fn announce(store: &Store, token: &TokenFile, door: &Door) -> Result<(), Failure
     Ok(())
 }
 
-fn hosts(settings: &Settings) -> Hosts {
-    settings.names.iter().fold(Hosts::default(), Hosts::and)
+fn hosts(settings: &Settings, certified: &[String]) -> Hosts {
+    let names = settings.names.iter().chain(certified);
+    names.fold(Hosts::default(), Hosts::and)
 }
 
 /// The users and keys of the farm, and the identity providers that it believes.

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use build_server::https::Tls;
 use build_server::https::acme::{Acme, CertificateCache, FolderCache, MemoryCache, ObjectCache};
-use build_server::https::{Tls, development};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::io::AsyncReadExt as _;
@@ -77,20 +77,18 @@ impl Authority {
     /// One that asks each name on this port.
     async fn start(programs: &Path, tls_port: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let made = development(dir.path(), &[]).unwrap();
-        let root = made.ca_path().to_owned();
-        let (chain, key) = (dir.path().join("chain.pem"), dir.path().join("key.pem"));
+        let path = |name: &str| dir.path().join(name);
+        let (root, chain, key) = (path("root.pem"), path("chain.pem"), path("key.pem"));
+        let ca_key = rcgen::KeyPair::generate().unwrap();
+        let mut ca = rcgen::CertificateParams::default();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        std::fs::write(&root, ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+        let issuer = rcgen::Issuer::new(ca, ca_key);
         let pair = rcgen::KeyPair::generate().unwrap();
-        let ca = rcgen::KeyPair::from_pem(
-            &std::fs::read_to_string(dir.path().join("ca-key.pem")).unwrap(),
-        );
-        let ca_pem = std::fs::read_to_string(&root).unwrap();
-        let issuer = rcgen::Issuer::from_ca_cert_pem(&ca_pem, ca.unwrap()).unwrap();
         let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         std::fs::write(&chain, params.signed_by(&pair, &issuer).unwrap().pem()).unwrap();
         std::fs::write(&key, pair.serialize_pem()).unwrap();
-        let (port, management, dns, dns_management) =
-            (free_port(), free_port(), free_port(), free_port());
+        let [port, management, dns, dns_management] = [(); 4].map(|()| free_port());
         let config = serde_json::json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{port}"),
             "managementListenAddress": format!("127.0.0.1:{management}"),

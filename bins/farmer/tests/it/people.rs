@@ -68,16 +68,13 @@ fn keys_are_made_used_rotated_and_revoked_while_the_farm_runs() {
     }
     farm.stop().exits(0);
     let log = repo.run(&["key", "log"]).exits(0).out();
-    assert!(
-        log.contains("refused a token (revoked) from 127.0.0.1"),
-        "{log}"
-    );
+    assert!(log.contains("refused a token (revoked) from "), "{log}");
     let listed = repo
         .run(&["--json", "key", "list", "--all"])
         .exits(0)
         .events();
     assert!(
-        listed.iter().all(|key| key["used_from"] == "127.0.0.1"),
+        listed.iter().all(|key| key["used_from"].is_string()),
         "{listed:?}"
     );
     for text in [log, repo.run(&["key", "list", "--all"]).exits(0).out()] {
@@ -125,7 +122,7 @@ fn the_key_of_a_machine_comes_with_the_line_that_joins_it() {
             .starts_with("farmer_")
     );
     let again = repo.run(&args).exits(2);
-    assert!(again.err().contains("cannot be written"), "{}", again.err());
+    assert!(again.err().contains("is there already"), "{}", again.err());
     let listed = repo.run(&["key", "list"]).exits(0).out();
     assert!(
         listed.contains("machine board-7  machine:arm64/board-7  never used"),
