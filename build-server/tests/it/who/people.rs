@@ -70,7 +70,7 @@ async fn each_role_and_scope_does_what_it_may_and_no_more() {
     let machine = machine.token.reveal();
     let (builds, outbox) = ("/api/v1/builds", "/api/v1/outbox");
     for (token, build, manage) in [
-        (user.as_str(), 201, 403),
+        (user.as_str(), 201_u16, 403_u16),
         (&sessions, 403, 403),
         (&guest, 403, 403),
         (machine, 403, 403),
@@ -113,7 +113,7 @@ async fn an_admin_revokes_a_key_with_a_form_that_no_other_site_can_send() {
     };
     let other = people.browser(&people.world.token).await;
     for (what, form, status) in [
-        ("without a proof", press(&admins, ""), 403),
+        ("without a proof", press(&admins, ""), 403_u16),
         ("of another browser", press(&other, proof), 403),
         ("by a user", press(&anns, proof), 403),
         ("by nobody", press("x=y", proof), 401),

@@ -45,13 +45,30 @@ impl Asker {
 
     async fn ask(&mut self) -> u16 {
         self.0.write_all(&self.1).await.unwrap();
-        let mut answer = [0; 1024];
-        let read = self.0.read(&mut answer).await.unwrap();
-        std::str::from_utf8(&answer[9..12.min(read)])
+        let mut answer = Vec::new();
+        while !is_whole(&answer) {
+            assert!(
+                self.0.read_buf(&mut answer).await.unwrap() > 0,
+                "the connection ended"
+            );
+        }
+        std::str::from_utf8(&answer[9..12])
             .unwrap()
             .parse()
             .unwrap()
     }
+}
+
+/// Whether an answer has come with its body.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    length.is_none_or(|length| body.len() >= length.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
