@@ -200,7 +200,7 @@ async fn a_token_for_others_or_another_time_is_refused_by_name() {
     assert!(farm.wrong(&key.sign(&unsaid)).await.contains("has no aud"));
     // A public key is no secret to sign with, and nothing is no signature.
     let public = serde_json::to_vec(&key.public()).unwrap();
-    let secret = EncodingKey::from_secret(&public);
+    let secret = EncodingKey::from_secret(&public).unwrap();
     let forged = encode(&Header::new(Algorithm::HS256), &good, &secret).unwrap();
     assert!(farm.wrong(&forged).await.contains("are not taken"));
     let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJ4In0.";
