@@ -1,7 +1,7 @@
 //! Builds: listed, shown, asked for, run again, ended.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use build_core::ErrorKind;

@@ -8,7 +8,7 @@ use build_core::repository::RepoState;
 use serde::{Deserialize, Serialize};
 
 use super::input::Body;
-use crate::web::{Admin, Refusal, Site};
+use crate::web::{Admin, Looking, Refusal, Site};
 
 /// Every repository, in order of name.
 #[derive(Debug, Serialize)]
@@ -48,9 +48,10 @@ pub(super) struct Change {
     name: Option<RepoName>,
 }
 
-pub(super) async fn list(State(site): State<Site>) -> Result<Json<Repos>, Refusal> {
+pub(super) async fn list(Looking(site): Looking) -> Result<Json<Repos>, Refusal> {
     let known = site.handle().repos().await?;
-    let repos = known.iter().map(Repo::from).collect();
+    let seen = known.iter().filter(|repo| site.sees(repo.name()));
+    let repos = seen.map(Repo::from).collect();
     Ok(Json(Repos { repos }))
 }
 

@@ -1,7 +1,6 @@
 //! The result of each test of a build, however many there are.
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use build_core::buildlet::ByteStream;
@@ -18,7 +17,7 @@ use super::input::Id;
 use super::public;
 use crate::record::BuildRow;
 use crate::store::{BlobKey, BlobKind, Blobs};
-use crate::web::{Refusal, Site};
+use crate::web::{Looking, Refusal};
 
 /// Pieces that wait for a reader who is slower than the disk.
 const PIECES: usize = 4;
@@ -42,7 +41,7 @@ struct Kept {
 }
 
 /// A line of JSON for each test that the last attempt of each unit printed.
-pub(super) async fn tests(State(site): State<Site>, Id(id): Id) -> Result<Response, Refusal> {
+pub(super) async fn tests(Looking(site): Looking, Id(id): Id) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
     let kept = find(&row, &**site.store().blobs()).await?;
     let (pieces, sent) = mpsc::channel(PIECES);

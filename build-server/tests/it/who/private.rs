@@ -57,6 +57,7 @@ async fn nothing_tells_of_it_to_those_who_may_not_read_it() {
         format!("/api/v1/builds/{private}/log"),
         format!("/api/v1/builds/{private}/events"),
         format!("/api/v1/queue/{private}/why"),
+        format!("/api/v1/builds/{private}/tests"),
     ];
     let of_all = [
         "/".to_owned(),
@@ -68,6 +69,7 @@ async fn nothing_tells_of_it_to_those_who_may_not_read_it() {
         format!("/api/v1/builds?commit={hash}"),
         "/api/v1/queue".to_owned(),
         "/api/v1/machines".to_owned(),
+        "/api/v1/repos".to_owned(),
         "/metrics".to_owned(),
     ];
     let hidden = [
