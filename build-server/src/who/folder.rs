@@ -253,7 +253,7 @@ mod tests {
         let file = Watched::new("f", text);
         assert_eq!(*file.get(Some(&folder)).unwrap(), "-");
         for n in 0..200 {
-            let now = format!("{:03}", n);
+            let now = format!("{n:03}");
             folder.write("f", now.as_bytes()).unwrap();
             assert_eq!(*file.get(Some(&folder)).unwrap(), now);
         }
