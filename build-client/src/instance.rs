@@ -209,7 +209,8 @@ fn split(text: &str) -> Result<(&str, u16), &'static str> {
     }
 }
 
-fn roots(pem: &str) -> Result<RootCertStore> {
+/// The authorities of a PEM text.
+pub(crate) fn roots(pem: &str) -> Result<RootCertStore> {
     let invalid = |e| Error::caused_by(ErrorKind::Invalid, "read the authority's certificate", e);
     let mut roots = RootCertStore::empty();
     for cert in CertificateDer::pem_slice_iter(pem.as_bytes()) {

@@ -30,13 +30,14 @@
 //! # Features
 //!
 //! - `tls`: TLS with the buildlet's key pinned (`transport::TlsDial`), and to a coordinator
-//!   (`instance`).
+//!   (`instance`), which a machine joins by `reverse`.
 //! - `testing`: `testing::FakeBuildlet`.
 //! - `httpdl`: conditional, resumable downloads (`httpdl::Download`).
 //! - `toolchain`: toolchains by name, fetched, checked and run (`toolchain::ToolchainDir`).
 //! - `rest`: REST calls: [`gerrit`], and what else speaks HTTP.
 //! - `contributors`: [`contributors`], which sorts names.
 //! - `testing-gerrit`: `fake_gerrit::FakeGerrit`.
+//! - `stage0`: which buildlet a machine runs; `workers`: containers of build machines.
 //! - `objects`: [`upload`] to object stores by URL: folders and memory; `objects-cloud`: S3, GCS
 //!   and Azure too.
 
@@ -63,14 +64,22 @@ pub mod httpdl;
 pub mod instance;
 mod key_pair;
 pub mod perfrun;
+#[cfg(feature = "stage0")]
+mod plain_http;
 #[cfg(unix)]
 pub mod racebuild;
 #[cfg(feature = "rest")]
 pub mod rest;
+#[cfg(feature = "tls")]
+pub mod reverse;
 pub mod secret;
 pub mod snippet;
+#[cfg(feature = "stage0")]
+pub mod stage0;
 #[cfg(all(feature = "testing", unix))]
 pub mod testing;
+#[cfg(feature = "workers")]
+pub mod testssh;
 mod timeouts;
 #[cfg(feature = "toolchain")]
 pub mod toolchain;
@@ -78,6 +87,8 @@ pub mod transport;
 pub mod updatestd;
 #[cfg(feature = "objects")]
 pub mod upload;
+#[cfg(feature = "workers")]
+pub mod workers;
 
 pub use build_core::{Error, ErrorKind, Result};
 pub use buildlet::{HttpBuildlet, HttpBuildletBuilder, collect, once};

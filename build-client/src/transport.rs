@@ -4,7 +4,11 @@
 //! behind some other road (a tunnel, a proxy) implements the trait.
 
 #[cfg(feature = "tls")]
+mod proxy;
+#[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod trust;
 
 use std::io;
 #[cfg(unix)]
@@ -17,7 +21,11 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 #[cfg(feature = "tls")]
+pub use proxy::Proxy;
+#[cfg(feature = "tls")]
 pub use tls::{PinnedKey, TlsDial};
+#[cfg(feature = "tls")]
+pub use trust::{Pin, Trust};
 
 /// The time of tokio's runtime, for [`build_core::revdial::io`].
 #[derive(Clone, Copy, Debug, Default)]

@@ -98,6 +98,7 @@ pub mod rerun;
 pub mod retry;
 pub mod revdial;
 pub mod schedule;
+pub mod service_file;
 pub mod shard;
 pub mod spanlog;
 pub mod status_json;

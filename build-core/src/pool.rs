@@ -141,4 +141,15 @@ pub trait Pool: Send + Sync {
 
     /// Every machine, with what it does.
     fn status(&self) -> Vec<MachineStatus>;
+
+    /// Waits until [`Pool::machines`] may answer something else. A hint: it may come for nothing,
+    /// and pools are asked now and then without it.
+    ///
+    /// Default: never comes.
+    ///
+    /// # Cancel safety
+    /// A change during a dropped wait may be missed.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
 }

@@ -29,6 +29,7 @@ Examples:
   farmer log                       the log of the newest build
   farmer why B0123456789           why a build waits, or how it ended
   farmer query builds state=failed the builds and the history, by conditions or in SQL
+  farmer join https://farm:8119    this machine becomes one of that farm
   farmer buildlet --help           a machine for whoever holds its key, with the flags of the Go program
 
 Exit codes: 0 passed, 1 the build failed, 2 bad usage or configuration, 3 the machines failed.";
@@ -75,6 +76,9 @@ pub(crate) enum Command {
     /// Follow projects on GitHub, Gerrit or git: their whole history, kept in step
     #[command(after_help = farmer_corpus::live::command::EXAMPLES)]
     Corpus(farmer_corpus::live::command::Corpus),
+    /// Make this machine one of a farm
+    #[command(after_help = crate::join::EXAMPLES)]
+    Join(crate::join::Join),
     /// What is to be told and done, and what was given up
     #[command(subcommand, after_help = OUTBOX_EXAMPLES)]
     Outbox(OutboxCommand),

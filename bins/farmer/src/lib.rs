@@ -16,6 +16,7 @@ mod farm_file;
 mod follow;
 mod init;
 mod key;
+mod join;
 mod lines;
 mod log;
 mod machines;
@@ -54,6 +55,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         return programs::run(args)
             .unwrap_or_else(|failure| farmer_cli::finish("farmer", Err(failure)));
     }
+    if let Command::Join(args) = &cli.command {
+        return join::join(args)
+            .unwrap_or_else(|failure| farmer_cli::finish("farmer", Err(failure)));
+    }
     farmer_cli::run("farmer", cli.common.verbose, async |stop| {
         run(cli, stop).await
     })
@@ -88,6 +93,8 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             Cli::command(),
             &mut std::io::stdout(),
         )?),
+        // Both start a runtime of their own, before this one.
+        Command::Join(args) => join::join(&args).map(|_| ()),
         Command::Other(args) => programs::run(&args).map(|_| ()),
     }
 }

@@ -59,6 +59,16 @@ pub struct Status {
         skip_serializing_if = "std::ops::Not::not"
     )]
     pub detached: bool,
+    /// Whether it lives by a lease, or would by the first one that is taken.
+    #[serde(
+        rename = "Leasable",
+        default,
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub leasable: bool,
+    /// Whether somebody holds it by a lease.
+    #[serde(rename = "Leased", default, skip_serializing_if = "std::ops::Not::not")]
+    pub leased: bool,
     /// The system, in Go's words: `linux`.
     #[serde(rename = "OS", default, skip_serializing_if = "String::is_empty")]
     pub os: String,

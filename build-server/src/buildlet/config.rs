@@ -25,7 +25,8 @@ pub struct Config {
 /// The lease a buildlet lives by: without renewal it ends itself.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseTerms {
-    pub(crate) nonce: Secret,
+    /// `None`: whoever asks first has it.
+    pub(crate) nonce: Option<Secret>,
     pub(crate) ttl: Duration,
 }
 
@@ -113,8 +114,22 @@ impl Config {
     #[must_use]
     pub fn lease(self, nonce: &Nonce, ttl: Duration) -> Self {
         let terms = LeaseTerms {
-            nonce: Secret::new(nonce.as_str()),
+            nonce: Some(Secret::new(nonce.as_str())),
             ttl,
+        };
+        Self {
+            lease: Some(terms),
+            ..self
+        }
+    }
+
+    /// Lives until somebody takes a lease (`POST /lease` with a nonce of their own), and from then
+    /// on by it, as with [`Config::lease`]. Default: no lease can be taken.
+    #[must_use]
+    pub fn leasable(self) -> Self {
+        let terms = LeaseTerms {
+            nonce: None,
+            ttl: Duration::ZERO,
         };
         Self {
             lease: Some(terms),

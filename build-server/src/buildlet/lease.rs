@@ -1,6 +1,6 @@
 //! The time a buildlet has left to live.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use build_core::key::same_secret;
@@ -18,8 +18,10 @@ pub(crate) struct Lease(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    nonce: Secret,
-    end: watch::Sender<Instant>,
+    /// `None` until somebody takes it.
+    nonce: OnceLock<Secret>,
+    /// `None` while nobody has taken it.
+    end: watch::Sender<Option<Instant>>,
 }
 
 /// A renewal was refused: the nonce is another one.
@@ -28,21 +30,43 @@ pub(crate) struct NotYours;
 
 impl Lease {
     pub(crate) fn new(terms: LeaseTerms) -> Self {
-        let end = watch::Sender::new(Instant::now() + terms.ttl.min(LONGEST_TTL));
+        let (nonce, end) = match terms.nonce {
+            Some(nonce) => (
+                OnceLock::from(nonce),
+                Some(Instant::now() + terms.ttl.min(LONGEST_TTL)),
+            ),
+            None => (OnceLock::new(), None),
+        };
         Self(Arc::new(Shared {
-            nonce: terms.nonce,
-            end,
+            nonce,
+            end: watch::Sender::new(end),
         }))
     }
 
-    /// Lets it last for `ttl` from now.
+    /// Lets it last for `ttl` from now. One that nobody has yet is taken by the first who asks,
+    /// unless all that is asked for is its end.
     pub(crate) fn renew(&self, nonce: &[u8], ttl: Duration) -> Result<Duration, NotYours> {
-        if !same_secret(self.0.nonce.reveal().as_bytes(), nonce) {
+        let ttl = ttl.min(LONGEST_TTL);
+        if self.0.nonce.get().is_none() && ttl.is_zero() {
+            return Ok(ttl);
+        }
+        let text = std::str::from_utf8(nonce)
+            .ok()
+            .filter(|text| !text.is_empty());
+        let known = match text {
+            Some(text) => self.0.nonce.get_or_init(|| Secret::new(text)),
+            None => self.0.nonce.get().ok_or(NotYours)?,
+        };
+        if !same_secret(known.reveal().as_bytes(), nonce) {
             return Err(NotYours);
         }
-        let ttl = ttl.min(LONGEST_TTL);
-        self.0.end.send_replace(Instant::now() + ttl);
+        self.0.end.send_replace(Some(Instant::now() + ttl));
         Ok(ttl)
+    }
+
+    /// Whether somebody has it.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.nonce.get().is_some()
     }
 
     /// Waits until it has expired. Cancel safe.
@@ -51,11 +75,18 @@ impl Lease {
         loop {
             let end = *ends.borrow_and_update();
             tokio::select! {
-                () = sleep_until(end) => return,
+                () = until(end) => return,
                 // Never an error: the sender is in `self`.
                 _ = ends.changed() => {}
             }
         }
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -68,7 +99,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lease_ends_unless_its_holder_renews_it() {
         let lease = Lease::new(LeaseTerms {
-            nonce: Secret::new("n"),
+            nonce: Some(Secret::new("n")),
             ttl: TTL,
         });
         let start = Instant::now();
@@ -83,12 +114,31 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lease_can_be_shortened() {
         let lease = Lease::new(LeaseTerms {
-            nonce: Secret::new("n"),
+            nonce: Some(Secret::new("n")),
             ttl: TTL,
         });
         lease.renew(b"n", Duration::ZERO).unwrap();
         let start = Instant::now();
         lease.expired().await;
         assert!(start.elapsed() < TTL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_free_lease_belongs_to_the_first_who_takes_it() {
+        let free = LeaseTerms {
+            nonce: None,
+            ttl: Duration::ZERO,
+        };
+        let lease = Lease::new(free);
+        assert!(tokio::time::timeout(TTL, lease.expired()).await.is_err());
+        assert_eq!(lease.renew(b"", TTL), Err(NotYours));
+        assert_eq!(lease.renew(b"n", Duration::ZERO), Ok(Duration::ZERO));
+        assert!(!lease.is_taken(), "its end alone takes nothing");
+        assert_eq!(lease.renew(b"n", TTL), Ok(TTL));
+        assert_eq!(lease.renew(b"other", TTL), Err(NotYours));
+        assert_eq!(lease.renew(b"", TTL), Err(NotYours));
+        let start = Instant::now();
+        lease.expired().await;
+        assert!(start.elapsed() >= TTL);
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use build_core::h1::io::Duplex;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{Mutex, mpsc};
 
 #[cfg(feature = "buildlet-tls")]
 use super::tls::ServerTls;
@@ -66,6 +67,8 @@ enum Kind {
     Tcp(TcpListener, SocketAddr),
     #[cfg(feature = "buildlet-tls")]
     Tls(TcpListener, SocketAddr, ServerTls),
+    /// Connections that somebody else makes, and where they come from.
+    Incoming(Mutex<mpsc::Receiver<Box<dyn Duplex>>>, String),
 }
 
 /// A stream whose protocol may have to be greeted first.
@@ -98,7 +101,19 @@ impl Listener {
         }
     }
 
-    /// Encrypts what is accepted on a TCP address from now on; a unix socket stays as it is.
+    /// Serves the connections that come through `connections`, as those of a coordinator that this
+    /// machine has dialed. Whoever makes them knows who is at the other end: no password is asked
+    /// for unless the configuration has one. `from` names where they come from, for people.
+    ///
+    /// When the sender is gone nothing more comes; the buildlet goes on until it is stopped.
+    pub fn incoming(from: &str, connections: mpsc::Receiver<Box<dyn Duplex>>) -> Self {
+        Self(Kind::Incoming(
+            Mutex::new(connections),
+            format!("reverse:{from}"),
+        ))
+    }
+
+    /// Encrypts what is accepted on a TCP address from now on; others stay as they are.
     #[cfg(feature = "buildlet-tls")]
     #[must_use]
     pub fn with_tls(self, tls: ServerTls) -> Self {
@@ -106,7 +121,7 @@ impl Listener {
             Kind::Tcp(listener, address) | Kind::Tls(listener, address, _) => {
                 Self(Kind::Tls(listener, address, tls))
             }
-            unix @ Kind::Unix(..) => Self(unix),
+            other => Self(other),
         }
     }
 
@@ -117,13 +132,14 @@ impl Listener {
             Kind::Tcp(_, address) => address.to_string(),
             #[cfg(feature = "buildlet-tls")]
             Kind::Tls(_, address, _) => address.to_string(),
+            Kind::Incoming(_, from) => from.clone(),
         }
     }
 
     /// Whether other machines can reach it.
     pub fn is_exposed(&self) -> bool {
         match &self.0 {
-            Kind::Unix(..) => false,
+            Kind::Unix(..) | Kind::Incoming(..) => false,
             Kind::Tcp(_, address) => !address.ip().is_loopback(),
             #[cfg(feature = "buildlet-tls")]
             Kind::Tls(_, address, _) => !address.ip().is_loopback(),
@@ -137,7 +153,7 @@ impl Listener {
 
     /// Whether programs of other users of this machine, browsers included, can reach it.
     pub(crate) fn is_tcp(&self) -> bool {
-        !matches!(self.0, Kind::Unix(..))
+        !matches!(self.0, Kind::Unix(..) | Kind::Incoming(..))
     }
 
     /// The next connection. Cancel safe.
@@ -162,6 +178,13 @@ impl Listener {
                 accept_tcp(listener).await?,
                 tls.clone(),
             )),
+            Kind::Incoming(connections, _) => {
+                // Locked by one accepting task alone.
+                match connections.lock().await.recv().await {
+                    Some(stream) => Ok(Accepted::Ready(stream)),
+                    None => std::future::pending().await,
+                }
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use build_core::clock::Timestamp;
 
 use super::answer::{Lost, Refusal};
 use super::detached::disk_free_bytes;
+use super::lease::Lease;
 use super::routes::{Reply, Request, read_params, reply};
 use super::server::App;
 
@@ -39,6 +40,8 @@ pub(crate) fn status(app: &App) -> Result<Reply, Refusal> {
     let mut status = Status::default();
     status.version = VERSION;
     status.detached = true;
+    status.leasable = app.lease.is_some();
+    status.leased = app.lease.as_ref().is_some_and(Lease::is_taken);
     status.os = OS.into();
     status.arch = ARCH.into();
     status.pid = Some(std::process::id());

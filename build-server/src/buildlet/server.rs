@@ -268,7 +268,8 @@ impl BuildletServer {
                 .config
                 .lease
                 .as_ref()
-                .map(|lease| lease.nonce.sha256()),
+                .and_then(|lease| lease.nonce.as_ref())
+                .map(|nonce| nonce.sha256()),
         }
     }
 }

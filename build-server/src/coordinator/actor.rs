@@ -95,6 +95,7 @@ impl Actor {
         now: CancellationToken,
     ) -> Result<()> {
         let (answers, mut answered) = mpsc::channel(ANSWERS);
+        let pools = self.pools.clone();
         let mut turning = Turning {
             actor: self,
             answers,
@@ -128,11 +129,20 @@ impl Actor {
                     turning.take(Input::Tick);
                 }
                 _ = look.tick() => turning.look_at_pools(),
+                () = changed(&pools) => turning.look_at_pools(),
                 () = until(deadline) => break,
             }
         }
         turning.failed.map_or(Ok(()), Err)
     }
+}
+
+/// Waits until some pool has other machines.
+async fn changed(pools: &[Arc<dyn Pool>]) {
+    if pools.is_empty() {
+        return std::future::pending().await;
+    }
+    futures::future::select_all(pools.iter().map(|pool| pool.changed())).await;
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -23,6 +23,7 @@ struct Machine {
 struct Page<'a> {
     frame: &'a Frame,
     machines: Vec<Machine>,
+    join_line: Option<&'a str>,
 }
 
 pub(super) async fn page(
@@ -35,6 +36,7 @@ pub(super) async fn page(
     Ok(page::html(&Page {
         frame: &frame,
         machines,
+        join_line: site.join_line(),
     }))
 }
 

@@ -62,7 +62,7 @@ pub fn development(dir: &Path, names: &[String]) -> Result<Development, Error> {
         Ok(KeyPair::generate().map_err(Error::Make)?.serialize_pem())
     })?;
     let key = KeyPair::from_pem(&key_pem).map_err(Error::Make)?;
-    keep(&ca_path, || {
+    let ca_pem = keep(&ca_path, || {
         Ok(authority().self_signed(&key).map_err(Error::Make)?.pem())
     })?;
     let issuer = Issuer::new(authority(), key);
@@ -70,7 +70,9 @@ pub fn development(dir: &Path, names: &[String]) -> Result<Development, Error> {
     let signed = server(names)
         .and_then(|params| params.signed_by(&own, &issuer))
         .map_err(Error::Make)?;
-    let certificate = Certificate::from_pem(&signed.pem(), &own.serialize_pem())?;
+    // With the authority behind it: clients that have pinned its key find it there.
+    let chain = format!("{}{ca_pem}", signed.pem());
+    let certificate = Certificate::from_pem(&chain, &own.serialize_pem())?;
     Ok(Development {
         certificate,
         ca_path,

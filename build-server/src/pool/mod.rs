@@ -5,6 +5,15 @@
 
 #[cfg(unix)]
 mod local;
+#[cfg(feature = "reverse")]
+mod reverse;
+mod undetached;
 
 #[cfg(unix)]
 pub use local::{LocalPool, LocalPoolBuilder};
+#[cfg(feature = "reverse")]
+pub use reverse::{
+    Applicant, Doorman, Expected, Finding, Level, Refused, ReverseDialect, ReversePool,
+    ReversePoolBuilder, Seen, Timing,
+};
+pub use undetached::Undetached;

@@ -24,6 +24,8 @@ use super::renew::is_final;
 /// How long output may be out of reach before the machine counts as lost: by then its lease
 /// has run out as well.
 const OUT_OF_REACH: Duration = Duration::from_secs(60);
+/// The same for a machine whose lease holds all the while.
+const LONGEST_OUT_OF_REACH: Duration = Duration::from_secs(5 * 60);
 /// Between two attempts to reach it.
 const REACH_AGAIN: Duration = Duration::from_millis(200);
 /// How long the question whether a machine has ended may take.
@@ -255,18 +257,28 @@ async fn follow_output(held: &Held, id: &ExecId, log: &mut OpenLog) -> Result<Ex
         if log.len() > before {
             reached = Instant::now();
         }
-        let given_up = reached.elapsed() > OUT_OF_REACH || !error.kind().is_retryable();
-        if given_up || is_gone(held).await {
+        let out_of_reach = reached.elapsed();
+        let given_up = !error.kind().is_retryable()
+            || match lease_holds(held).await {
+                // A machine that may come back is waited for as long as its lease lasts.
+                Some(holds) => !holds || out_of_reach > LONGEST_OUT_OF_REACH,
+                None => out_of_reach > OUT_OF_REACH,
+            };
+        if given_up {
             return Err(error.while_doing(format!("follow the output of {id}")));
         }
         sleep(REACH_AGAIN).await;
     }
 }
 
-/// A pool may know at once what the connection does not tell: the machine has ended.
-async fn is_gone(held: &Held) -> bool {
-    let renewed = timeout(REACH, held.lease.renew(LEASE_TTL)).await;
-    matches!(renewed, Ok(Err(error)) if is_final(&error))
+/// A pool may know what the connection does not tell: the machine has ended, or is ours still
+/// though it is away. `None`: nobody knows.
+async fn lease_holds(held: &Held) -> Option<bool> {
+    match timeout(REACH, held.lease.renew(LEASE_TTL)).await {
+        Ok(Ok(())) => Some(true),
+        Ok(Err(error)) if is_final(&error) => Some(false),
+        _ => None,
+    }
 }
 
 async fn copy(mut stream: ExecStream, log: &mut OpenLog) -> Result<ExecOutcome> {

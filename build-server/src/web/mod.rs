@@ -55,6 +55,7 @@ pub struct Site {
     sight: Option<Sight>,
     directory: Option<Directory>,
     forms: Arc<Forms>,
+    join_line: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Site {
@@ -81,6 +82,7 @@ impl Site {
             sight: None,
             directory: None,
             forms: Arc::default(),
+            join_line: None,
         }
     }
 
@@ -166,6 +168,19 @@ impl Site {
             None => events,
             Some(_) => sight::only_seen(events, self.records()),
         }
+    }
+
+    /// The line with which another machine joins the farm, for the page of machines; the secret of
+    /// the machine is not in it. Default: none can.
+    #[must_use]
+    pub fn with_join_line(mut self, line: &str) -> Self {
+        self.join_line = Some(line.into());
+        self
+    }
+
+    /// The line with which another machine joins the farm.
+    pub(crate) fn join_line(&self) -> Option<&str> {
+        self.join_line.as_deref()
     }
 
     /// What the readers of the farm have to do.

@@ -8,6 +8,8 @@ use build_server::buildlet::Listener;
 
 /// Variable with the nonce of the lease.
 pub(super) const NONCE: &str = "FARMER_LEASE_NONCE";
+/// Variables that tell where the key of the machine is.
+const KEYS: &[&str] = &["GO_BUILD_KEY_PATH", "GO_BUILD_KEY_DELETE_AFTER_READ"];
 /// What the names of the others begin with.
 const PREFIX: &str = "META_";
 
@@ -75,7 +77,8 @@ fn find(key: &str) -> Result<Option<String>, String> {
 pub(super) fn clean_env(vars: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
     let texts = vars
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let kept = texts.filter(|(name, _)| name != NONCE && !name.starts_with(PREFIX));
+    let secret = |name: &str| name == NONCE || name.starts_with(PREFIX) || KEYS.contains(&name);
+    let kept = texts.filter(|(name, _)| !secret(name));
     kept.map(|(name, value)| format!("{name}={value}"))
         .collect()
 }

@@ -2,6 +2,8 @@
 
 mod metadata;
 mod options;
+#[cfg(feature = "tls")]
+mod reverse;
 mod turn_off;
 mod work_dir;
 
@@ -16,8 +18,9 @@ use options::{Asked, Options};
 
 /// Runs the buildlet with these arguments, its own name not among them.
 ///
-/// Exit codes: 0 after a stop, a halt, or the end of its lease; 1 when it could not run; 2 for a
-/// bad command line or a refusal to listen in the open.
+/// Exit codes: 0 after a stop, a halt, or the end of its lease; 1 when it could not run, or the
+/// coordinator refuses it; 2 for a bad command line or a refusal to listen in the open; 75 when the
+/// coordinator was lost and `--reconnect=false` was given.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match Options::parse(args) {
         Ok(Asked::Run(options)) => options,
@@ -78,17 +81,13 @@ async fn run(options: &Options) -> Result<Ended, Failure> {
         .state_dir
         .clone()
         .unwrap_or_else(|| work_dir::default_state_dir(&work_dir));
+    if options.reverse.is_some() {
+        return reversed(options, work_dir, state_dir).await;
+    }
     let has_tls = metadata.tls.is_some();
     let listener = listen(options, &metadata).await?;
     refuse_exposure(options, &listener, metadata.password.is_some() && has_tls)?;
-    let mut config = Config::new(work_dir, state_dir)
-        .env(metadata::clean_env(std::env::vars_os()))
-        .password(metadata.password)
-        .adopt_orphans(true)
-        .links_may_leave(options.links_may_leave)
-        .fetch_anywhere(options.fetch_anywhere)
-        .archives(options.archives.clone())
-        .ssh(options.ssh);
+    let mut config = config(options, work_dir, state_dir).password(metadata.password);
     if let Some(ttl) = options.lease_ttl {
         let nonce = metadata.nonce.ok_or_else(|| {
             Failure(
@@ -115,6 +114,39 @@ async fn run(options: &Options) -> Result<Ended, Failure> {
         () = signals() => stop.cancel(),
     }
     Ok(running.await?)
+}
+
+#[cfg(feature = "tls")]
+async fn reversed(
+    options: &Options,
+    work_dir: std::path::PathBuf,
+    state_dir: std::path::PathBuf,
+) -> Result<Ended, Failure> {
+    reverse::run(options, work_dir, state_dir).await
+}
+
+#[cfg(not(feature = "tls"))]
+async fn reversed(
+    _: &Options,
+    _: std::path::PathBuf,
+    _: std::path::PathBuf,
+) -> Result<Ended, Failure> {
+    let text = "--reverse-type: this buildlet was built without TLS";
+    Err(Failure(2, text.into()))
+}
+
+fn config(
+    options: &Options,
+    work_dir: std::path::PathBuf,
+    state_dir: std::path::PathBuf,
+) -> Config {
+    Config::new(work_dir, state_dir)
+        .env(metadata::clean_env(std::env::vars_os()))
+        .adopt_orphans(true)
+        .links_may_leave(options.links_may_leave)
+        .fetch_anywhere(options.fetch_anywhere)
+        .archives(options.archives.clone())
+        .ssh(options.ssh)
 }
 
 async fn listen(options: &Options, metadata: &metadata::Metadata) -> Result<Listener, Failure> {

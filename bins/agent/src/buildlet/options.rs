@@ -10,6 +10,8 @@ use tracing::Level;
 
 use crate::flags::{Flag, Given, help};
 
+/// Where development coordinators are.
+const COORDINATOR: &str = "localhost:8119";
 /// Where Go buildlets listen on machines outside of a cloud.
 const LOCAL: &str = "localhost:5936";
 /// Where the ssh server of a build machine is reached.
@@ -79,14 +81,46 @@ const FLAGS: &[Flag] = &[
     Flag::value(
         "reverse-type",
         "HOST_TYPE",
-        "registers at a coordinator instead of listening (not in this version)",
+        "registers at a coordinator as a machine of that kind instead of listening;\nthe work directory is emptied before each use",
     ),
     Flag::value(
         "coordinator",
         "ADDRESS",
-        "that coordinator. Default: localhost:8119",
+        "that coordinator, host:port. Default: localhost:8119",
     ),
-    Flag::value("hostname", "NAME", "name to register with"),
+    Flag::value(
+        "hostname",
+        "NAME",
+        "name to register with. Default: $HOSTNAME, else the machine's",
+    ),
+    Flag::value(
+        "key-file",
+        "FILE",
+        "key or token of this machine. Default: $GO_BUILD_KEY_PATH, else\n~/.gobuildkey-HOST_TYPE; for a coordinator on this machine, if there is none,\nthe public development key",
+    ),
+    Flag::value(
+        "pin",
+        "sha256:HEX",
+        "the coordinator's key, or that of the authority which is its own",
+    ),
+    Flag::value(
+        "ca-file",
+        "FILE",
+        "PEM of the authorities that vouch for the coordinator",
+    ),
+    Flag::switch(
+        "compat-go-dev-mode",
+        "any certificate and the public development key, for every coordinator but\nfarmer.golang.org, as the Go buildlet does; dangerous on a network",
+    ),
+    Flag::value("labels", "LIST", "what this machine has: gpu,big"),
+    Flag::switch(
+        "reconnect",
+        "registers again when the coordinator is lost. Default: true",
+    ),
+    Flag::switch(
+        "stay",
+        "begins anew after /halt instead of ending: for machines without a supervisor",
+    ),
     Flag::switch("help", "prints this"),
     Flag::switch("version", "prints the version"),
 ];
@@ -104,6 +138,13 @@ Examples:
   buildlet --workdir=/var/build --listen=unix:/run/build/sock
   META_password=@pw META_tls_cert=@c.pem META_tls_key=@k.pem buildlet --listen=:443
   curl -d 'mode=sys&cmd=date' localhost:5936/exec
+  buildlet -coordinator=farm.example:443 -reverse-type=host-linux-arm --key-file=/etc/farm.key
+
+A machine that registers goes through HTTPS_PROXY where it cannot connect directly, unless
+NO_PROXY names the coordinator.
+
+Exit codes: 0 stopped or halted, 1 cannot run or is refused by the coordinator, 2 bad usage,
+75 the coordinator was lost (with --reconnect=false).
 
 Flags:
 ";
@@ -132,6 +173,54 @@ pub(super) struct Options {
     pub(super) archives: tarutil::Policy,
     pub(super) ssh: Option<SshAccess>,
     pub(super) log_level: Level,
+    /// At which coordinator to register, and as what.
+    pub(super) reverse: Option<ReverseOptions>,
+}
+
+/// How to register.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "needs TLS"))]
+pub(super) struct ReverseOptions {
+    pub(super) host_type: String,
+    pub(super) coordinator: String,
+    pub(super) host_name: Option<String>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) pin: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) compat_dev: bool,
+    pub(super) labels: Vec<String>,
+    pub(super) reconnect: bool,
+    pub(super) stay: bool,
+}
+
+impl ReverseOptions {
+    fn parse(given: &Given) -> Result<Option<Self>, String> {
+        let text = |name| given.get(name).filter(|text| !text.is_empty());
+        let Some(host_type) = text("reverse-type") else {
+            return Ok(None);
+        };
+        build_core::ids::HostType::new(host_type)
+            .map_err(|error| format!("--reverse-type: {error}"))?;
+        if text("pin").is_some() && text("ca-file").is_some() {
+            return Err("--pin and --ca-file: one of them is enough".into());
+        }
+        let labels = text("labels").unwrap_or_default().split(',').map(str::trim);
+        Ok(Some(Self {
+            host_type: host_type.to_owned(),
+            coordinator: text("coordinator").unwrap_or(COORDINATOR).to_owned(),
+            host_name: text("hostname").map(str::to_owned),
+            key_file: path(given, "key-file"),
+            pin: text("pin").map(str::to_owned),
+            ca_file: path(given, "ca-file"),
+            compat_dev: given.switch("compat-go-dev-mode")?.unwrap_or(false),
+            labels: labels
+                .filter(|label| !label.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            reconnect: given.switch("reconnect")?.unwrap_or(true),
+            stay: given.switch("stay")?.unwrap_or(false),
+        }))
+    }
 }
 
 impl Options {
@@ -146,12 +235,6 @@ impl Options {
                 "buildlet {}\n",
                 env!("CARGO_PKG_VERSION")
             )));
-        }
-        if given
-            .get("reverse-type")
-            .is_some_and(|kind| !kind.is_empty())
-        {
-            return Err("--reverse-type: this version only listens".into());
         }
         let role_vm = match given.get("role") {
             None | Some("process" | "") => false,
@@ -185,6 +268,7 @@ impl Options {
             },
             ssh: ssh.then(|| SshAccess::at_port(ssh_port)),
             log_level: level(given.get("log").unwrap_or("info"))?,
+            reverse: ReverseOptions::parse(&given)?,
         })))
     }
 
@@ -259,6 +343,25 @@ mod tests {
         assert_eq!(address(&["-listen=AUTO", "-role=vm"], true), ":443");
         assert_eq!(address(&["-role=vm"], false), ":80");
         assert_eq!(address(&["-listen", "unix:/s"], false), "unix:/s");
+    }
+
+    #[test]
+    fn a_machine_registers_as_what_it_is_told() {
+        assert!(options(&[]).reverse.is_none());
+        let told = options(&["-reverse-type=host-linux-arm", "--labels=gpu, big,"]);
+        let reverse = told.reverse.unwrap();
+        assert_eq!(reverse.coordinator, "localhost:8119");
+        assert_eq!(reverse.labels, ["gpu", "big"]);
+        assert!(reverse.reconnect && !reverse.stay && !reverse.compat_dev);
+        for bad in [
+            &["-reverse-type=../x"][..],
+            &["-reverse-type=x", "--pin=p", "--ca-file=c"],
+        ] {
+            assert!(
+                Options::parse(bad.iter().map(OsString::from)).is_err(),
+                "{bad:?}"
+            );
+        }
     }
 
     #[test]

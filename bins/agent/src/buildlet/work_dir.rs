@@ -22,7 +22,7 @@ pub(super) fn choose(options: &Options) -> Result<PathBuf, String> {
             .canonicalize()
             .map_err(|error| format!("work directory {}: {error}", dir.display()))?,
         None if is_tmpfs(Path::new(MOUNTED)) => PathBuf::from(MOUNTED),
-        None => temporary().map_err(|error| format!("temporary work directory: {error}"))?,
+        None => temporary(options).map_err(|error| format!("temporary work directory: {error}"))?,
     };
     if !chosen.is_dir() {
         return Err(format!(
@@ -30,6 +30,8 @@ pub(super) fn choose(options: &Options) -> Result<PathBuf, String> {
             chosen.display()
         ));
     }
+    // Before anything is emptied.
+    refuse_home(&chosen, &homes())?;
     for name in ["tmp", "gocache"] {
         renew(&chosen.join(name))
             .map_err(|error| format!("work directory {}: {name}: {error}", chosen.display()))?;
@@ -37,9 +39,34 @@ pub(super) fn choose(options: &Options) -> Result<PathBuf, String> {
     Ok(chosen)
 }
 
+/// The user's home, and the root of everything.
+fn homes() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let home = home.and_then(|home| home.canonicalize().ok());
+    home.into_iter().chain([PathBuf::from("/")]).collect()
+}
+
+/// Parts of a work directory are emptied, and all of it between two uses: it must not be a
+/// directory that people or the system live in.
+fn refuse_home(work_dir: &Path, homes: &[PathBuf]) -> Result<(), String> {
+    match homes.iter().find(|home| home.starts_with(work_dir)) {
+        None => Ok(()),
+        Some(home) => Err(format!(
+            "work directory {} is emptied, and {} is in it\n  hint: name a directory that is for \
+             builds alone by --workdir",
+            work_dir.display(),
+            home.display()
+        )),
+    }
+}
+
 /// A directory in the temporary one for this user alone, empty.
-fn temporary() -> io::Result<PathBuf> {
-    let dir = std::env::temp_dir().join("workdir");
+fn temporary(options: &Options) -> io::Result<PathBuf> {
+    let name = match &options.reverse {
+        Some(reverse) => format!("workdir-{}", reverse.host_type),
+        None => "workdir".to_owned(),
+    };
+    let dir = std::env::temp_dir().join(name);
     renew(&dir)?;
     dir.canonicalize()
 }
@@ -69,4 +96,20 @@ fn is_tmpfs(_: &Path) -> bool {
 pub(super) fn default_state_dir(work_dir: &Path) -> PathBuf {
     let name = hex::encode(&Sha256::digest(work_dir.as_os_str().as_bytes())[..8]);
     std::env::temp_dir().join(format!("farmer-buildlet-{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homes_and_the_root_are_no_work_directories() {
+        let homes = [PathBuf::from("/home/ann"), PathBuf::from("/")];
+        for bad in ["/", "/home", "/home/ann"] {
+            assert!(refuse_home(Path::new(bad), &homes).is_err(), "{bad}");
+        }
+        for good in ["/home/ann/work", "/home/annex", "/workdir"] {
+            refuse_home(Path::new(good), &homes).unwrap();
+        }
+    }
 }

@@ -5,6 +5,8 @@
 mod endings;
 mod local_pool;
 mod memory;
+#[cfg(feature = "tls")]
+mod reverse;
 mod start;
 
 use std::path::PathBuf;

@@ -30,6 +30,35 @@ fn it_refuses_to_serve_everybody() {
 }
 
 #[test]
+fn a_directory_that_somebody_lives_in_is_not_emptied() {
+    // All of it in a directory of this test: should the check be missing, nothing else is lost.
+    let dir = new_dir();
+    let (work, home) = (dir.path().join("w"), dir.path().join("w/home"));
+    let kept = work.join("tmp/kept");
+    for path in [&home, kept.parent().unwrap()] {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    std::fs::write(&kept, "").unwrap();
+    let output = command()
+        .arg(format!("--workdir={}", work.display()))
+        .arg(format!(
+            "--state-dir={}",
+            dir.path().join("state").display()
+        ))
+        .arg("-listen=127.0.0.1:0")
+        .env("HOME", &home)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("is emptied") && text.contains("--workdir"),
+        "{text}"
+    );
+    assert!(kept.exists());
+}
+
+#[test]
 fn mistakes_are_named() {
     let (code, text) = run(&["--lissen=x"], &[]);
     assert_eq!(code, Some(2));

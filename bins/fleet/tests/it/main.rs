@@ -4,6 +4,9 @@
 mod genbootstrap;
 #[path = "../../../tools/tests/it/go_peer.rs"]
 mod go_peer;
+mod rundockerbuildlet;
+mod stage0;
+mod testssh;
 mod xb;
 
 use std::ffi::OsStr;

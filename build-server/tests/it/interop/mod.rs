@@ -9,5 +9,7 @@ mod farm;
 mod keys;
 mod peers;
 mod revdial;
+#[cfg(feature = "reverse")]
+mod reverse;
 mod traps;
 pub mod trusting;

@@ -8,6 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/go2020");
 
+/// Programs of the Go project itself, as tests/go2020/programs names them.
+const PROGRAMS: [&str; 3] = [
+    "golang.org/x/build/cmd/buildlet",
+    "golang.org/x/build/cmd/coordinator",
+    "golang.org/x/build/cmd/gomote",
+];
+
 /// The directory of the programs of `tests/go2020`; `None` without Go.
 pub fn go2020() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -25,6 +32,7 @@ fn build() -> Option<PathBuf> {
         .arg("-o")
         .arg(format!("{}/", dir.display()))
         .arg("./...")
+        .args(PROGRAMS)
         .current_dir(SOURCES)
         .env("GOFLAGS", "-mod=readonly")
         .stdin(Stdio::null())
