@@ -103,6 +103,9 @@ mod tests {
             assert_eq!(kind, ErrorKind::Denied);
             assert!(text.contains("may not") && !text.contains(&key), "{text}");
         }
-        assert_eq!(ask("box1", "linux", "x").await.unwrap_err().0, ErrorKind::Denied);
+        assert_eq!(
+            ask("box1", "linux", "x").await.unwrap_err().0,
+            ErrorKind::Denied
+        );
     }
 }

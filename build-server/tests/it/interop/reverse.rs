@@ -92,7 +92,10 @@ impl GoMachine {
         );
         let mut command = Command::new("setsid");
         command.args(["sh", "-c", &line]).env("HOME", dir.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         Self {
             child: command.spawn().unwrap(),
             _dir: dir,
@@ -104,7 +107,9 @@ impl Drop for GoMachine {
     fn drop(&mut self) {
         // It leads a group of its own.
         let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).status();
+        let _ = Command::new("kill")
+            .args(["-s", "KILL", "--", &group])
+            .status();
         let _ = self.child.wait();
     }
 }
@@ -124,7 +129,10 @@ async fn go_machines_register_and_run_builds_and_sessions() {
 
     let line = "echo one; cat file; echo $FARMER_STEP; test -d .";
     let steps = Steps(vec![step("test", line), step("fails", "echo no; exit 3")]);
-    let builder = Builder::new(BuilderName::new("go").unwrap(), HostType::new(KIND).unwrap());
+    let builder = Builder::new(
+        BuilderName::new("go").unwrap(),
+        HostType::new(KIND).unwrap(),
+    );
     let farm = Farm::start_with(&FakePool::new(0), Store::memory(), steps, |parts| {
         parts.pool(pool.clone()).build_on(builder)
     });
@@ -142,7 +150,10 @@ async fn go_machines_register_and_run_builds_and_sessions() {
     let session = farm.handle.create("go").await.unwrap();
     let out = session.exec(Exec::new("echo").arg("hello")).await.unwrap();
     assert_eq!(out.text(), "hello\n");
-    session.put("a/b", 0o755, build_client::once("#!/bin/sh\necho b\n")).await.unwrap();
+    session
+        .put("a/b", 0o755, build_client::once("#!/bin/sh\necho b\n"))
+        .await
+        .unwrap();
     let out = session.exec(Exec::in_work_dir("a/b")).await.unwrap();
     assert_eq!(out.text(), "b\n");
     session.close().await.unwrap();
@@ -224,7 +235,10 @@ async fn inside() {
     let Some(programs) = std::env::var_os(INSIDE).map(PathBuf::from) else {
         return;
     };
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()
+        .unwrap();
     assert!(up.success());
     let dir = tempfile::tempdir().unwrap();
     let sources = Command::new("go")
@@ -242,14 +256,22 @@ async fn inside() {
         .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
         .spawn()
         .unwrap();
-    wait_for("it listens", || std::net::TcpStream::connect("127.0.0.1:8119").is_ok()).await;
+    wait_for("it listens", || {
+        std::net::TcpStream::connect("127.0.0.1:8119").is_ok()
+    })
+    .await;
 
     let dial = Arc::new(CoordinatorDial::new("localhost:8119", &Trust::Anyone).unwrap());
     let wrong = Registration::new(KIND, "bl1", &key().key_of("host-other")).unwrap();
     let (streams, _none) = mpsc::channel(1);
-    let refused = Reverse::new(Arc::clone(&dial), wrong).run(streams, |_| {}).await;
+    let refused = Reverse::new(Arc::clone(&dial), wrong)
+        .run(streams, |_| {})
+        .await;
     let text = refused.chain();
-    assert!(text.contains("412") && text.contains("invalid build key"), "{text}");
+    assert!(
+        text.contains("412") && text.contains("invalid build key"),
+        "{text}"
+    );
 
     let work = dir.path().join("w");
     std::fs::create_dir(&work).unwrap();
@@ -271,7 +293,10 @@ async fn inside() {
             .env("GOROOT", dir.path())
             .kill_on_drop(true);
         async move {
-            let output = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+            let output = tokio::time::timeout(PATIENCE, command.output())
+                .await
+                .unwrap()
+                .unwrap();
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             let errors = String::from_utf8_lossy(&output.stderr).into_owned();
             (output.status.success(), text, errors)

@@ -23,12 +23,7 @@ struct Steps(Vec<Step>);
 
 #[async_trait]
 impl Recipe for Steps {
-    async fn plan(
-        &self,
-        _: &WorkItem,
-        _: &Builder,
-        tree: &dyn Tree,
-    ) -> build_core::Result<Plan> {
+    async fn plan(&self, _: &WorkItem, _: &Builder, tree: &dyn Tree) -> build_core::Result<Plan> {
         tree.list("").await?;
         Plan::new(self.0.clone(), "by hand")
     }
@@ -141,8 +136,11 @@ fn attempts(events: &[BuildEvent]) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_was_killed_goes_on_with_the_build_on_the_machine() {
-    let (certificates, data, repository) =
-        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), repository());
+    let (certificates, data, repository) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        repository(),
+    );
     let line = "for i in $(seq 40); do echo line $i; sleep 0.05; done; cat file";
     let steps = vec![Step::new(name("test"), line)];
     let door = Door::open(certificates.path(), None, quick()).await;
@@ -176,15 +174,21 @@ async fn a_coordinator_that_was_killed_goes_on_with_the_build_on_the_machine() {
     let events = farm.events(&build).await;
     assert!(outcome(&events).is_passed(), "{events:?}");
     assert_eq!(attempts(&events), 1, "it was adopted: {events:?}");
-    assert_eq!(farm.log(&build, "test").await, format!("{}contents\n", counted()));
+    assert_eq!(
+        farm.log(&build, "test").await,
+        format!("{}contents\n", counted())
+    );
     farm.kill().await;
     door.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_whose_agent_was_killed_runs_again_and_says_why() {
-    let (certificates, data, repository) =
-        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), repository());
+    let (certificates, data, repository) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        repository(),
+    );
     let witness = data.path().join("witness");
     let line = format!(
         "echo ran >>{0}; if [ $(wc -l <{0}) = 1 ]; then sleep 600; fi; echo done",
@@ -203,15 +207,21 @@ async fn a_unit_whose_agent_was_killed_runs_again_and_says_why() {
     let events = farm.events(&build).await;
     assert!(outcome(&events).is_passed(), "{events:?}");
     assert_eq!(attempts(&events), 2, "{events:?}");
-    assert!(format!("{events:?}").contains("was started again"), "{events:?}");
+    assert!(
+        format!("{events:?}").contains("was started again"),
+        "{events:?}"
+    );
     farm.kill().await;
     door.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tests_are_split_over_two_machines() {
-    let (certificates, data, repository) =
-        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), repository());
+    let (certificates, data, repository) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        repository(),
+    );
     let seen = data.path().join("seen");
     // Each shard waits for the other: one machine alone would never end.
     let line = format!(
