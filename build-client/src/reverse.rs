@@ -387,9 +387,10 @@ async fn serve(mut listener: Control, streams: &mpsc::Sender<Connection>) -> Err
 /// Refusals that will not change until somebody does something are final.
 fn refused(error: TakeOverError, context: String) -> Error {
     let kind = match &error {
-        TakeOverError::Refused { status, .. } if matches!(status, 400 | 401 | 403 | 412) => {
-            ErrorKind::Denied
-        }
+        TakeOverError::Refused {
+            status: 400 | 401 | 403 | 412,
+            ..
+        } => ErrorKind::Denied,
         _ => ErrorKind::Unavailable,
     };
     Error::caused_by(kind, context, error)

@@ -144,13 +144,10 @@ impl Args {
         }
         match std::fs::read_to_string(&self.key) {
             Ok(text) => Ok(Some(text.trim().to_owned())),
-            Err(error) => Err(Failure::new(
-                Exit::Failed,
-                format!(
-                    "cannot read the build key from --key={}: {error}",
-                    self.key.display()
-                ),
-            )),
+            Err(error) => Err(failed(format!(
+                "cannot read the build key from --key={}: {error}",
+                self.key.display()
+            ))),
         }
     }
 }

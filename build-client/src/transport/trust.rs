@@ -220,7 +220,7 @@ mod tests {
         let signed = server.clone().signed_by(&server_key, &issuer).unwrap();
         let (ca, signed) = (ca.der().clone(), signed.der().clone());
         verify(pin, &[signed.clone(), ca.clone()]).unwrap();
-        verify(pin, &[ca.clone()]).unwrap();
+        verify(pin, std::slice::from_ref(&ca)).unwrap();
         verify(pin, &[signed]).unwrap_err();
         // A stranger may send the authority along, but it has not signed for him.
         let own = server.self_signed(&server_key).unwrap().der().clone();

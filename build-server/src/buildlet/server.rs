@@ -269,7 +269,7 @@ impl BuildletServer {
                 .lease
                 .as_ref()
                 .and_then(|lease| lease.nonce.as_ref())
-                .map(|nonce| nonce.sha256()),
+                .map(super::config::Secret::sha256),
         }
     }
 }

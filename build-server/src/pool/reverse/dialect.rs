@@ -263,7 +263,7 @@ impl Shared {
             None => self.new_life(registration, line, &status, client)?,
         };
         life.state().connected = Some(Instant::now());
-        let to_end = self.table().to_be_ended(&life.registration.id);
+        let to_end = self.table().take_end(&life.registration.id);
         if let Some(nonce) = to_end {
             self.end_forgotten(&life, &nonce).await;
         }

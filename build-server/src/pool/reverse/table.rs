@@ -117,7 +117,7 @@ impl Table {
     }
 
     /// The lease that is to be ended when the machine comes back.
-    pub(super) fn to_be_ended(&mut self, id: &MachineId) -> Option<Nonce> {
+    pub(super) fn take_end(&mut self, id: &MachineId) -> Option<Nonce> {
         self.to_end.remove(id).map(|(nonce, _)| nonce)
     }
 

@@ -12,7 +12,6 @@ use build_client::transport::Trust;
 use build_core::buildlet::{Buildlet, Exec};
 use build_core::ids::{BuilderName, HostType};
 use build_core::key::{GO_DEVELOPMENT_MASTER, MasterKey};
-use build_core::pool::Pool as _;
 use build_core::work::Builder;
 use build_server::buildlet::{BuildletServer, Config, Ended, Listener};
 use build_server::front::Front;
