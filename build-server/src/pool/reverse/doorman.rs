@@ -86,6 +86,7 @@ mod tests {
         let peer = Peer {
             address: ([127, 0, 0, 1], 1).into(),
             encrypted: true,
+            local: true,
         };
         let ask = async |host: &str, host_type: &str, key: &str| {
             let applicant = Applicant {

@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use build_client::reverse::{CoordinatorDial, Registration, Reverse};
 use build_client::transport::Trust;
 use build_core::buildlet::{Buildlet, Exec};
@@ -14,7 +13,7 @@ use build_core::ids::{BuilderName, HostType};
 use build_core::key::{GO_DEVELOPMENT_MASTER, MasterKey};
 use build_core::work::Builder;
 use build_server::buildlet::{BuildletServer, Config, Ended, Listener};
-use build_server::front::Front;
+use build_server::front::{Front, Services};
 use build_server::https::{Tls, development};
 use build_server::pool::ReversePool;
 use build_server::store::Store;
@@ -53,7 +52,7 @@ impl Door {
         let made = development(certificates.path(), &[]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let front = Front::new(pool.dialect(), Router::new());
+        let front = Front::new(Services::new().with_dialect(pool.dialect()));
         let front = front.with_tls(Tls::new(made.certificate().clone()));
         let (stop, tasks) = (CancellationToken::new(), Supervisor::new("door"));
         tasks.spawn("front", front.run(listener, stop.clone()));

@@ -10,7 +10,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use build_client::testing::{contract, detached_contract};
 use build_client::transport::Pin;
 use build_core::ErrorKind;
@@ -18,7 +17,7 @@ use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome};
 use build_core::ids::{BuilderName, ExecId, HostType, LeaseId, MachineId, Nonce};
 use build_core::key::MasterKey;
 use build_core::pool::{Adoption, Lease, LeaseRequest, Pool};
-use build_server::front::Front;
+use build_server::front::{Front, Services};
 use build_server::https::{Tls, development};
 use build_server::pool::{ReversePool, Timing};
 use build_server::supervise::Supervisor;
@@ -65,7 +64,7 @@ impl Door {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let made = development(certificates, &[]).unwrap();
-        let front = Front::new(pool.dialect(), Router::new());
+        let front = Front::new(Services::new().with_dialect(pool.dialect()));
         let front = front.with_tls(Tls::new(made.certificate().clone()));
         let (stop, tasks) = (CancellationToken::new(), Supervisor::new("door"));
         tasks.spawn("front", front.run(listener, stop.clone()));
