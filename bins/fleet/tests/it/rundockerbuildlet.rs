@@ -98,10 +98,8 @@ fn rundockerbuildlet_names_what_is_wrong() {
     assert_eq!(done.code, Some(1));
     assert!(done.err.contains("--key="), "{done:?}");
     write(&dir.path().join("key"), "k");
-    let done = run(keep(dir.path()).arg("-docker=/nowhere/docker"));
+    fs::remove_file(dir.path().join("docker")).unwrap();
+    let done = run(&mut keep(dir.path()));
     assert_eq!(done.code, Some(1));
-    assert!(
-        done.err.contains("/nowhere/docker") && done.err.contains("on PATH"),
-        "{done:?}"
-    );
+    assert!(done.err.contains("on PATH"), "{done:?}");
 }
