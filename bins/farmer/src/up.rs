@@ -11,6 +11,7 @@ use build_core::recipe::Detect;
 use build_server::coordinator::{Coordinator, Handle};
 use build_server::outcomes;
 use build_server::record::BuildRow;
+use build_server::pool::ReversePool;
 use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
 use build_server::store::Store;
@@ -46,7 +47,10 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     announce(&store, &token, &door)?;
     let checkouts = GitCheckouts::new(data.join("git"));
     let watched = watch(&args, &checkouts).await?;
-    let coordinator = coordinator(&settings, &watched, &store, &checkouts, &data)?;
+    let machines = ReversePool::builder(directory.clone())
+        .spool_dir(data.join("reverse"))
+        .build();
+    let coordinator = coordinator(&settings, &watched, &store, &checkouts, &data, &machines)?;
     let handle = coordinator.handle();
     let news = news::teller(
         &settings.notify,
@@ -66,7 +70,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let writing = directory.run(all.token().clone());
     all.group("who").spawn("write", writing);
     let serving = CancellationToken::new();
-    door.serve(services(&site), &all, &serving);
+    door.serve(services(&site, &machines), &all, &serving);
     let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs)
         .park_readers(outboxes.clone(), handle.ledger());
     let token = all.token().clone();
@@ -147,6 +151,7 @@ fn coordinator(
     store: &Store,
     checkouts: &GitCheckouts,
     data: &Path,
+    machines: &ReversePool,
 ) -> Result<Coordinator, Failure> {
     let mut parts = Coordinator::builder()
         .store(store.clone())
@@ -155,6 +160,7 @@ fn coordinator(
     for pool in pools(&watched.builders, &watched.hosts, settings.machines, data)? {
         parts = parts.pool(pool);
     }
+    parts = parts.pool(machines.clone());
     for builder in &watched.builders {
         parts = parts.build_on(builder.clone());
     }

@@ -5,6 +5,7 @@
 mod coordinator;
 mod errors;
 mod farms;
+mod join;
 mod kill;
 mod kinds;
 mod limits;
