@@ -82,6 +82,57 @@ pub fn dashes_of(command: &Command, args: impl IntoIterator<Item = OsString>) ->
         .collect()
 }
 
+/// As [`dashes_of`], up to the first word that is no flag and names no subcommand: flags end
+/// there, and nothing behind it is touched or read as a flag.
+pub fn dashes_until_word(command: &Command, args: Vec<OsString>) -> Vec<OsString> {
+    let mut level = command;
+    let mut out = Vec::with_capacity(args.len() + 1);
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let text = arg.to_str().unwrap_or("-");
+        if text == "--" {
+            out.push(arg);
+            break;
+        }
+        if text.len() > 1 && text.starts_with('-') {
+            let takes_next = takes_value(level, text.trim_start_matches('-'));
+            out.extend(dashes_of(level, [arg]));
+            if takes_next && let Some(value) = args.next() {
+                // Joined, so that a value may look like a flag.
+                let mut joined = out.pop().unwrap_or_default();
+                joined.push("=");
+                joined.push(value);
+                out.push(joined);
+            }
+            continue;
+        }
+        match level.find_subcommand(text) {
+            Some(found) => {
+                level = found;
+                out.push(arg);
+            }
+            None => {
+                // A command that is not known is told as such.
+                if !level.has_subcommands() {
+                    out.push("--".into());
+                }
+                out.push(arg);
+                break;
+            }
+        }
+    }
+    out.extend(args);
+    out
+}
+
+/// Whether the flag called `name` of this level takes the argument after it.
+fn takes_value(level: &Command, name: &str) -> bool {
+    level.get_arguments().any(|arg| {
+        let valued = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+        arg.get_long() == Some(name) && valued && !optional_value(arg)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Arg;

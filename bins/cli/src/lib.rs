@@ -24,9 +24,9 @@ pub mod progress;
 mod run;
 
 pub use failure::{Exit, Failure};
-pub use go_flags::dashes_of;
+pub use go_flags::{dashes_of, dashes_until_word};
 pub use group::{Program, find, multi_call};
 pub use manual::{Shell, completions, man_page};
 pub use out::Out;
-pub use program::{blocking, parse, serving};
+pub use program::{blocking, parse, parse_go, serving};
 pub use run::{finish, run};

@@ -8,7 +8,7 @@ use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Exit, Failure};
-use crate::go_flags::dashes_of;
+use crate::go_flags::{dashes_of, dashes_until_word};
 use crate::manual::{Shell, completions, man_page};
 use crate::out::Out;
 use crate::run::{finish, run};
@@ -20,12 +20,29 @@ use crate::run::{finish, run};
 /// # Errors
 /// The exit code, when there is nothing to run: help was asked for, or the arguments are wrong.
 pub fn parse<A: Parser>(args: Vec<OsString>) -> Result<A, ExitCode> {
+    parse_with(args, dashes_of)
+}
+
+/// As [`parse`], where flags end at the first word that is none, as in Go: what follows it, a
+/// command to be run for example, is left alone, whatever it looks like. A word that names a
+/// subcommand begins the flags of that.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_go<A: Parser>(args: Vec<OsString>) -> Result<A, ExitCode> {
+    parse_with(args, dashes_until_word)
+}
+
+fn parse_with<A: Parser>(
+    args: Vec<OsString>,
+    dashes: impl FnOnce(&clap::Command, Vec<OsString>) -> Vec<OsString>,
+) -> Result<A, ExitCode> {
     let command = A::command();
     let name = command.get_name().to_owned();
     if let Some(printed) = describe(&command, &args) {
         return Err(finish(&name, printed));
     }
-    let args = std::iter::once(OsString::from(&name)).chain(dashes_of(&command, args));
+    let args = std::iter::once(OsString::from(&name)).chain(dashes(&command, args));
     A::try_parse_from(args).map_err(|error| match error.print() {
         Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8)),
         Err(_) => ExitCode::from(Exit::Infrastructure as u8),
@@ -127,6 +144,45 @@ mod tests {
         let given = demo(&["-halt=false", "-verify", "x", "--", "-halt"]);
         assert!(!given.halt && given.verify);
         assert_eq!(given.rest, ["x", "-halt"]);
+    }
+
+    #[test]
+    fn flags_end_at_the_first_word() {
+        #[derive(Parser, Debug)]
+        #[command(name = "demo")]
+        struct Nested {
+            #[arg(long)]
+            user: Option<String>,
+            #[command(subcommand)]
+            command: Sub,
+        }
+        #[derive(clap::Subcommand, Debug)]
+        enum Sub {
+            Run {
+                #[arg(short = 'e', long = "e")]
+                e: Vec<String>,
+                #[arg(long)]
+                system: bool,
+                words: Vec<String>,
+            },
+        }
+        let given = |args: &[&str]| {
+            let args = args.iter().map(OsString::from).collect();
+            let given: Nested = parse_go(args).unwrap();
+            let Sub::Run { e, system, words } = given.command;
+            (given.user, e, system, words)
+        };
+        let (user, e, system, words) = given(&[
+            "-user", "run", "run", "-e", "-x=1", "-system", "i", "cmd", "-e", "-v", "--",
+        ]);
+        assert_eq!(user.as_deref(), Some("run"));
+        assert!(system && e == ["-x=1"]);
+        assert_eq!(words, ["i", "cmd", "-e", "-v", "--"]);
+        let (user, _, _, words) = given(&["run", "--", "-system"]);
+        assert_eq!((user, words), (None, vec!["-system".to_owned()]));
+        let (.., words) = given(&["run", "i", "-", "-"]);
+        assert_eq!(words, ["i", "-", "-"]);
+        assert!(parse_go::<Nested>(vec!["walk".into()]).is_err());
     }
 
     #[test]

@@ -70,6 +70,28 @@ pub(crate) enum Command {
     Rerun(Named),
     /// End a build of the farm that runs
     Cancel(Named),
+    /// Get a machine in the state in which a build failed: farmer repro [-run] BUILD
+    #[command(disable_help_flag = true)]
+    Repro {
+        /// As for `gomote repro`
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        args: Vec<OsString>,
+    },
+    /// Open a shell on a machine in the state in which a build failed: farmer ssh BUILD
+    #[command(disable_help_flag = true)]
+    Ssh {
+        /// As for `gomote repro -shell`
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARG"
+        )]
+        args: Vec<OsString>,
+    },
     /// Ask the history of a repository and the builds, by conditions or in SQL
     #[command(after_help = crate::query::EXAMPLES)]
     Query(Query),

@@ -58,6 +58,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     if let Command::Join(args) = &cli.command {
         return join::join(args)
             .unwrap_or_else(|failure| farmer_cli::finish("farmer", Err(failure)));
+    if let Some(args) = programs::of_gomote(&cli) {
+        return farmer_tools::gomote::main(args);
     }
     farmer_cli::run("farmer", cli.common.verbose, async |stop| {
         run(cli, stop).await
@@ -96,5 +98,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         // Both start a runtime of their own, before this one.
         Command::Join(args) => join::join(&args).map(|_| ()),
         Command::Other(args) => programs::run(&args).map(|_| ()),
+        // They were run before, on a runtime of their own.
+        Command::Other(_) | Command::Repro { .. } | Command::Ssh { .. } => Ok(()),
     }
 }

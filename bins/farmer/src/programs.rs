@@ -3,9 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use farmer_cli::{Failure, Program};
+
+use crate::cli::{Cli, Command};
 
 /// The classic programs that are made of this one's own parts.
 const PROGRAMS: &[(&str, Program)] = &[("coordinator", crate::coordinator::main)];
@@ -26,6 +28,25 @@ fn find(name: &OsStr) -> Option<Program> {
     farmer_cli::find(groups, name)
 }
 
+/// The arguments of gomote that a command stands for, if it does.
+pub(crate) fn of_gomote(cli: &Cli) -> Option<Vec<OsString>> {
+    let (words, args): (&[&str], _) = match &cli.command {
+        Command::Repro { args } => (&["repro"], args),
+        Command::Ssh { args } => (&["repro", "-shell"], args),
+        _ => return None,
+    };
+    let mut all = Vec::new();
+    if let Some(data) = &cli.common.data {
+        all.extend(["-data".into(), data.into()]);
+    }
+    if cli.common.json {
+        all.push("-json".into());
+    }
+    all.extend(words.iter().map(OsString::from));
+    all.extend(args.iter().cloned());
+    Some(all)
+}
+
 /// Runs the program named by the first argument with the others; answers only when there is none.
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode, Failure> {
     let Some((name, rest)) = args.split_first() else {
@@ -37,7 +58,7 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode, Failure> {
     let mut file = OsString::from("farmer-");
     file.push(name);
     // Becomes the other program; comes back only when that cannot be.
-    let error = Command::new(&file).args(rest).exec();
+    let error = std::process::Command::new(&file).args(rest).exec();
     let name = name.to_string_lossy();
     if error.kind() == std::io::ErrorKind::NotFound {
         return Err(Failure::usage(

@@ -28,7 +28,7 @@ use crate::farm_file::{FarmFile, Settings};
 use crate::machines::pools;
 use crate::news;
 use crate::output::{failure, print_bytes};
-use crate::services::services;
+use crate::services::{gomote, services};
 use crate::watched::{Watched, watch};
 
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
@@ -67,10 +67,12 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         .with_directory(directory.clone())
         .with_hosts(hosts(&settings, &args.tls.acme));
     let all = Supervisor::new("farmer");
-    let writing = directory.run(all.token().clone());
+    let writing = directory.clone().run(all.token().clone());
     all.group("who").spawn("write", writing);
     let serving = CancellationToken::new();
-    door.serve(services(&site, &machines), &all, &serving);
+    let gomote = gomote(&handle, directory.clone(), &all).await;
+    let gomote = gomote.map_err(|e| failure(&e))?;
+    door.serve(services(&site, &machines, gomote), &all, &serving);
     let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs)
         .park_readers(outboxes.clone(), handle.ledger());
     let token = all.token().clone();

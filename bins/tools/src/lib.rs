@@ -5,6 +5,7 @@ pub mod fetchlogs;
 pub mod genbuilderkey;
 pub mod gerritctl;
 pub mod gitauth;
+pub mod gomote;
 pub mod gophers;
 mod perf;
 mod perfrun;
@@ -24,6 +25,7 @@ pub const PROGRAMS: &[(&str, Program)] = &[
     ("genbuilderkey", genbuilderkey::main),
     ("gerritctl", gerritctl::main),
     ("gitauth", gitauth::main),
+    ("gomote", gomote::main),
     ("gophers", gophers::main),
     ("perf", perf::main),
     ("perfrun", perfrun::main),

@@ -6,6 +6,7 @@ mod coordinator;
 mod errors;
 mod farms;
 mod join;
+mod gomote;
 mod kill;
 mod kinds;
 mod limits;

@@ -4,6 +4,8 @@
 mod buildstats;
 mod dashboard;
 mod go_peer;
+mod gomote;
+mod gomote_go;
 mod keys;
 mod people;
 mod racebuild;

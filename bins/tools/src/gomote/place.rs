@@ -1,0 +1,171 @@
+//! Which coordinator, and as whom.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use build_client::gomote::groups::Groups;
+use build_client::gomote::{Credentials, Folder, GomoteClient};
+use build_client::instance::{CoordinatorInstance, TlsOptions};
+use build_client::transport::TcpDial;
+use build_client::{Error, ErrorKind, Timeouts};
+use build_server::store::DataLock;
+use farmer_cli::Failure;
+
+use super::args::{Cli, Login};
+use crate::told::failed;
+
+/// How long a command's output is tried to be taken up again, and a machine's silence is borne:
+/// a network or a coordinator may be away for some minutes.
+const AWAY: Duration = Duration::from_secs(600);
+/// Heart-beats of ten seconds that make that.
+const MISSES: u32 = 60;
+
+/// Where machines come from, and what is known of the user.
+pub(super) struct Place {
+    client: Option<GomoteClient>,
+    folder: Folder,
+    user: String,
+    staging: bool,
+    pub(super) groups: Groups,
+    pub(super) group: Option<String>,
+    pub(super) json: bool,
+}
+
+impl Place {
+    /// What the command line and the environment say. Nothing is asked yet; a coordinator that
+    /// nobody named is missed only when it is needed.
+    pub(super) fn of(cli: &Cli) -> Result<Self, Failure> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let home = std::env::home_dir()
+            .ok_or_else(|| Failure::usage("nobody knows where your home is", "set HOME"))?;
+        let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        let folder = Folder::of_home(&home, config.as_deref());
+        let login = cli.user.clone().or_else(|| variable("USER"));
+        let login = login.unwrap_or_else(|| "owner".to_owned());
+        let user = folder.user(&login).map_err(|e| failed(&e))?;
+        let group = match (&cli.group, variable("GOMOTE_GROUP")) {
+            (Some(group), _) => Some(group.clone()),
+            (None, Some(group)) => {
+                eprintln!("# Using group {group:?} from GOMOTE_GROUP");
+                Some(group)
+            }
+            (None, None) => None,
+        };
+        let mut place = Self {
+            client: None,
+            groups: Groups::of(&folder),
+            folder,
+            staging: cli.staging,
+            user,
+            group,
+            json: cli.json,
+        };
+        place.client = place.connect(cli, &home).map_err(|e| failed(&e))?;
+        Ok(place)
+    }
+
+    fn connect(&self, cli: &Cli, home: &Path) -> Result<Option<GomoteClient>, Error> {
+        let named = match (&cli.server, cli.localdev, cli.staging) {
+            (_, true, _) => Some("localhost:8119".to_owned()),
+            (_, _, true) => Some("staging".to_owned()),
+            (server, ..) => server.clone(),
+        };
+        let client = match named {
+            Some(named) => self.named(&named, cli.ca.as_deref())?,
+            None => match local_farm(cli.data.clone(), home)? {
+                Some(client) => client(&self.user)?,
+                None => return Ok(None),
+            },
+        };
+        let timeouts = Timeouts::default().with_reattach(AWAY).with_misses(MISSES);
+        Ok(Some(client.with_timeouts(timeouts)))
+    }
+
+    fn named(&self, server: &str, ca: Option<&Path>) -> Result<GomoteClient, Error> {
+        // A login that reads the token first cannot show one yet.
+        let token = self.folder.token(&self.user, self.staging);
+        let credentials = Credentials::User {
+            name: self.user.clone(),
+            token: token.unwrap_or_default(),
+        };
+        if let Some(plain) = server.strip_prefix("http://") {
+            let plain = plain.trim_end_matches('/');
+            let instance = CoordinatorInstance::parse(plain)?;
+            if !instance.is_local() {
+                let text = format!("{server} would be told your token in the clear");
+                return Err(Error::new(ErrorKind::Denied, text)
+                    .with_hint("name it without http://: TLS is then used"));
+            }
+            return Ok(GomoteClient::new(
+                TcpDial::new(instance.host_port()),
+                &credentials,
+            ));
+        }
+        let instance = CoordinatorInstance::parse(server.trim_start_matches("https://"))?;
+        let mut options = TlsOptions::new();
+        if let Some(ca) = ca {
+            let pem = std::fs::read_to_string(ca)
+                .map_err(|e| Error::from(e).while_doing(format!("read {}", ca.display())))?;
+            options = options.with_ca(pem);
+        }
+        Ok(GomoteClient::new(instance.dialer(&options)?, &credentials))
+    }
+
+    /// The coordinator.
+    pub(super) fn client(&self) -> Result<&GomoteClient, Failure> {
+        self.client.as_ref().ok_or_else(|| {
+            Failure::usage(
+                "there is no coordinator: no farm runs on this machine, and none was named",
+                "start one with: farmer up; or name one with -server HOST",
+            )
+        })
+    }
+
+    /// Keeps a token.
+    pub(super) fn login(&self, args: Login) -> Result<(), Failure> {
+        let text = match args.token_file.as_os_str() == "-" {
+            true => std::io::read_to_string(std::io::stdin()),
+            false => std::fs::read_to_string(&args.token_file),
+        };
+        let text = text.map_err(|error| {
+            Failure::usage(
+                format!("cannot read {}: {error}", args.token_file.display()),
+                "ask an admin of the farm for a token",
+            )
+        })?;
+        if text.trim().is_empty() || text.trim().contains(char::is_whitespace) {
+            return Err(Failure::usage("this is no token", "a token is one word"));
+        }
+        let kept = self.folder.keep_token(&self.user, self.staging, &text);
+        eprintln!("# wrote {}", kept.map_err(|e| failed(&e))?.display());
+        Ok(())
+    }
+}
+
+type OfUser = Box<dyn FnOnce(&str) -> Result<GomoteClient, Error>>;
+
+/// The farm that runs on this machine, and its token.
+fn local_farm(data: Option<PathBuf>, home: &Path) -> Result<Option<OfUser>, Error> {
+    let state = match std::env::var_os("XDG_STATE_HOME").map(PathBuf::from) {
+        Some(state) if state.is_absolute() => state,
+        _ if cfg!(target_os = "macos") => home.join("Library/Application Support"),
+        _ => home.join(".local/state"),
+    };
+    let data = data.unwrap_or_else(|| state.join("farmer"));
+    let Some(owner) = DataLock::owner(&data)? else {
+        return Ok(None);
+    };
+    let (Some(address), Some(token)) = (owner.address, owner.token) else {
+        return Ok(None);
+    };
+    let Some(plain) = address.strip_prefix("http://").map(str::to_owned) else {
+        return Ok(None);
+    };
+    Ok(Some(Box::new(move |user| {
+        let name = user.to_owned();
+        Ok(GomoteClient::new(
+            TcpDial::new(plain),
+            &Credentials::User { name, token },
+        ))
+    })))
+}
