@@ -202,6 +202,10 @@ impl Buildlet for HttpBuildlet {
             .await
     }
 
+    async fn fetch_tar(&self, url: &str, dir: &str) -> Result<()> {
+        self.put_tar_from_url(url, dir).await
+    }
+
     async fn get_tar(&self, dir: &str) -> Result<ByteStream> {
         let reply = self.link.ask(requests::get_tar(dir)).await?;
         Ok(Box::pin(Download::new(reply, Arc::clone(&self.link))))

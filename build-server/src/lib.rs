@@ -49,6 +49,8 @@ pub mod classic;
 pub mod coordinator;
 #[cfg(feature = "web")]
 pub mod dashboard;
+#[cfg(feature = "sqlite")]
+pub mod doctor;
 #[cfg(feature = "coordinator")]
 pub mod flakes;
 #[cfg(feature = "front")]

@@ -4,14 +4,12 @@
 //! A reconciler: it compares what lies on the disk with what the records say, as often as it
 //! likes, and a sweep that was cut off is finished by the next one.
 
-use std::path::Path;
 use std::time::Duration;
 
+use build_core::Result;
 use build_core::clock::{Clock, Timestamp};
 use build_core::event::{MemoKey, Seq};
 use build_core::ids::BuildId;
-use build_core::tree::remove_tree;
-use build_core::{Error, Result};
 use tokio::time::sleep;
 
 use crate::readers::{self, LedgerMemos, Outboxes};
@@ -124,27 +122,11 @@ impl<C: Clock> Retention<C> {
     }
 
     async fn remove_logs(&self) -> Result<Swept> {
-        let dir = self.store.dir()?.join("logs");
+        let (logs, now) = (self.store.logs(), self.clock.now());
         let mut swept = Swept::default();
-        let mut entries = match tokio::fs::read_dir(&dir).await {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(swept),
-            Err(error) => return Err(failed(&dir, error)),
-        };
-        let now = self.clock.now();
-        while let Some(entry) = entries.next_entry().await.map_err(|e| failed(&dir, e))? {
-            let name = entry.file_name();
-            let Some(Ok(build)) = name.to_str().map(BuildId::new) else {
-                continue;
-            };
+        for build in logs.builds().await? {
             if self.is_over(&build, now).await? {
-                let path = entry.path();
-                let tree = path.clone();
-                let removed = tokio::task::spawn_blocking(move || remove_tree(&tree)).await;
-                removed
-                    .map_err(std::io::Error::other)
-                    .and_then(|removed| removed)
-                    .map_err(|e| failed(&path, e))?;
+                logs.remove(&build).await?;
                 swept.builds += 1;
             }
         }
@@ -158,18 +140,17 @@ impl<C: Clock> Retention<C> {
     }
 }
 
-fn failed(path: &Path, error: std::io::Error) -> Error {
-    Error::from(error).while_doing(format!("remove old logs in {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use build_core::clock::ManualClock;
     use build_core::event::{Batch, BuildEvent, NewEvent, Outcome, Principal, Version};
     use build_core::ids::{BuilderName, CommitHash, RepoName};
     use build_core::work::{Class, WorkItem};
 
     use super::*;
+    use crate::store::FileLogs;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -218,7 +199,9 @@ mod tests {
             memos: Vec::new(),
         };
         store.ledger().append(batch).await.unwrap();
-        let logs = store.dir().unwrap().join("logs");
+        let dir = tempfile::tempdir().unwrap();
+        let store = store.with_logs(Arc::new(FileLogs::new(dir.path())));
+        let logs = dir.path();
         for name in [ended.as_str(), open.as_str(), "B00000000f", "notes"] {
             std::fs::create_dir_all(logs.join(name)).unwrap();
             std::fs::write(logs.join(name).join("x.log"), "text").unwrap();

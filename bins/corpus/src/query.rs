@@ -10,7 +10,7 @@ use maintner_core::{Corpus, View};
 
 use crate::maintq::{corpus, failure};
 use crate::sql::{
-    Question, attach_records, build, of_log, of_repository, open, print_answer, print_tables,
+    Question, add_builds, are_in, build, of_log, of_repository, open, print_answer, print_tables,
 };
 use farmer_cli::Out;
 use farmer_cli::progress;
@@ -47,9 +47,8 @@ impl Query {
     }
 
     fn answer(&self, data: &Path, json: bool, out: &mut Out) -> Result<(), Failure> {
-        let records = data.join("farmer.db");
         if self.query.is_empty() {
-            return print_tables(records.exists(), out);
+            return print_tables(are_in(data), out);
         }
         let question = Question::parse(&self.query, self.limit)?;
         let runtime = tokio::runtime::Handle::current();
@@ -60,8 +59,8 @@ impl Query {
         }
         runtime.block_on(async {
             let mut db = open(&file).await?;
-            if records.exists() {
-                attach_records(&mut db, &records).await?;
+            if are_in(data) && question.asks_for_builds() {
+                add_builds(&mut db, data).await?;
             }
             print_answer(&mut db, &question, json, out).await
         })

@@ -1,6 +1,6 @@
 //! `farmer build`: one commit, its log on the terminal, then the outcome.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use build_core::ids::{BuildId, BuilderName};
 use build_core::recipe::{Detect, FarmerToml, name_hint};
 use build_core::work::{Builder, Class, WorkItem};
 use build_server::coordinator::{Coordinator, Handle};
+use build_server::pool::LocalPool;
 use build_server::record::BuildRow;
 use build_server::source::{Checkouts, GitCheckouts};
 use build_server::store::Store;
@@ -31,6 +32,9 @@ use crate::remote::Remote;
 /// by themselves.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long tidying up may take when somebody has interrupted.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// How many failed tests are named.
 const FAILED_TESTS: usize = 20;
 
@@ -49,7 +53,9 @@ pub(crate) async fn build(
     let item = find(&args, &checkouts, json).await?;
     let config = configuration(&args, &checkouts, &item).await?;
     let builders = chosen(&args, config.builders())?;
-    let coordinator = coordinator(&args, &config, &builders, store, checkouts, &data)?;
+    let pools = pools(&builders, config.hosts(), args.machines, &data)?;
+    let kept = store.clone();
+    let coordinator = coordinator(&args, &config, &builders, store, checkouts, &pools)?;
     let handle = coordinator.handle();
     let all = Supervisor::new("farmer");
     let running = all.spawn("coordinator", coordinator.run(stop.clone()));
@@ -59,6 +65,8 @@ pub(crate) async fn build(
         builder: builders.len() > 1,
     };
     let built = join_all(builders.iter().map(|b| build_on(&handle, &item, b, show))).await;
+    // Whoever is in a hurry leaves the tidying to the next start.
+    let tidy = if stop.is_cancelled() { HURRY } else { DRAIN };
     stop.cancel();
     let ran = running
         .await
@@ -66,8 +74,21 @@ pub(crate) async fn build(
     all.drain(DRAIN)
         .await
         .map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+    if tokio::time::timeout(tidy, close(&pools)).await.is_err() {
+        tracing::info!("what is left of the machines is deleted by the next start");
+    }
+    kept.close().await.map_err(|e| failure(&e))?;
     ran.map_err(|e| failure(&e))?;
     finish(built)
+}
+
+/// Ends the machines that were kept ready, and deletes what the builds have left.
+async fn close(pools: &[LocalPool]) {
+    for closed in join_all(pools.iter().map(LocalPool::close)).await {
+        if let Err(error) = closed {
+            tracing::warn!(error = error.chain(), "cannot tidy up");
+        }
+    }
 }
 
 /// The worst of all outcomes is the program's.
@@ -141,15 +162,15 @@ fn coordinator(
     builders: &[Builder],
     store: Store,
     checkouts: GitCheckouts,
-    data: &Path,
+    pools: &[LocalPool],
 ) -> Result<Coordinator, Failure> {
     // This process ends with its builds: nobody would see what another run says.
     let mut parts = Coordinator::builder()
         .store(store)
         .checkouts(checkouts)
         .without_reruns();
-    for pool in pools(builders, config.hosts(), args.machines, data)? {
-        parts = parts.pool(pool);
+    for pool in pools {
+        parts = parts.pool(pool.clone());
     }
     for builder in builders {
         parts = parts.build_on(builder.clone());

@@ -110,6 +110,9 @@ pub(crate) enum Command {
     /// People, and what they may do
     #[command(subcommand, after_help = crate::user::EXAMPLES)]
     User(crate::user::UserCommand),
+    /// Look at everything that is kept, and say what is wrong and what to do
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(Doctor),
     /// Measure this machine with Farmer's own parts
     Bench(Bench),
     /// Print the completions for a shell
@@ -334,6 +337,21 @@ pub(crate) struct Why {
     /// The build; the newest when not given
     pub build: Option<String>,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Make again what can be made again; no farm may run meanwhile
+    #[arg(long)]
+    pub mend: bool,
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  farmer doctor          what is wrong with the data directory, also while a farm runs
+  farmer doctor --mend   folds damaged rows again from events, removes damaged caches
+  farmer doctor --json   one JSON object for each finding
+
+Exit codes: 0 all is well or was mended, 1 something is wrong, 3 it cannot be looked at.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {

@@ -10,6 +10,7 @@ mod coordinator;
 mod data_dir;
 mod describe;
 mod door;
+mod doctor;
 mod down;
 mod farm;
 mod farm_file;
@@ -76,6 +77,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Rerun(args) => act::rerun(args, &data()?, json).await,
         Command::Cancel(args) => act::cancel(args, &data()?, json).await,
         Command::Log(args) => log::log(args, &data()?, json).await,
+        Command::Doctor(args) => doctor::doctor(&args, &data()?, json).await,
         Command::Bench(args) => bench::bench(args, &data()?, json).await,
         Command::Init(args) => init::init(args).await,
         Command::Check(args) => check::check(args, data(), json).await,

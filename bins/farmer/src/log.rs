@@ -4,8 +4,7 @@ use std::path::Path;
 
 use build_core::event::{Recorded as Event, Version};
 use build_server::record::{BuildRow, Run};
-use build_server::run::Logs;
-use build_server::store::EventLog;
+use build_server::run::LiveLogs;
 use farmer_cli::Failure;
 use futures::StreamExt;
 
@@ -41,7 +40,7 @@ pub(crate) async fn log(args: Log, data: &Path, json: bool) -> Result<(), Failur
         if titled {
             eprintln!("== {}{}", run.unit, ending(run));
         }
-        output(data, &row, run, args.tail).await?;
+        output(&recorded, &row, run, args.tail).await?;
     }
     Ok(())
 }
@@ -65,10 +64,21 @@ fn ending(run: &Run) -> String {
     format!("{attempt}: {end}")
 }
 
-async fn output(data: &Path, row: &BuildRow, run: &Run, tail: Option<u64>) -> Result<(), Failure> {
-    let logs = Logs::new(data.join("logs"));
-    let offset = tail.map_or(Ok(0), |lines| logs.tail(&row.id, &run.exec, lines));
-    let mut pieces = match offset.and_then(|offset| logs.read(&row.id, &run.exec, offset, false)) {
+async fn output(
+    recorded: &Recorded,
+    row: &BuildRow,
+    run: &Run,
+    tail: Option<u64>,
+) -> Result<(), Failure> {
+    let logs = LiveLogs::new(recorded.store.logs().clone());
+    let read = async {
+        let offset = match tail {
+            Some(lines) => logs.tail(&row.id, &run.exec, lines).await?,
+            None => 0,
+        };
+        logs.read(&row.id, &run.exec, offset, false).await
+    };
+    let mut pieces = match read.await {
         Ok(pieces) => pieces,
         // Started, but nothing was printed before the end.
         Err(error) if error.kind() == build_core::ErrorKind::NotFound => return Ok(()),
@@ -86,6 +96,7 @@ async fn events(recorded: &Recorded, row: &BuildRow, json: bool) -> Result<(), F
     loop {
         let page = recorded
             .store
+            .events()
             .read_stream(&stream, after, PAGE)
             .await
             .map_err(|e| failure(&e))?;

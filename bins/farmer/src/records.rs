@@ -4,20 +4,20 @@ use std::path::Path;
 
 use build_core::ids::BuildId;
 use build_server::record::BuildRow;
-use build_server::store::{BuildFilter, BuildRecords, SqliteStore, Store};
+use build_server::store::{BuildFilter, Store};
 use farmer_cli::{Exit, Failure};
 
 use crate::output::failure;
 
 /// The builds of a data directory, to be asked about.
 pub(crate) struct Recorded {
-    pub store: SqliteStore,
+    pub store: Store,
 }
 
 impl Recorded {
     /// Opens the data directory without taking it from its owner.
     pub(crate) async fn open(dir: &Path) -> Result<Self, Failure> {
-        if !dir.join("farmer.db").exists() {
+        if !Store::is_in(dir) {
             return Err(Failure::usage(
                 format!(
                     "nothing has been built yet: {} holds no builds",
@@ -51,12 +51,16 @@ impl Recorded {
                 "list them with: farmer status",
             )
         })?;
-        self.store.build(&id).await.map_err(|e| failure(&e))
+        self.store
+            .records()
+            .build(&id)
+            .await
+            .map_err(|e| failure(&e))
     }
 
     /// Every build that has not finished, oldest first.
     pub(crate) async fn open_builds(&self) -> Result<Vec<BuildRow>, Failure> {
-        self.store.open().await.map_err(|e| failure(&e))
+        self.store.records().open().await.map_err(|e| failure(&e))
     }
 
     /// The newest builds, newest first.
@@ -66,6 +70,7 @@ impl Recorded {
         }
         let page = self
             .store
+            .records()
             .builds(&BuildFilter::default(), None, limit)
             .await
             .map_err(|e| failure(&e))?;

@@ -3,7 +3,6 @@
 use build_core::clock::Timestamp;
 use build_core::ids::SessionId;
 use build_server::record::SessionRow;
-use build_server::store::SessionRecords;
 use farmer_cli::Failure;
 
 use crate::describe::{self, took};
@@ -22,7 +21,12 @@ pub(crate) fn line(row: &SessionRow, now: Timestamp) -> String {
 /// The session called `id`, when that is what it is the name of.
 pub(crate) async fn find(recorded: &Recorded, id: &str) -> Result<Option<SessionRow>, Failure> {
     match SessionId::new(id).ok() {
-        Some(id) => recorded.store.session(&id).await.map_err(|e| failure(&e)),
+        Some(id) => recorded
+            .store
+            .records()
+            .session(&id)
+            .await
+            .map_err(|e| failure(&e)),
         None => Ok(None),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use build_core::clock::{Clock, SystemClock, Timestamp};
 use build_core::name::Name;
 use build_server::record::BuildRow;
-use build_server::store::{DataLock, SessionRecords};
+use build_server::store::DataLock;
 use farmer_cli::Failure;
 
 use crate::cli::Status;
@@ -25,7 +25,7 @@ pub(crate) async fn status(args: Status, data: &Path, json: bool) -> Result<(), 
         eprintln!("{owner} is at work in {}", data.display());
     }
     let now = SystemClock.now();
-    let open = recorded.store.open_sessions().await;
+    let open = recorded.store.records().open_sessions().await;
     let open = open.map_err(|e| failure(&e))?;
     let held = open.iter().map(|row| sessions::line(row, now));
     let table: String = held

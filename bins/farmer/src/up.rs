@@ -108,6 +108,9 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     if let Err(error) = all.drain(DRAIN).await {
         tracing::warn!(%error, "the farm has ended");
     }
+    if let Err(error) = store.close().await {
+        tracing::warn!(error = error.chain(), "the store has ended");
+    }
     ran.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?
         .map_err(|e| failure(&e))
 }

@@ -37,7 +37,7 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
     if let (None, Some(farm)) = (&row.outcome, Remote::find(data)?) {
         sentence = ask(&farm, &row).await?;
     }
-    let failed = failed_tests(&recorded.store, &row).await;
+    let failed = failed_tests(&**recorded.store.records(), &row).await;
     let failed = failed.map_err(|e| failure(&e))?;
     if json {
         let ahead: Vec<_> = ahead.iter().map(|o| o.id.as_str()).collect();

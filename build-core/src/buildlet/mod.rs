@@ -174,6 +174,18 @@ pub trait Buildlet: Send + Sync {
     /// Unpacks a gzip-compressed tar stream into `dir`, which is made when missing.
     async fn put_tar(&self, tgz: ByteStream, dir: &str) -> Result<()>;
 
+    /// Lets the machine fetch a gzip-compressed tar stream from `url` and unpack it into `dir`,
+    /// which is made when missing. The URL may carry a permission: it is not shown.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the machine cannot, which is the default; otherwise as
+    /// [`Buildlet::put_tar`], and when there is nothing to fetch.
+    async fn fetch_tar(&self, url: &str, dir: &str) -> Result<()> {
+        let _nothing = (url, dir);
+        let text = format!("{} does not fetch archives by itself", self.name());
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
+
     /// Packs `dir` as a gzip-compressed tar stream (several gzip members).
     async fn get_tar(&self, dir: &str) -> Result<ByteStream>;
 

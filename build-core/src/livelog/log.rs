@@ -111,6 +111,14 @@ impl LiveLog {
         self.shared.finished.load(Ordering::Acquire)
     }
 
+    /// Forces what was written so far to the disk; nothing to do while it is in memory.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub fn sync(&self) -> io::Result<()> {
+        self.shared.text.sync()
+    }
+
     /// A new reader that begins at `position` and follows the log until it is finished.
     ///
     /// # Errors

@@ -67,6 +67,8 @@ struct Turning {
     opening: Vec<(SessionId, LeaseAnswer)>,
     wake: Option<Instant>,
     machines: Vec<Machine>,
+    /// When an append failed for the first time of those since the last one that did not.
+    stalled_since: Option<Timestamp>,
     failed: Option<Error>,
 }
 
@@ -105,6 +107,7 @@ impl Actor {
             opening: Vec::new(),
             wake: None,
             machines: Vec::new(),
+            stalled_since: None,
             failed: None,
         };
         turning.restore().await?;
@@ -297,6 +300,9 @@ impl Turning {
         } = appended;
         match end {
             Ok(_) => {
+                if let Some(since) = self.stalled_since.take() {
+                    tracing::info!(%since, "what happens is recorded again");
+                }
                 self.actor.figures.count(notes);
                 self.answer_those_who_asked(&begun);
                 self.take(Input::Recorded { batch });
@@ -313,6 +319,8 @@ impl Turning {
         }
         tracing::error!(error = error.chain(), "cannot record, nothing new begins");
         let text = error.chain();
+        let now = self.now();
+        self.stalled_since.get_or_insert(now);
         self.take(Input::AppendFailed { batch, text });
     }
 
@@ -400,6 +408,7 @@ impl Turning {
                 let status = FarmStatus {
                     machines: self.actor.pools.iter().flat_map(|p| p.status()).collect(),
                     stalled: self.actor.dispatcher.stalled().map(str::to_owned),
+                    stalled_since: self.stalled_since,
                     misconfigured: None,
                 };
                 // Whoever asked may have gone.

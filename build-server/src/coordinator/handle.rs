@@ -32,7 +32,7 @@ use super::status::{FarmStatus, Waiting};
 use crate::kind::{self, Kinds};
 use crate::readers::Outboxes;
 use crate::record::Run;
-use crate::run::{Logs, draw};
+use crate::run::{LiveLogs, draw};
 use crate::store::{EventLog, Ledger, Records, Store};
 
 /// Requests that wait for the coordinator; more wait at their senders.
@@ -57,7 +57,7 @@ pub struct Handle {
     misconfigured: watch::Sender<Option<String>>,
     /// The first builder of each kind of machine.
     by_host_type: Arc<BTreeMap<HostType, BuilderName>>,
-    logs: Logs,
+    logs: LiveLogs,
     repos: Arc<Repos>,
     kinds: Kinds,
     outboxes: Outboxes,
@@ -158,7 +158,7 @@ impl Handle {
             chooser: Arc::new(chooser),
             looks: watch::channel(0).0,
             misconfigured: watch::channel(None).0,
-            logs: Logs::new(store.dir()?.join("logs")),
+            logs: LiveLogs::new(store.logs().clone()),
             repos: Arc::new(Repos::new(repos, clock)),
             kinds,
             outboxes: Outboxes::default(),
@@ -209,7 +209,7 @@ impl Handle {
         self.kinds.folded(kind, at).await
     }
 
-    pub(crate) fn logs(&self) -> &Logs {
+    pub(crate) fn logs(&self) -> &LiveLogs {
         &self.logs
     }
 
@@ -630,7 +630,7 @@ impl Handle {
             // A unit that was recorded as started is about to be written; after a restart its
             // log is there already but not yet written again.
             if !follow || self.logs.begins(&run.exec).await {
-                return self.logs.read(build, &run.exec, offset, follow);
+                return self.logs.read(build, &run.exec, offset, follow).await;
             }
         }
     }

@@ -126,6 +126,10 @@ impl Buildlet for Session {
         self.buildlet().put_tar(tgz, dir).await
     }
 
+    async fn fetch_tar(&self, url: &str, dir: &str) -> Result<()> {
+        self.buildlet().fetch_tar(url, dir).await
+    }
+
     async fn get_tar(&self, dir: &str) -> Result<ByteStream> {
         self.buildlet().get_tar(dir).await
     }

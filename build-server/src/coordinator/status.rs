@@ -1,5 +1,6 @@
 //! What the farm does at present.
 
+use build_core::clock::Timestamp;
 use build_core::plan::Unit;
 use build_core::pool::MachineStatus;
 use build_core::schedule::Explanation;
@@ -13,8 +14,21 @@ pub struct FarmStatus {
     pub machines: Vec<MachineStatus>,
     /// Why nothing new begins, if so: the event log cannot be written.
     pub stalled: Option<String>,
+    /// Since when.
+    pub stalled_since: Option<Timestamp>,
     /// What is wrong with the settings of the farm, so that those before go on.
     pub misconfigured: Option<String>,
+}
+
+impl FarmStatus {
+    /// Why nothing new begins, and since when, as the end of a sentence: `since TIME: WHY`.
+    pub fn stalled_text(&self) -> Option<String> {
+        let why = self.stalled.as_ref()?;
+        Some(match self.stalled_since {
+            Some(since) => format!("since {since}: {why}"),
+            None => format!("at present: {why}"),
+        })
+    }
 }
 
 /// A unit of a build that waits for a machine.

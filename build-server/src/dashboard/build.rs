@@ -121,7 +121,7 @@ pub(super) async fn page(
         Some(number) => Some(log_view(&site, &row, number, &question).await?),
         None => None,
     };
-    let others = others(&site, &row, chosen)?;
+    let others = others(&site, &row, chosen).await?;
     let mut failed_tests = failed_tests(&*site.records(), &row).await?;
     let failed_tests_more = failed_tests.len().saturating_sub(FAILED_TESTS);
     failed_tests.truncate(FAILED_TESTS);
@@ -172,7 +172,7 @@ async fn log_view(
     question: &Question,
 ) -> Result<LogView, Failure> {
     let run = log::run(row, number)?;
-    let log = open(site, row, run);
+    let log = open(site, row, run).await;
     let from = from(row, run, question)?;
     let failed = |e: std::io::Error| Error::from(e).while_doing("read a log");
     let naming = Naming::of_run(number);
@@ -220,7 +220,11 @@ fn from(row: &BuildRow, run: &Run, question: &Question) -> Result<From, Failure>
 }
 
 /// The logs of the other runs; small ones are in the page.
-fn others(site: &Site, row: &BuildRow, chosen: Option<usize>) -> Result<Vec<OtherLog>, Failure> {
+async fn others(
+    site: &Site,
+    row: &BuildRow,
+    chosen: Option<usize>,
+) -> Result<Vec<OtherLog>, Failure> {
     let mut others = Vec::new();
     let mut inside = 0;
     for (number, run) in (1..).zip(&row.runs) {
@@ -231,7 +235,7 @@ fn others(site: &Site, row: &BuildRow, chosen: Option<usize>) -> Result<Vec<Othe
         let mut html = None;
         if is_small && inside < SMALL_LOGS {
             inside += 1;
-            html = small(site, row, number, run)?;
+            html = small(site, row, number, run).await?;
         }
         others.push(OtherLog {
             run: number,
@@ -244,8 +248,13 @@ fn others(site: &Site, row: &BuildRow, chosen: Option<usize>) -> Result<Vec<Othe
     Ok(others)
 }
 
-fn small(site: &Site, row: &BuildRow, number: usize, run: &Run) -> Result<Option<String>, Failure> {
-    let Some(log) = open(site, row, run) else {
+async fn small(
+    site: &Site,
+    row: &BuildRow,
+    number: usize,
+    run: &Run,
+) -> Result<Option<String>, Failure> {
+    let Some(log) = open(site, row, run).await else {
         return Ok(None);
     };
     let naming = Naming::beside(number);

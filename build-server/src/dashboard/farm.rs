@@ -49,7 +49,8 @@ impl Farm {
         let status = site.handle().status().await;
         let (machines, trouble) = match status {
             Ok(status) => {
-                let stalled = status.stalled.map(nothing_begins);
+                let stalled = status.stalled_text();
+                let stalled = stalled.map(|why| format!("Nothing new begins {why}"));
                 let settings = status.misconfigured.map(|why| format!("Settings: {why}"));
                 (status.machines, stalled.or(settings))
             }

@@ -48,6 +48,9 @@ const SPARES: usize = 2;
 ///
 /// When the pool is dropped its spares end; machines that are leased go on until their leases
 /// expire.
+///
+/// Clones are the same pool.
+#[derive(Clone)]
 pub struct LocalPool {
     shared: Arc<Shared>,
 }
@@ -208,7 +211,8 @@ impl LocalPool {
         }
     }
 
-    /// Ends the spares and waits for it. Leased machines go on until they are released or expire.
+    /// Ends the spares and waits for it, and for what is being deleted, 20 seconds at most; the
+    /// next pool deletes the rest. Leased machines go on until they are released or expire.
     ///
     /// # Errors
     /// What could not be ended.

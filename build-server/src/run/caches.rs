@@ -110,20 +110,19 @@ impl Inner {
         let Some(stream) = self.store.blobs().get(key).await? else {
             return Ok(None);
         };
-        let pieces: Vec<Bytes> = stream.try_collect().await?;
         // Written by another version, or damaged: then there is no cache.
-        Ok(serde_json::from_slice(&pieces.concat()).ok())
+        match stream.try_collect::<Vec<Bytes>>().await {
+            Ok(pieces) => Ok(serde_json::from_slice(&pieces.concat()).ok()),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn put_back(&self, held: &Held, hit: &Hit) -> Result<bool> {
         let key = BlobKey::new(BlobKind::Cache, &hit.manifest.contents)?;
-        // It may have made room for others meanwhile.
-        let Some(contents) = self.store.blobs().get(&key).await? else {
-            return Ok(false);
-        };
         let dir = format!("{CHECKOUT_DIR}/{}", hit.path);
-        held.buildlet().put_tar(contents, &dir).await?;
-        Ok(true)
+        // It may have made room for others meanwhile.
+        self.put_blob(held, &key, &dir).await
     }
 
     /// Keeps directories of a machine, as well as it can: a build does not fail by its caches.

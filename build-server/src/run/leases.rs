@@ -148,7 +148,10 @@ impl Inner {
         let open = runs
             .iter()
             .find(|run| run.lease == *lease && run.end.is_none());
-        Ok(open.map_or(0, |run| self.logs.len(build, &run.exec)))
+        Ok(match open {
+            Some(run) => self.logs.len(build, &run.exec).await,
+            None => 0,
+        })
     }
 
     /// Keeps caches as well as it can, then gives the machine back.

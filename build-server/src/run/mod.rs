@@ -25,7 +25,7 @@ use build_core::recipe::Recipe;
 use build_core::work::Builder;
 use build_core::{Error, ErrorKind, Result};
 
-pub use logs::Logs;
+pub use logs::LiveLogs;
 pub(crate) use renew::{RENEW_EVERY, Silent};
 
 use self::leases::Leases;
@@ -43,7 +43,7 @@ struct Inner {
     recipe: Arc<dyn Recipe>,
     checkouts: Arc<dyn Checkouts>,
     store: Store,
-    logs: Logs,
+    logs: LiveLogs,
     leases: Leases,
     packing: Packing,
     /// Commands that were ordered to end, whether they run by now or not.
@@ -56,7 +56,7 @@ pub(crate) struct Means {
     pub(crate) recipe: Arc<dyn Recipe>,
     pub(crate) checkouts: Arc<dyn Checkouts>,
     pub(crate) store: Store,
-    pub(crate) logs: Logs,
+    pub(crate) logs: LiveLogs,
 }
 
 impl Inner {
@@ -123,8 +123,9 @@ impl Runner {
             Err(error) => {
                 tracing::warn!(command = ?key, error = error.chain(), "command failed");
                 let mut failure = Failure::from(&error);
-                failure.output_bytes =
-                    unit_log.map_or(0, |(build, id)| self.0.logs.len(&build, &id));
+                if let Some((build, id)) = unit_log {
+                    failure.output_bytes = self.0.logs.len(&build, &id).await;
+                }
                 Input::Failed(key, failure)
             }
         }

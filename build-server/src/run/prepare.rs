@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use build_core::buildlet::ByteStream;
 use build_core::dispatch::Reply;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::event::Base;
 use build_core::ids::{BuildId, LeaseId};
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
 
 use super::Inner;
 use super::leases::Held;
@@ -45,23 +45,18 @@ impl Inner {
         caches: &[String],
     ) -> Result<Reply> {
         let held = self.leases.find(lease)?;
+        // The source and each cache can be damaged once: then it is gone.
+        let tries = 2 + caches.len();
         let fill = async {
-            held.buildlet()
-                .remove_all(&[CHECKOUT_DIR.to_owned()])
-                .await?;
-            match &base {
-                Base::Source => {
-                    self.put_source(&held, work).await?;
-                    self.restore_caches(&held, work, caches).await
-                }
-                Base::CopyOf(from) => {
-                    let from = self.leases.find(from)?;
-                    copy(&from, &held).await?;
-                    Ok(Vec::new())
-                }
-                other => {
-                    let text = format!("no way to fill a work directory from {other:?}");
-                    Err(Error::new(ErrorKind::Unsupported, text))
+            let mut tried = 1;
+            loop {
+                match self.fill(&held, &base, work, caches).await {
+                    Err(error) if error.kind() == ErrorKind::Corrupt && tried < tries => {
+                        let error = error.chain();
+                        tracing::warn!(build = %work.build, error, "it is made again");
+                        tried += 1;
+                    }
+                    done => return done,
                 }
             }
         };
@@ -69,35 +64,93 @@ impl Inner {
         Ok(Reply::Prepared { base, cache_hits })
     }
 
-    async fn put_source(&self, held: &Held, work: &Work<'_>) -> Result<()> {
-        let source = self.packed(work).await?;
-        held.buildlet().put_tar(source, CHECKOUT_DIR).await
+    /// Fills an empty work directory. What was found damaged and can be made again was removed
+    /// when this fails with [`ErrorKind::Corrupt`]: the next try makes it.
+    async fn fill(
+        &self,
+        held: &Held,
+        base: &Base,
+        work: &Work<'_>,
+        caches: &[String],
+    ) -> Result<Vec<String>> {
+        let checkout = [CHECKOUT_DIR.to_owned()];
+        held.buildlet().remove_all(&checkout).await?;
+        match base {
+            Base::Source => {
+                self.put_source(held, work).await?;
+                self.restore_caches(held, work, caches).await
+            }
+            Base::CopyOf(from) => {
+                let from = self.leases.find(from)?;
+                copy(&from, held).await?;
+                Ok(Vec::new())
+            }
+            other => {
+                let text = format!("no way to fill a work directory from {other:?}");
+                Err(Error::new(ErrorKind::Unsupported, text))
+            }
+        }
     }
 
-    /// The packed checkout; made once for each commit.
-    async fn packed(&self, work: &Work<'_>) -> Result<ByteStream> {
-        let key = source_key(work)?;
+    async fn put_source(&self, held: &Held, work: &Work<'_>) -> Result<()> {
+        let key = self.packed(work).await?;
+        if self.put_blob(held, &key, CHECKOUT_DIR).await? {
+            return Ok(());
+        }
+        let text = format!("{key} is gone just after it was stored");
+        Err(Error::new(ErrorKind::Unavailable, text))
+    }
+
+    /// The packed checkout; made once of what goes into it.
+    async fn packed(&self, work: &Work<'_>) -> Result<BlobKey> {
+        let of = self.checkouts.fingerprint(work.item, work.depth).await?;
+        let key = source_key(work, &of)?;
         let blobs = self.store.blobs();
         let gate = self.packing.gate(key.name());
         let _one_at_a_time = gate.lock().await;
-        if let Some(packed) = blobs.get(&key).await? {
-            return Ok(packed);
+        if blobs.size(&key).await?.is_none() {
+            let stream = self.checkouts.pack(work.item, work.depth).await?;
+            blobs.put(&key, stream).await?;
         }
-        let stream = self.checkouts.pack(work.item, work.depth).await?;
-        blobs.put(&key, stream).await?;
-        blobs.get(&key).await?.ok_or_else(|| {
-            let text = format!("{key} is gone just after it was stored");
-            Error::new(ErrorKind::Unavailable, text)
-        })
+        Ok(key)
+    }
+
+    /// Unpacks what is stored under `key` on a machine, which fetches it itself when it can;
+    /// `false` when there is nothing. What turns out to be damaged is removed.
+    pub(super) async fn put_blob(&self, held: &Held, key: &BlobKey, dir: &str) -> Result<bool> {
+        let (blobs, buildlet) = (self.store.blobs(), held.buildlet());
+        if let Some(url) = blobs.url(key).await? {
+            match buildlet.fetch_tar(url.as_str(), dir).await {
+                Ok(()) => return Ok(true),
+                Err(error) => {
+                    let error = error.chain();
+                    tracing::debug!(%key, error, "a machine cannot fetch it, it is sent");
+                }
+            }
+        }
+        let Some(contents) = blobs.get(key).await? else {
+            return Ok(false);
+        };
+        let Err(error) = buildlet.put_tar(contents, dir).await else {
+            return Ok(true);
+        };
+        // Whatever the machine made of it: contents that are damaged are nobody else's fault.
+        if blobs.check(key).await? != Some(false) {
+            return Err(error);
+        }
+        blobs.remove(key).await?;
+        let text = format!("{key} is damaged and was removed");
+        Err(Error::caused_by(ErrorKind::Corrupt, text, error))
     }
 }
 
 /// A work tree is packed anew for each build: it has no name of its own.
-fn source_key(work: &Work<'_>) -> Result<BlobKey> {
+fn source_key(work: &Work<'_>, fingerprint: &str) -> Result<BlobKey> {
     let commit = &work.item.commit;
+    let of = hex::encode(&Sha256::digest(fingerprint)[..16]);
     let name = match work.item.worktree {
-        true => format!("{commit}-{}-{}", work.depth, work.build),
-        false => format!("{commit}-{}", work.depth),
+        true => format!("{commit}-{of}-{}", work.build),
+        false => format!("{commit}-{of}"),
     };
     BlobKey::new(BlobKind::Source, format!("{name}.tgz"))
 }

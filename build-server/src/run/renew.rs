@@ -42,7 +42,7 @@ impl Runner {
                 Err(error) => {
                     let since = *silent.0.entry(lease.clone()).or_insert_with(Instant::now);
                     if is_final(&error) || since.elapsed() >= LEASE_TTL {
-                        lost.push(self.lost(&held, &error));
+                        lost.push(self.lost(&held, &error).await);
                     }
                 }
             }
@@ -50,11 +50,13 @@ impl Runner {
         lost
     }
 
-    fn lost(&self, held: &Held, error: &Error) -> Input {
-        let running = held.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let output = running
-            .as_ref()
-            .map(|(build, exec)| self.0.logs.len(build, exec));
+    async fn lost(&self, held: &Held, error: &Error) -> Input {
+        let running = held.running.lock();
+        let running = running.unwrap_or_else(PoisonError::into_inner).clone();
+        let output = match running {
+            Some((build, exec)) => Some(self.0.logs.len(&build, &exec).await),
+            None => None,
+        };
         Input::LeaseLost {
             lease: held.lease.record().lease.clone(),
             text: error.chain(),

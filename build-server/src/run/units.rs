@@ -78,13 +78,13 @@ impl Inner {
         })?;
         *held.running.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((build.clone(), id.clone()));
-        let mut log = self.logs.append(build, &id)?;
+        let mut log = self.logs.append(build, &id).await?;
         let followed = held
             .unless_over(self.follow(&held, exec, tools, &id, &mut log))
             .await;
         *held.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let (end, took) = followed?;
-        log.sync()?;
+        log.seal().await?;
         let output_bytes = log.len();
         let tests = log.finish();
         let results = match &end {
@@ -151,7 +151,7 @@ impl Inner {
     }
 
     async fn listing(&self, build: &BuildId, unit: &Unit, id: &ExecId) -> Result<Listing> {
-        let mut output = self.logs.read(build, id, 0, false)?;
+        let mut output = self.logs.read(build, id, 0, false).await?;
         let mut text = Vec::new();
         while let Some(piece) = output.try_next().await? {
             text.extend_from_slice(&piece);

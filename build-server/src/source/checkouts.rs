@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::Checkouts;
 use super::checkout::{Checkout, set_times};
+use super::fingerprint;
 use super::git::without_passwords;
 use super::origin::{CHECKOUTS, Origin, Repos};
 use super::pack::stream_of;
@@ -261,6 +262,12 @@ impl Checkouts for GitCheckouts {
             e.while_doing(format!("check out {} of {origin}", item.commit.short()))
         };
         self.packed(item, depth).await.map_err(named)
+    }
+
+    async fn fingerprint(&self, item: &WorkItem, depth: u32) -> Result<String> {
+        let origin = Origin::parse(&item.origin)?;
+        let repo = self.repos.open_with(&origin, &item.commit).await?;
+        fingerprint::of(&repo, &item.commit, depth, &item.origin).await
     }
 
     async fn changed_since(

@@ -2,6 +2,7 @@
 
 mod checkout;
 mod checkouts;
+mod fingerprint;
 mod git;
 mod history;
 mod index;
@@ -43,6 +44,17 @@ pub trait Checkouts: Send + Sync {
     /// # Errors
     /// When the commit cannot be checked out. The stream ends with an error when it cannot be packed.
     async fn pack(&self, item: &WorkItem, depth: u32) -> Result<ByteStream>;
+
+    /// Names everything that goes into [`Checkouts::pack`]: as long as it stays the same, what was
+    /// packed before is what would be packed now. It is hashed, never shown. Of uncommitted files
+    /// it says nothing.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    async fn fingerprint(&self, item: &WorkItem, depth: u32) -> Result<String> {
+        let WorkItem { origin, commit, .. } = item;
+        Ok(format!("{origin}\n{commit}\n{depth}\n"))
+    }
 
     /// What changed from an earlier commit to that of `item`: paths below the checkout, or
     /// `None` when `base` does not come before it, is not known any more, or a path is not UTF-8.

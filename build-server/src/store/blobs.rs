@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use build_core::buildlet::ByteStream;
 use build_core::{Error, ErrorKind, Result};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use super::Blobs;
@@ -87,6 +87,90 @@ impl fmt::Display for BlobKey {
     }
 }
 
+/// A URL from which a machine fetches large contents. It may carry a permission, so it is not
+/// shown whole.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FetchUrl(String);
+
+impl FetchUrl {
+    /// The URL, of `http` or `https`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for another scheme, and for spaces and control characters.
+    pub fn new(url: impl Into<String>) -> Result<Self> {
+        let url = url.into();
+        let scheme = url.starts_with("http://") || url.starts_with("https://");
+        if scheme && url.bytes().all(|b| b.is_ascii_graphic()) {
+            return Ok(Self(url));
+        }
+        let text = "machines fetch contents from http:// and https:// URLs alone";
+        Err(Error::new(ErrorKind::Invalid, text))
+    }
+
+    /// All of it, for the machine.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for FetchUrl {
+    /// Without what may be a permission.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.split(['?', '#']).next().unwrap_or_default();
+        let host = shown.split_once('@').map_or(shown, |(_, host)| host);
+        write!(f, "FetchUrl({host:?}, …)")
+    }
+}
+
+/// `contents`, whose SHA-256 should be `sha256` (lower-case hex): when it is not, the stream ends
+/// with [`ErrorKind::Corrupt`] in the place of its last piece, so that nobody takes damaged
+/// contents for whole ones. `name` is told in the error.
+pub fn checked(
+    contents: ByteStream,
+    sha256: impl Into<String>,
+    name: impl fmt::Display + Send + Sync + 'static,
+) -> ByteStream {
+    let state = Checking {
+        contents,
+        hash: Sha256::new(),
+        held: None,
+        sha256: sha256.into(),
+        name: Box::new(name),
+    };
+    let pieces = futures::stream::try_unfold(Some(state), |state| async move {
+        match state {
+            Some(state) => state.next().await,
+            None => Ok(None),
+        }
+    });
+    pieces.boxed()
+}
+
+struct Checking {
+    contents: ByteStream,
+    hash: Sha256,
+    /// Given on when it is known not to be the last one, or that all is well.
+    held: Option<Bytes>,
+    sha256: String,
+    name: Box<dyn fmt::Display + Send + Sync>,
+}
+
+impl Checking {
+    async fn next(mut self) -> Result<Option<(Bytes, Option<Self>)>> {
+        while let Some(piece) = self.contents.try_next().await? {
+            self.hash.update(&piece);
+            if let Some(before) = self.held.replace(piece) {
+                return Ok(Some((before, Some(self))));
+            }
+        }
+        if hex::encode(self.hash.finalize()) == self.sha256 {
+            return Ok(self.held.map(|last| (last, None)));
+        }
+        let text = format!("{} is damaged: it is not what was stored", self.name);
+        Err(Error::new(ErrorKind::Corrupt, text))
+    }
+}
+
 /// What was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobInfo {
@@ -143,6 +227,15 @@ impl Blobs for MemoryBlobs {
     async fn get(&self, key: &BlobKey) -> Result<Option<ByteStream>> {
         let found = self.contents().get(key).cloned();
         Ok(found.map(|bytes| futures::stream::iter([Ok(bytes)]).boxed()))
+    }
+
+    async fn keys(&self, kind: BlobKind) -> Result<Vec<BlobKey>> {
+        let contents = self.contents();
+        Ok(contents
+            .keys()
+            .filter(|k| k.kind == kind)
+            .cloned()
+            .collect())
     }
 
     async fn size(&self, key: &BlobKey) -> Result<Option<u64>> {

@@ -1,9 +1,11 @@
 //! Large contents as files.
 //!
 //! Written beside, synced, then renamed: a reader sees old contents or new ones, whole, and so
-//! does the next start after a power cut.
+//! does the next start after a power cut. The last 40 bytes of a file are its checksum, so that
+//! one renaming replaces both; an artifact has none, for its name is its checksum.
 
-use std::fs::{File, create_dir_all};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,13 +15,24 @@ use build_core::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempPath};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
-use super::{BlobInfo, BlobKey, BlobKind, Blobs};
+use super::private::create_dir_all;
+use super::{BlobInfo, BlobKey, BlobKind, Blobs, checked};
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// What comes before the checksum at the end of a file.
+const MARK: [u8; 8] = *b"\nsha256\n";
+/// Bytes of the mark and the checksum.
+const TAIL_BYTES: u64 = 40;
+
+/// Whether files of a kind end with their checksum.
+fn has_tail(kind: BlobKind) -> bool {
+    kind != BlobKind::Artifact
+}
 
 /// Bytes that may be held of each kind; the least recently used contents make room.
 #[derive(Clone, Debug)]
@@ -57,6 +70,8 @@ impl Quota {
 pub struct FileBlobs {
     dir: PathBuf,
     quota: Quota,
+    /// Opened beside whoever owns them: nothing is written.
+    is_to_read: bool,
 }
 
 struct Written {
@@ -79,10 +94,11 @@ impl FileBlobs {
         let blobs = Self {
             dir: dir.into(),
             quota,
+            is_to_read: false,
         };
         let names = BlobKind::ALL.map(BlobKind::as_str);
         for name in names {
-            create_dir_all(blobs.dir.join(name)).map_err(|e| blobs.failed("make", name, e))?;
+            create_dir_all(&blobs.dir.join(name)).map_err(|e| blobs.failed("make", name, e))?;
         }
         let unfinished = blobs.unfinished();
         match build_core::tree::remove_tree(&unfinished) {
@@ -93,6 +109,23 @@ impl FileBlobs {
         }
         create_dir_all(&unfinished).map_err(|e| blobs.failed("make", "unfinished", e))?;
         Ok(blobs)
+    }
+
+    /// The contents below `dir`, to read beside whoever owns them.
+    pub fn open_to_read(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            quota: Quota::default(),
+            is_to_read: true,
+        }
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if !self.is_to_read {
+            return Ok(());
+        }
+        let text = format!("{} was opened to read", self.dir.display());
+        Err(Error::new(ErrorKind::Denied, text))
     }
 
     fn unfinished(&self) -> PathBuf {
@@ -108,6 +141,7 @@ impl FileBlobs {
     }
 
     async fn write(&self, name: &str, kind: BlobKind, contents: ByteStream) -> Result<Written> {
+        self.check_writable()?;
         let temporary = NamedTempFile::new_in(self.unfinished());
         let (file, path) = temporary
             .map_err(|e| self.failed("write", name, e))?
@@ -115,6 +149,11 @@ impl FileBlobs {
         let mut file = tokio::fs::File::from_std(file);
         let info = self.copy(contents, &mut file, name, kind).await?;
         let synced = async {
+            if has_tail(kind) {
+                file.write_all(&MARK).await?;
+                file.write_all(&hex::decode(&info.sha256).unwrap_or_default())
+                    .await?;
+            }
             file.flush().await?;
             file.sync_all().await
         };
@@ -179,9 +218,34 @@ impl FileBlobs {
     }
 }
 
+/// A file, how long its contents are, and its checksum if it ends with one. Blocking.
+fn open(path: &Path, kind: BlobKind) -> std::io::Result<Option<(File, u64, Option<String>)>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    // The time of the last use, by which room is made. Without it the contents only go earlier.
+    let _ = file.set_modified(SystemTime::now());
+    let len = file.metadata()?.len();
+    let Some(size) = len.checked_sub(TAIL_BYTES).filter(|_| has_tail(kind)) else {
+        return Ok(Some((file, len, None)));
+    };
+    let mut tail = [0; TAIL_BYTES as usize];
+    file.read_exact_at(&mut tail, size)?;
+    let sum = tail.strip_prefix(&MARK).map(hex::encode);
+    Ok(Some((file, size, sum)))
+}
+
 fn held_in(dir: &Path) -> std::io::Result<Vec<Held>> {
     let mut held = Vec::new();
-    for entry in dir.read_dir()? {
+    let entries = match dir.read_dir() {
+        Ok(entries) => entries,
+        // Read beside a farm that never made it.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(held),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
         let entry = entry?;
         let about = match entry.metadata() {
             Ok(about) => about,
@@ -237,22 +301,39 @@ impl Blobs for FileBlobs {
     }
 
     async fn get(&self, key: &BlobKey) -> Result<Option<ByteStream>> {
-        let file = match tokio::fs::File::open(self.path(key)).await {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(self.failed("read", key.name(), e)),
+        let (path, kind) = (self.path(key), key.kind());
+        let opened = tokio::task::spawn_blocking(move || open(&path, kind)).await;
+        let opened = opened
+            .map_err(|e| Error::caused_by(ErrorKind::Bug, format!("read {key}"), e))?
+            .map_err(|e| self.failed("read", key.name(), e))?;
+        let Some((file, size, sum)) = opened else {
+            return Ok(None);
         };
-        let file = file.into_std().await;
-        // The time of the last use, by which room is made. Without it the contents only go earlier.
-        let _ = file.set_modified(SystemTime::now());
-        let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES);
+        let sha256 = match kind {
+            BlobKind::Artifact => key.name().to_owned(),
+            // Of a file without one, no contents are right.
+            _ => sum.unwrap_or_default(),
+        };
+        let file = tokio::fs::File::from_std(file).take(size);
+        let pieces = ReaderStream::with_capacity(file, PIECE_BYTES);
         let name = key.to_string();
         let named = move |e| Error::from(e).while_doing(format!("read {name}"));
-        Ok(Some(pieces.map_err(named).boxed()))
+        let pieces = pieces.map_err(named).boxed();
+        Ok(Some(checked(pieces, sha256, key.clone())))
+    }
+
+    async fn keys(&self, kind: BlobKind) -> Result<Vec<BlobKey>> {
+        let held = held_in(&self.dir.join(kind.as_str()))
+            .map_err(|e| self.failed("read", kind.as_str(), e))?;
+        let names = held.iter().filter_map(|h| h.path.file_name()?.to_str());
+        Ok(names
+            .filter_map(|name| BlobKey::new(kind, name).ok())
+            .collect())
     }
 
     async fn size(&self, key: &BlobKey) -> Result<Option<u64>> {
         match tokio::fs::metadata(self.path(key)).await {
+            Ok(about) if has_tail(key.kind()) => Ok(Some(about.len().saturating_sub(TAIL_BYTES))),
             Ok(about) => Ok(Some(about.len())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(self.failed("read", key.name(), e)),
@@ -260,6 +341,7 @@ impl Blobs for FileBlobs {
     }
 
     async fn remove(&self, key: &BlobKey) -> Result<()> {
+        self.check_writable()?;
         match tokio::fs::remove_file(self.path(key)).await {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(self.failed("remove", key.name(), e))
@@ -278,6 +360,7 @@ impl Blobs for FileBlobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::BlobKind::{Artifact, Cache, Source};
     use bytes::Bytes;
 
     fn pieces(texts: &[&'static str]) -> ByteStream {
@@ -316,10 +399,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_flipped_byte_anywhere_is_noticed_before_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = FileBlobs::open(dir.path(), Quota::default()).unwrap();
+        let text: &'static str = "some contents of a cache";
+        let (by_hash, _) = blobs.put_by_hash(Artifact, pieces(&[text])).await.unwrap();
+        let named = |kind| BlobKey::new(kind, "k.tgz").unwrap();
+        for key in [named(Source), named(Cache), by_hash] {
+            if key.kind() != Artifact {
+                blobs.put(&key, pieces(&[text])).await.unwrap();
+            }
+            assert_eq!(blobs.size(&key).await.unwrap(), Some(text.len() as u64));
+            assert_eq!(blobs.check(&key).await.unwrap(), Some(true));
+            assert_eq!(blobs.keys(key.kind()).await.unwrap(), [key.clone()]);
+            let whole = std::fs::read(blobs.path(&key)).unwrap();
+            for at in 0..whole.len() {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1;
+                std::fs::write(blobs.path(&key), &damaged).unwrap();
+                assert_eq!(
+                    blobs.check(&key).await.unwrap(),
+                    Some(false),
+                    "{key} at {at}"
+                );
+                std::fs::write(blobs.path(&key), &whole[..at]).unwrap();
+                assert_eq!(
+                    blobs.check(&key).await.unwrap(),
+                    Some(false),
+                    "{key} to {at}"
+                );
+            }
+            let mut contents = blobs.get(&key).await.unwrap().unwrap();
+            let first = contents.try_next().await.unwrap_err();
+            assert_eq!(first.kind(), ErrorKind::Corrupt, "nothing that looks whole");
+            std::fs::write(blobs.path(&key), &whole).unwrap();
+            assert_eq!(blobs.check(&key).await.unwrap(), Some(true));
+        }
+        let nothing = BlobKey::new(Source, "nothing").unwrap();
+        assert_eq!(blobs.check(&nothing).await.unwrap(), None);
+    }
+
+    #[tokio::test]
     async fn the_least_recently_used_makes_room_and_artifacts_never_do() {
         let dir = tempfile::tempdir().unwrap();
         let quota = Quota {
-            source: 10,
+            source: 100,
             artifact: 5,
             ..Quota::default()
         };

@@ -1,9 +1,8 @@
 //! Who owns a data directory.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, create_dir_all};
+use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +10,8 @@ use std::time::{Duration, Instant};
 use build_core::{Error, ErrorKind, Result};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+use super::private;
 
 /// The process that owns a data directory, as it wrote itself into the lock file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,9 +71,9 @@ impl DataLock {
                 .while_doing(format!("lock data directory {}", dir.display()))
                 .with_hint("name one that you can write with --data")
         };
-        create_dir_all(dir).map_err(failed)?;
+        private::create_dir_all(dir).map_err(failed)?;
         let path = dir.join("lock");
-        let mut file = open_private(&path).map_err(failed)?;
+        let mut file = private::open(&path).map_err(failed)?;
         match lock_exclusively(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(dir, &read_owner(&mut file))),
@@ -140,16 +141,6 @@ fn lock_exclusively(file: &File) -> rustix::io::Result<()> {
             result => return result,
         }
     }
-}
-
-fn open_private(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
 }
 
 /// `None` while the owner is about to write itself.

@@ -88,6 +88,16 @@ pub trait EventLog: Send + Sync {
         Ok(0)
     }
 
+    /// Puts everything in order before this process ends: what a copy of the files needs is in
+    /// them. The log is not used afterwards. The default has nothing to do, and without it nothing
+    /// is lost.
+    ///
+    /// # Errors
+    /// When the log cannot be written; nothing is lost then either.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The memos whose keys begin so, in order of their keys.
     ///
     /// # Errors

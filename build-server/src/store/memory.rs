@@ -107,6 +107,18 @@ impl MemoryStore {
         // Nothing panics while it holds this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Folds events of another log into the rows.
+    pub(super) fn fold_beside(&self, events: &[Recorded]) {
+        let of_state = &mut self.state().rows;
+        events.iter().for_each(|event| rows(of_state, event));
+    }
+
+    /// Takes the rows of another one, in the place of its own.
+    pub(super) fn take_rows_of(&self, other: Self) {
+        let other = other.state.into_inner();
+        self.state().rows = other.unwrap_or_else(PoisonError::into_inner).rows;
+    }
 }
 
 #[async_trait]

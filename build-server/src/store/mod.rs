@@ -6,12 +6,17 @@
 
 mod blobs;
 mod board;
+mod file_logs;
 mod files;
 mod ledger;
 mod lock;
 mod log;
+mod logs;
 mod memory;
 mod memory_log;
+mod memory_logs;
+mod memory_records;
+pub(crate) mod private;
 mod records;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -22,20 +27,29 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use build_core::buildlet::ByteStream;
 use build_core::{Error, Result};
+use futures::TryStreamExt as _;
 
-pub use blobs::{BlobInfo, BlobKey, BlobKind, MemoryBlobs};
+pub use blobs::{BlobInfo, BlobKey, BlobKind, FetchUrl, MemoryBlobs, checked};
 pub use board::{BoardCell, BoardCommit, BoardFilter, BoardLine, BoardPage, BoardPlace, KnownRepo};
+pub use file_logs::FileLogs;
 pub use files::{FileBlobs, Quota};
 pub use ledger::Ledger;
 pub use lock::{DataLock, Owner};
 pub use log::EventLog;
+pub use logs::{LogHash, LogSum, Logs};
 pub use memory::MemoryStore;
 pub use memory_log::MemoryLog;
+pub use memory_logs::MemoryLogs;
+pub use memory_records::MemoryRecords;
 pub use records::{
     BoardRecords, BuildFilter, BuildPage, BuildRecords, Records, SessionRecords, TestRecords,
 };
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteStore};
+
+/// The file of a data directory that holds events and rows.
+#[cfg(feature = "sqlite")]
+const DATABASE: &str = "farmer.db";
 
 /// Large contents: packed sources, caches, artifacts.
 #[async_trait]
@@ -59,11 +73,49 @@ pub trait Blobs: Send + Sync {
         contents: ByteStream,
     ) -> Result<(BlobKey, BlobInfo)>;
 
-    /// The contents under `key`.
+    /// The contents under `key`. They are checked on the way: of damaged ones the stream ends
+    /// with [`build_core::ErrorKind::Corrupt`] before their last bytes ([`checked`] does that).
     ///
     /// # Errors
     /// When the store cannot be read.
     async fn get(&self, key: &BlobKey) -> Result<Option<ByteStream>>;
+
+    /// Whether the contents under `key` are what was stored; `None` when there are none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn check(&self, key: &BlobKey) -> Result<Option<bool>> {
+        let Some(mut contents) = self.get(key).await? else {
+            return Ok(None);
+        };
+        loop {
+            match contents.try_next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(Some(true)),
+                Err(error) if error.kind() == build_core::ErrorKind::Corrupt => {
+                    return Ok(Some(false));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Where a machine may fetch the contents under `key` by itself, for an hour at least; `None`
+    /// when it cannot, and then it is sent what [`Blobs::get`] says. Whoever answers there sees to
+    /// it that damaged contents do not pass.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn url(&self, key: &BlobKey) -> Result<Option<FetchUrl>> {
+        let _from_here_alone = key;
+        Ok(None)
+    }
+
+    /// The keys of one kind, in any order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    async fn keys(&self, kind: BlobKind) -> Result<Vec<BlobKey>>;
 
     /// Size of the contents under `key` in bytes.
     ///
@@ -99,6 +151,7 @@ pub struct Store {
     events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
     blobs: Arc<dyn Blobs>,
+    logs: Arc<dyn Logs>,
     place: Place,
 }
 
@@ -126,6 +179,7 @@ impl Store {
             events: memory.clone(),
             records: memory,
             blobs: Arc::new(MemoryBlobs::default()),
+            logs: Arc::new(MemoryLogs::default()),
             place: Place::Memory(Arc::default()),
         }
     }
@@ -140,39 +194,56 @@ impl Store {
         let dir = dir.into();
         let lock = DataLock::acquire(&dir)?;
         let database =
-            Arc::new(SqliteStore::open(&dir.join("farmer.db"), SqliteOptions::default()).await?);
+            Arc::new(SqliteStore::open(&dir.join(DATABASE), SqliteOptions::default()).await?);
         let blobs = Arc::new(FileBlobs::open(dir.join("blobs"), Quota::default())?);
         Ok(Self {
             events: database.clone(),
             records: database,
             blobs,
+            logs: Arc::new(FileLogs::new(dir.join("logs"))),
             place: Place::Directory(dir, Arc::new(lock)),
         })
     }
 
-    /// Opens the data directory to answer questions while another process may own it: no lock,
-    /// and nothing can be appended.
+    /// Opens the data directory to answer questions, whether its farm runs or not: no lock is
+    /// taken, and nothing can be written.
     ///
     /// # Errors
-    /// [`build_core::ErrorKind::NotFound`] when there is no database.
+    /// [`build_core::ErrorKind::NotFound`] when nothing was ever recorded there, which
+    /// [`Store::is_in`] tells beforehand; otherwise as [`Store::open`].
     #[cfg(feature = "sqlite")]
-    pub async fn open_to_read(dir: &Path) -> Result<SqliteStore> {
-        SqliteStore::open_to_read(&dir.join("farmer.db")).await
+    pub async fn open_to_read(dir: &Path) -> Result<Self> {
+        let database = Arc::new(SqliteStore::open_to_read(&dir.join(DATABASE)).await?);
+        Ok(Self {
+            events: database.clone(),
+            records: database,
+            blobs: Arc::new(FileBlobs::open_to_read(dir.join("blobs"))),
+            logs: Arc::new(FileLogs::new(dir.join("logs"))),
+            place: Place::Elsewhere(dir.into()),
+        })
     }
 
-    /// A store of parts that anybody may bring. `dir` is where this process keeps files: logs of
-    /// commands and copies of repositories; whoever brings the log sees to it that one
+    /// Whether something was recorded in a data directory.
+    #[cfg(feature = "sqlite")]
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(DATABASE).exists()
+    }
+
+    /// A store of parts that anybody may bring. `dir` is where this process keeps files for a
+    /// while, such as what is being unpacked; whoever brings the event log sees to it that one
     /// coordinator uses it.
     pub fn from_parts(
         events: Arc<dyn EventLog>,
         records: Arc<dyn Records>,
         blobs: Arc<dyn Blobs>,
+        logs: Arc<dyn Logs>,
         dir: impl Into<PathBuf>,
     ) -> Self {
         Self {
             events,
             records,
             blobs,
+            logs,
             place: Place::Elsewhere(dir.into()),
         }
     }
@@ -198,10 +269,25 @@ impl Store {
         self
     }
 
+    /// A store that keeps the output of commands in `logs`, for wrappers and object stores.
+    #[must_use]
+    pub fn with_logs(mut self, logs: Arc<dyn Logs>) -> Self {
+        self.logs = logs;
+        self
+    }
+
     /// A ledger of the event log. Its term begins with its first append, or with
     /// [`Ledger::begin`], and ends every other one: a farm has one ledger, its coordinator's.
     pub fn ledger(&self) -> Ledger {
         Ledger::new(self.events.clone(), self.records.clone())
+    }
+
+    /// Ends the use of the store: `farmer.db` is whole by itself then, and may be copied.
+    ///
+    /// # Errors
+    /// As [`EventLog::close`].
+    pub async fn close(&self) -> Result<()> {
+        self.events.close().await
     }
 
     /// The event log, to read.
@@ -217,6 +303,11 @@ impl Store {
     /// Large contents.
     pub fn blobs(&self) -> &Arc<dyn Blobs> {
         &self.blobs
+    }
+
+    /// The output of commands.
+    pub fn logs(&self) -> &Arc<dyn Logs> {
+        &self.logs
     }
 
     /// The lock of the data directory, through which the owner tells where it answers.

@@ -35,11 +35,11 @@ pub(super) fn router() -> Router<Site> {
 async fn ready(State(site): State<Site>) -> Result<&'static str, Refusal> {
     site.store().events().head().await?;
     let status = site.handle().status().await?;
-    match status.stalled {
+    match status.stalled_text() {
         None => Ok("ok\n"),
         Some(why) => Err(Refusal::new(
             ErrorKind::Unavailable,
-            format!("nothing new begins: {why}"),
+            format!("nothing new begins {why}"),
             "see that the disk of the data directory has room and can be written",
         )),
     }

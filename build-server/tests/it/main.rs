@@ -16,10 +16,14 @@ mod buildlet;
 mod classic;
 #[cfg(feature = "buildlet")]
 mod client;
+#[cfg(feature = "sqlite")]
+mod contracts;
 #[cfg(feature = "coordinator")]
 mod coordinator;
 #[cfg(feature = "sqlite")]
 mod crash;
+#[cfg(feature = "sqlite")]
+mod damage;
 #[cfg(feature = "coordinator")]
 mod farm;
 #[cfg(feature = "coordinator")]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use build_client::once;
 use build_core::ErrorKind;
 use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
@@ -19,8 +20,8 @@ use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
 use build_server::record::{BuildRow, BuildState, Tested};
 use build_server::store::{
-    BoardFilter, BoardPage, BuildFilter, BuildRecords, EventLog, Ledger, MemoryLog, MemoryStore,
-    Records, SqliteOptions, SqliteStore, Store,
+    BlobKey, BlobKind, BoardFilter, BoardPage, BuildFilter, BuildRecords, EventLog, Ledger,
+    MemoryLog, MemoryStore, Records, SqliteOptions, SqliteStore, Store,
 };
 use build_server::testing::{append, event};
 use serde_json::value::RawValue;
@@ -673,8 +674,11 @@ async fn a_data_directory_has_one_owner_and_any_number_of_readers() {
     assert_eq!(second.kind(), ErrorKind::Conflict);
     append(&**store.events(), story(1)).await.unwrap();
     let reader = Store::open_to_read(dir.path()).await.unwrap();
-    assert!(reader.build(&build(1)).await.unwrap().is_some());
-    assert!(reader.rebuild().await.is_err());
+    assert!(reader.records().build(&build(1)).await.unwrap().is_some());
+    assert!(reader.records().rebuild().await.is_err());
+    let key = BlobKey::new(BlobKind::Cache, "k").unwrap();
+    assert_eq!(reader.blobs().keys(BlobKind::Cache).await.unwrap(), []);
+    assert!(reader.blobs().put(&key, once("x")).await.is_err());
 }
 
 /// A build of the commit of `n` that runs build `n` again.

@@ -12,6 +12,7 @@ use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome};
 use build_core::ids::{BuilderName, ExecId, HostType, LeaseId, MachineId, Nonce};
 use build_core::pool::{Adoption, LeaseRequest, Pool};
 use build_server::pool::{LocalPool, LocalPoolBuilder};
+use build_server::testing;
 use futures::StreamExt;
 
 const TTL: Duration = Duration::from_secs(60);
@@ -74,6 +75,22 @@ async fn whole(buildlet: &dyn Buildlet, id: &ExecId, offset: u64) -> (String, Ex
         }
     }
     panic!("the stream ended before the command did");
+}
+
+#[tokio::test]
+async fn a_pool_keeps_its_contract_and_leaves_nothing_behind() {
+    let data = tempfile::tempdir().unwrap();
+    let first = builder(data.path(), 1).spares(1).build().unwrap();
+    testing::pool(&first).await.unwrap();
+    let second = pool(data.path(), 1);
+    testing::pool_after_restart(&first, &second).await.unwrap();
+    first.close().await.unwrap();
+    second.close().await.unwrap();
+    let left = machine_dirs(data.path());
+    assert!(
+        left.is_empty(),
+        "machines, spares and trash are gone: {left:?}"
+    );
 }
 
 #[tokio::test]

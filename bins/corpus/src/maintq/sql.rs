@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use farmer_cli::Failure;
 
 use super::input::{corpus, folder};
-use crate::sql::{
-    Question, attach, attach_records, build, of_log, open, print_answer, print_tables,
-};
+use crate::sql::{Question, add_builds, attach, build, of_log, open, print_answer, print_tables};
 use farmer_cli::Out;
 
 /// Asks the corpus in SQL; without a query lists the tables
@@ -23,8 +21,8 @@ pub(super) struct Args {
     /// One JSON object a row
     #[arg(long)]
     json: bool,
-    /// Build records, as table "builds": a data directory of farmer, or its farmer.db
-    #[arg(long, value_name = "FILE")]
+    /// Build records, as table "builds": a data directory of farmer
+    #[arg(long, value_name = "DIR")]
     records: Option<PathBuf>,
     /// Another SQLite file, to be queried as NAME.TABLE; may be given several times
     #[arg(long, value_name = "NAME=FILE")]
@@ -50,7 +48,7 @@ impl Args {
         runtime.block_on(async {
             let mut db = open(&file).await?;
             if let Some(records) = &self.records {
-                attach_records(&mut db, records).await?;
+                add_builds(&mut db, records).await?;
             }
             for attached in &self.attach {
                 attach(&mut db, attached).await?;

@@ -8,7 +8,7 @@ use crate::rows::{Cell, TABLES, Table};
 use farmer_cli::Out;
 
 /// The builds of a data directory, when there is one.
-const BUILDS: Table = Table {
+pub(crate) const BUILDS: Table = Table {
     name: "builds",
     columns: &[
         ("id", "TEXT"),
@@ -19,6 +19,9 @@ const BUILDS: Table = Table {
         ("commit_hash", "TEXT"),
         ("open", "INTEGER"),
         ("number", "INTEGER"),
+        ("queued", "INTEGER"),
+        ("started", "INTEGER"),
+        ("finished", "INTEGER"),
     ],
 };
 
@@ -49,6 +52,11 @@ impl Question {
             });
         }
         Self::of_table(find_table(first)?, conditions, limit)
+    }
+
+    /// Whether it may need the builds, which are read for it: the word is in it.
+    pub(crate) fn asks_for_builds(&self) -> bool {
+        self.sql.to_ascii_lowercase().contains(BUILDS.name)
     }
 
     fn of_table(table: &Table, conditions: &[String], limit: Option<u32>) -> Result<Self, Failure> {

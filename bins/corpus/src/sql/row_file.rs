@@ -184,7 +184,7 @@ async fn insert(
     Ok(())
 }
 
-async fn run(db: &mut SqliteConnection, statement: String) -> Result<(), Failure> {
+pub(super) async fn run(db: &mut SqliteConnection, statement: String) -> Result<(), Failure> {
     sqlx::query(AssertSqlSafe(statement))
         .execute(db)
         .await

@@ -43,7 +43,7 @@ pub(in crate::dashboard) async fn lines(
         // Started as far as is recorded; a moment later there is a log to follow.
         site.handle().logs().begins(&run.exec).await;
     }
-    let log = site.handle().logs().open(&row.id, &run.exec)?;
+    let log = site.handle().logs().open(&row.id, &run.exec).await?;
     let first = question.from.unwrap_or(1).max(1);
     let lines = Following::new(log, first, Naming::of_run(question.run))?;
     let stream = futures::stream::unfold(lines, async |mut lines| {

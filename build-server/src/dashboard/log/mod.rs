@@ -7,6 +7,7 @@ pub(super) mod raw;
 pub(super) mod search;
 pub(super) mod window;
 
+use build_core::ErrorKind;
 use build_core::ids::BuildId;
 use build_core::livelog::LiveLog;
 
@@ -38,11 +39,12 @@ pub(super) fn run(row: &BuildRow, number: usize) -> Result<&Run, Failure> {
 }
 
 /// The log of a run, if it is there still.
-pub(super) fn open(site: &Site, row: &BuildRow, run: &Run) -> Option<LiveLog> {
-    match site.handle().logs().open(&row.id, &run.exec) {
+pub(super) async fn open(site: &Site, row: &BuildRow, run: &Run) -> Option<LiveLog> {
+    match site.handle().logs().open(&row.id, &run.exec).await {
         Ok(log) => Some(log),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
-            tracing::debug!(error = error.chain(), "a log is not there");
+            tracing::error!(error = error.chain(), "a log cannot be shown");
             None
         }
     }

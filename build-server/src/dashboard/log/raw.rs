@@ -23,7 +23,8 @@ pub(in crate::dashboard) async fn raw(
     let Query(question) = question?;
     let row = super::build(&site, &id).await?;
     let run = super::run(&row, question.run)?;
-    let text = site.handle().logs().read(&row.id, &run.exec, 0, false)?;
+    let logs = site.handle().logs();
+    let text = logs.read(&row.id, &run.exec, 0, false).await?;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     Ok((headers, Body::from_stream(text)).into_response())
 }

@@ -103,13 +103,10 @@ impl Shared {
             if self.table().is_in_use(&place::name_of(&dir)) {
                 continue;
             }
-            match Machine::find_again(&dir)? {
-                // Its farm may come back for it; if not, it ends by itself.
-                Some(_) if Binding::read(&dir)?.is_some() => {}
-                Some(spare) => self.end(&spare).await?,
-                // Somebody has just been started there by an earlier farm.
-                None if is_locked(&dir) => {}
-                None => self.clean(&dir).await?,
+            // One that cannot be cleaned away is no reason to keep the others.
+            if let Err(error) = self.sweep_one(&dir).await {
+                let dir = dir.display();
+                tracing::warn!(error = %error.chain(), %dir, "cannot clean up after a machine");
             }
         }
         self.place
@@ -118,10 +115,28 @@ impl Shared {
             .for_each(|trash| self.trash.delete(&self.supervisor, trash));
         Ok(())
     }
+
+    async fn sweep_one(&self, dir: &Path) -> Result<()> {
+        let machine = match Machine::find_again(dir) {
+            // Its files are damaged: it ends by itself, and is cleaned away then.
+            Err(error) if is_locked(dir) => return Err(error.into()),
+            Err(_) => None,
+            Ok(machine) => machine,
+        };
+        match machine {
+            // Its farm may come back for it; if not, it ends by itself. Of one that lives and
+            // cannot tell whose it is the same is true.
+            Some(_) if !matches!(Binding::read(dir), Ok(None)) => Ok(()),
+            Some(spare) => self.end(&spare).await,
+            // Somebody has just been started there by an earlier farm.
+            None if is_locked(dir) => Ok(()),
+            None => self.clean(dir).await,
+        }
+    }
 }
 
 /// Whether a process has its hand on a machine's state.
-fn is_locked(dir: &Path) -> bool {
+pub(super) fn is_locked(dir: &Path) -> bool {
     let lock = File::open(dir.join("lock"));
     lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }

@@ -10,7 +10,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep};
 
 use super::home::Tools;
 use crate::buildlet::Description;
+use crate::store::private;
 
 /// The variable in which a buildlet is told the nonce of its lease; commands do not see it.
 const LEASE_NONCE: &str = "FARMER_LEASE_NONCE";
@@ -70,12 +71,7 @@ impl Binding {
 
     /// Writes down that the machine in `dir` was given away; it is on the disk on return.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
-        let new = dir.join("lease.json.new");
-        let mut file = private_file(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(new, dir.join("lease.json"))?;
-        File::open(dir)?.sync_all()
+        private::write(&dir.join("lease.json"), &serde_json::to_vec(self)?)
     }
 
     /// Whom the machine in `dir` was given to.
@@ -135,7 +131,8 @@ impl Recipe {
         fs::create_dir(dir.join("work"))?;
         self.tools.furnish(&dir.join("home"))?;
         let nonce = random_nonce()?;
-        private_file(&dir.join("nonce"))?.write_all(nonce.as_str().as_bytes())?;
+        // No process outlives a power cut, so the disk is not waited for.
+        private::write_soon(&dir.join("nonce"), nonce.as_str().as_bytes())?;
         Ok(nonce)
     }
 

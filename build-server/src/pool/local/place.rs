@@ -10,6 +10,7 @@ use build_core::ids::HostType;
 use build_core::tree::remove_tree;
 use build_core::{Error, ErrorKind, Result};
 
+use super::keeper::is_locked;
 use super::machine::Binding;
 use crate::spread::spread_below;
 
@@ -101,12 +102,23 @@ impl Place {
 
     /// The directory that was given to a lease.
     pub(super) fn find(&self, wanted: &Binding) -> Result<Option<PathBuf>> {
+        let mut unknown = None;
         for dir in self.machines()? {
-            if Binding::read(&dir)?.as_ref() == Some(wanted) {
-                return Ok(Some(dir));
+            match Binding::read(&dir) {
+                Ok(binding) if binding.as_ref() == Some(wanted) => return Ok(Some(dir)),
+                Ok(_) => {}
+                // Of one that lives nobody can tell whose it is, until its lease has expired.
+                Err(error) if is_locked(&dir) => unknown = Some((dir, error)),
+                Err(_) => {}
             }
         }
-        Ok(None)
+        match unknown {
+            None => Ok(None),
+            Some((dir, error)) => {
+                let text = format!("cannot tell whose the machine in {} is", dir.display());
+                Err(Error::caused_by(ErrorKind::Unavailable, text, error))
+            }
+        }
     }
 
     /// Renames a machine's directory away, so that nobody finds it any more; `None` when there
@@ -179,6 +191,30 @@ mod tests {
         assert_eq!(place.discard(&dir).unwrap(), None);
         delete(&trash);
         assert!(place.trash().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_torn_file_of_one_machine_hides_no_other() {
+        let data = tempfile::tempdir().unwrap();
+        let host = HostType::new("local").unwrap();
+        let place = Place::new(Some(data.path().to_owned()), &host);
+        let (torn, whole) = (place.new_machine().unwrap(), place.new_machine().unwrap());
+        let binding = Binding::new(&LeaseId::from_bits(1), &Nonce::new("n1").unwrap());
+        for dir in [&torn, &whole] {
+            fs::create_dir(dir).unwrap();
+            binding.write(dir).unwrap();
+        }
+        let text = fs::read(torn.join("lease.json")).unwrap();
+        for cut in 0..text.len() {
+            fs::write(torn.join("lease.json"), &text[..cut]).unwrap();
+            assert_eq!(place.find(&binding).unwrap(), Some(whole.clone()));
+        }
+        delete(&whole);
+        assert_eq!(place.find(&binding).unwrap(), None, "nothing lives there");
+        let lock = fs::File::create(torn.join("lock")).unwrap();
+        lock.lock().unwrap();
+        let error = place.find(&binding).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "it may be that one");
     }
 
     #[test]

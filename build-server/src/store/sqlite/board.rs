@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Executor, QueryBuilder, Row, Sqlite};
 
 use super::rows::Trouble;
-use super::{from_json, to_i64, to_json, to_limit, to_seq};
+use super::{from_bytes, to_i64, to_json, to_limit, to_seq};
 use crate::record::BuildRow;
 use crate::store::board::{
     BoardCell, BoardCommit, BoardFilter, BoardLine, BoardPlace, KnownRepo, known_repos,
@@ -60,9 +60,9 @@ pub(super) async fn lines<'a>(
     limit: usize,
 ) -> Result<Vec<BoardLine>, Trouble> {
     let mut read = QueryBuilder::<Sqlite>::new(
-        "SELECT number, time, body,
-           (SELECT '[' || coalesce(group_concat(cell.body), '') || ']'
-            FROM cell WHERE cell.line = line.number) AS cells
+        "SELECT number, time, CAST(body AS BLOB) AS body,
+           CAST((SELECT '[' || coalesce(group_concat(cell.body), '') || ']'
+            FROM cell WHERE cell.line = line.number AND json_valid(cell.body)) AS BLOB) AS cells
          FROM line WHERE repo = ",
     );
     read.push_bind(which.repo.as_str().to_owned());
@@ -79,16 +79,31 @@ pub(super) async fn lines<'a>(
     read.push(" ORDER BY time DESC, number LIMIT ");
     read.push_bind(to_limit(limit));
     let rows = read.build().fetch_all(db).await?;
-    rows.iter().map(line).collect()
+    let read = |row| match line(row) {
+        Ok(line) => Ok(Some(line)),
+        Err(Trouble::Record(error)) => {
+            tracing::error!(
+                error = error.chain(),
+                "a damaged line of a board is left out"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    };
+    rows.iter()
+        .map(read)
+        .filter_map(Result::transpose)
+        .collect()
 }
 
 fn line(row: &SqliteRow) -> Result<BoardLine, Trouble> {
     let time = Timestamp::from_micros(row.try_get("time")?);
-    let cells: Vec<BoardCell> = from_json(row.try_get("cells")?)?;
+    let cells: Vec<u8> = row.try_get("cells")?;
+    let cells: Vec<BoardCell> = from_bytes(&cells)?;
     let cells = cells.into_iter().map(|cell| (cell.builder.clone(), cell));
     Ok(BoardLine {
         place: BoardPlace::new(time, to_seq(row.try_get("number")?)),
-        commit: from_json(row.try_get("body")?)?,
+        commit: from_bytes(&row.try_get::<Vec<u8>, _>("body")?)?,
         cells: cells.collect(),
     })
 }

@@ -1,6 +1,7 @@
 //! The event log in the file.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,8 +15,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection, Executor, QueryBuilder, Row, Sqlite};
 use tokio::time::sleep;
 
+use super::health::HeadFile;
 use super::rows::{Rows, Trouble};
-use super::{INSERT_ROWS, SqliteStore, packs, to_i64, to_limit, to_seq};
+use super::{INSERT_ROWS, SqliteOptions, SqliteStore, open, packs, to_i64, to_limit, to_seq};
 use crate::store::again;
 use crate::store::log::EventLog;
 use crate::store::memory_log::grown;
@@ -27,15 +29,60 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The connection that writes, and what this process knows of open streams.
 pub(super) struct Writer {
-    pub(super) connection: SqliteConnection,
+    /// `None` while something is written, and after that failed: a connection whose transaction
+    /// did not end as it was told to (a full disk, an error of the device, no memory) may refuse
+    /// everything from then on. The next one who writes gets another one.
+    connection: Option<SqliteConnection>,
+    path: PathBuf,
+    options: SqliteOptions,
+    noted: HeadFile,
     /// Of streams that were written to in this term: nobody else has moved them since.
     heads: HashMap<StreamId, StreamHead>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: SqliteConnection) -> Self {
-        let heads = HashMap::new();
-        Self { connection, heads }
+    pub(super) fn new(connection: SqliteConnection, path: &Path, options: SqliteOptions) -> Self {
+        Self {
+            connection: Some(connection),
+            path: path.to_owned(),
+            options,
+            noted: HeadFile::open(path),
+            heads: HashMap::new(),
+        }
+    }
+
+    /// Copies the write-ahead log into the file, which is whole by itself then.
+    async fn close(&mut self) -> Result<(), sqlx::Error> {
+        let Some(mut connection) = self.connection.take() else {
+            return Ok(());
+        };
+        let copy = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let copied = connection.execute(copy).await.map(drop);
+        connection.close().await.and(copied)
+    }
+
+    /// Uses the connection, a new one after an error; also after `act` was dropped half-way.
+    pub(super) async fn with<T>(
+        &mut self,
+        act: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                self.heads.clear();
+                open::writer_again(&self.path, &self.options).await?
+            }
+        };
+        let done = act(&mut connection).await;
+        if let Err(Trouble::Sql(error)) = &done {
+            tracing::debug!(%error, "the connection that writes is replaced");
+            // What was begun is rolled back with it; that it ends is all that is wanted.
+            let _ = connection.close_hard().await;
+            self.heads.clear();
+        } else {
+            self.connection = Some(connection);
+        }
+        done
     }
 
     /// One transaction for the whole group. When it fails or is given up, nothing is known of
@@ -46,46 +93,62 @@ impl Writer {
         group: Vec<Batch>,
     ) -> Result<(Seq, Vec<Result<Seq>>), Trouble> {
         let mut known = std::mem::take(&mut self.heads);
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        let read =
-            sqlx::query_as("SELECT term, (SELECT coalesce(max(seq), 0) FROM event) FROM farm");
-        let (now, head): (i64, i64) = read.fetch_one(&mut *transaction).await?;
-        let now = Term(u64::try_from(now).unwrap_or(0));
-        if now != term {
-            return Err(ended_term(term, now).into());
-        }
-        let mut heads = HashMap::new();
-        let mut missing = Vec::new();
-        let touched: HashSet<_> = group.iter().flat_map(Numbering::touched).collect();
-        for stream in touched {
-            match known.get(stream) {
-                Some(head) => drop(heads.insert(stream.clone(), *head)),
-                None => missing.push(stream.clone()),
-            }
-        }
-        heads.extend(heads_of(&mut transaction, &missing).await?);
-        let mut numbering = Numbering::new(to_seq(head), heads);
-        let mut written = Vec::with_capacity(group.len());
-        let mut answers = Vec::with_capacity(group.len());
-        for batch in group {
-            answers.push(numbering.admit(batch).map(|admitted| {
-                let head = admitted.head;
-                written.push(admitted);
-                head
-            }));
-        }
-        let end = numbering.head();
-        write(&mut transaction, written).await?;
-        transaction.commit().await?;
-        for (stream, head) in numbering.into_heads() {
-            match head.is_open {
-                true => drop(known.insert(stream, head)),
-                false => drop(known.remove(&stream)),
-            }
-        }
+        let committed = self.with(async |db| {
+            let done = commit(db, term, group, &mut known).await?;
+            Ok((done, known))
+        });
+        let (done, known) = committed.await?;
         self.heads = known;
-        Ok((end, answers))
+        self.noted.write(done.0);
+        Ok(done)
     }
+}
+
+/// One transaction for the whole group; `known` streams need not be asked for, and are known
+/// afterwards.
+async fn commit(
+    db: &mut SqliteConnection,
+    term: Term,
+    group: Vec<Batch>,
+    known: &mut HashMap<StreamId, StreamHead>,
+) -> Result<(Seq, Vec<Result<Seq>>), Trouble> {
+    let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
+    let read = sqlx::query_as("SELECT term, (SELECT coalesce(max(seq), 0) FROM event) FROM farm");
+    let (now, head): (i64, i64) = read.fetch_one(&mut *transaction).await?;
+    let now = Term(u64::try_from(now).unwrap_or(0));
+    if now != term {
+        return Err(ended_term(term, now).into());
+    }
+    let mut heads = HashMap::new();
+    let mut missing = Vec::new();
+    let touched: HashSet<_> = group.iter().flat_map(Numbering::touched).collect();
+    for stream in touched {
+        match known.get(stream) {
+            Some(head) => drop(heads.insert(stream.clone(), *head)),
+            None => missing.push(stream.clone()),
+        }
+    }
+    heads.extend(heads_of(&mut transaction, &missing).await?);
+    let mut numbering = Numbering::new(to_seq(head), heads);
+    let mut written = Vec::with_capacity(group.len());
+    let mut answers = Vec::with_capacity(group.len());
+    for batch in group {
+        answers.push(numbering.admit(batch).map(|admitted| {
+            let head = admitted.head;
+            written.push(admitted);
+            head
+        }));
+    }
+    let end = numbering.head();
+    write(&mut transaction, written).await?;
+    transaction.commit().await?;
+    for (stream, head) in numbering.into_heads() {
+        match head.is_open {
+            true => drop(known.insert(stream, head)),
+            false => drop(known.remove(&stream)),
+        }
+    }
+    Ok((end, answers))
 }
 
 async fn write(db: &mut SqliteConnection, written: Vec<Admitted>) -> Result<(), Trouble> {
@@ -301,7 +364,7 @@ fn wanted(packed: Vec<Recorded>, kinds: &KindSet, after: Seq, limit: usize) -> P
     page
 }
 
-async fn stream_of(
+pub(super) async fn stream_of(
     db: &mut SqliteConnection,
     of: &StreamId,
     after: Version,
@@ -381,9 +444,12 @@ impl EventLog for SqliteStore {
     async fn begin_term(&self) -> Result<Term> {
         let mut writer = self.writer()?.lock().await;
         writer.heads.clear();
-        let begin = sqlx::query_scalar("UPDATE farm SET term = term + 1 RETURNING term");
-        let term: Result<i64, _> = begin.fetch_one(&mut writer.connection).await;
-        let term = term.map_err(|e| self.failed("begin to write", e))?;
+        let begun = writer.with(async |db| {
+            let begin = sqlx::query_scalar("UPDATE farm SET term = term + 1 RETURNING term");
+            Ok(begin.fetch_one(db).await?)
+        });
+        let term: Result<i64, _> = begun.await;
+        let term = term.map_err(|e| self.trouble("begin to write", e))?;
         Ok(Term(u64::try_from(term).unwrap_or(0)))
     }
 
@@ -447,16 +513,25 @@ impl EventLog for SqliteStore {
 
     async fn pack(&self, before: Timestamp, floor: Seq) -> Result<usize> {
         let mut writer = self.writer()?.lock().await;
-        let packing = async {
-            let begun = writer.connection.begin_with("BEGIN IMMEDIATE").await;
-            let mut transaction = begun?;
+        let packing = writer.with(async |db| {
+            let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
             let events = packs::next(&mut transaction, before, floor).await?;
             packs::save(&mut transaction, &events).await?;
             transaction.commit().await?;
             Ok(events.len())
-        };
+        });
         let packed: Result<_, Trouble> = packing.await;
         packed.map_err(|e| self.trouble("pack the events of", e))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.readers.close().await;
+        let Some(writer) = &self.writer else {
+            return Ok(());
+        };
+        let mut writer = writer.lock().await;
+        let closed = writer.close().await;
+        closed.map_err(|e| self.failed("close", e))
     }
 
     async fn memos(&self, prefix: &MemoKey) -> Result<Vec<Memo>> {

@@ -5,6 +5,7 @@
 //! writer.
 
 mod board;
+mod health;
 mod log;
 mod open;
 mod packs;
@@ -30,6 +31,7 @@ const INSERT_ROWS: usize = 500;
 #[derive(Clone, Debug, Default)]
 pub struct SqliteOptions {
     max_bytes: Option<u64>,
+    accept_lost: bool,
 }
 
 impl SqliteOptions {
@@ -37,6 +39,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Goes on with a file whose write-ahead log was lost, without the events that were in it.
+    /// Unset: such a file is refused.
+    #[must_use]
+    pub fn accept_lost_events(mut self) -> Self {
+        self.accept_lost = true;
         self
     }
 }
@@ -47,6 +57,8 @@ pub struct SqliteStore {
     /// `None` when opened to read.
     writer: Option<tokio::sync::Mutex<Writer>>,
     readers: SqlitePool,
+    /// What was missing when the file was opened.
+    lost: Option<String>,
     /// Where the log ends, as far as this process has written it.
     head: watch::Sender<Seq>,
 }
@@ -57,6 +69,11 @@ fn to_json<T: Serialize>(value: &T) -> Result<String> {
 
 fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text)
+        .map_err(|e| Error::caused_by(ErrorKind::Corrupt, "read a stored record", e))
+}
+
+fn from_bytes<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text)
         .map_err(|e| Error::caused_by(ErrorKind::Corrupt, "read a stored record", e))
 }
 
@@ -77,17 +94,24 @@ impl SqliteStore {
     /// when they are of another version.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] when the file is damaged or no database, [`ErrorKind::Denied`] when
+    /// [`ErrorKind::Corrupt`] when the file is damaged, no database, or has lost events that were
+    /// written to it, [`ErrorKind::Denied`] when
     /// it cannot be written, [`ErrorKind::Unsupported`] when a newer version has written it, or
     /// one from before the format was settled.
     pub async fn open(path: &Path, options: SqliteOptions) -> Result<Self> {
-        let connection = open::writer(path, options.max_bytes).await?;
+        let connection = open::writer(path, &options).await?;
         let readers = open::readers(path).await?;
         let head = head_of(&readers).await;
         let head = head.map_err(|e| open::failed(path, "open", e))?;
+        if !options.accept_lost {
+            health::check(path, head)?;
+        }
         Ok(Self {
+            lost: health::missing(path, head),
             path: path.into(),
-            writer: Some(tokio::sync::Mutex::new(Writer::new(connection))),
+            writer: Some(tokio::sync::Mutex::new(Writer::new(
+                connection, path, options,
+            ))),
             readers,
             head: watch::channel(head).0,
         })
@@ -101,6 +125,7 @@ impl SqliteStore {
         let readers = open::readers(path).await?;
         open::check_version(&readers, path).await?;
         Ok(Self {
+            lost: None,
             path: path.into(),
             writer: None,
             readers,

@@ -10,9 +10,11 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, Sqlite};
 
+use super::SqliteOptions;
 use super::records::refold;
 use super::rows::Trouble;
 use crate::record::ROWS_VERSION;
+use crate::store::private;
 
 /// The version that the format begins with; what is older was never released.
 const FIRST_VERSION: i64 = 6;
@@ -74,8 +76,11 @@ fn settings(path: &Path) -> SqliteConnectOptions {
 }
 
 /// The one connection that writes.
-pub(super) async fn writer(path: &Path, max_bytes: Option<u64>) -> Result<SqliteConnection> {
+pub(super) async fn writer(path: &Path, options: &SqliteOptions) -> Result<SqliteConnection> {
     let named = |e| failed(path, "open", e);
+    // SQLite takes the umask's word for it; its other files get the mode of this one.
+    private::open(path)
+        .map_err(|e| Error::from(e).while_doing(format!("open {}", path.display())))?;
     let settings = settings(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal);
@@ -83,8 +88,20 @@ pub(super) async fn writer(path: &Path, max_bytes: Option<u64>) -> Result<Sqlite
         .await
         .map_err(named)?;
     migrate(&mut writer, path).await?;
-    if let Some(bytes) = max_bytes {
+    if let Some(bytes) = options.max_bytes {
         limit_size(&mut writer, bytes).await.map_err(named)?;
+    }
+    Ok(writer)
+}
+
+/// Another connection that writes, in the place of one that has failed.
+pub(super) async fn writer_again(
+    path: &Path,
+    options: &SqliteOptions,
+) -> Result<SqliteConnection, sqlx::Error> {
+    let mut writer = SqliteConnection::connect_with(&settings(path)).await?;
+    if let Some(bytes) = options.max_bytes {
+        limit_size(&mut writer, bytes).await?;
     }
     Ok(writer)
 }

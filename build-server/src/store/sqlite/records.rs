@@ -3,32 +3,60 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use build_core::Result;
 use build_core::event::{KindSet, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, SessionId, StepName};
+use build_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor, QueryBuilder, Sqlite};
 
 use super::log::page_of;
 use super::rows::{Rows, Trouble};
-use super::{INSERT_ROWS, SqliteStore, board, from_json, to_i64, to_limit};
+use super::{INSERT_ROWS, SqliteStore, board, from_json, to_i64, to_limit, to_seq};
 use crate::record::{BuildRow, BuildState, ROWS_VERSION, Rerun, SessionRow, Tested, Timing};
 use crate::store::{
     BoardFilter, BoardPage, BoardPlace, BoardRecords, BuildFilter, BuildPage, BuildRecords,
     KnownRepo, Records, SessionRecords, TestRecords,
 };
 
+/// The name of a row and its body, in any bytes.
+type Stored = (String, Vec<u8>);
+
 /// Events folded at a time while rows are rebuilt.
 const REBUILD_BATCH: usize = 10_000;
 
 impl SqliteStore {
+    /// Rows, each a name and a body; a damaged one is left out of a list and named in the log:
+    /// it hides no other, and `farmer doctor` folds it again.
     fn bodies<T: DeserializeOwned>(
         &self,
-        rows: Result<Vec<String>, sqlx::Error>,
+        rows: Result<Vec<Stored>, sqlx::Error>,
     ) -> Result<Vec<T>> {
         let rows = rows.map_err(|e| self.failed("read", e))?;
-        rows.iter().map(|body| from_json(body)).collect()
+        let read = |(name, body): Stored| match serde_json::from_slice(&body) {
+            Ok(row) => Some(row),
+            Err(error) => {
+                tracing::error!(%error, row = name, "a damaged row is left out; farmer doctor mends it");
+                None
+            }
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// As [`SqliteStore::bodies`], for the one row that was asked for.
+    fn body<T: DeserializeOwned>(
+        &self,
+        row: Result<Option<Stored>, sqlx::Error>,
+    ) -> Result<Option<T>> {
+        let row = row.map_err(|e| self.failed("read", e))?;
+        let read = |(name, body): Stored| {
+            serde_json::from_slice(&body).map_err(|e| {
+                let text = format!("the row of {name} is damaged");
+                Error::caused_by(ErrorKind::Corrupt, text, e)
+                    .with_hint("stop the farm and fold the rows again: farmer doctor --mend")
+            })
+        };
+        row.map(read).transpose()
     }
 
     /// Adds to each row the build that runs it again: only one that failed has any.
@@ -57,13 +85,13 @@ impl SqliteStore {
             read.push(") ORDER BY first, rerun.number");
             let rows = read.build_query_as().fetch_all(&self.readers).await;
             let rows: Vec<(String, String, String)> = rows.map_err(|e| self.failed("read", e))?;
-            for (first, again, state) in rows {
-                let rerun = Rerun {
-                    build: BuildId::new(again)?,
-                    state: from_json(&state)?,
-                };
-                found.insert(BuildId::new(first)?, rerun);
-            }
+            let rerun = |(first, again, state): (String, String, String)| {
+                let build = BuildId::new(again)?;
+                let state = from_json(&state)?;
+                Ok::<_, Error>((BuildId::new(first)?, Rerun { build, state }))
+            };
+            // Of a damaged one nothing is told.
+            found.extend(rows.into_iter().map(rerun).filter_map(Result::ok));
         }
         Ok(found)
     }
@@ -95,9 +123,11 @@ pub(super) async fn refold(db: &mut SqliteConnection) -> Result<(), Trouble> {
 #[async_trait]
 impl BuildRecords for SqliteStore {
     async fn build(&self, id: &BuildId) -> Result<Option<BuildRow>> {
-        let read = sqlx::query_scalar("SELECT body FROM build WHERE id = ?").bind(id.as_str());
-        let rows = read.fetch_all(&self.readers).await;
-        let rows = self.with_reruns(self.bodies(rows)?).await?;
+        let read = sqlx::query_as("SELECT id, CAST(body AS BLOB) FROM build WHERE id = ?");
+        let row = read.bind(id.as_str()).fetch_optional(&self.readers).await;
+        let rows = self
+            .with_reruns(self.body(row)?.into_iter().collect())
+            .await?;
         Ok(rows.into_iter().next())
     }
 
@@ -108,7 +138,9 @@ impl BuildRecords for SqliteStore {
         limit: usize,
     ) -> Result<BuildPage> {
         let limit = limit.max(1);
-        let mut read = QueryBuilder::<Sqlite>::new("SELECT body FROM build WHERE number < ");
+        let mut read = QueryBuilder::<Sqlite>::new(
+            "SELECT number, id, CAST(body AS BLOB) FROM build WHERE number < ",
+        );
         read.push_bind(before.map_or(i64::MAX, to_i64));
         let state = which.state.map(|s| s.as_str().to_owned());
         let branch = which.branch.as_ref().map(|b| b.escaped().into_owned());
@@ -138,32 +170,36 @@ impl BuildRecords for SqliteStore {
         }
         read.push(" ORDER BY number DESC LIMIT ");
         read.push_bind(to_limit(limit.saturating_add(1)));
-        let rows = read.build_query_scalar().fetch_all(&self.readers).await;
-        let mut builds: Vec<BuildRow> = self.bodies(rows)?;
-        let more = builds.len() > limit;
-        builds.truncate(limit);
-        let next = builds.last().filter(|_| more).map(|row| row.number);
+        let rows = read.build_query_as().fetch_all(&self.readers).await;
+        let mut rows: Vec<(i64, String, Vec<u8>)> = rows.map_err(|e| self.failed("read", e))?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        // The page goes on behind its last row, also when that is damaged.
+        let next = rows.last().filter(|_| more).map(|row| to_seq(row.0));
+        let rows = rows.into_iter().map(|(_, id, body)| (id, body));
+        let builds: Vec<BuildRow> = self.bodies(Ok(rows.collect()))?;
         let builds = self.with_reruns(builds).await?;
         Ok(BuildPage { builds, next })
     }
 
     async fn open(&self) -> Result<Vec<BuildRow>> {
-        let read = sqlx::query_scalar("SELECT body FROM build WHERE open ORDER BY number");
+        let read =
+            sqlx::query_as("SELECT id, CAST(body AS BLOB) FROM build WHERE open ORDER BY number");
         self.bodies(read.fetch_all(&self.readers).await)
     }
 
     async fn active(&self) -> Result<Vec<BuildRow>> {
         // By the index, which tells the state: rows of those that wait are not read.
-        let read = sqlx::query_scalar(
-            "SELECT body FROM build INDEXED BY build_open_state
+        let read = sqlx::query_as(
+            "SELECT id, CAST(body AS BLOB) FROM build INDEXED BY build_open_state
              WHERE open AND (state < 'queued' OR state > 'queued') ORDER BY number",
         );
         self.bodies(read.fetch_all(&self.readers).await)
     }
 
     async fn queued(&self, limit: usize) -> Result<Vec<BuildRow>> {
-        let read = sqlx::query_scalar(
-            "SELECT body FROM build INDEXED BY build_open_state
+        let read = sqlx::query_as(
+            "SELECT id, CAST(body AS BLOB) FROM build INDEXED BY build_open_state
              WHERE open AND state = 'queued' ORDER BY number LIMIT ?",
         );
         self.bodies(read.bind(to_limit(limit)).fetch_all(&self.readers).await)
@@ -217,13 +253,13 @@ impl BoardRecords for SqliteStore {
 #[async_trait]
 impl SessionRecords for SqliteStore {
     async fn session(&self, id: &SessionId) -> Result<Option<SessionRow>> {
-        let read = sqlx::query_scalar("SELECT body FROM session WHERE id = ?").bind(id.as_str());
-        let rows = read.fetch_all(&self.readers).await;
-        Ok(self.bodies(rows)?.pop())
+        let read = sqlx::query_as("SELECT id, CAST(body AS BLOB) FROM session WHERE id = ?");
+        self.body(read.bind(id.as_str()).fetch_optional(&self.readers).await)
     }
 
     async fn open_sessions(&self) -> Result<Vec<SessionRow>> {
-        let read = sqlx::query_scalar("SELECT body FROM session WHERE open ORDER BY number");
+        let read =
+            sqlx::query_as("SELECT id, CAST(body AS BLOB) FROM session WHERE open ORDER BY number");
         self.bodies(read.fetch_all(&self.readers).await)
     }
 }
@@ -237,8 +273,8 @@ impl TestRecords for SqliteStore {
         step: &StepName,
         limit: usize,
     ) -> Result<Vec<Timing>> {
-        let read = sqlx::query_scalar(
-            "SELECT body FROM timing WHERE repo = ? AND builder = ? AND step = ? ORDER BY seq DESC LIMIT ?",
+        let read = sqlx::query_as(
+            "SELECT 'the time at ' || seq, CAST(body AS BLOB) FROM timing WHERE repo = ? AND builder = ? AND step = ? ORDER BY seq DESC LIMIT ?",
         );
         let read = read.bind(repo.as_str()).bind(builder.as_str());
         let read = read.bind(step.as_str()).bind(to_limit(limit));
@@ -253,8 +289,8 @@ impl TestRecords for SqliteStore {
         before: Seq,
         limit: usize,
     ) -> Result<Vec<Tested>> {
-        let read = sqlx::query_scalar(
-            "SELECT body FROM tested WHERE repo = ? AND builder = ? AND step = ? AND number < ?
+        let read = sqlx::query_as(
+            "SELECT 'the tests at ' || seq, CAST(body AS BLOB) FROM tested WHERE repo = ? AND builder = ? AND step = ? AND number < ?
              ORDER BY number DESC, seq DESC LIMIT ?",
         );
         let read = read.bind(repo.as_str()).bind(builder.as_str());
@@ -267,12 +303,13 @@ impl TestRecords for SqliteStore {
 #[async_trait]
 impl Records for SqliteStore {
     async fn rebuild(&self) -> Result<()> {
-        let named = |e| self.failed("rebuild the rows of", e);
         let mut writer = self.writer()?.lock().await;
-        let begun = writer.connection.begin_with("BEGIN IMMEDIATE").await;
-        let mut transaction = begun.map_err(named)?;
-        let refolded = refold(&mut transaction).await;
-        refolded.map_err(|e| self.trouble("rebuild the rows of", e))?;
-        transaction.commit().await.map_err(named)
+        let rebuilt = writer.with(async |db| {
+            let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
+            refold(&mut transaction).await?;
+            Ok(transaction.commit().await?)
+        });
+        let rebuilt = rebuilt.await;
+        rebuilt.map_err(|e| self.trouble("rebuild the rows of", e))
     }
 }

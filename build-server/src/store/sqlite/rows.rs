@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use build_core::Result;
-use build_core::event::{Recorded, Seq};
+use build_core::event::{Recorded, Seq, StreamId, Version};
 use build_core::ids::{BuildId, SessionId};
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
-use super::{INSERT_ROWS, board, from_json, to_i64, to_json};
+use super::log::stream_of;
+use super::{INSERT_ROWS, board, to_i64, to_json};
 use crate::record::{
     BuildRow, OfStep, RowKey, RowSink, SessionRow, Tested, Timing, row_keys, rows,
 };
@@ -119,16 +120,47 @@ impl Rows {
                 }
             }
         }
-        let builds: Vec<&str> = builds.iter().map(BuildId::as_str).collect();
-        let found = load(db, "SELECT body FROM build WHERE id IN (", &builds).await?;
+        let ids: Vec<&str> = builds.iter().map(BuildId::as_str).collect();
+        let query = "SELECT CAST(body AS BLOB) FROM build WHERE id IN (";
+        let found = load(db, query, &ids).await?;
         let found = found.into_iter().map(|row: BuildRow| (row.id.clone(), row));
         self.builds.extend(found);
-        let sessions: Vec<&str> = sessions.iter().map(SessionId::as_str).collect();
-        let found = load(db, "SELECT body FROM session WHERE id IN (", &sessions).await?;
+        let ids: Vec<&str> = sessions.iter().map(SessionId::as_str).collect();
+        let query = "SELECT CAST(body AS BLOB) FROM session WHERE id IN (";
+        let found = load(db, query, &ids).await?;
         let found = found
             .into_iter()
             .map(|row: SessionRow| (row.id.clone(), row));
         self.sessions.extend(found);
+        let first = events.first().map_or(Seq(0), |event| event.seq);
+        let damaged = builds.iter().filter(|id| !self.builds.contains_key(id));
+        let damaged: Vec<StreamId> = damaged.map(StreamId::from).collect();
+        let lost = sessions.iter().filter(|id| !self.sessions.contains_key(id));
+        let lost = lost.map(StreamId::from);
+        for stream in damaged.into_iter().chain(lost.collect::<Vec<_>>()) {
+            self.fold_again(db, &stream, first).await?;
+        }
+        Ok(())
+    }
+
+    /// A row that is damaged, or lost, follows from the events before `first`.
+    async fn fold_again(
+        &mut self,
+        db: &mut SqliteConnection,
+        stream: &StreamId,
+        first: Seq,
+    ) -> Result<(), Trouble> {
+        let mut anew = Self::default();
+        let before = stream_of(db, stream, Version(0), usize::MAX).await?;
+        let before = before.iter().filter(|event| event.seq < first);
+        before.for_each(|event| rows(&mut anew, event));
+        if !anew.builds.is_empty() || !anew.sessions.is_empty() {
+            tracing::error!(%stream, "a damaged row was folded again from its events");
+        }
+        // What the events told of steps and tests stands in rows of its own already.
+        self.builds.extend(anew.builds);
+        self.sessions.extend(anew.sessions);
+        self.shown.extend(anew.shown);
         Ok(())
     }
 
@@ -183,10 +215,9 @@ async fn load<T: DeserializeOwned>(
             list.push_bind((*id).to_owned());
         }
         read.push(")");
-        let bodies: Vec<String> = read.build_query_scalar().fetch_all(&mut *db).await?;
-        for body in bodies {
-            found.push(from_json(&body)?);
-        }
+        let bodies: Vec<Vec<u8>> = read.build_query_scalar().fetch_all(&mut *db).await?;
+        // A damaged one is not among them: it follows from its events.
+        found.extend(bodies.iter().filter_map(|b| serde_json::from_slice(b).ok()));
     }
     Ok(found)
 }

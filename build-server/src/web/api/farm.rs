@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
+use build_core::clock::Timestamp;
 use build_core::ids::{BuildId, HostType, LeaseId};
 use build_core::pool::MachineStatus;
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub(super) struct Pools {
     pools: Vec<PoolView>,
     /// Why nothing new begins, if so.
     stalled: Option<String>,
+    /// Since when.
+    stalled_since: Option<Timestamp>,
     /// What is wrong with the settings of the farm, if so: those before go on.
     misconfigured: Option<String>,
 }
@@ -49,6 +52,7 @@ pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal
     Ok(Json(Pools {
         pools: kinds.into_values().collect(),
         stalled: status.stalled,
+        stalled_since: status.stalled_since,
         misconfigured: status.misconfigured,
     }))
 }

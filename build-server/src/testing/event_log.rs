@@ -1,84 +1,13 @@
-//! For tests of what is built on a store, and of stores that somebody else brings.
-//!
-//! [`event_log`] checks what every [`EventLog`] promises; [`append`] writes events without counting
-//! versions.
-
-use std::collections::BTreeMap;
+//! What every event log promises.
 
 use build_core::clock::Timestamp;
 use build_core::event::{
-    Batch, BuildEvent, Encoded, EventKind, KindSet, Memo, MemoKey, NewEvent, Principal, Recorded,
-    Seq, SessionEvent, StreamId, StreamKind, Version,
+    Batch, Encoded, EventKind, KindSet, Memo, MemoKey, NewEvent, Principal, Recorded, Seq,
+    StreamId, StreamKind, Version,
 };
-use build_core::ids::BuildId;
 use build_core::{ErrorKind, Result};
 
 use crate::store::EventLog;
-
-/// An event of a build, done by the farm.
-///
-/// # Panics
-/// When it has no form in JSON, which none has.
-pub fn event(build: &BuildId, at: Timestamp, event: &BuildEvent) -> NewEvent {
-    let written = NewEvent::new(build, at, Principal::farm(), event);
-    written.expect("events have a form in JSON")
-}
-
-/// What an event tells, of a session as if it were a build's.
-pub fn told(recorded: &Recorded) -> Option<BuildEvent> {
-    match recorded.stream {
-        StreamId::Session(_) => recorded.read().and_then(SessionEvent::into_build),
-        _ => recorded.read(),
-    }
-}
-
-/// A batch that goes on wherever its streams are, and closes builds and sessions that end in it
-/// and hold no machine.
-///
-/// # Errors
-/// When the log cannot be read.
-pub async fn batch(log: &dyn EventLog, events: Vec<NewEvent>) -> Result<Batch> {
-    let mut open: BTreeMap<StreamId, (Version, Vec<Recorded>)> = BTreeMap::new();
-    for event in &events {
-        if !open.contains_key(&event.stream) {
-            let (stream, all) = (event.stream.clone(), usize::MAX);
-            let before = log.read_stream(&stream, Version(0), all).await?;
-            let version = before.last().map_or(Version(0), |event| event.version);
-            open.insert(stream, (version, before));
-        }
-    }
-    let expects = open
-        .iter()
-        .map(|(stream, (version, _))| (stream.clone(), *version));
-    let expects = expects.collect();
-    for event in &events {
-        if let Some((_, known)) = open.get_mut(&event.stream) {
-            known.push(event.clone().recorded(Seq(0), Version(0)));
-        }
-    }
-    let is_over = |events: &[Recorded]| {
-        let count = |kind| events.iter().filter(|e| e.kind.as_str() == kind).count();
-        count("finished") > 0 && count("leased") == count("lease_ended")
-    };
-    let closes = open.iter().filter(|(_, (_, events))| is_over(events));
-    Ok(Batch {
-        closes: closes.map(|(stream, _)| stream.clone()).collect(),
-        expects,
-        events,
-        memos: Vec::new(),
-    })
-}
-
-/// Writes events in one batch, in a term of its own: it ends everybody else's.
-///
-/// # Errors
-/// When the log cannot be written.
-pub async fn append(log: &dyn EventLog, events: Vec<NewEvent>) -> Result<Seq> {
-    let batch = batch(log, events).await?;
-    let term = log.begin_term().await?;
-    let mut answers = log.append(term, vec![batch]).await;
-    answers.pop().unwrap_or(Ok(Seq(0)))
-}
 
 /// The kind of streams that the contract of a log writes: nobody's.
 const KIND: &str = "contract";
