@@ -7,6 +7,7 @@ begins so, whole. Without arguments: fail when one differs. --write: update.
 """
 import re
 import sys
+import textwrap
 
 PAGES = ["docs/api.md", "docs/embedding.md"]
 
@@ -64,10 +65,10 @@ def signatures(path, name):
 
 def quoted(path, beginning):
     source = open(path).read()
-    start = source.find("\n" + beginning) + 1
-    if not start:
+    found = re.search(r"^ *" + re.escape(beginning), source, re.M)
+    if not found:
         sys.exit(f"nothing in {path} begins with {beginning!r}")
-    return block(source, start)
+    return textwrap.dedent(block(source, found.start()))
 
 
 for name in PAGES:

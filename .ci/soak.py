@@ -41,6 +41,7 @@ RUNS = {
     "gigabytes of log, readers beside a writer": Soak("maintner-core/src/corpus maintner-core/src/log", [*TEST, "-p", "maintner-core", "--test", "it", "--", "--ignored", "check_10", "check_11"]),
     "1,000 followers": Soak("maintner-core/src/net maintner-core/src/serve maintner-core/src/netlog", ["cargo", "bench", "-p", "maintner-core", "--bench", "follow"]),
     "logs in object stores": Soak("maintner-core/src/objstore", ["python3", ".ci/stores.py"]),
+    "readers of 10,000,000 events": Soak("build-server/src/readers build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "readers", "--features", "sqlite"], {"FARMER_EVENTS": "10000000"}),
     "benches of the coordinator": Soak("build-server/src/coordinator build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "coordinator", "--features", "sqlite"]),
     "benches of the scheduler": Soak("build-core/src/schedule", ["cargo", "bench", "-p", "build-core", "--bench", "schedule"]),
 }

@@ -78,7 +78,7 @@ pub async fn blobs(blobs: &dyn Blobs) -> Result<()> {
     );
     assert_eq!(
         blobs.keys(BlobKind::Cache).await?,
-        [key.clone()],
+        std::slice::from_ref(&key),
         "it is listed"
     );
     assert_eq!(

@@ -1,12 +1,17 @@
 //! The first programs somebody writes with Farmer: questions to a project's history, a scheduling
-//! rule, tried under the simulation and then in a farm, and a machine that is driven by hand.
+//! rule, tried under the simulation and then in a farm, a machine that is driven by hand, and parts of a
+//! farm of their own: an event log, large contents, a kind of streams with a reader.
 //!
 //! `outside PROGRAM`: a program that can be `PROGRAM buildlet`, such as `farmer`.
 
 mod drive;
 mod history;
 mod hotfix;
+mod line_log;
+mod own_parts;
 mod session;
+mod shelf;
+mod tide;
 
 use std::path::Path;
 use std::process::Command;
@@ -39,7 +44,18 @@ async fn main() -> Result<()> {
     simulate()?;
     machine(&program).await?;
     session(&program).await?;
-    farm(&program).await
+    farm(&program).await?;
+    parts(&program).await
+}
+
+/// An event log, large contents, a kind of streams and a reader of one's own, in one program.
+async fn parts(program: &str) -> Result<()> {
+    let (repo, dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    commit(repo.path())?;
+    own_parts::keep_their_contracts(dir.path()).await?;
+    let row = own_parts::make_a_farm(program, repo.path(), dir.path()).await?;
+    println!("own parts keep their contracts, and built {}: {}", row.item.commit.short(), row.state.as_str());
+    if row.state == BuildState::Passed { Ok(()) } else { Err("it did not pass".into()) }
 }
 
 /// The corpus of a repository, and of a log that grows.

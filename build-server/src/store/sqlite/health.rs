@@ -83,7 +83,8 @@ pub(super) fn check(path: &Path, head: Seq) -> Result<()> {
 }
 
 /// The tables of rows: what each is called, and whether its bodies can be read.
-const ROWS: [(&str, fn(&[u8]) -> bool); 6] = [
+type Rows = (&'static str, fn(&[u8]) -> bool);
+const ROWS: [Rows; 6] = [
     (
         "SELECT id, CAST(body AS BLOB) FROM build",
         reads::<BuildRow>,
