@@ -18,6 +18,7 @@ use build_core::ids::ReaderName;
 use build_core::reader::Taken;
 use build_server::readers::{Follower, LedgerMemos, LogFeed, Reader};
 use build_server::store::{Ledger, SqliteOptions, SqliteStore};
+use build_server::supervise::Supervisor;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -128,6 +129,7 @@ async fn main() -> Result<()> {
         KindSet::of([BELL, StreamKind::BUILD]),
         KindSet::of([BELL, StreamKind::SESSION]),
     ];
+    let tasks = Supervisor::new("bench");
     let mut readers = Vec::new();
     for (n, kinds) in kinds.into_iter().enumerate() {
         let reader = Listens {
@@ -137,7 +139,7 @@ async fn main() -> Result<()> {
         let memos = Arc::new(LedgerMemos::new(&ledger));
         let follower = Follower::new(reader, LogFeed::new(store.clone(), kinds), memos);
         let outbox = follower.outbox();
-        let running = tokio::spawn(follower.run(token.clone()));
+        let running = tasks.spawn("reader", follower.run(token.clone()));
         readers.push((outbox, running));
     }
     let (mut written, mut rung) = (0, 0);

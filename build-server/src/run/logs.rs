@@ -325,7 +325,7 @@ mod tests {
             let read = async { text(logs.read(&build, &exec, 0, false).await?).await };
             let error = read.await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
-            assert!(error.to_string().contains("damaged"), "{error}");
+            assert!(error.chain().contains("damaged"), "{error:?}");
         }
     }
 }

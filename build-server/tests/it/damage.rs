@@ -23,6 +23,14 @@ use sqlx::Connection as _;
 
 use crate::farm::Repository;
 
+/// A directory as a farm makes it.
+fn own_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(dir.path(), private).unwrap();
+    dir
+}
+
 fn build(n: u64) -> BuildId {
     BuildId::from_bits(n)
 }
@@ -271,7 +279,7 @@ async fn a_packed_source_is_known_by_everything_that_goes_into_it() {
 
 #[tokio::test]
 async fn the_file_alone_is_whole_after_a_clean_stop_and_a_lost_wal_is_noticed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = own_dir();
     let path = dir.path().join("farmer.db");
     let store = Store::open(dir.path()).await.unwrap();
     append(&**store.events(), (0..20).map(queued).collect())
@@ -292,7 +300,7 @@ async fn the_file_alone_is_whole_after_a_clean_stop_and_a_lost_wal_is_noticed() 
     append(&**store.events(), (20..30).map(queued).collect())
         .await
         .unwrap();
-    let killed = tempfile::tempdir().unwrap();
+    let killed = own_dir();
     for file in ["farmer.db", "farmer.db-head", "farmer.db-wal"] {
         std::fs::copy(dir.path().join(file), killed.path().join(file)).unwrap();
     }
@@ -318,7 +326,7 @@ async fn the_file_alone_is_whole_after_a_clean_stop_and_a_lost_wal_is_noticed() 
 
 #[tokio::test]
 async fn the_doctor_names_what_is_wrong_and_mends_what_can_be() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = own_dir();
     let store = Store::open(dir.path()).await.unwrap();
     append(&**store.events(), (1..=3).map(queued).collect())
         .await

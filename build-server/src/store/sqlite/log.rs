@@ -445,8 +445,12 @@ impl EventLog for SqliteStore {
         let mut writer = self.writer()?.lock().await;
         writer.heads.clear();
         let begun = writer.with(async |db| {
+            // Of a statement that is its own transaction it is not heard whether that ended well.
+            let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
             let begin = sqlx::query_scalar("UPDATE farm SET term = term + 1 RETURNING term");
-            Ok(begin.fetch_one(db).await?)
+            let term: i64 = begin.fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(term)
         });
         let term: Result<i64, _> = begun.await;
         let term = term.map_err(|e| self.trouble("begin to write", e))?;
