@@ -249,7 +249,10 @@ impl Doctor<'_> {
             let page = database.builds(&every, before, PAGE).await?;
             for row in page.builds {
                 for file in row.kept.iter().flat_map(|kept| &kept.artifacts) {
-                    of_build.insert(file.sha256.clone(), (row.id.clone(), file.path.clone()));
+                    of_build.insert(
+                        file.sha256.clone(),
+                        (row.id.clone(), file.path.escaped().into_owned()),
+                    );
                 }
             }
             before = page.next;

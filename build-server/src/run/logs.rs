@@ -125,13 +125,6 @@ impl LiveLogs {
         }
     }
 
-    /// The file of the output of an attempt, as far as it is written.
-    pub(crate) fn file(&self, build: &BuildId, exec: &ExecId) -> Result<std::fs::File> {
-        let path = self.path(build, exec);
-        std::fs::File::open(&path)
-            .map_err(|e| Error::from(e).while_doing(format!("read {}", path.display())))
-    }
-
     /// Waits until the log of an attempt is being written, [`LOG_BEGINS`] at most; says whether it is.
     pub(crate) async fn begins(&self, exec: &ExecId) -> bool {
         let waiting = async {

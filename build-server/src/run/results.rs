@@ -1,10 +1,11 @@
 //! Keeps the result of each test that a unit printed.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Seek;
 
 use build_core::event::BlobRef;
 use build_core::ids::{BuildId, ExecId};
+use build_core::livelog::{LogReader, Position};
 use build_core::test_lines::{ResultsWriter, TestLines};
 use build_core::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
@@ -32,7 +33,8 @@ impl Inner {
 
     async fn try_keep_results(&self, build: &BuildId, exec: &ExecId) -> Result<BlobRef> {
         let place = self.store.dir()?.join("unpacked");
-        let log = self.logs.file(build, exec)?;
+        let log = self.logs.open(build, exec).await?;
+        let log = log.reader(Position::Start)?.until_now();
         let collect = move || {
             std::fs::create_dir_all(&place)?;
             collect(log, tempfile::tempfile_in(&place)?)
@@ -52,12 +54,13 @@ impl Inner {
 }
 
 /// Reads the results of tests in a log into `to`, which is then read from its beginning.
-fn collect(mut log: File, to: File) -> Result<File> {
+fn collect(mut log: LogReader, to: File) -> Result<File> {
     let mut tests = TestLines::with_results();
     let mut writer = ResultsWriter::new(std::io::BufWriter::new(to))?;
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        let read = log.read(&mut piece)?;
+        // What is not there now will not come: the attempt has ended.
+        let read = log.try_read(&mut piece)?.unwrap_or(0);
         match read {
             0 => tests.end(),
             read => tests.feed(&piece[..read]),

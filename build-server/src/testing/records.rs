@@ -36,7 +36,7 @@ fn item(n: u64) -> Result<WorkItem> {
         commit: CommitHash::new(format!("{:02x}{:038x}", n / 2, 0))?,
         commit_time: at(n / 2),
         subject: "a change".into(),
-        branch: (!n.is_multiple_of(5)).then(|| format!("b{}", n % 2)),
+        branch: (!n.is_multiple_of(5)).then(|| format!("b{}", n % 2).into()),
         change: None,
         author: None,
         class: Class::DefaultTip,
@@ -169,7 +169,7 @@ async fn everything(records: &dyn Records) -> Result<Vec<String>> {
     for (repo, branch) in [("a/server", None), ("b/server", Some("b1")), ("c", None)] {
         let which = BoardFilter {
             repo: RepoName::new(repo)?,
-            branch: branch.map(str::to_owned),
+            branch: branch.map(Into::into),
         };
         let mut before = None;
         for _ in 0..=BUILDS {

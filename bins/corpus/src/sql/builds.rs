@@ -67,7 +67,11 @@ async fn insert(db: &mut SqliteConnection, rows: &[BuildRow]) -> Result<(), Fail
             .push_bind(row.id.as_str())
             .push_bind(row.state.as_str())
             .push_bind(item.repo.as_str())
-            .push_bind(item.branch.as_deref())
+            .push_bind(
+                item.branch
+                    .as_ref()
+                    .map(|branch| branch.escaped().into_owned()),
+            )
             .push_bind(row.builder.as_str())
             .push_bind(item.commit.as_str())
             .push_bind(row.is_open())
