@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::{
-    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, ListDir, Route, Status,
+    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, GO_USER, ListDir, Route, Status,
+    Wire, basic_auth,
 };
 use build_core::ids::{ExecId, Nonce};
 use bytes::Bytes;
@@ -53,7 +54,8 @@ pub struct HttpBuildlet {
 pub struct HttpBuildletBuilder {
     dial: Arc<dyn Dial>,
     name: Option<String>,
-    password: Option<String>,
+    authorization: Option<String>,
+    fields: Vec<(String, String)>,
     timeouts: Timeouts,
 }
 
@@ -68,7 +70,23 @@ impl HttpBuildletBuilder {
     /// The password the buildlet asks for.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(password.into());
+        let password: String = password.into();
+        self.authorization = Some(basic_auth(GO_USER, &password));
+        self
+    }
+
+    /// The value of `Authorization` in the place of a password: for a buildlet behind a
+    /// coordinator.
+    #[must_use]
+    pub fn authorization(mut self, value: impl Into<String>) -> Self {
+        self.authorization = Some(value.into());
+        self
+    }
+
+    /// A field that every request carries.
+    #[must_use]
+    pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.fields.push((name.into(), value.into()));
         self
     }
 
@@ -89,7 +107,8 @@ impl HttpBuildletBuilder {
             link: Arc::new(Link::new(
                 self.dial,
                 name,
-                self.password.as_deref(),
+                self.authorization,
+                self.fields,
                 self.timeouts,
             )),
         }
@@ -102,7 +121,8 @@ impl HttpBuildlet {
         HttpBuildletBuilder {
             dial: Arc::new(dial),
             name: None,
-            password: None,
+            authorization: None,
+            fields: Vec::new(),
             timeouts: Timeouts::default(),
         }
     }
@@ -263,6 +283,10 @@ impl Buildlet for HttpBuildlet {
 
     async fn kill(&self, id: &ExecId) -> Result<()> {
         self.link.ask(requests::kill(id)).await?.finish().await
+    }
+
+    async fn connect(&self) -> Result<Wire> {
+        self.link.connect().await
     }
 
     async fn close(&self) -> Result<()> {

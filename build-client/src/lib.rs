@@ -57,6 +57,8 @@ pub mod fetchlogs;
 #[cfg(feature = "rest")]
 pub mod gerrit;
 pub mod gitauth;
+#[cfg(feature = "gomote")]
+pub mod gomote;
 pub mod gophers;
 #[cfg(feature = "httpdl")]
 pub mod httpdl;

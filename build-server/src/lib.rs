@@ -59,6 +59,8 @@ pub mod front;
 pub mod gitmirror;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+#[cfg(feature = "gomote")]
+pub mod gomote;
 #[cfg(feature = "hooks")]
 pub mod hooks;
 #[cfg(feature = "http")]

@@ -71,12 +71,17 @@ impl Connections {
         }
     }
 
+    /// A connection that is not kept.
+    pub(super) async fn dial_one(&self) -> io::Result<Connection> {
+        let dialed = timeout(self.connect_limit, self.dial.dial()).await;
+        dialed
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .inspect_err(|error| self.note_failure(error))
+    }
+
     /// A new connection.
     pub(super) async fn make(&self) -> io::Result<Taken> {
-        let dialed = timeout(self.connect_limit, self.dial.dial()).await;
-        let stream = dialed
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .inspect_err(|error| self.note_failure(error))?;
+        let stream = self.dial_one().await?;
         Ok(Taken {
             client: Client::new(stream, Limits::default()),
             reused: false,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use build_core::buildlet::{ExecReport, GO_USER, Route, Status, basic_auth};
+use build_core::buildlet::{ExecReport, Route, Status, Wire};
 
 use super::connections::Connections;
 use super::exchange::{self, Reply, Request};
@@ -15,6 +15,8 @@ pub(super) struct Link {
     name: String,
     connections: Arc<Connections>,
     authorization: Option<String>,
+    /// What every request carries besides.
+    fields: Vec<(String, String)>,
     timeouts: Timeouts,
     heart: Heart,
 }
@@ -23,12 +25,14 @@ impl Link {
     pub(super) fn new(
         dial: Arc<dyn Dial>,
         name: String,
-        password: Option<&str>,
+        authorization: Option<String>,
+        fields: Vec<(String, String)>,
         timeouts: Timeouts,
     ) -> Self {
         Self {
             connections: Arc::new(Connections::new(dial, timeouts.connect)),
-            authorization: password.map(|password| basic_auth(GO_USER, password)),
+            authorization,
+            fields,
             heart: Heart::new(name.clone(), timeouts),
             name,
             timeouts,
@@ -109,6 +113,20 @@ impl Link {
         }
     }
 
+    /// A connection that is nobody else's.
+    pub(super) async fn connect(&self) -> Result<Wire> {
+        self.heart.check()?;
+        let io = self.connections.dial_one().await.map_err(|error| {
+            let text = format!("connect to {}", self.connections.dial().authority());
+            Error::caused_by(ErrorKind::Unavailable, text, error).while_doing(self.name.clone())
+        })?;
+        let authority = self.connections.dial().authority();
+        let authorization = self.authorization.clone();
+        let authorization = authorization.map(|value| ("Authorization".to_owned(), value));
+        let fields = authorization.into_iter().chain(self.fields.clone());
+        Ok(Wire::new(io, authority, fields.collect()))
+    }
+
     async fn alive<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         self.heart.check()?;
         tokio::select! {
@@ -139,6 +157,9 @@ impl Link {
         headers.set("Host", self.connections.dial().authority());
         if let Some(authorization) = &self.authorization {
             headers.set("Authorization", authorization);
+        }
+        for (name, value) in &self.fields {
+            headers.set(name, value);
         }
         let sent = exchange::send(&self.connections, request).await;
         if self.connections.is_gone() {

@@ -13,6 +13,8 @@ mod ls;
 mod paths;
 mod process_state;
 mod routes;
+#[cfg(feature = "io")]
+mod wire;
 
 use std::pin::Pin;
 
@@ -38,6 +40,8 @@ pub use ls::{LsRecord, MAX_LINE_BYTES};
 pub use paths::{PathStyle, WirePath, clean, is_dir_of_2020, is_entry_of_2020};
 pub use process_state::{signal_name, signal_number};
 pub use routes::{COORDINATOR_VERSION, Route, VERSION, header, param, trailer};
+#[cfg(feature = "io")]
+pub use wire::Wire;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ExecId;
@@ -220,6 +224,17 @@ pub trait Buildlet: Send + Sync {
 
     /// Ends a started command with everything it started. Fine when it has ended.
     async fn kill(&self, id: &ExecId) -> Result<()>;
+
+    /// A connection of its own to the machine, for whoever passes on the requests of others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the machine does not speak the protocol;
+    /// [`ErrorKind::Unavailable`] when it cannot be reached.
+    #[cfg(feature = "io")]
+    async fn connect(&self) -> Result<Wire> {
+        let text = format!("{} cannot be reached by a connection", self.name());
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
 
     /// Ends the buildlet; the machine goes back to where it came from.
     async fn close(&self) -> Result<()>;

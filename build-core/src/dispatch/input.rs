@@ -41,6 +41,8 @@ pub enum Input {
         builder: BuilderName,
         /// For whom.
         by: Principal,
+        /// What whoever uses it calls it.
+        name: Option<String>,
     },
     /// Somebody still uses a session: it lasts for another [`super::SESSION_TTL`].
     RenewSession {

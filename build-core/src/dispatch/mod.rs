@@ -182,11 +182,13 @@ impl Dispatcher {
                 session,
                 builder,
                 by,
+                name,
             } => {
                 let state = BuildState::opened(&session, now, by.clone(), builder.clone());
                 let opened = SessionEvent::Opened {
                     builder,
                     by: by.clone(),
+                    name,
                 };
                 self.begin(state, &opened, by, now);
                 self.renew_session(&session.into(), now);

@@ -654,6 +654,7 @@ fn session() -> SessionId {
 impl Farm {
     fn open_session(&mut self) {
         self.tell(Input::OpenSession {
+            name: None,
             session: session(),
             builder: BuilderName::new("local").unwrap(),
             by: "me".into(),

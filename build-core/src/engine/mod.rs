@@ -14,6 +14,7 @@ mod commands;
 mod exec;
 mod next;
 mod progress;
+mod repro;
 mod session;
 mod state;
 
@@ -22,4 +23,5 @@ pub use exec::{CHECKOUT_DIR, exec_id};
 pub use next::{Mode, Next, next};
 pub(crate) use next::{NO_HOST, next_beside};
 pub use progress::StepStatus;
+pub use repro::Repro;
 pub use state::{BuildState, LeaseState, Phase, StepState, UnitState, UnitStatus};

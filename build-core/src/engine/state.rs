@@ -179,7 +179,9 @@ impl BuildState {
                 None => Err(foreign_beginning(first)),
             },
             StreamId::Session(id) => match first.read() {
-                Some(SessionEvent::Opened { builder, by }) => Ok(Self::opened(id, at, by, builder)),
+                Some(SessionEvent::Opened { builder, by, .. }) => {
+                    Ok(Self::opened(id, at, by, builder))
+                }
                 Some(_) => Err(bad_beginning(stream)),
                 None => Err(foreign_beginning(first)),
             },

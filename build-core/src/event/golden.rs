@@ -185,9 +185,10 @@ fn of_builds() -> Vec<BuildEvent> {
 
 fn of_sessions() -> Vec<SessionEvent> {
     let later = of_builds().into_iter().filter_map(SessionEvent::of);
-    let opened = SessionEvent::Opened {
+    let opened = |name: Option<&str>| SessionEvent::Opened {
         builder: BuilderName::new("linux").unwrap(),
         by: Principal::person("ann"),
+        name: name.map(str::to_owned),
     };
     let closed = [
         SessionEnd::Returned,
@@ -197,7 +198,9 @@ fn of_sessions() -> Vec<SessionEvent> {
     let closed = closed.map(|end| SessionEvent::Finished {
         outcome: Outcome::Closed(end),
     });
-    [opened].into_iter().chain(later).chain(closed).collect()
+    let named = opened(Some("user-ann-linux-0"));
+    let events = [opened(None)].into_iter().chain(later).chain(closed);
+    events.chain([named]).collect()
 }
 
 fn of_wishes() -> Vec<WishEvent> {

@@ -15,6 +15,9 @@ events! {
             builder: BuilderName,
             /// For whom.
             by: Principal,
+            /// What whoever uses it calls it; `None` when it has its id alone.
+            @(default, skip_serializing_if = "Option::is_none")
+            name: Option<String>,
         },
         /// As [`BuildEvent::Leased`].
         Leased = "leased" must {

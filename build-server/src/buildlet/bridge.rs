@@ -154,12 +154,14 @@ pub(crate) async fn stream(
     mut produced: Produced<Result<(), Refusal>>,
 ) -> Result<(), Lost> {
     let mut next = produced.pieces.recv().await;
-    if next.is_none()
-        && let Some(refusal) = produced.result().await?.err()
-    {
-        return refuse(request, refusal).await;
-    }
     let head = ResponseHead::new(200).with("Content-Type", kind);
+    if next.is_none() {
+        return match produced.result().await? {
+            // An empty directory, for example.
+            Ok(()) => request.respond(head, b"").await.map_err(|_| Lost),
+            Err(refusal) => refuse(request, refusal).await,
+        };
+    }
     let mut response = request
         .start(head, BodySize::Unknown)
         .await

@@ -36,6 +36,7 @@ mod routes;
 mod server;
 mod ssh;
 mod state;
+mod tcp_proxy;
 #[cfg(feature = "buildlet-tls")]
 mod tls;
 

@@ -13,7 +13,7 @@ use super::answer::{Lost, Refusal, chain};
 use super::bridge::STALL;
 use super::connection::Io;
 use super::server::App;
-use super::{archives, debug, detached_calls, exec, files, listing, machine, ssh};
+use super::{archives, debug, detached_calls, exec, files, listing, machine, ssh, tcp_proxy};
 
 /// One request to answer.
 pub(crate) type Request<'c> = Exchange<'c, Io>;
@@ -71,6 +71,7 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<'_>) -> Result<(), L
         Route::ExecLog(id) => detached_calls::log(app, request, id).await,
         Route::ExecKill(id) => detached_calls::kill(app, request, id).await,
         Route::ConnectSsh => ssh::connect(app, request).await,
+        Route::TcpProxy => tcp_proxy::connect(app, request).await,
         Route::DebugTasks => reply(request, Ok(debug::tasks(app))).await,
         Route::DebugX => debug::bytes(request).await,
         _ => refuse(request, not_found()).await,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
 use build_core::dispatch::{Dispatcher, Effect, Failure, Input, LEASE_MEMOS};
-use build_core::engine::{Command, CommandKey};
+use build_core::engine::{Command, CommandKey, Repro};
 use build_core::event::{
     Batch, MemoKey, Principal, Seq, StreamId, StreamKind, Version, WishedBuild,
 };
@@ -373,6 +373,7 @@ impl Turning {
                 session,
                 builder,
                 by,
+                name,
                 held,
                 answer,
             } => {
@@ -382,6 +383,7 @@ impl Turning {
                     session,
                     builder,
                     by,
+                    name,
                 });
             }
             Request::TakeUpSession {
@@ -395,6 +397,12 @@ impl Turning {
             }
             Request::Allot(allotment) => self.take(Input::Allot(allotment)),
             Request::CloseSession { session } => self.take(Input::CloseSession { session }),
+            Request::FillSession {
+                session,
+                build,
+                repro,
+                answer,
+            } => self.fill(&session, build, repro, answer),
             Request::Cancel { build, by, answer } => {
                 let canceled = self.cancel(build, by);
                 // Whoever asked may have gone.
@@ -415,6 +423,29 @@ impl Turning {
                 let _ = answer.send(status);
             }
         }
+    }
+
+    fn fill(
+        &self,
+        session: &SessionId,
+        build: BuildId,
+        repro: Box<Repro>,
+        answer: oneshot::Sender<Result<Vec<String>>>,
+    ) {
+        let Some(lease) = self.actor.dispatcher.session_machine(session).cloned() else {
+            // Whoever asked may have gone.
+            let _ = answer.send(Err(not_open(&session.into())));
+            return;
+        };
+        let runner = self.actor.runner.clone();
+        let token = self.actor.tasks.token().clone();
+        self.actor.tasks.spawn("fill", async move {
+            let filled = token.run_until_cancelled(runner.fill(&lease, &build, &repro));
+            if let Some(filled) = filled.await {
+                // As above.
+                let _ = answer.send(filled);
+            }
+        });
     }
 
     fn explain(&self, build: &HolderId) -> Result<Vec<Waiting>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use build_core::buildlet::ByteStream;
 use build_core::clock::Clock;
+use build_core::engine::Repro;
 use build_core::event::{
     KindSet, Outcome, Principal, Recorded, Seq, StreamId, StreamKind, Version, WishedBuild,
 };
@@ -57,6 +58,7 @@ pub struct Handle {
     misconfigured: watch::Sender<Option<String>>,
     /// The first builder of each kind of machine.
     by_host_type: Arc<BTreeMap<HostType, BuilderName>>,
+    configured: Arc<BTreeMap<BuilderName, Builder>>,
     logs: LiveLogs,
     repos: Arc<Repos>,
     kinds: Kinds,
@@ -103,6 +105,7 @@ pub(super) enum Request {
         session: SessionId,
         builder: BuilderName,
         by: Principal,
+        name: Option<String>,
         held: Held,
         answer: LeaseAnswer,
     },
@@ -113,6 +116,12 @@ pub(super) enum Request {
     },
     CloseSession {
         session: SessionId,
+    },
+    FillSession {
+        session: SessionId,
+        build: BuildId,
+        repro: Box<Repro>,
+        answer: oneshot::Sender<Result<Vec<String>>>,
     },
     Allot(Allotment),
     Cancel {
@@ -155,6 +164,12 @@ impl Handle {
             records: store.records().clone(),
             builders: builders.iter().map(|b| b.name.clone()).collect(),
             by_host_type: Arc::new(hosts.collect()),
+            configured: Arc::new(
+                builders
+                    .iter()
+                    .map(|b| (b.name.clone(), b.clone()))
+                    .collect(),
+            ),
             chooser: Arc::new(chooser),
             looks: watch::channel(0).0,
             misconfigured: watch::channel(None).0,
@@ -225,6 +240,38 @@ impl Handle {
     /// The names of the builders.
     pub fn builders(&self) -> &[BuilderName] {
         &self.builders
+    }
+
+    /// The kind of machine that a builder builds on; `None` when there is no such builder.
+    pub fn host_type_of(&self, builder: &BuilderName) -> Option<&HostType> {
+        self.builder(builder).map(|builder| &builder.host_type)
+    }
+
+    /// A builder of the farm.
+    pub fn builder(&self, name: &BuilderName) -> Option<&Builder> {
+        self.configured.get(name)
+    }
+
+    /// Fills the work directory of a session as that of a build was filled: the checkout, and
+    /// the caches there are; which of them were put back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the session holds no machine; the machine's own.
+    pub async fn fill_session(
+        &self,
+        session: &SessionId,
+        build: &BuildId,
+        repro: &Repro,
+    ) -> Result<Vec<String>> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::FillSession {
+            session: session.clone(),
+            build: build.clone(),
+            repro: Box::new(repro.clone()),
+            answer,
+        };
+        self.send(request).await?;
+        answered.await.map_err(|_| stopped())?
     }
 
     /// The builders that a commit is built on when nobody names one.
@@ -444,7 +491,21 @@ impl Handle {
         builder_or_host_type: &str,
         by: impl Into<Principal>,
     ) -> Result<Session> {
-        let by = by.into();
+        let opening = self.open(builder_or_host_type, by, None).await?;
+        opening.ready().await
+    }
+
+    /// Asks for a session and does not wait for its machine; `name` is what whoever uses it
+    /// calls it. Names are not looked at: whoever gives them sees to it that they differ.
+    ///
+    /// # Errors
+    /// As [`Handle::create`], as far as they show at once.
+    pub async fn open(
+        &self,
+        builder_or_host_type: &str,
+        by: impl Into<Principal>,
+        name: Option<String>,
+    ) -> Result<Opening> {
         let builder = self.builder_called(builder_or_host_type)?;
         let session = self.new_session_id().await?;
         let (holder, held) = line();
@@ -452,12 +513,18 @@ impl Handle {
         let request = Request::OpenSession {
             session: session.clone(),
             builder,
-            by,
+            by: by.into(),
+            name,
             held,
             answer,
         };
         self.send(request).await?;
-        self.held(session, holder, answered).await
+        Ok(Opening {
+            id: session,
+            holder,
+            answered,
+            handle: self.clone(),
+        })
     }
 
     /// Takes up a session that was left, or whose holder ended with an earlier coordinator.
@@ -507,7 +574,11 @@ impl Handle {
         Ok(())
     }
 
-    fn builder_called(&self, name: &str) -> Result<BuilderName> {
+    /// The builder of this name, or the first one of this kind of machine.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] naming the nearest one, or all of them.
+    pub fn builder_called(&self, name: &str) -> Result<BuilderName> {
         let by_name = self.builders.iter().find(|b| b.as_str() == name);
         let host_type = HostType::new(name).ok();
         let by_kind = host_type.and_then(|kind| self.by_host_type.get(&kind));
@@ -657,6 +728,29 @@ impl Handle {
 
     async fn send(&self, request: Request) -> Result<()> {
         self.requests.send(request).await.map_err(|_| stopped())
+    }
+}
+
+/// A session that waits for its machine. Dropped, it is given up.
+pub struct Opening {
+    id: SessionId,
+    holder: Holder,
+    answered: oneshot::Receiver<Result<Arc<dyn Lease>>>,
+    handle: Handle,
+}
+
+impl Opening {
+    /// The session, for [`Handle::explain`].
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Waits for the machine.
+    ///
+    /// # Errors
+    /// As [`Handle::create`].
+    pub async fn ready(self) -> Result<Session> {
+        self.handle.held(self.id, self.holder, self.answered).await
     }
 }
 

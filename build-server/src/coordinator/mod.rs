@@ -15,7 +15,7 @@ mod status;
 
 pub use builder::CoordinatorBuilder;
 pub use figures::{BUCKETS, Counts, Histogram};
-pub use handle::{EventStream, Handle, Wanted};
+pub use handle::{EventStream, Handle, Opening, Wanted};
 pub use session::Session;
 pub use status::{FarmStatus, Waiting};
 

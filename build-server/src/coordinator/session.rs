@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use build_core::Result;
 use build_core::buildlet::{
-    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, ListDir, Status,
+    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, ListDir, Status, Wire,
 };
 use build_core::dispatch::{Input, SESSION_TTL};
 use build_core::ids::{ExecId, SessionId};
@@ -160,6 +160,10 @@ impl Buildlet for Session {
 
     async fn kill(&self, id: &ExecId) -> Result<()> {
         self.buildlet().kill(id).await
+    }
+
+    async fn connect(&self) -> Result<Wire> {
+        self.buildlet().connect().await
     }
 
     /// Gives the machine back, and waits until it is. Calling it again does nothing.

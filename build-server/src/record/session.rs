@@ -16,6 +16,9 @@ pub struct SessionRow {
     pub builder: BuilderName,
     /// For whom.
     pub by: Principal,
+    /// What whoever uses it calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// When it was opened.
     pub opened: Timestamp,
     /// When its machine was ready; `None` while it waits for one.
@@ -33,7 +36,7 @@ pub struct SessionRow {
 impl SessionRow {
     /// The row that begins with `event`, if that one begins a session.
     pub fn begin(id: &SessionId, first: &Recorded, event: &SessionEvent) -> Option<Self> {
-        let SessionEvent::Opened { builder, by } = event else {
+        let SessionEvent::Opened { builder, by, name } = event else {
             return None;
         };
         Some(Self {
@@ -41,6 +44,7 @@ impl SessionRow {
             number: first.seq,
             builder: builder.clone(),
             by: by.clone(),
+            name: name.clone(),
             opened: first.at,
             ready: None,
             machine: None,

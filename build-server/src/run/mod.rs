@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use build_core::dispatch::{Failure, Input, Reply};
-use build_core::engine::{Command, CommandKey};
+use build_core::engine::{Command, CommandKey, Repro};
+use build_core::event::Base;
 use build_core::ids::{BuildId, HolderId, HostType, LeaseId};
 use build_core::plan::Plan;
 use build_core::pool::{Lease, Pool};
@@ -33,6 +34,9 @@ use self::prepare::Packing;
 use self::units::Ordered;
 use crate::source::Checkouts;
 use crate::store::Store;
+
+/// For a checkout and its caches to come to a machine by hand.
+const FILL: Duration = Duration::from_secs(30 * 60);
 
 /// Whoever carries out commands. Clones are the same.
 #[derive(Clone)]
@@ -101,6 +105,31 @@ impl Runner {
     /// The machine that this process holds by a lease.
     pub(crate) fn lease(&self, lease: &LeaseId) -> Result<Arc<dyn Lease>> {
         Ok(self.0.leases.find(lease)?.lease.clone())
+    }
+
+    /// Fills the directory of a machine as that of a build was filled; which caches were put back.
+    pub(crate) async fn fill(
+        &self,
+        lease: &LeaseId,
+        build: &BuildId,
+        repro: &Repro,
+    ) -> Result<Vec<String>> {
+        let work = prepare::Work {
+            build,
+            item: &repro.item,
+            builder: &repro.builder,
+            depth: repro.depth,
+        };
+        let filled = self.0.prepare(lease, Base::Source, &work, &repro.caches);
+        match tokio::time::timeout(FILL, filled).await {
+            Ok(Ok(Reply::Prepared { cache_hits, .. })) => Ok(cache_hits),
+            Ok(Ok(_)) => Ok(Vec::new()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                let text = format!("the machine was not filled within {} s", FILL.as_secs());
+                Err(Error::new(ErrorKind::TimedOut, text))
+            }
+        }
     }
 
     /// Carries out a command and says how that went. Bounded in time.

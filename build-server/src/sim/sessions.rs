@@ -47,6 +47,7 @@ impl World {
             self.plan(after, Happening::Cancel(session.clone().into()));
         }
         self.tell(Input::OpenSession {
+            name: None,
             session,
             builder: BuilderName::new("sim").expect("a plain word"),
             by: "somebody".into(),

@@ -34,6 +34,8 @@ mod front;
 mod go_interop;
 #[cfg(all(feature = "grpc", feature = "testing"))]
 mod grpc;
+#[cfg(feature = "gomote")]
+mod gomote;
 #[cfg(feature = "https")]
 mod interop;
 #[cfg(feature = "sqlite")]

@@ -143,6 +143,24 @@ async fn listings_are_lexical_and_say_what_is_there() {
 }
 
 #[tokio::test]
+async fn an_empty_directory_is_listed_as_nothing() {
+    let peer = Peer::start().await;
+    for target in [
+        "/ls?dir=.&recursive=true&digest=true&skip=tmp&skip=gocache",
+        "/ls?dir=",
+    ] {
+        let listed = peer.get(target).await;
+        assert_eq!(listed.status, 200, "{target}");
+        assert!(!listed.text().contains("a.go"), "{target}");
+    }
+    peer.put("/write?path=d%2Ff&mode=420", b"").await;
+    peer.post("/removeall", "path=d%2Ff").await;
+    let listed = peer.get("/ls?dir=d").await;
+    assert_eq!((listed.status, listed.text()), (200, ""));
+    assert_eq!(peer.end().await.0, Ended::Stopped);
+}
+
+#[tokio::test]
 async fn what_cannot_be_listed_is_told() {
     let peer = Peer::start().await;
     let missing = peer.get("/ls?dir=missing").await;

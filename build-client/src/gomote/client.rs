@@ -1,0 +1,504 @@
+//! A coordinator that gives machines to people.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use build_core::buildlet::{COORDINATOR_VERSION, Form, Route, basic_auth, header};
+use build_core::h1::io::{Body as _, Client, Rewind};
+use build_core::h1::{Limits, RequestHead, ResponseHead};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use crate::transport::{Connection, Dial};
+use crate::{Error, ErrorKind, HttpBuildlet, Result, Timeouts};
+
+/// For a connection and the head of a short answer.
+const LIMIT: Duration = Duration::from_secs(20);
+/// A stream about a wait says something every five seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+/// Longest line of that stream, longest text of a refusal, longest list.
+const MAX_LINE: usize = 64 << 10;
+const MAX_LIST: u64 = 16 << 20;
+
+/// What is shown to the coordinator.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A user, without the prefix `user-`, and their token.
+    User {
+        /// The name.
+        name: String,
+        /// The token, or the key of the user.
+        token: String,
+    },
+    /// A bearer token.
+    Bearer(String),
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Leaves out the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User { name, .. } => write!(f, "User({name})"),
+            Self::Bearer(_) => f.write_str("Bearer"),
+        }
+    }
+}
+
+impl Credentials {
+    fn authorization(&self) -> String {
+        match self {
+            Self::User { name, token } => basic_auth(&format!("user-{name}"), token),
+            Self::Bearer(token) => format!("Bearer {token}"),
+        }
+    }
+}
+
+/// A machine of the caller.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Listed {
+    /// Whose it is, with the prefix `user-`.
+    #[serde(default)]
+    pub user: String,
+    /// What it is called.
+    pub name: String,
+    /// The kind of machine.
+    #[serde(default)]
+    pub host_type: String,
+    /// The builder whose machine it is.
+    #[serde(default)]
+    pub builder_type: String,
+    /// When it was created, RFC 3339.
+    #[serde(default)]
+    pub created: String,
+    /// When it ends unless it is used, RFC 3339.
+    #[serde(default)]
+    pub expires: String,
+}
+
+/// Seconds until a time in RFC 3339; 0 when it is over, `None` when it is none.
+#[must_use]
+pub fn seconds_until(time: &str) -> Option<u64> {
+    let time: jiff::Timestamp = time.parse().ok()?;
+    let left = time.as_second() - jiff::Timestamp::now().as_second();
+    Some(u64::try_from(left).unwrap_or(0))
+}
+
+/// What happens while a machine is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A sentence.
+    Message(String),
+    /// So many requests are served before.
+    Ahead(u64),
+}
+
+/// A machine in the state in which a build failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reproduced {
+    /// The machine.
+    pub buildlet: Listed,
+    /// Where it works, absolute.
+    pub work_dir: String,
+    /// Directories that were put back from caches.
+    pub caches: Vec<String>,
+    /// Those that the build had.
+    pub caches_then: Vec<String>,
+    /// What ran before in the same directory, in order; still to be run.
+    pub before: Vec<Step>,
+    /// What failed.
+    pub failed: Step,
+}
+
+/// A command of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What the build calls it.
+    pub unit: String,
+    /// The program.
+    pub cmd: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Where it runs.
+    pub dir: String,
+    /// Its environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// Whether the program is the system's.
+    pub system: bool,
+}
+
+/// What the last line of a stream gives.
+enum Got {
+    Machine(Listed),
+    Repro(Box<Reproduced>),
+}
+
+/// A line of the answer to `/buildlet/create`.
+#[derive(Deserialize)]
+struct Line {
+    #[serde(default)]
+    error: String,
+    buildlet: Option<Listed>,
+    repro: Option<Reproduced>,
+    status: Option<Status>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    ahead: u64,
+}
+
+/// Connections of several owners.
+#[derive(Clone)]
+struct SharedDial(Arc<dyn Dial>);
+
+#[async_trait]
+impl Dial for SharedDial {
+    async fn dial(&self) -> io::Result<Connection> {
+        self.0.dial().await
+    }
+
+    fn authority(&self) -> &str {
+        self.0.authority()
+    }
+}
+
+/// A client of a coordinator. Clones share nothing but the address.
+#[derive(Clone)]
+pub struct GomoteClient {
+    dial: SharedDial,
+    authorization: String,
+    timeouts: Timeouts,
+}
+
+impl GomoteClient {
+    /// A client that connects by `dial`, usually an
+    /// [`InstanceDial`](crate::instance::InstanceDial).
+    pub fn new(dial: impl Dial + 'static, credentials: &Credentials) -> Self {
+        Self {
+            dial: SharedDial(Arc::new(dial)),
+            authorization: credentials.authorization(),
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// How long its machines are waited for.
+    #[must_use]
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Asks for a machine of a builder and waits for it; `told` hears what happens meanwhile.
+    ///
+    /// Cancel safe: the coordinator gives the wish up when the connection ends.
+    ///
+    /// # Errors
+    /// The coordinator's own words.
+    pub async fn create(&self, builder: &str, told: impl FnMut(Event)) -> Result<Listed> {
+        let form = Form::new()
+            .with("builderType", builder)
+            .with("version", COORDINATOR_VERSION);
+        match self.ask_for("/buildlet/create", &form, told).await? {
+            Got::Machine(listed) => Ok(listed),
+            Got::Repro(made) => Ok(made.buildlet),
+        }
+    }
+
+    /// Asks for a machine in the state in which a build failed: with its checkout and caches.
+    /// Coordinators of Go do not know this.
+    ///
+    /// Cancel safe, as [`GomoteClient::create`].
+    ///
+    /// # Errors
+    /// The coordinator's own words.
+    pub async fn repro(&self, build: &str, told: impl FnMut(Event)) -> Result<Reproduced> {
+        let form = Form::new().with("build", build);
+        match self.ask_for("/buildlet/repro", &form, told).await? {
+            Got::Repro(made) => Ok(*made),
+            Got::Machine(_) => Err(Error::new(
+                ErrorKind::Corrupt,
+                "the answer tells no failure",
+            )),
+        }
+    }
+
+    async fn ask_for(&self, target: &str, form: &Form, mut told: impl FnMut(Event)) -> Result<Got> {
+        let head = self
+            .request("POST", target)
+            .with("Content-Type", header::FORM_TYPE);
+        let form = form.encode();
+        let mut client = self.connect().await?;
+        // Older coordinators answer only when the machine is there.
+        let answer = client
+            .send(&head, Some(form.as_bytes()))
+            .await
+            .map_err(broken)?;
+        let answer = answer.head().clone();
+        if answer.status() != 200 {
+            return Err(refused(&mut client, &answer).await);
+        }
+        let supported = answer.headers().get_str(header::SUPPORTED_VERSION);
+        if supported.is_none_or(|version| version < COORDINATOR_VERSION) {
+            let body = client.read_all(MAX_LIST).await.map_err(broken)?;
+            return checked(parse(&body)?).map(Got::Machine);
+        }
+        let mut pending = Vec::new();
+        loop {
+            let chunk = timeout(SILENCE, client.chunk()).await.map_err(|_| {
+                Error::new(ErrorKind::TimedOut, "the coordinator has fallen silent")
+            })?;
+            let Some(chunk) = chunk.map_err(broken)? else {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "buildlet: coordinator's /buildlet/create ended its response stream without a terminal message",
+                ));
+            };
+            pending.extend_from_slice(&chunk);
+            while let Some(end) = pending.iter().position(|&b| b == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                if let Some(done) = read_line(&line, &mut told) {
+                    return done;
+                }
+            }
+            if pending.len() > MAX_LINE {
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    "a line of the answer has no end",
+                ));
+            }
+        }
+    }
+
+    /// The machines of the caller, by name.
+    ///
+    /// # Errors
+    /// The coordinator's own words.
+    pub async fn list(&self) -> Result<Vec<Listed>> {
+        let listed = async {
+            let mut client = self.connect().await?;
+            let head = self.request("GET", "/buildlet/list");
+            let answer = client.send(&head, None).await.map_err(broken)?;
+            let answer = answer.head().clone();
+            if answer.status() != 200 {
+                return Err(refused(&mut client, &answer).await);
+            }
+            parse(&client.read_all(MAX_LIST).await.map_err(broken)?)
+        };
+        timeout(LIMIT, listed).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// A machine by its name; nothing is asked yet.
+    #[must_use]
+    pub fn machine(&self, name: &str) -> HttpBuildlet {
+        HttpBuildlet::builder(self.dial.clone())
+            .name(name)
+            .authorization(&self.authorization)
+            .field(header::BUILDLET_PROXY, name)
+            .timeouts(self.timeouts)
+            .build()
+    }
+
+    /// Gives a machine back.
+    ///
+    /// # Errors
+    /// The coordinator's own words: there is no such machine, or it is somebody else's.
+    pub async fn destroy(&self, name: &str) -> Result<()> {
+        let head = self
+            .request("POST", &Route::Halt.to_string())
+            .with(header::BUILDLET_PROXY, name);
+        let destroyed = async {
+            let mut client = self.connect().await?;
+            let answer = client.send(&head, Some(b"")).await.map_err(broken)?;
+            let answer = answer.head().clone();
+            match answer.status() {
+                200 => Ok(()),
+                _ => Err(refused(&mut client, &answer).await),
+            }
+        };
+        timeout(LIMIT, destroyed)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    /// A connection to a port of a machine.
+    ///
+    /// # Errors
+    /// The coordinator's own words.
+    pub async fn port(&self, name: &str, port: u16) -> Result<Rewind<Connection>> {
+        let head = self
+            .request("POST", &Route::TcpProxy.to_string())
+            .with(header::TARGET_PORT, port.to_string());
+        self.take_over(name, head).await
+    }
+
+    /// A connection to the ssh server of a machine; `key` is a line for `authorized_keys` of
+    /// `user` there.
+    ///
+    /// # Errors
+    /// The machine's own words.
+    pub async fn ssh(&self, name: &str, user: &str, key: &str) -> Result<Rewind<Connection>> {
+        let head = self
+            .request("POST", &Route::ConnectSsh.to_string())
+            .with(header::SSH_USER, user)
+            .with(header::AUTHORIZED_KEY, key);
+        self.take_over(name, head).await
+    }
+
+    async fn take_over(&self, name: &str, head: RequestHead) -> Result<Rewind<Connection>> {
+        let head = head.with(header::BUILDLET_PROXY, name);
+        let taken = async {
+            let mut client = self.connect().await?;
+            let answer = client.send(&head, Some(b"")).await.map_err(broken)?;
+            let answer = answer.head().clone();
+            match answer.status() {
+                101 => Ok(client.into_stream()),
+                _ => Err(refused(&mut client, &answer).await),
+            }
+        };
+        timeout(LIMIT * 2, taken)
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    fn request(&self, method: &str, target: &str) -> RequestHead {
+        RequestHead::new(method, target)
+            .with("Host", self.dial.authority())
+            .with("Authorization", &self.authorization)
+    }
+
+    async fn connect(&self) -> Result<Client<Connection>> {
+        let dialed = timeout(LIMIT, self.dial.dial()).await;
+        let io = dialed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let io = io.map_err(|error| {
+            let text = format!("connect to {}", self.dial.authority());
+            Error::caused_by(ErrorKind::Unavailable, text, error)
+        })?;
+        Ok(Client::new(io, Limits::default()))
+    }
+}
+
+/// What a line says: how it has ended, or something on the way. A line that is not understood
+/// is passed over, as Go's client does.
+fn read_line(line: &[u8], told: &mut impl FnMut(Event)) -> Option<Result<Got>> {
+    let Ok(line) = serde_json::from_slice::<Line>(line) else {
+        tracing::info!(line = %String::from_utf8_lossy(line), "a line that is not understood");
+        return None;
+    };
+    if !line.error.is_empty() {
+        return Some(Err(Error::new(ErrorKind::Unavailable, line.error)));
+    }
+    if let Some(listed) = line.buildlet {
+        return Some(checked(listed).map(Got::Machine));
+    }
+    if let Some(made) = line.repro {
+        return Some(Ok(Got::Repro(Box::new(made))));
+    }
+    match line.status {
+        Some(status) if !status.message.is_empty() => told(Event::Message(status.message)),
+        Some(status) => told(Event::Ahead(status.ahead)),
+        None => {}
+    }
+    None
+}
+
+fn checked(listed: Listed) -> Result<Listed> {
+    match listed.name.is_empty() {
+        true => Err(Error::new(
+            ErrorKind::Corrupt,
+            "the new machine has no name",
+        )),
+        false => Ok(listed),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| Error::caused_by(ErrorKind::Corrupt, "read the coordinator's answer", e))
+}
+
+fn late() -> Error {
+    Error::new(
+        ErrorKind::TimedOut,
+        "the coordinator did not answer in time",
+    )
+}
+
+fn broken(error: build_core::h1::io::Error) -> Error {
+    Error::caused_by(
+        ErrorKind::Unavailable,
+        "the connection to the coordinator failed",
+        error,
+    )
+}
+
+async fn refused(client: &mut Client<Connection>, answer: &ResponseHead) -> Error {
+    let mut text = Vec::new();
+    while text.len() < MAX_LINE {
+        match client.chunk().await {
+            Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+            // A refusal that is cut off is a refusal all the same.
+            Ok(None) | Err(_) => break,
+        }
+    }
+    text.truncate(MAX_LINE);
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    let kind = match answer.status() {
+        _ if text.starts_with("unknown or expired buildlet") => ErrorKind::NotFound,
+        400 => ErrorKind::Invalid,
+        401 | 403 => ErrorKind::Denied,
+        404 => ErrorKind::Unsupported,
+        _ => ErrorKind::Unavailable,
+    };
+    let error = Error::new(kind, format!("{}: {text}", answer.status_text()));
+    match kind {
+        ErrorKind::Denied if answer.status() == 401 => {
+            error.with_hint("check the user and the token: gomote login")
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_stream_are_understood() {
+        let mut heard = Vec::new();
+        let mut read = |line: &str| read_line(line.as_bytes(), &mut |event| heard.push(event));
+        assert!(read("{\"status\":{\"message\":\"busy\",\"ahead\":7}}\n").is_none());
+        assert!(read("{\"status\":{\"message\":\"\",\"ahead\":2}}\n").is_none());
+        assert!(read("no JSON\n").is_none() && read("{\"new\":1}\n").is_none());
+        let Err(error) = read("{\"error\":\"quota\"}\n").unwrap() else {
+            panic!("an error is one");
+        };
+        assert_eq!(error.to_string(), "quota");
+        assert!(read("{\"buildlet\":{\"Name\":\"\"}}\n").unwrap().is_err());
+        let Ok(listed) = read("{\"buildlet\":{\"Name\":\"n\",\"More\":1}}\n").unwrap() else {
+            panic!("a machine is one");
+        };
+        let Got::Machine(listed) = listed else {
+            panic!("a machine is one");
+        };
+        assert_eq!(listed.name, "n");
+        assert_eq!(heard, [Event::Message("busy".into()), Event::Ahead(2)]);
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let user = Credentials::User {
+            name: "ann".into(),
+            token: "s3cret".into(),
+        };
+        assert_eq!(
+            format!("{user:?}{:?}", Credentials::Bearer("x1".into())),
+            "User(ann)Bearer"
+        );
+    }
+}

@@ -1,0 +1,27 @@
+//! Machines for people: created by name, used through the coordinator, given back.
+//!
+//! A gomote session is a [`Session`](crate::coordinator::Session) with a name and an owner. This
+//! module serves them as the coordinator of December 2020 does (docs/protocol/gomote.md):
+//! `/buildlet/create`, `/buildlet/list`, and every request with `X-Buildlet-Proxy: NAME`, which
+//! goes on to that machine. [`Gomote`] is a [`Dialect`](crate::front::Dialect) of the front door,
+//! for answers with trailers and connections that are taken over need HTTP/1.1 as it stands.
+//!
+//! A session lasts for [`Settings::ttl`] after its last use, is found again after a crash of the
+//! coordinator, and belongs to who created it alone. What clients show of themselves is checked
+//! by a [`Directory`](crate::who::Directory) and never reaches a machine.
+
+mod create;
+mod dialect;
+mod instance;
+mod proxy;
+mod repro;
+mod sessions;
+mod settings;
+mod tunnel;
+mod user;
+
+pub use dialect::Gomote;
+pub use instance::{Ended, Instance};
+pub use sessions::{Creating, Sessions, Unusable, Use, Waiting, Watcher};
+pub use settings::{Ports, Settings};
+pub use user::User;

@@ -1,0 +1,10 @@
+//go:build tools
+
+// Package peers names the programs that tests build.
+package peers
+
+import (
+	_ "golang.org/x/build/cmd/coordinator"
+	_ "golang.org/x/build/cmd/gomote"
+	_ "golang.org/x/build/cmd/buildlet"
+)

@@ -1,0 +1,222 @@
+//! Machines for people, over HTTP as in 2020.
+
+mod attacks;
+mod go;
+mod resume;
+mod served;
+mod use_of_machines;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use build_core::buildlet::{basic_auth, header};
+use build_core::h1::io::{Body as _, Client, Duplex};
+use build_core::h1::{Headers, Limits, RequestHead};
+use build_core::key::MasterKey;
+use build_core::work::Builder;
+use build_server::coordinator::Coordinator;
+use build_server::front::{Front, Services};
+use build_server::gomote::{Gomote, Sessions, Settings};
+use build_server::https::{Tls, development};
+use build_server::store::Store;
+use build_server::supervise::Supervisor;
+use build_server::who::{Directory, Options};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::served::ServedPool;
+use crate::farm::Steps;
+use crate::interop::trusting;
+
+/// Nothing here takes this long.
+const SOON: Duration = Duration::from_secs(60);
+const BUILDER: &str = "linux-amd64-localdev";
+
+/// A coordinator with a front door, and what a client needs to know.
+struct Hall {
+    address: SocketAddr,
+    gomote: Gomote,
+    stop: CancellationToken,
+    running: JoinHandle<build_core::Result<()>>,
+    tasks: Supervisor,
+    dir: Arc<tempfile::TempDir>,
+}
+
+fn master() -> MasterKey {
+    MasterKey::new("secret-master").unwrap()
+}
+
+fn directory() -> Directory {
+    Directory::memory_with(Options::default().master(master()))
+}
+
+impl Hall {
+    async fn start(pool: &ServedPool) -> Self {
+        Self::start_with(pool, Store::memory(), Settings::default(), None).await
+    }
+
+    /// `at`: where an earlier one listened.
+    async fn start_with(
+        pool: &ServedPool,
+        store: Store,
+        settings: Settings,
+        at: Option<(SocketAddr, Arc<tempfile::TempDir>)>,
+    ) -> Self {
+        let builder = Builder::new(BUILDER.parse().unwrap(), served::kind());
+        let coordinator = Coordinator::builder()
+            .pool(pool.clone())
+            .recipe(Steps(vec![]))
+            .build_on(builder)
+            .store(store)
+            .build()
+            .unwrap();
+        let handle = coordinator.handle();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(coordinator.run(stop.clone()));
+        let tasks = Supervisor::new("hall");
+        let sessions = Sessions::open(handle, settings, &tasks).await.unwrap();
+        let gomote = Gomote::new(sessions, directory());
+        let (at, dir) = match at {
+            Some((at, dir)) => (at, dir),
+            None => (
+                SocketAddr::from(([127, 0, 0, 1], 0)),
+                Arc::new(tempfile::tempdir().unwrap()),
+            ),
+        };
+        let tls = Tls::new(development(dir.path(), &[]).unwrap().certificate().clone());
+        let listener = TcpListener::bind(at).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let front = Front::new(Services::new().with_dialect(gomote.clone())).with_tls(tls);
+        tasks.spawn("front", front.run(listener, stop.clone()));
+        Self {
+            address,
+            gomote,
+            stop,
+            running,
+            tasks,
+            dir,
+        }
+    }
+
+    /// `kill -9`, as far as this process can do it to a part of itself.
+    async fn kill(self) -> (SocketAddr, Arc<tempfile::TempDir>) {
+        self.running.abort();
+        // An aborted task says that it was.
+        let _ = self.running.await;
+        self.stop.cancel();
+        // Connections are cut, however they stand.
+        let _ = self.tasks.drain(Duration::ZERO).await;
+        (self.address, self.dir)
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(SOON, self.running).await;
+        ended.expect("it stops soon").unwrap().unwrap();
+        self.tasks.drain(SOON).await.unwrap();
+    }
+
+    async fn connect(&self) -> Box<dyn Duplex> {
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        Box::new(
+            trusting::connector()
+                .connect(trusting::name(), tcp)
+                .await
+                .unwrap(),
+        )
+    }
+
+    async fn ask(&self, head: RequestHead, body: Option<&[u8]>) -> Answer {
+        let client = Client::new(self.connect().await, Limits::default());
+        tokio::time::timeout(SOON, Answer::of(client, &head, body))
+            .await
+            .unwrap()
+    }
+
+    /// Asks for a machine as `user`, and gives its name.
+    async fn create(&self, user: &str) -> String {
+        let answer = self.try_create(user, BUILDER).await;
+        let last = answer.text().lines().last().unwrap().to_owned();
+        let line: serde_json::Value = serde_json::from_str(&last).unwrap();
+        line["buildlet"]["Name"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{last}"))
+            .to_owned()
+    }
+
+    async fn try_create(&self, user: &str, builder: &str) -> Answer {
+        let form = format!("version=20191119&builderType={builder}");
+        self.ask(by(user, "POST", "/buildlet/create"), Some(form.as_bytes()))
+            .await
+    }
+
+    async fn list(&self, user: &str) -> Vec<String> {
+        let answer = self.ask(by(user, "GET", "/buildlet/list"), None).await;
+        let list: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+        let name = |one: &serde_json::Value| one["Name"].as_str().unwrap().to_owned();
+        list.as_array().unwrap().iter().map(name).collect()
+    }
+
+    async fn shell(&self, user: &str, name: &str, line: &str) -> Answer {
+        let form = build_core::buildlet::Form::new()
+            .with("cmd", "/bin/sh")
+            .with("mode", "sys")
+            .with("cmdArg", "-c")
+            .with("cmdArg", line)
+            .encode();
+        let head = to(user, name, "POST", "/exec").with("Content-Type", header::FORM_TYPE);
+        self.ask(head, Some(form.as_bytes())).await
+    }
+}
+
+/// A request with the credentials of a user.
+fn by(user: &str, method: &str, target: &str) -> RequestHead {
+    let user = format!("user-{user}");
+    let key = master().key_of(&user);
+    RequestHead::new(method, target)
+        .with("Host", "localhost")
+        .with("Authorization", basic_auth(&user, &key))
+}
+
+/// A request to a machine.
+fn to(user: &str, name: &str, method: &str, target: &str) -> RequestHead {
+    by(user, method, target).with(header::BUILDLET_PROXY, name)
+}
+
+struct Answer {
+    status: u16,
+    headers: Headers,
+    body: Vec<u8>,
+    trailers: Headers,
+}
+
+impl Answer {
+    async fn of(
+        mut client: Client<Box<dyn Duplex>>,
+        head: &RequestHead,
+        body: Option<&[u8]>,
+    ) -> Self {
+        let mut answer = client.send(head, body).await.unwrap();
+        let body = answer.read_all(64 << 20).await.unwrap().to_vec();
+        Self {
+            status: answer.status(),
+            headers: answer.head().headers().clone(),
+            body,
+            trailers: answer.trailers().clone(),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    fn refusal(&self) -> (u16, String) {
+        (self.status, self.text().trim_end().to_owned())
+    }
+
+    fn state(&self) -> &str {
+        self.trailers.get_str("Process-State").unwrap_or_default()
+    }
+}
