@@ -160,6 +160,13 @@ pub struct Step {
     /// Programs that must be on `PATH`; a missing one is a configuration error, not a failure.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// Files with the results of its tests, in the form of JUnit: globs below the checkout. Where
+    /// there are some, what the step prints of tests is not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<String>,
+    /// Toolchains that come first on its `PATH`, each with its version or the beginning of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub toolchain: BTreeMap<String, String>,
     /// Whether it passes though its test runner found no test to run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_run_no_tests: bool,
@@ -211,6 +218,8 @@ impl Step {
             builders: Vec::new(),
             tools: Vec::new(),
             may_run_no_tests: false,
+            reports: Vec::new(),
+            toolchain: BTreeMap::new(),
             sandbox: Sandbox::default(),
             network: Network::default(),
             image: None,

@@ -49,7 +49,12 @@ impl Wish {
             Some(id) => id.as_str(),
             None => &item.origin,
         };
-        WishKey::of(&[b"source", repo.as_bytes(), item.commit.as_str().as_bytes()])
+        let (repo, commit) = (repo.as_bytes(), item.commit.as_str().as_bytes());
+        match &item.tag {
+            // A release is built as such, whether its commit was built or not.
+            Some(tag) => WishKey::of(&[b"tag", repo, commit, tag.as_bytes()]),
+            None => WishKey::of(&[b"source", repo, commit]),
+        }
     }
 }
 

@@ -78,6 +78,13 @@ pub struct WorkItem {
     /// The branch it was found on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<Name>,
+    /// The tag it is built for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Name>,
+    /// Where it stands among the commits of its history when they are listed by time: its own time,
+    /// but behind that of its first parent. Dates of commits lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Timestamp>,
     /// The change it belongs to, for [`Class::Try`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeRef>,
@@ -107,6 +114,10 @@ pub struct WorkItem {
     pub rest: BTreeMap<String, serde_json::Value>,
 }
 
+/// The label of a commit whose message asks not to be built: `[skip ci]`. Sources pass it over;
+/// a person may build it.
+pub const SKIP_LABEL: &str = "skip-ci";
+
 /// The label of a [`WorkItem::rerun`].
 pub const RERUN_LABEL: &str = "rerun";
 
@@ -122,6 +133,8 @@ impl WorkItem {
             commit_time: Timestamp::default(),
             subject: String::new(),
             branch: None,
+            tag: None,
+            order: None,
             change: None,
             patch_set: None,
             trust: Trust::default(),
@@ -132,6 +145,11 @@ impl WorkItem {
             rerun_of: None,
             rest: BTreeMap::new(),
         }
+    }
+
+    /// Where it stands among others that are listed by time.
+    pub fn place(&self) -> Timestamp {
+        self.order.unwrap_or(self.commit_time)
     }
 
     /// The same commit once more when machines are idle, because tests failed in `build`.

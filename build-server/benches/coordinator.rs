@@ -95,6 +95,8 @@ fn item(n: u64) -> Result<WorkItem> {
         commit_time: Timestamp::from_seconds(1),
         subject: "a change".into(),
         branch: Some("main".into()),
+        tag: None,
+        order: None,
         change: None,
         author: Some("a@example.org".into()),
         class: Class::DefaultTip,

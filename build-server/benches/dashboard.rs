@@ -105,6 +105,8 @@ fn item(n: u64) -> Result<WorkItem> {
         commit_time: Timestamp::default(),
         subject: String::new(),
         branch: Some("main".into()),
+        tag: None,
+        order: None,
         change: None,
         author: Some("Ada <ada@example.org>".into()),
         class: Class::Backfill,

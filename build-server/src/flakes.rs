@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use build_core::Result;
 use build_core::event::Seq;
 use build_core::flakes::{self, HISTORY_RUNS, Verdict};
-use build_core::ids::{BuildId, StepName};
+use build_core::ids::{BuildId, CommitHash, StepName};
 use build_core::name::Name;
+use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{BuildRow, Tested};
+use crate::source::Checkouts;
 use crate::store::Records;
 
 /// A test that failed, and whether that is news.
@@ -24,24 +26,35 @@ pub struct FailedTest {
 }
 
 /// The tests that failed in the last attempt of each unit of a build, each judged by up to 500
-/// earlier runs of its step on the same builder.
+/// runs of its step on the same builder, along the history of the commit.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn failed_tests(records: &dyn Records, row: &BuildRow) -> Result<Vec<FailedTest>> {
+pub async fn failed_tests(
+    records: &dyn Records,
+    checkouts: &dyn Checkouts,
+    row: &BuildRow,
+) -> Result<Vec<FailedTest>> {
     let mut found = Vec::new();
-    let before = first_number(records, row).await?;
-    for (step, tests) in failures(row) {
-        let (repo, builder) = (&row.item.repo, &row.builder);
-        let past = records
-            .tested(repo, builder, &step, before, HISTORY_RUNS)
-            .await?;
-        let past = by_build(&past);
+    let failures = failures(row);
+    if failures.is_empty() {
+        return Ok(found);
+    }
+    let history = history(checkouts, &row.item).await;
+    let first = row.item.rerun_of.as_ref().unwrap_or(&row.id);
+    for (step, tests) in failures {
+        let past = past_of(records, row, &step).await?;
+        let runs = by_build(&past);
+        let history = match &history {
+            Some(history) => history.clone(),
+            None => order_of_builds(&row.item.commit, &runs),
+        };
         for test in tests {
-            let runs: Vec<_> = past.values().map(|run| run.of(&test)).collect();
+            let others = runs.values().filter(|run| run.tells_of(row, first));
+            let runs: Vec<_> = others.filter_map(|run| run.of(&test)).collect();
             found.push(FailedTest {
                 step: step.clone(),
-                verdict: flakes::judge(&runs),
+                verdict: flakes::judge(&history, &runs),
                 test,
             });
         }
@@ -54,19 +67,65 @@ pub async fn failed_tests(records: &dyn Records, row: &BuildRow) -> Result<Vec<F
 ///
 /// # Errors
 /// When the store cannot be read.
-pub(crate) async fn is_worth_a_rerun(records: &dyn Records, row: &BuildRow) -> Result<bool> {
-    let failed = failed_tests(records, row).await?;
+pub(crate) async fn is_worth_a_rerun(
+    records: &dyn Records,
+    checkouts: &dyn Checkouts,
+    row: &BuildRow,
+) -> Result<bool> {
+    let failed = failed_tests(records, checkouts, row).await?;
     let worth = |test: &FailedTest| test.verdict.is_worth_a_rerun();
     Ok(!failed.is_empty() && failed.iter().all(worth))
 }
 
-/// What a build that runs another one again shows is judged by the past of the first one.
-async fn first_number(records: &dyn Records, row: &BuildRow) -> Result<Seq> {
-    let Some(first) = &row.item.rerun_of else {
-        return Ok(row.number);
-    };
-    let first = records.build(first).await?;
-    Ok(first.map_or(row.number, |first| first.number))
+/// The commit, its first parent and so on, when that can be told.
+pub(crate) async fn history(checkouts: &dyn Checkouts, item: &WorkItem) -> Option<Vec<CommitHash>> {
+    match checkouts.history(item, HISTORY_RUNS).await {
+        Ok(history) => history.filter(|commits| !commits.is_empty()),
+        Err(error) => {
+            // A verdict that is less exact is better than none.
+            tracing::warn!(repo = %item.repo, error = error.chain(), "no history to judge tests by");
+            None
+        }
+    }
+}
+
+/// Instead of a history: commits as they were first built, those after `newest` left out.
+pub(crate) fn order_of_builds(
+    newest: &CommitHash,
+    runs: &BTreeMap<u64, Past<'_>>,
+) -> Vec<CommitHash> {
+    let mut order: Vec<CommitHash> = Vec::new();
+    for run in runs.values() {
+        if run.commit == newest {
+            break;
+        }
+        if !order.contains(run.commit) {
+            order.push(run.commit.clone());
+        }
+    }
+    order.push(newest.clone());
+    order.reverse();
+    order
+}
+
+/// Runs of a step of the repository and builder of `row`, those of other repositories that go by
+/// the same name left out. Commits before it may be built after it, so the newest runs are
+/// looked at as well as those before it.
+async fn past_of(records: &dyn Records, row: &BuildRow, step: &StepName) -> Result<Vec<Tested>> {
+    let (repo, builder) = (&row.item.repo, &row.builder);
+    let newest = Seq(u64::MAX);
+    let mut past = records
+        .tested(repo, builder, step, newest, HISTORY_RUNS)
+        .await?;
+    let oldest = past.iter().map(|tested| tested.number).min();
+    if let Some(oldest) = oldest.filter(|oldest| past.len() == HISTORY_RUNS && *oldest > row.number)
+    {
+        let until = Seq(row.number.0.saturating_add(1).min(oldest.0));
+        let earlier = records.tested(repo, builder, step, until, HISTORY_RUNS);
+        past.extend(earlier.await?);
+    }
+    past.retain(|tested| tested.is_of(&row.item));
+    Ok(past)
 }
 
 /// The failed tests of each step, without those of attempts that were repeated.
@@ -87,37 +146,56 @@ fn failures(row: &BuildRow) -> BTreeMap<StepName, BTreeSet<Name>> {
     failures
 }
 
-/// A step of an earlier build, all its shards together.
+/// A step of a build, all its shards together.
 pub(crate) struct Past<'a> {
-    commit: &'a build_core::ids::CommitHash,
+    build: &'a BuildId,
+    number: Seq,
+    rerun_of: Option<&'a BuildId>,
+    pub(crate) commit: &'a CommitHash,
     failures: BTreeSet<&'a Name>,
+    /// More failed than are named.
+    unnamed: bool,
 }
 
 impl Past<'_> {
-    pub(crate) fn of(&self, test: &Name) -> flakes::Run {
-        flakes::Run {
-            commit: self.commit.clone(),
-            failed: self.failures.contains(test),
+    /// Whether the run is evidence for or against a failure in `row`, which runs `first` again or
+    /// is it: not the failure itself, nor what was asked for later at the same commit. Of the
+    /// repetitions only one that failed says something of the past: that it is no flake.
+    fn tells_of(&self, row: &BuildRow, first: &BuildId) -> bool {
+        let is_again = self.rerun_of == Some(first);
+        if is_again {
+            return !self.failures.is_empty();
         }
+        let is_same = *self.commit == row.item.commit;
+        *self.build != row.id && self.build != first && (!is_same || self.number < row.number)
+    }
+
+    /// How `test` went; `None` when that cannot be known, for not all failures are named.
+    pub(crate) fn of(&self, test: &Name) -> Option<flakes::Run> {
+        let failed = self.failures.contains(test);
+        (failed || !self.unnamed).then(|| flakes::Run {
+            commit: self.commit.clone(),
+            failed,
+            again: self.rerun_of.is_some(),
+        })
     }
 }
 
-/// Where a build stands among the others: one that runs another again directly behind it.
-pub(crate) type PastPlace = (u64, u64);
-
-/// Oldest build first.
-pub(crate) fn by_build(past: &[Tested]) -> BTreeMap<PastPlace, Past<'_>> {
-    let numbers: BTreeMap<&BuildId, u64> = past.iter().map(|t| (&t.build, t.number.0)).collect();
+/// Each build under its number.
+pub(crate) fn by_build(past: &[Tested]) -> BTreeMap<u64, Past<'_>> {
     let mut builds = BTreeMap::new();
     for tested in past {
-        let first = tested.rerun_of.as_ref().and_then(|id| numbers.get(id));
-        let own = tested.number.0;
-        let entry = builds.entry((first.copied().unwrap_or(own), own));
-        let past: &mut Past<'_> = entry.or_insert_with(|| Past {
+        let past: &mut Past<'_> = builds.entry(tested.number.0).or_insert_with(|| Past {
+            build: &tested.build,
+            number: tested.number,
+            rerun_of: tested.rerun_of.as_ref(),
             commit: &tested.commit,
             failures: BTreeSet::new(),
+            unnamed: false,
         });
-        past.failures.extend(&tested.tests.failures);
+        let named = &tested.tests.failures;
+        past.unnamed |= tested.tests.failed > named.len() as u64;
+        past.failures.extend(named);
     }
     builds
 }

@@ -104,6 +104,8 @@ pub mod supervise;
 pub mod testing;
 #[cfg(feature = "tip")]
 pub mod tip;
+#[cfg(feature = "coordinator")]
+pub mod toolchains;
 #[cfg(feature = "vcweb")]
 pub mod vcweb;
 #[cfg(feature = "web")]

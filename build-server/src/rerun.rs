@@ -19,6 +19,7 @@ use serde_json::value::to_raw_value;
 use crate::coordinator::Handle;
 use crate::flakes::is_worth_a_rerun;
 use crate::readers::{Follower, LedgerMemos, LogFeed, Made, Reader, Sink};
+use crate::source::Checkouts;
 use crate::store::{EventLog, Records};
 
 /// The name of the reader.
@@ -33,6 +34,7 @@ pub struct RerunReader {
     name: ReaderName,
     events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
+    checkouts: Arc<dyn Checkouts>,
     clock: Arc<dyn Clock>,
 }
 
@@ -50,6 +52,7 @@ pub(crate) fn follower(handle: &Handle, clock: Arc<dyn Clock>) -> Follower<Rerun
         name: ReaderName::new(READER).expect("a plain word"),
         events: events.clone(),
         records: handle.records().clone(),
+        checkouts: handle.checkouts().clone(),
         clock: clock.clone(),
     };
     let asks = Asks {
@@ -81,7 +84,7 @@ impl RerunReader {
             return Ok(None);
         }
         let worth = match self.records.build(build).await? {
-            Some(row) => is_worth_a_rerun(&*self.records, &row).await?,
+            Some(row) => is_worth_a_rerun(&*self.records, &*self.checkouts, &row).await?,
             None => false,
         };
         if !worth {

@@ -163,6 +163,8 @@ mod tests {
                 commit_time: Timestamp::default(),
                 subject: String::new(),
                 branch: None,
+                tag: None,
+                order: None,
                 change: None,
                 author: None,
                 class: Class::DefaultTip,

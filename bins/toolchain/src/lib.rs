@@ -22,6 +22,14 @@ use environment::Environment;
 pub const PROGRAMS: &[(&str, Program)] =
     &[("farmer-toolchain", manage::main), ("gotip", gotip::main)];
 
+/// The mirrors of toolchains that the environment names, for another program.
+///
+/// # Errors
+/// When a variable is wrong, or a file that it names cannot be read.
+pub fn source() -> Result<build_client::toolchain::Source, farmer_cli::Failure> {
+    Environment::read()?.source()
+}
+
 /// Runs what this process was started as. `args` begin with its own name.
 pub fn start(args: Vec<OsString>) -> ExitCode {
     let mut args = args.into_iter();

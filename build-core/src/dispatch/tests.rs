@@ -132,6 +132,8 @@ impl Farm {
             commit_time: Timestamp::default(),
             subject: String::new(),
             branch: None,
+            tag: None,
+            order: None,
             change: None,
             author: None,
             class,

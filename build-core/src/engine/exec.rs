@@ -67,6 +67,7 @@ pub(super) fn told(
             .filter_map(Name::as_str)
             .map(|branch| format!("FARMER_BRANCH={branch}")),
     );
+    told.extend(item.tag.iter().map(|tag| format!("FARMER_TAG={tag}")));
     told
 }
 

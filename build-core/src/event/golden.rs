@@ -23,6 +23,8 @@ fn item() -> WorkItem {
         commit_time: Timestamp::from_seconds(1_608_753_536),
         subject: "runtime: wake up in time".into(),
         branch: Some("master".into()),
+        tag: None,
+        order: None,
         change: Some(ChangeRef::new("I8473b95934b5732ac55d26311a706c9c2bde9940").unwrap()),
         patch_set: Some(3),
         trust: Trust::Trusted,

@@ -71,6 +71,8 @@ struct RawFile {
     builder: Vec<RawBuilder>,
     #[serde(default)]
     host: Vec<RawHost>,
+    #[serde(default)]
+    toolchain: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +98,10 @@ struct RawStep {
     #[serde(default)]
     tools: Vec<String>,
     no_tests: Option<NoTests>,
+    #[serde(default)]
+    reports: Vec<String>,
+    #[serde(default)]
+    toolchain: BTreeMap<String, String>,
 }
 
 /// What becomes of a step whose test runner found no test to run.
@@ -160,10 +166,18 @@ impl FarmerToml {
     }
 
     fn from_raw(raw: RawFile) -> Result<Self> {
+        let of_all = raw.toolchain;
+        check_toolchain("toolchain", &of_all)?;
         let steps = raw
             .step
             .into_iter()
-            .map(RawStep::read)
+            .map(|mut step| {
+                for (name, version) in &of_all {
+                    let version = version.clone();
+                    step.toolchain.entry(name.clone()).or_insert(version);
+                }
+                step.read()
+            })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             // Ordering the steps also checks their names and needs.
@@ -352,6 +366,8 @@ impl RawStep {
             builders: self.builders,
             tools: self.tools,
             may_run_no_tests: self.no_tests == Some(NoTests::Pass),
+            reports: self.reports,
+            toolchain: self.toolchain,
             ..step
         })
     }
@@ -362,13 +378,32 @@ impl RawStep {
             return Err(invalid(format!("step \"{name}\" runs nothing"))
                 .with_hint("give its command, such as run = \"make test\""));
         }
+        check_toolchain(&format!("step \"{name}\", toolchain"), &self.toolchain)?;
         let dirs = std::iter::once(("dir", &self.dir));
+        let reports = self.reports.iter().map(|path| ("reports", path));
         let caches = self.cache.iter().map(|path| ("cache", path));
         let artifacts = self.artifacts.iter().map(|path| ("artifacts", path));
         dirs.chain(caches)
             .chain(artifacts)
+            .chain(reports)
             .try_for_each(|(key, path)| check_inside(name, key, path))
     }
+}
+
+/// A version is a number, or the beginning of one; which toolchains there are, the machine says.
+fn check_toolchain(place: &str, wanted: &BTreeMap<String, String>) -> Result<()> {
+    let is_plain = |text: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
+        text.len() <= 64 && text.chars().all(plain)
+    };
+    let is_version = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    for (name, version) in wanted {
+        if name.is_empty() || !is_plain(name) || !is_plain(version) || !is_version(version) {
+            let text = format!("{place}: {name} = {version:?} is no toolchain and version");
+            return Err(invalid(text).with_hint("write it as go = \"1.22\" or node = \"20.11.0\""));
+        }
+    }
+    Ok(())
 }
 
 impl RawLimits {
@@ -471,9 +506,16 @@ fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
         ("cache", &step.cache),
         ("builders", &step.builders),
         ("tools", &step.tools),
+        ("reports", &step.reports),
     ];
     for (key, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
         writeln!(text, "{key} = [{}]", list(names))?;
+    }
+    if !step.toolchain.is_empty() {
+        let named = step.toolchain.iter();
+        let named = named.map(|(k, v)| format!("{} = {}", quoted(k), quoted(v)));
+        let named: Vec<_> = named.collect();
+        writeln!(text, "toolchain = {{ {} }}", named.join(", "))?;
     }
     if step.may_run_no_tests {
         writeln!(text, "no_tests = \"pass\"")?;

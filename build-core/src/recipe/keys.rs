@@ -104,6 +104,16 @@ const STEP: &[Key] = &[
     ),
     key("tools", Kind::Texts, "Programs that must be on PATH."),
     key(
+        "reports",
+        Kind::Texts,
+        "Globs of JUnit XML files with the results of its tests.",
+    ),
+    key(
+        "toolchain",
+        Kind::TextMap,
+        "Toolchains of the step, such as { go = \"1.22\" }; those of the file hold for all steps.",
+    ),
+    key(
         "no_tests",
         Kind::Text,
         "What becomes of the step when its test runner finds no test: \"fail\", or \"pass\".",
@@ -366,6 +376,11 @@ pub(super) const FILE: &[Key] = &[
         "The builders; one called \"local\" when not given.",
     ),
     key("host", Kind::Tables(HOST), "The host types."),
+    key(
+        "toolchain",
+        Kind::TextMap,
+        "Toolchains of all steps, each with its version or the beginning of it: go = \"1.22\".",
+    ),
 ];
 
 /// Checks that every key of `table` is known, all the way down.

@@ -1,13 +1,14 @@
 //! Why something waits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::machine::Labels;
-use super::machines::MachineState;
+use super::machines::{MachineState, Slot};
 use super::policy::{Reason, URGENT_TIER};
 use super::quotas::{AccountAt, FullQuota, Owner};
 use super::scheduler::{Entry, Scheduler};
@@ -17,8 +18,10 @@ use crate::clock::{Timestamp, micros};
 use crate::ids::{HolderId, HostType};
 use crate::work::Class;
 
-/// How many past waits are remembered for each host type and tier.
-const REMEMBERED_WAITS: usize = 64;
+/// For how many builds the time that a machine was held is remembered, for each host type.
+const REMEMBERED_HOLDS: usize = 64;
+/// From so many waiters ahead on, the work ahead is shared out evenly instead of one by one.
+const COUNTED_AHEAD: usize = 10_000;
 /// How many groups of waiters ahead are named.
 const NAMED_GROUPS: usize = 5;
 
@@ -45,11 +48,12 @@ pub struct Explanation {
     pub supply: Supply,
     /// What holds it back.
     pub hold: Hold,
-    /// How much longer it waits if it is served like the ones before it: the median of
-    /// `samples` waits, less what it has waited.
+    /// How much longer it waits: the work ahead of it, over the machines that fit. A machine is
+    /// taken to be held as long as the median of `samples` builds before. `None` when that
+    /// is unknown: no build has ended yet, no machine fits, or something else holds it back.
     #[serde(rename = "expected_us", with = "micros::option")]
     pub expected: Option<Duration>,
-    /// How many past waits that is made of.
+    /// How many past builds that is made of.
     pub samples: usize,
 }
 
@@ -113,14 +117,8 @@ impl fmt::Display for FullQuota {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.hold {
-            Hold::NoMachines => write!(f, "there are no machines")?,
-            Hold::NoneFits(reasons) => {
-                write!(f, "no machine fits:")?;
-                for (n, (reason, count)) in reasons.iter().enumerate() {
-                    let comma = if n > 0 { ";" } else { "" };
-                    write!(f, "{comma} of {count}, {reason}")?;
-                }
-            }
+            Hold::NoMachines => f.write_str(NO_MACHINES)?,
+            Hold::NoneFits(reasons) => f.write_str(&none_fits(&self.host_type, reasons))?,
             Hold::Busy => write!(
                 f,
                 "all {} machines of {} that fit are in use",
@@ -142,31 +140,84 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// Past waits, the latest of each host type and tier.
-#[derive(Default)]
-pub(super) struct Waits(HashMap<(HostType, u8), VecDeque<Duration>>);
+const NO_MACHINES: &str = "cannot run: there are no machines";
 
-impl Waits {
-    pub(super) fn add(&mut self, host_type: &HostType, tier: u8, wait: Duration) {
-        let waits = self.0.entry((host_type.clone(), tier)).or_default();
-        if waits.len() == REMEMBERED_WAITS {
-            waits.pop_front();
+/// That nothing can run, and what is missing.
+fn none_fits(host_type: &HostType, reasons: &[(Reason, usize)]) -> String {
+    let lacking: BTreeSet<&str> = reasons
+        .iter()
+        .filter_map(|(reason, _)| match reason {
+            Reason::MissingLabel(label) => Some(label.as_str()),
+            _ => None,
+        })
+        .collect();
+    let of_kind = reasons
+        .iter()
+        .filter(|(reason, _)| *reason != Reason::OtherHostType);
+    match (lacking.len(), of_kind.clone().count()) {
+        (_, 0) => format!("cannot run: no machine is of kind {host_type}"),
+        (1, 1) => {
+            let label = lacking.first().copied().unwrap_or_default();
+            format!("cannot run: no machine has label {label}")
         }
-        waits.push_back(wait);
+        _ => {
+            let each = of_kind.map(|(reason, count)| format!("of {count}, {reason}"));
+            format!(
+                "cannot run: no machine fits: {}",
+                each.collect::<Vec<_>>().join("; ")
+            )
+        }
+    }
+}
+
+impl Explanation {
+    /// Why it can never run on the machines that there are, as one sentence; `None` when it can.
+    pub fn cannot_run(&self) -> Option<String> {
+        match &self.hold {
+            Hold::NoMachines => Some(NO_MACHINES.to_owned()),
+            Hold::NoneFits(reasons) => Some(none_fits(&self.host_type, reasons)),
+            _ => None,
+        }
+    }
+}
+
+/// How long machines were held, the latest of each host type.
+#[derive(Default)]
+pub(super) struct Holds(HashMap<HostType, VecDeque<Duration>>);
+
+impl Holds {
+    pub(super) fn add(&mut self, host_type: &HostType, held: Duration) {
+        let holds = self.0.entry(host_type.clone()).or_default();
+        if holds.len() == REMEMBERED_HOLDS {
+            holds.pop_front();
+        }
+        holds.push_back(held);
     }
 
     /// The median and the number of samples.
-    fn median(&self, host_type: &HostType, tier: u8) -> Option<(Duration, usize)> {
-        let mut waits: Vec<_> = self
-            .0
-            .get(&(host_type.clone(), tier))?
-            .iter()
-            .copied()
-            .collect();
-        let count = waits.len();
-        let (_, median, _) = waits.select_nth_unstable((count - 1) / 2);
+    fn median(&self, host_type: &HostType) -> Option<(Duration, usize)> {
+        let mut holds: Vec<_> = self.0.get(host_type)?.iter().copied().collect();
+        let count = holds.len();
+        let (_, median, _) = holds.select_nth_unstable((count - 1) / 2);
         Some((*median, count))
     }
+}
+
+/// When the next but `ahead` waiter gets one of machines that are free in `left`, each of those
+/// ahead keeping it for `usual`.
+fn begins_in(left: Vec<Duration>, ahead: usize, usual: Duration) -> Option<Duration> {
+    let machines = u32::try_from(left.len()).ok().filter(|n| *n > 0)?;
+    if ahead > COUNTED_AHEAD {
+        let all: Duration = left.iter().sum();
+        let work = usual.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX));
+        return Some(all.saturating_add(work) / machines);
+    }
+    let mut free: BinaryHeap<_> = left.into_iter().map(Reverse).collect();
+    for _ in 0..ahead {
+        let Reverse(first) = free.pop()?;
+        free.push(Reverse(first.saturating_add(usual)));
+    }
+    free.pop().map(|Reverse(first)| first)
 }
 
 impl Scheduler {
@@ -177,7 +228,7 @@ impl Scheduler {
         let blocker = self.blocker(entry);
         let (ahead, ahead_of) = self.ahead(entry, blocker);
         let waited = now.since(entry.since);
-        let median = self.waits.median(&need.example.host_type, entry.order.tier);
+        let usual = self.holds.median(&need.example.host_type);
         let (supply, first_rested) = self.supply(entry);
         let hold = match (self.hold_of(entry, &supply, first_rested), blocker) {
             (hold @ (Hold::NoMachines | Hold::NoneFits(_)), _) | (hold, None) => hold,
@@ -194,11 +245,37 @@ impl Scheduler {
             ahead_of,
             host_type: need.example.host_type.clone(),
             labels: need.example.needs.clone(),
+            expected: usual.and_then(|(usual, _)| self.expected(entry, &hold, ahead, usual, now)),
+            samples: usual.map_or(0, |(_, samples)| samples),
             hold,
             supply,
-            expected: median.map(|(wait, _)| wait.saturating_sub(waited)),
-            samples: median.map_or(0, |(_, samples)| samples),
         })
+    }
+
+    /// How long it takes until a machine is free for `entry`; `None` when machines alone do not
+    /// decide.
+    fn expected(
+        &self,
+        entry: &Entry,
+        hold: &Hold,
+        ahead: usize,
+        usual: Duration,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        if !matches!(hold, Hold::Busy | Hold::Resting(_)) {
+            return None;
+        }
+        let kinds = &self.shapes.needs[entry.need as usize].kinds;
+        let fits = |slot: &&Slot| {
+            let kind = slot.machine.as_ref().map(|(_, kind)| kind);
+            kind.is_some_and(|kind| kinds.contains(kind))
+        };
+        let left = self.ledger.slots().filter(fits).map(|slot| {
+            let held = slot.holder.as_ref();
+            let held = held.map(|holder| usual.saturating_sub(now.since(holder.since)));
+            held.unwrap_or_else(|| slot.rests_until.unwrap_or(now).since(now))
+        });
+        begins_in(left.collect(), ahead, usual)
     }
 
     /// The full account that holds a waiter back.

@@ -77,6 +77,7 @@ pub(super) struct Slot {
 /// Who holds a machine.
 pub(super) struct Holder {
     pub(super) tier: u8,
+    pub(super) since: Timestamp,
     pub(super) build: HolderId,
     pub(super) owners: Owners,
 }
@@ -84,6 +85,13 @@ pub(super) struct Holder {
 impl Slot {
     pub(super) fn is_free(&self) -> bool {
         self.machine.is_some() && self.holder.is_none() && self.rests_until.is_none()
+    }
+
+    /// Of which kind it is, while it is up.
+    pub(super) fn host_type(&self) -> Option<&HostType> {
+        self.machine
+            .as_ref()
+            .map(|(machine, _)| machine.host_type())
     }
 
     pub(super) fn state(&self) -> MachineState {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap, hash_map};
 
-use super::explain::Waits;
+use super::explain::Holds;
 use super::lanes::{LaneAt, Lanes};
 use super::machine::Machine;
-use super::machines::{Holder, Ledger, MachineState};
+use super::machines::{Holder, Ledger, MachineState, Slot};
 use super::policy::{Policy, URGENT_TIER};
 use super::queue::{Order, Turns};
 use super::quotas::{Allotment, Owners};
@@ -73,7 +73,7 @@ pub struct Scheduler {
     pub(super) shapes: Shapes,
     pub(super) lanes: Lanes,
     pub(super) ledger: Ledger,
-    pub(super) waits: Waits,
+    pub(super) holds: Holds,
     pub(super) turns: Turns,
     deadlines: BTreeSet<(Timestamp, u32)>,
     entered: u64,
@@ -145,7 +145,7 @@ impl Scheduler {
             shapes: Shapes::default(),
             lanes: Lanes::default(),
             ledger: Ledger::default(),
-            waits: Waits::default(),
+            holds: Holds::default(),
             turns: Turns::default(),
             deadlines: BTreeSet::new(),
             entered: 0,
@@ -359,15 +359,13 @@ impl Scheduler {
         self.shapes.free(kind).remove(&machine);
         let holder = Holder {
             tier: entry.order.tier,
+            since: now,
             build: entry.id.build.clone(),
             owners: entry.owners,
         };
         let Some(id) = self.ledger.hold_at(machine, holder) else {
             return;
         };
-        let host_type = &self.shapes.needs[entry.need as usize].example.host_type;
-        self.waits
-            .add(host_type, entry.order.tier, now.since(entry.since));
         actions.push(Action::Grant {
             waiter: entry.id,
             machine: id,
@@ -401,6 +399,7 @@ impl Scheduler {
         }
         let holder = Holder {
             tier: self.policy.rank(waiter, now).tier(),
+            since: now,
             build: waiter.id.build.clone(),
             owners: self.lanes.accounts.open(waiter),
         };
@@ -436,7 +435,11 @@ impl Scheduler {
         {
             return;
         }
+        let host_type = self.ledger.slot(at).and_then(Slot::host_type).cloned();
         let holder = self.ledger.give_back(at, failed, now);
+        if let (Some(host_type), Some(holder), false) = (host_type, &holder, failed) {
+            self.holds.add(&host_type, now.since(holder.since));
+        }
         #[cfg(any(test, feature = "testing"))]
         let holder = holder.filter(|_| !self.is_planted(crate::plant::Plant::KeptQuota));
         self.settle(holder);

@@ -570,13 +570,17 @@ fn an_explanation_says_what_is_missing() {
     let first = waiter(1, Class::DefaultTip, "gopher", "h0", Some(2), now);
     scheduler.step(Event::Enter(first.clone()), now);
     let why = scheduler.explain(&first.id, now).unwrap();
-    assert_eq!(why.to_string(), "there are no machines; 0 ahead");
+    assert_eq!(
+        why.to_string(),
+        "cannot run: there are no machines; 0 ahead"
+    );
     scheduler.step(Event::Up(machine(1, 0, 0)), now);
     let why = scheduler.explain(&first.id, now).unwrap();
     assert_eq!(
         why.to_string(),
-        "no machine fits: of 1, it lacks the label \"l2\"; 0 ahead"
+        "cannot run: no machine has label l2; 0 ahead"
     );
+    assert_eq!(why.expected, None);
     scheduler.step(Event::Up(machine(2, 0, 7)), now);
     let later = now + Duration::from_secs(60);
     let second = waiter(2, Class::DefaultTip, "gopher", "h0", Some(2), later);
@@ -589,8 +593,42 @@ fn an_explanation_says_what_is_missing() {
         "all 1 machines of h0 that fit are in use; 1 ahead"
     );
     assert_eq!(why.ahead_of[0].author.as_deref(), Some("gopher"));
-    assert_eq!((why.expected, why.samples), (Some(Duration::ZERO), 1));
+    // No build has ended yet.
+    assert_eq!((why.expected, why.samples), (None, 0));
     scheduler.step(Event::Failed(MachineId::new("m2").unwrap()), later);
     let why = scheduler.explain(&third.id, later).unwrap();
     assert_eq!(why.hold, Hold::Resting(later + Duration::from_secs(1)));
+}
+
+#[test]
+fn what_waits_is_told_of_the_work_ahead_over_the_machines_that_fit() {
+    let mut scheduler = Scheduler::new(DefaultPolicy);
+    let start = Timestamp::from_seconds(1_000);
+    let at = |seconds: u64| start + Duration::from_secs(seconds);
+    let enter = |scheduler: &mut Scheduler, n: u64, now| {
+        let waiter = waiter(n, Class::DefaultTip, "gopher", "h0", Some(2), now);
+        scheduler.step(Event::Enter(waiter.clone()), now);
+        waiter.id
+    };
+    // Two machines have the label; a third one, which has not, is no help.
+    scheduler.step(Event::Up(machine(1, 0, 0)), start);
+    scheduler.step(Event::Up(machine(2, 0, 7)), start);
+    scheduler.step(Event::Up(machine(3, 0, 7)), start);
+    enter(&mut scheduler, 1, start);
+    enter(&mut scheduler, 2, start);
+    let next = enter(&mut scheduler, 3, start);
+    assert_eq!(scheduler.explain(&next, at(5)).unwrap().expected, None);
+    // The first one took 100 s.
+    let machine = |n: u64| MachineId::new(format!("m{n}")).unwrap();
+    scheduler.step(Event::Free(machine(2)), at(100));
+    let ids: Vec<_> = (4..8).map(|n| enter(&mut scheduler, n, at(100))).collect();
+    let expected = |n: usize| {
+        let why = scheduler.explain(&ids[n], at(100)).unwrap();
+        (why.ahead, why.expected.map(|d| d.as_secs()), why.samples)
+    };
+    // One machine is due now, the other in 100 s.
+    assert_eq!(expected(0), (0, Some(0), 1));
+    assert_eq!(expected(1), (1, Some(100), 1));
+    assert_eq!(expected(2), (2, Some(100), 1));
+    assert_eq!(expected(3), (3, Some(200), 1));
 }

@@ -147,6 +147,12 @@ impl TestLines {
         }
     }
 
+    /// Counts a test of which a report tells, not a line. A failed one that is named already is not
+    /// counted again.
+    pub fn tell(&mut self, name: &str, end: TestEnd, took: Option<Duration>) {
+        self.take(Told::Test(name.to_owned(), end, took));
+    }
+
     /// The results since it was asked last, in order.
     pub fn take_results(&mut self) -> Vec<TestResult> {
         self.results

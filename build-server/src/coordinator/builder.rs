@@ -18,6 +18,7 @@ use super::{AnyPolicy, Coordinator, Parts};
 use crate::kind::{Kind, Kinds};
 use crate::source::{Checkouts, GitCheckouts};
 use crate::store::Store;
+use crate::toolchains::Toolchains;
 
 /// The parts of a coordinator; a recipe and a pool are needed, everything else has a default.
 #[derive(Default)]
@@ -28,6 +29,8 @@ pub struct CoordinatorBuilder {
     sources: Vec<Arc<dyn WorkSource>>,
     recipe: Option<Arc<dyn Recipe>>,
     checkouts: Option<Arc<dyn Checkouts>>,
+    toolchains: Option<Arc<dyn Toolchains>>,
+    address: Option<String>,
     builders: Vec<Builder>,
     store: Option<Store>,
     clock: Option<Arc<dyn Clock>>,
@@ -83,6 +86,19 @@ impl CoordinatorBuilder {
     /// Where the time comes from. Default: the machine's clock.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Where steps get toolchains from that their machines do not have. Default: nowhere.
+    pub fn toolchains(mut self, toolchains: impl Toolchains + 'static) -> Self {
+        self.toolchains = Some(Arc::new(toolchains));
+        self
+    }
+
+    /// Where the pages of the farm are, such as `http://localhost:8010`: steps are told the page
+    /// of their build as `FARMER_URL`. Default: they are not.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
         self
     }
 
@@ -157,6 +173,8 @@ impl CoordinatorBuilder {
                 store,
                 clock,
                 reruns: !self.without_reruns,
+                toolchains: self.toolchains,
+                address: self.address,
                 allotment: self.allotment,
             },
         })

@@ -1,6 +1,6 @@
 //! Turns what sources want into builds: everything wanted that was never asked for is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use build_core::ids::{BuilderName, CommitHash, RepoId, RepoName, WishKey};
 use build_core::name::Name;
 use build_core::recipe::Recipe;
 use build_core::wish::Wish;
-use build_core::work::{WorkItem, WorkSource};
+use build_core::work::{Class, SKIP_LABEL, WorkItem, WorkSource};
 use build_core::{ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -84,12 +84,28 @@ pub(super) async fn find(
     }
 }
 
+/// A branch or a tag of a repository; a commit that is checked out is on none.
+type Place = (RepoName, Option<Name>, Option<Name>);
+
+fn place_of(item: &WorkItem) -> Place {
+    (item.repo.clone(), item.branch.clone(), item.tag.clone())
+}
+
+/// What was looked at before, by this process or an earlier one.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    /// Some branch of the source: another one that comes is new, with all its commits.
+    branches: bool,
+    /// Its tags: one that comes is built.
+    tags: bool,
+}
+
 /// One source, and what was found there.
 struct Finding {
     source: Arc<dyn WorkSource>,
     handle: Handle,
-    /// The newest commit of each branch that everything was asked for.
-    tips: HashMap<(RepoName, Option<Name>), CommitHash>,
+    /// The newest commit of each branch and tag that everything was asked for.
+    tips: HashMap<Place, CommitHash>,
 }
 
 impl Finding {
@@ -99,37 +115,51 @@ impl Finding {
             wanted.push(self.handle.identify(item).await?);
         }
         let mut failed = None;
+        let before = self.before(&wanted).await?;
         for item in &wanted {
-            let branch = (item.repo.clone(), item.branch.clone());
+            let branch = place_of(item);
             if self.tips.get(&branch) == Some(&item.commit) {
                 continue;
             }
             // One commit that cannot be read does not hold up the others.
-            match self.take(item).await {
+            match self.take(item, before).await {
                 Ok(()) => drop(self.tips.insert(branch, item.commit.clone())),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        let is_there = |branch: &(RepoName, Option<Name>)| {
-            wanted
-                .iter()
-                .any(|i| (&i.repo, &i.branch) == (&branch.0, &branch.1))
-        };
-        self.tips.retain(|branch, _| is_there(branch));
+        let there: HashSet<Place> = wanted.iter().map(place_of).collect();
+        self.tips.retain(|place, _| there.contains(place));
+        if let Some(item) = wanted.first().filter(|_| failed.is_none() && !before.tags) {
+            self.remember(&tags_memo(item)?, "1").await?;
+        }
         failed.map_or(Ok(()), Err)
     }
 
     /// Asks for a tip and for what came with it: every commit that the branch did not have when
     /// it was last looked at and that was never asked for, the newest first.
-    async fn take(&self, tip: &WorkItem) -> Result<()> {
+    async fn take(&self, tip: &WorkItem, before: Before) -> Result<()> {
         let last = self.last_tip(tip).await?;
+        match &last {
+            // An earlier process has asked for everything of it.
+            Some(last) if *last == tip.commit => return Ok(()),
+            None if tip.tag.is_some() && !before.tags => return self.remember_tip(tip).await,
+            _ => {}
+        }
         let mut found = vec![tip.clone()];
         found.extend(self.source.earlier(tip, EARLIER).await?);
         let keys: Vec<WishKey> = found.iter().map(Wish::key_of).collect();
         let asked = self.handle.were_asked(&keys).await?;
-        let new = self.new_ones(&found, &asked, last.as_ref());
+        let is_new_branch = last.is_none() && before.branches && tip.class == Class::BranchTip;
+        let new = match is_new_branch {
+            // The source leaves out what is on the default branch.
+            true => found.len().min(EARLIER),
+            false => self.new_ones(&found, &asked, last.as_ref()),
+        };
         for (n, item) in found[..new].iter().enumerate() {
-            if !asked[n] {
+            if item.labels.contains(SKIP_LABEL) {
+                let (repo, commit) = (item.repo.as_str(), item.commit.short());
+                tracing::info!(repo, commit, "its message asks not to be built");
+            } else if !asked[n] {
                 let tip_of = branch_of(item).filter(|_| n == 0);
                 self.ask(item, keys[n], tip_of).await?;
             }
@@ -177,18 +207,35 @@ impl Finding {
 
     /// The newest commit of a branch of which everything was asked for.
     async fn last_tip(&self, tip: &WorkItem) -> Result<Option<CommitHash>> {
-        let key = tip_memo(tip)?;
-        let memos = self.handle.ledger().events().memos(&key).await?;
-        let value = memos.into_iter().find(|memo| memo.key == key);
+        let value = self.remembered(&tip_memo(tip)?).await?;
+        Ok(value.and_then(|hash| CommitHash::new(hash).ok()))
+    }
+
+    async fn before(&self, wanted: &[WorkItem]) -> Result<Before> {
+        let mut before = Before::default();
+        for item in wanted.iter().filter(|item| item.tag.is_none()) {
+            before.branches = before.branches || self.last_tip(item).await?.is_some();
+        }
+        if let Some(item) = wanted.first() {
+            before.tags = self.remembered(&tags_memo(item)?).await?.is_some();
+        }
+        Ok(before)
+    }
+
+    async fn remembered(&self, key: &MemoKey) -> Result<Option<String>> {
+        let memos = self.handle.ledger().events().memos(key).await?;
+        let value = memos.into_iter().find(|memo| memo.key == *key);
         let value = value.and_then(|memo| memo.value);
-        let hash = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
-        Ok(hash.and_then(|hash| CommitHash::new(hash).ok()))
+        Ok(value.and_then(|value| String::from_utf8(value.to_vec()).ok()))
     }
 
     async fn remember_tip(&self, tip: &WorkItem) -> Result<()> {
-        let memo = Memo::set(tip_memo(tip)?, tip.commit.to_string());
+        self.remember(&tip_memo(tip)?, tip.commit.as_str()).await
+    }
+
+    async fn remember(&self, key: &MemoKey, value: &str) -> Result<()> {
         let batch = Batch {
-            memos: vec![memo],
+            memos: vec![Memo::set(key.clone(), value.to_owned())],
             ..Batch::default()
         };
         self.handle.ledger().append(batch).await.map(|_| ())
@@ -202,10 +249,23 @@ fn branch_of(item: &WorkItem) -> Option<BranchId> {
     })
 }
 
-/// The memo of a branch: its names may hold anything and are not part of the key.
+/// The memo of a branch or a tag: its names may hold anything and are not part of the key.
 fn tip_memo(tip: &WorkItem) -> Result<MemoKey> {
-    let branch = tip.branch.as_ref().map_or(&[][..], Name::as_bytes);
     let repo = tip.repo_id.as_ref().map_or(&*tip.origin, RepoId::as_str);
-    let names = [repo.as_bytes(), branch];
-    MemoKey::new(format!("tip/{}", WishKey::of(&names)))
+    let repo = repo.as_bytes();
+    let key = match &tip.tag {
+        Some(tag) => WishKey::of(&[repo, b"tag", tag.as_bytes()]),
+        None => {
+            let branch = tip.branch.as_ref().map_or(&[][..], Name::as_bytes);
+            WishKey::of(&[repo, branch])
+        }
+    };
+    MemoKey::new(format!("tip/{key}"))
+}
+
+/// The memo that the tags of a repository were looked at.
+fn tags_memo(item: &WorkItem) -> Result<MemoKey> {
+    let repo = item.repo_id.as_ref().map_or(&*item.origin, RepoId::as_str);
+    let key = WishKey::of(&[repo.as_bytes(), b"tags", b""]);
+    MemoKey::new(format!("tags/{key}"))
 }

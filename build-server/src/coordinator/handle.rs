@@ -30,10 +30,12 @@ use super::find::Chooser;
 use super::repos::Repos;
 use super::session::{Held, Holder, Session, line};
 use super::status::{FarmStatus, Waiting};
+use crate::flakes::{FailedTest, failed_tests};
 use crate::kind::{self, Kinds};
 use crate::readers::Outboxes;
-use crate::record::Run;
+use crate::record::{BuildRow, Run};
 use crate::run::{LiveLogs, draw};
+use crate::source::Checkouts;
 use crate::store::{EventLog, Ledger, Records, Store};
 
 /// Requests that wait for the coordinator; more wait at their senders.
@@ -650,6 +652,19 @@ impl Handle {
         };
         self.send(request).await?;
         answered.await.map_err(|_| stopped())?
+    }
+
+    /// The tests that failed in a build, each judged by its past.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn failed_tests(&self, row: &BuildRow) -> Result<Vec<FailedTest>> {
+        failed_tests(&*self.records, &*self.chooser.checkouts, row).await
+    }
+
+    /// Reads and packs commits of this farm.
+    pub(crate) fn checkouts(&self) -> &Arc<dyn Checkouts> {
+        &self.chooser.checkouts
     }
 
     /// The rows of all builds, also while the coordinator does not run.

@@ -38,6 +38,7 @@ use crate::run::{Means, Runner};
 use crate::source::Checkouts;
 use crate::store::Store;
 use crate::supervise::Supervisor;
+use crate::toolchains::Toolchains;
 
 /// How long tasks may take to end once the dispatcher has.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -75,6 +76,8 @@ struct Parts {
     store: Store,
     clock: Arc<dyn Clock>,
     reruns: bool,
+    toolchains: Option<Arc<dyn Toolchains>>,
+    address: Option<String>,
     allotment: Allotment,
 }
 
@@ -141,6 +144,8 @@ impl Coordinator {
             checkouts: self.parts.checkouts,
             store: self.parts.store.clone(),
             logs: self.handle.logs().clone(),
+            toolchains: self.parts.toolchains,
+            address: self.parts.address,
         };
         let actor = Actor {
             dispatcher: Dispatcher::new(self.parts.policy, self.parts.builders, secret()?),

@@ -1,6 +1,6 @@
 //! `/`: the dashboard. Commits down, builders across; what runs, and what waits for what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use askama::Template;
 use axum::extract::Query;
@@ -16,7 +16,7 @@ use super::page::{self, Frame};
 use super::queue::{self, WaitingUnit};
 use super::time::{When, took};
 use super::words::{LEGEND, Mark};
-use crate::record::Rerun;
+use crate::record::{BuildState, Rerun};
 use crate::store::{BoardCell, BoardFilter, BoardLine, BoardPage, KnownRepo};
 use crate::web::Site;
 
@@ -88,6 +88,8 @@ struct Cell {
     took: String,
     /// What running its failed tests again has shown.
     again: Option<&'static str>,
+    /// Why it can never begin on the machines that there are.
+    cannot: Option<String>,
 }
 
 pub(super) async fn page(
@@ -170,7 +172,9 @@ async fn table(
     let older = board
         .next
         .map(|next| address(&known.repo, branch, Some(next.to_string())));
-    let rows = board.lines.iter().map(|line| row(frame, line, &builders));
+    let unable = unable(site, &board.lines, &builders).await;
+    let rows = board.lines.iter();
+    let rows = rows.map(|line| row(frame, line, &builders, &unable));
     Ok(Table {
         repo: known.repo.to_string(),
         url: address(&known.repo, None, None),
@@ -181,6 +185,27 @@ async fn table(
         newest: before.map(|_| address(&known.repo, branch, None)),
         older,
     })
+}
+
+/// The builders whose builds cannot run, asked of one that waits of each.
+async fn unable(
+    site: &Site,
+    lines: &[BoardLine],
+    builders: &[BuilderName],
+) -> HashMap<BuilderName, String> {
+    let mut unable = HashMap::new();
+    for name in builders {
+        let cells = lines.iter().filter_map(|line| line.cells.get(name));
+        let mut waiting = cells.filter(|cell| cell.state == BuildState::Queued);
+        let Some(cell) = waiting.next() else {
+            continue;
+        };
+        // One that has ended since, or a farm without coordinator: the page says so elsewhere.
+        let units = site.handle().explain(&cell.build).await.unwrap_or_default();
+        let cannot = units.iter().find_map(|unit| unit.why.cannot_run());
+        unable.extend(cannot.map(|cannot| (name.clone(), cannot)));
+    }
+    unable
 }
 
 fn commits_for(builders: usize) -> usize {
@@ -230,7 +255,12 @@ pub(super) fn address(repo: &RepoName, branch: Option<&str>, before: Option<Stri
     query.finish()
 }
 
-fn row(frame: &Frame, line: &BoardLine, builders: &[BuilderName]) -> Row {
+fn row(
+    frame: &Frame,
+    line: &BoardLine,
+    builders: &[BuilderName],
+    unable: &HashMap<BuilderName, String>,
+) -> Row {
     let commit = &line.commit;
     let cells = builders.iter().map(|name| line.cells.get(name));
     Row {
@@ -240,17 +270,21 @@ fn row(frame: &Frame, line: &BoardLine, builders: &[BuilderName]) -> Row {
         author: commit.author.as_deref().map(person).unwrap_or_default(),
         branch: commit.branch.as_ref().map(Name::to_string),
         when: frame.when(commit.time),
-        cells: cells.map(|found| found.map(|c| cell(frame, c))).collect(),
+        cells: cells
+            .map(|found| found.map(|c| cell(frame, c, unable)))
+            .collect(),
     }
 }
 
-fn cell(frame: &Frame, cell: &BoardCell) -> Cell {
+fn cell(frame: &Frame, cell: &BoardCell, unable: &HashMap<BuilderName, String>) -> Cell {
+    let waits = cell.state == BuildState::Queued;
     let end = cell.finished.unwrap_or(frame.now);
     Cell {
         build: cell.build.to_string(),
         mark: cell.state.into(),
         took: cell.started.map(|s| took(end.since(s))).unwrap_or_default(),
         again: cell.rerun.as_ref().map(Rerun::verdict),
+        cannot: unable.get(&cell.builder).filter(|_| waits).cloned(),
     }
 }
 

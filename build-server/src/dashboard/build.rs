@@ -19,7 +19,7 @@ use super::queue::{self, WaitingUnit};
 use super::steps::{self, StepView};
 use super::time::When;
 use super::words::{Mark, PASSED};
-use crate::flakes::{FailedTest, failed_tests};
+use crate::flakes::FailedTest;
 use crate::record::{BuildRow, BuildState, Run};
 use crate::web::Site;
 
@@ -122,7 +122,7 @@ pub(super) async fn page(
         None => None,
     };
     let others = others(&site, &row, chosen).await?;
-    let mut failed_tests = failed_tests(&*site.records(), &row).await?;
+    let mut failed_tests = site.handle().failed_tests(&row).await?;
     let failed_tests_more = failed_tests.len().saturating_sub(FAILED_TESTS);
     failed_tests.truncate(FAILED_TESTS);
     Ok(page::html(&Page {

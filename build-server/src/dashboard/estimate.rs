@@ -10,7 +10,7 @@ use build_core::ids::{BuilderName, RepoName, StepName};
 use build_core::plan::{Part, Unit};
 
 use super::time::about;
-use crate::record::{BuildRow, Run, Timing};
+use crate::record::{BuildRow, Timing};
 use crate::store::Records;
 
 /// Past runs that an estimate is made of, at most.
@@ -39,22 +39,6 @@ impl Estimate {
     pub(super) fn percent(self, elapsed: Duration) -> u64 {
         let whole = self.median.as_millis().max(1);
         u64::try_from(elapsed.as_millis() * 100 / whole).map_or(99, |percent| percent.min(99))
-    }
-
-    /// What is left of it after some time.
-    pub(super) fn less(self, elapsed: Duration) -> Self {
-        Self {
-            median: self.median.saturating_sub(elapsed),
-            ..self
-        }
-    }
-
-    pub(super) fn median(self) -> Duration {
-        self.median
-    }
-
-    pub(super) fn samples(self) -> usize {
-        self.samples
     }
 
     /// One after the other.
@@ -104,32 +88,6 @@ impl Estimates {
     /// When the records cannot be read.
     pub(super) async fn of_build(&mut self, row: &BuildRow) -> Result<Option<Estimate>> {
         self.of_steps(row, &row.steps).await
-    }
-
-    /// When the machine of a run is likely to be free: once it has ended, and the steps that
-    /// have not begun.
-    ///
-    /// # Errors
-    /// When the records cannot be read.
-    pub(super) async fn end_of(
-        &mut self,
-        row: &BuildRow,
-        run: &Run,
-        elapsed: Duration,
-    ) -> Result<Option<Estimate>> {
-        let Some(usual) = self.of(row, &run.unit).await? else {
-            return Ok(None);
-        };
-        let has_begun = |step: &StepName| row.runs.iter().any(|run| run.unit.step == *step);
-        let later: Vec<_> = row
-            .steps
-            .iter()
-            .filter(|s| !has_begun(s))
-            .cloned()
-            .collect();
-        let left = usual.less(elapsed);
-        let later = self.of_steps(row, &later).await?;
-        Ok(Some(later.map_or(left, |later| left.and(later))))
     }
 
     async fn of_steps(&mut self, row: &BuildRow, steps: &[StepName]) -> Result<Option<Estimate>> {

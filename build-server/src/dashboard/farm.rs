@@ -91,23 +91,6 @@ impl Farm {
         Ok(open)
     }
 
-    /// When machines are likely to be free, the soonest first, as far as what they do has a past.
-    pub(super) async fn ends(
-        &self,
-        estimates: &mut Estimates,
-        now: Timestamp,
-    ) -> Result<Vec<Estimate>, Failure> {
-        let mut ends = Vec::new();
-        for row in self.unfinished() {
-            for run in row.runs.iter().filter(|run| run.end.is_none()) {
-                let elapsed = now.since(run.started);
-                ends.extend(estimates.end_of(row, run, elapsed).await?);
-            }
-        }
-        ends.sort_by_key(|end| end.median());
-        Ok(ends)
-    }
-
     /// The oldest `limit` builds that run, with how far they are.
     pub(super) async fn running_builds(
         &self,

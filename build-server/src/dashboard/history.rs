@@ -90,7 +90,7 @@ pub(super) async fn page(
     };
     let repo = repo.map(|known| known.repo.to_string()).unwrap_or_default();
     let builder = builder.map(|name| name.to_string()).unwrap_or_default();
-    let tests = test_histories(&*site.records(), &rows).await?;
+    let tests = test_histories(&site, &rows).await?;
     Ok(page::html(&Page {
         frame: &frame,
         choices: choices(&known, builders, &repo, &builder),

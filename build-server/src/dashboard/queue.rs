@@ -8,7 +8,7 @@ use build_core::schedule::{Explanation, FullQuota, Hold, Owner};
 use build_core::work::Class;
 
 use super::error::{Failure, Guest, Looking};
-use super::estimate::{Estimate, Estimates};
+use super::estimate::Estimates;
 use super::page::{self, Frame};
 use super::time::{about, took};
 use crate::record::BuildRow;
@@ -91,14 +91,10 @@ pub(super) async fn of_build(
         Err(e) if [ErrorKind::NotFound, ErrorKind::Unavailable].contains(&e.kind()) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let ends = match waiting.is_empty() {
-        true => Vec::new(),
-        false => frame.farm.ends(estimates, frame.now).await?,
-    };
     let mut units = Vec::new();
     for waiting in &waiting {
         let usual = estimates.of(row, &waiting.unit).await?;
-        let mut unit = explained(row, &waiting.why, &ends);
+        let mut unit = explained(row, &waiting.why);
         unit.unit = waiting.unit.to_string();
         unit.usual = usual.map_or_else(
             || "no past run to tell how long it takes".into(),
@@ -144,14 +140,14 @@ async fn unplanned(
     })
 }
 
-fn explained(row: &BuildRow, why: &Explanation, ends: &[Estimate]) -> WaitingUnit {
+fn explained(row: &BuildRow, why: &Explanation) -> WaitingUnit {
     WaitingUnit {
         waited: took(why.waited),
         tier: tier(why),
         reason: reason(why),
         unblock: unblock(why),
         ahead: ahead(why),
-        eta: eta(why, ends),
+        eta: eta(why),
         ..blank(row)
     }
 }
@@ -164,15 +160,11 @@ fn machines(count: usize) -> String {
 }
 
 fn reason(why: &Explanation) -> String {
+    if let Some(cannot) = why.cannot_run() {
+        return cannot;
+    }
     let kind = &why.host_type;
     match &why.hold {
-        Hold::NoMachines => "there are no machines".into(),
-        Hold::NoneFits(reasons) => {
-            let each = reasons
-                .iter()
-                .map(|(reason, n)| format!("of {n}, {reason}"));
-            format!("no machine fits: {}", each.collect::<Vec<_>>().join("; "))
-        }
         Hold::Busy => format!(
             "{} of kind {kind} that {} in use",
             machines(why.supply.held),
@@ -275,7 +267,7 @@ pub(crate) fn told(why: &Explanation) -> String {
         tier(why),
         ahead(why),
         format!("it goes on with {}", unblock(why)),
-        eta(why, &[]),
+        eta(why),
     ];
     parts.join("; ")
 }
@@ -307,27 +299,26 @@ fn ahead(why: &Explanation) -> String {
     format!("{} ahead: {}", why.ahead, groups.join(", "))
 }
 
-/// When it is likely to begin: when enough of what runs ends, as far as that is known from past
-/// runs; else by past waits.
-fn eta(why: &Explanation, ends: &[Estimate]) -> String {
-    if let (Hold::Busy, Some(end)) = (&why.hold, ends.get(why.ahead)) {
-        let (left, samples) = (end.median(), end.samples());
-        let runs = if samples == 1 { "run" } else { "runs" };
-        let of = format!("a machine is free then, by the median of {samples} {runs}");
-        return match left.is_zero() {
-            true => format!(
-                "any moment, what runs takes longer than usual (median of {samples} {runs})"
-            ),
-            false => format!("begins in about {} ({of})", about(left)),
-        };
-    }
+/// When it is likely to begin: the work ahead over the machines that fit, or that it is unknown.
+fn eta(why: &Explanation) -> String {
     let Some(expected) = why.expected else {
-        return "no past waits to estimate from".into();
+        return match (&why.hold, why.samples) {
+            (Hold::Busy | Hold::Resting(_), 0) => {
+                "when it begins is unknown: no build has ended since the farm began".into()
+            }
+            _ => "when it begins is unknown".into(),
+        };
     };
-    let waits = if why.samples == 1 { "wait" } else { "waits" };
-    let of = format!("median of {} {waits}", why.samples);
-    match expected.is_zero() {
-        true => format!("any moment, longer than usual already ({of})"),
-        false => format!("begins in about {} ({of})", about(expected)),
+    let builds = if why.samples == 1 { "build" } else { "builds" };
+    let of = format!("median of {} {builds}", why.samples);
+    let fitting = why.supply.held + why.supply.resting;
+    let machines = if fitting == 1 { "machine" } else { "machines" };
+    match (expected.is_zero(), why.ahead) {
+        (true, _) => format!("any moment, what runs takes longer than usual ({of})"),
+        (false, 0) => format!("begins in about {} ({of})", about(expected)),
+        (false, ahead) => format!(
+            "begins in about {} ({ahead} ahead on {fitting} {machines}, {of})",
+            about(expected)
+        ),
     }
 }

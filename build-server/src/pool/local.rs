@@ -151,7 +151,11 @@ impl LocalPoolBuilder {
     pub fn build(self) -> Result<LocalPool> {
         let slots = (1..=self.slots).map(|number| {
             let id = MachineId::new(format!("{}-{number}", self.host_type))?;
-            Ok(Slot::new(id, self.host_type.clone(), labels(&self.labels)))
+            Ok(Slot::new(
+                id,
+                self.host_type.clone(),
+                own_labels(&self.labels),
+            ))
         });
         let slots: Vec<Slot> = slots.collect::<Result<_>>()?;
         let supervisor = Supervisor::new("local pool");
@@ -178,8 +182,9 @@ impl LocalPoolBuilder {
     }
 }
 
-/// System and processor in Go's words, as buildlets tell them, and what was added.
-fn labels(more: &[String]) -> Labels {
+/// What each machine of a [`LocalPool`] has: system and processor in Go's words, as buildlets tell
+/// them, and `more`.
+pub fn own_labels(more: &[String]) -> Labels {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -291,6 +291,7 @@ impl BuildRow {
         (!self.item.worktree).then(|| Tested {
             build: self.id.clone(),
             number: self.number,
+            origin: self.item.origin.clone(),
             commit: self.item.commit.clone(),
             rerun_of: self.item.rerun_of.clone(),
             step: unit.step.clone(),
@@ -343,6 +344,9 @@ pub struct Tested {
     pub build: BuildId,
     /// The position of that build.
     pub number: Seq,
+    /// Where the repository is: two of one name do not share a past.
+    #[serde(default)]
+    pub origin: String,
     /// What was built.
     pub commit: CommitHash,
     /// The build that it runs again.
@@ -352,6 +356,13 @@ pub struct Tested {
     pub step: StepName,
     /// The tests.
     pub tests: TestCounts,
+}
+
+impl Tested {
+    /// Whether it is of the same repository as `item`, whatever that is called.
+    pub fn is_of(&self, item: &WorkItem) -> bool {
+        self.origin == item.origin
+    }
 }
 
 /// How long a unit took when it passed.

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use super::Inner;
 use super::leases::Held;
 use super::prepare::Work;
+use crate::source::without_passwords;
 use crate::store::{BlobKey, BlobKind};
 
 /// The list of changed files, beside the checkout.
@@ -198,7 +199,9 @@ impl Inner {
 
 fn manifest_key(item: &WorkItem, builder: &Builder, path: &str) -> Result<BlobKey> {
     let mut hash = Sha256::new();
-    for part in [item.repo.as_str(), builder.name.as_str(), path] {
+    // Two repositories of one name share nothing.
+    let origin = without_passwords(&item.origin);
+    for part in [item.repo.as_str(), &origin, builder.name.as_str(), path] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

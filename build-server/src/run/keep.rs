@@ -50,7 +50,11 @@ impl Inner {
     }
 
     /// The files in a directory of this machine, which goes with the answer.
-    async fn fetch(&self, buildlet: &dyn Buildlet, paths: &[String]) -> Result<tempfile::TempDir> {
+    pub(super) async fn fetch(
+        &self,
+        buildlet: &dyn Buildlet,
+        paths: &[String],
+    ) -> Result<tempfile::TempDir> {
         let beside = [LIST.to_owned(), KEPT_DIR.to_owned()];
         buildlet.remove_all(&beside).await?;
         let list: String = paths.iter().map(|path| format!("./{path}\0")).collect();

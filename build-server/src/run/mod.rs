@@ -4,12 +4,15 @@
 //! not done again. The coordinator calls `Runner::carry_out`, one task for each command.
 
 mod caches;
+mod junit;
 mod keep;
 mod leases;
 mod logs;
 mod prepare;
 mod renew;
+mod reports;
 mod results;
+mod sources;
 mod units;
 
 use std::collections::BTreeSet;
@@ -31,9 +34,11 @@ pub(crate) use renew::{RENEW_EVERY, Silent};
 
 use self::leases::Leases;
 use self::prepare::Packing;
+use self::sources::{SourceTree, no_sources};
 use self::units::Ordered;
 use crate::source::Checkouts;
 use crate::store::Store;
+use crate::toolchains::Toolchains;
 
 /// For a checkout and its caches to come to a machine by hand.
 const FILL: Duration = Duration::from_secs(30 * 60);
@@ -48,6 +53,8 @@ struct Inner {
     checkouts: Arc<dyn Checkouts>,
     store: Store,
     logs: LiveLogs,
+    toolchains: Option<Arc<dyn Toolchains>>,
+    address: Option<String>,
     leases: Leases,
     packing: Packing,
     /// Commands that were ordered to end, whether they run by now or not.
@@ -61,6 +68,10 @@ pub(crate) struct Means {
     pub(crate) checkouts: Arc<dyn Checkouts>,
     pub(crate) store: Store,
     pub(crate) logs: LiveLogs,
+    /// Where toolchains come from that machines do not have.
+    pub(crate) toolchains: Option<Arc<dyn Toolchains>>,
+    /// Where the farm's pages are.
+    pub(crate) address: Option<String>,
 }
 
 impl Inner {
@@ -96,6 +107,8 @@ impl Runner {
             checkouts: means.checkouts,
             store: means.store,
             logs: means.logs,
+            toolchains: means.toolchains,
+            address: means.address,
             leases: Leases::default(),
             packing: Packing::default(),
             ordered: Ordered::default(),
@@ -150,7 +163,12 @@ impl Runner {
         match done {
             Ok(reply) => Input::Done(key, reply),
             Err(error) => {
-                tracing::warn!(command = ?key, error = error.chain(), "command failed");
+                // What is wrong with a commit or its repository is said by its build.
+                if error.kind() == ErrorKind::Invalid {
+                    tracing::debug!(command = ?key, error = error.chain(), "command failed");
+                } else {
+                    tracing::warn!(command = ?key, error = error.chain(), "command failed");
+                }
                 let mut failure = Failure::from(&error);
                 if let Some((build, id)) = unit_log {
                     failure.output_bytes = self.0.logs.len(&build, &id).await;
@@ -164,8 +182,10 @@ impl Runner {
         let inner = &self.0;
         match command {
             Command::Plan { item, builder, .. } => {
-                let tree = inner.checkouts.tree(&item).await?;
-                let plan = inner.recipe.plan(&item, &builder, &*tree).await?;
+                let tree = inner.checkouts.tree(&item).await;
+                let tree = tree.map_err(|e| no_sources(&item, e))?;
+                let tree = SourceTree { item: &item, tree };
+                let plan = inner.recipe.plan(&item, &builder, &tree).await?;
                 inner.check_host(&plan, &builder)?;
                 Ok(Reply::Planned(plan))
             }

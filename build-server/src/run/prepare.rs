@@ -9,10 +9,12 @@ use build_core::event::Base;
 use build_core::ids::{BuildId, LeaseId};
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
+use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest, Sha256};
 
 use super::Inner;
 use super::leases::Held;
+use super::sources::no_sources;
 use crate::store::{BlobKey, BlobKind};
 
 /// What is built, and how its caches are called.
@@ -109,8 +111,11 @@ impl Inner {
         let gate = self.packing.gate(key.name());
         let _one_at_a_time = gate.lock().await;
         if blobs.size(&key).await?.is_none() {
-            let stream = self.checkouts.pack(work.item, work.depth).await?;
-            blobs.put(&key, stream).await?;
+            let stream = self.checkouts.pack(work.item, work.depth).await;
+            let stream = stream.map_err(|e| no_sources(work.item, e))?;
+            let item = work.item.clone();
+            let stream = stream.map_err(move |e| no_sources(&item, e));
+            blobs.put(&key, stream.boxed()).await?;
         }
         Ok(key)
     }

@@ -1,11 +1,13 @@
 //! Runs commands: started detached, followed into the log, found again after a restart.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use build_client::once;
 use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome, ExecStream};
 use build_core::dispatch::{Listing, Reply};
+use build_core::engine::CHECKOUT_DIR;
 use build_core::event::{BuildEvent, Recorded, UnitEnd, Version};
 use build_core::ids::{BuildId, ExecId, LeaseId};
 use build_core::name::Name;
@@ -20,6 +22,7 @@ use super::Inner;
 use super::leases::Held;
 use super::logs::OpenLog;
 use super::renew::is_final;
+use super::reports::{self, Before};
 
 /// How long output may be out of reach before the machine counts as lost: by then its lease
 /// has run out as well.
@@ -32,6 +35,8 @@ const REACH_AGAIN: Duration = Duration::from_millis(200);
 const REACH: Duration = Duration::from_secs(5);
 /// How long a full disk may keep output from being written; it waits on the machine meanwhile.
 const DISK_FULL: Duration = Duration::from_secs(5 * 60);
+/// Longest argument of a command: Linux takes 128 KiB.
+const MAX_ARGUMENT: usize = 100 << 10;
 /// Longest list of tests, in bytes.
 const MAX_LISTING: usize = 16 << 20;
 /// Earlier builds that are asked how long tests took.
@@ -39,6 +44,12 @@ const PAST_BUILDS: usize = 3;
 
 /// Says of each word whether it is no program on `PATH`.
 const MISSING: &str = "for tool do command -v \"$tool\" >/dev/null 2>&1 || echo \"$tool\"; done";
+
+/// Prints the version of the toolchain `$1`; nothing is fetched for it.
+const VERSION_OF: &str = "export GOTOOLCHAIN=local RUSTUP_AUTO_INSTALL=0; case $1 in \
+    go) go version ;; rust) rustc --version ;; *) \"$1\" --version ;; esac 2>/dev/null | head -n 1";
+/// Events from the beginning of a build among which its plan is.
+const PLANNED_WITHIN: usize = 100;
 
 /// Commands that were ordered to end.
 #[derive(Default)]
@@ -76,18 +87,23 @@ impl Inner {
             let text = format!("the command of {unit} in build {build} has no id");
             Error::new(ErrorKind::Bug, text)
         })?;
+        let asked = self.asked(build, unit).await?;
         *held.running.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((build.clone(), id.clone()));
         let mut log = self.logs.append(build, &id).await?;
         let followed = held
-            .unless_over(self.follow(&held, exec, tools, &id, &mut log))
+            .unless_over(self.follow(&held, exec, (tools, &asked), &id, &mut log))
             .await;
         *held.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let (end, took) = followed?;
+        let (end, took, before) = followed?;
         log.seal().await?;
         let output_bytes = log.len();
-        let tests = log.finish();
+        let mut tests = log.finish();
+        let reports = self.read_reports(held.buildlet(), &asked.reports, &before);
+        let reported = held.unless_over(reports).await?;
         let results = match &end {
+            // What a report says is counted, and not kept test by test.
+            _ if reported.is_some() => None,
             UnitEnd::Exited(ExecOutcome::Ok | ExecOutcome::Exit(_))
                 if unit.part != Part::List && !tests.is_empty() =>
             {
@@ -95,6 +111,9 @@ impl Inner {
             }
             _ => None,
         };
+        if let Some(reported) = reported {
+            tests = reported;
+        }
         self.ordered.remove(&id);
         let is_list = unit.part == Part::List && end == UnitEnd::Exited(ExecOutcome::Ok);
         let listing = match is_list {
@@ -114,19 +133,34 @@ impl Inner {
     async fn follow(
         &self,
         held: &Held,
-        exec: Exec,
-        tools: &[String],
+        mut exec: Exec,
+        (tools, asked): (&[String], &Asked),
         id: &ExecId,
         log: &mut OpenLog,
-    ) -> Result<(UnitEnd, Option<Duration>)> {
+    ) -> Result<(UnitEnd, Option<Duration>, Before)> {
         let buildlet = held.buildlet();
         let mut begun = None;
+        let mut before = Before::new();
         if !is_started(buildlet, id).await? {
+            let never = |end| Ok((end, Some(Duration::ZERO), Before::new()));
             if self.ordered.contains(id) {
-                return Ok((UnitEnd::Exited(ExecOutcome::Killed), Some(Duration::ZERO)));
+                return never(UnitEnd::Exited(ExecOutcome::Killed));
             }
+            if let Some(url) = &asked.url {
+                exec.env.insert(0, format!("FARMER_URL={url}"));
+            }
+            for (name, version) in &asked.toolchain {
+                if let Err(error) = self.equip(buildlet, &mut exec, name, version).await {
+                    let hint = error.hint().unwrap_or_default();
+                    let said = format!("farmer: {name} {version}: {}; {hint}\n", error.chain());
+                    append(log, said.as_bytes()).await?;
+                    return never(UnitEnd::MissingTool(format!("{name} {version}")));
+                }
+            }
+            shorten(buildlet, &mut exec, id).await?;
+            before = reports::listed(buildlet, &asked.reports).await?;
             if let Some(tool) = missing_tool(buildlet, &exec, tools).await? {
-                return Ok((UnitEnd::MissingTool(tool), Some(Duration::ZERO)));
+                return never(UnitEnd::MissingTool(tool));
             }
             begun = Some(Instant::now());
             buildlet.start(exec).await?;
@@ -136,7 +170,62 @@ impl Inner {
             buildlet.kill(id).await?;
         }
         let outcome = follow_output(held, id, log).await?;
-        Ok((UnitEnd::Exited(outcome), begun.map(|begun| begun.elapsed())))
+        let took = begun.map(|begun| begun.elapsed());
+        Ok((UnitEnd::Exited(outcome), took, before))
+    }
+
+    /// What the step of a unit asks for beside its command.
+    async fn asked(&self, build: &BuildId, unit: &Unit) -> Result<Asked> {
+        let events = self.store.events();
+        let stream = build.into();
+        let first = events.read_stream(&stream, Version(0), PLANNED_WITHIN);
+        let first = first.await?;
+        let plan = first.iter().find_map(|event| match event.read() {
+            Some(BuildEvent::Planned { plan }) => Some(plan),
+            _ => None,
+        });
+        let mut asked = Asked {
+            url: self
+                .address
+                .as_ref()
+                .map(|at| format!("{at}/builds/{build}")),
+            ..Asked::default()
+        };
+        let steps = plan.into_iter().flat_map(|plan| plan.steps);
+        if let Some(step) = steps.into_iter().find(|step| step.name == unit.step) {
+            asked.toolchain = step.toolchain;
+            if unit.part != Part::List {
+                asked.reports = step.reports;
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Puts a toolchain first on the `PATH` of a command, unless the machine has it.
+    async fn equip(
+        &self,
+        buildlet: &dyn Buildlet,
+        exec: &mut Exec,
+        name: &str,
+        version: &str,
+    ) -> Result<()> {
+        if has_toolchain(buildlet, exec, name, version).await? {
+            // Its own guard against other versions that a project may name.
+            exec.env.insert(0, "GOTOOLCHAIN=local".to_owned());
+            return Ok(());
+        }
+        let Some(toolchains) = &self.toolchains else {
+            let text = "the machine does not have it, and this farm gets no toolchains";
+            let hint = format!("install {name} {version} on the machine");
+            return Err(Error::new(ErrorKind::NotFound, text).with_hint(hint));
+        };
+        let given = toolchains.provide(name, version).await?;
+        let mut path = given.path;
+        let rest = exec.path.take().unwrap_or_else(|| vec!["$PATH".to_owned()]);
+        path.extend(rest);
+        exec.path = Some(path);
+        exec.env.splice(0..0, given.env);
+        Ok(())
     }
 
     pub(super) async fn kill(&self, lease: &LeaseId, exec: &ExecId) -> Result<Reply> {
@@ -223,6 +312,52 @@ async fn is_started(buildlet: &dyn Buildlet, id: &ExecId) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Puts a script that is longer than an argument may be, for it names thousands of tests, into a file
+/// beside the checkout.
+async fn shorten(buildlet: &dyn Buildlet, exec: &mut Exec, id: &ExecId) -> Result<()> {
+    if let [flag, script, ..] = &mut exec.args[..]
+        && flag == "-c"
+        && script.len() > MAX_ARGUMENT
+    {
+        let file = format!(".farmer-script-{id}");
+        let text = std::mem::replace(script, format!(". \"$WORKDIR/{file}\""));
+        buildlet.put(&file, 0o600, once(text)).await?;
+    }
+    Ok(())
+}
+
+/// What a step asks for beside its command.
+#[derive(Default)]
+struct Asked {
+    reports: Vec<String>,
+    toolchain: BTreeMap<String, String>,
+    /// The page of its build.
+    url: Option<String>,
+}
+
+/// Whether the toolchain that a command would see is of this version.
+async fn has_toolchain(
+    buildlet: &dyn Buildlet,
+    exec: &Exec,
+    name: &str,
+    version: &str,
+) -> Result<bool> {
+    let mut ask = Exec::shell(VERSION_OF).arg("version").arg(name);
+    ask.env.clone_from(&exec.env);
+    ask.path.clone_from(&exec.path);
+    let output = buildlet.exec(ask.dir(CHECKOUT_DIR)).await?;
+    let text = output.text();
+    let found = text.split_whitespace().find_map(|word| {
+        let at = word.find(|c: char| c.is_ascii_digit())?;
+        word[..at]
+            .chars()
+            .all(char::is_alphabetic)
+            .then(|| &word[at..])
+    });
+    let rest = found.and_then(|found| found.strip_prefix(version));
+    Ok(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// The first of `tools` that is not on the `PATH` the command will see.

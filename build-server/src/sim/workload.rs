@@ -42,6 +42,8 @@ pub(super) fn item(rng: &mut Rng, now: Timestamp) -> WorkItem {
         commit_time: now,
         subject: String::new(),
         branch: None,
+        tag: None,
+        order: None,
         change: None,
         author: Some(format!("author{}", rng.below(0..5))),
         class: *rng.pick(&CLASSES),

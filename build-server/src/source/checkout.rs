@@ -40,9 +40,9 @@ impl Checkout<'_> {
     /// Makes `.git` in `target`, with nothing checked out yet.
     pub(super) async fn repository(&self, target: &Path) -> Result<()> {
         let history = History::new(&self.repo, target, &self.commit, &self.repos.packs);
-        let origin = self.repo.ask(&["config", "--get", "remote.origin.url"]);
-        let ((), origin) = futures::try_join!(history.make(self.depth), origin)?;
-        configure(target, origin).await
+        let remote = self.repo.remote();
+        let ((), remote) = futures::try_join!(history.make(self.depth), remote)?;
+        configure(target, remote.map(|(_, url)| url)).await
     }
 
     /// Checks out the files and the submodules.

@@ -1,5 +1,6 @@
 //! Reads and packs commits with the `git` program.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
@@ -10,7 +11,7 @@ use build_core::ids::{CommitHash, RepoName};
 use build_core::name::Name;
 use build_core::recipe::Tree;
 use build_core::tarutil::{GzipOptions, Pack};
-use build_core::work::{Class, WorkItem};
+use build_core::work::{Class, SKIP_LABEL, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use tempfile::TempDir;
 
@@ -26,6 +27,15 @@ use super::repo::{CommitInfo, Repo};
 use super::tree::{CommitTree, WorkTree};
 use super::worktree::overlay;
 use crate::spread::spread_below;
+
+/// Commits that are looked at to say where one stands among others.
+const PLACES: usize = 100;
+
+/// Words that policies and sources look at.
+fn labels(info: &CommitInfo) -> BTreeSet<String> {
+    let skip = info.skip.then(|| SKIP_LABEL.to_owned());
+    skip.into_iter().collect()
+}
 
 /// Fast rather than small: it goes to a machine nearby and is thrown away.
 const GZIP_LEVEL: u32 = 1;
@@ -61,15 +71,22 @@ impl GitCheckouts {
         let repo = self.repos.refresh(&parsed).await?;
         let commit = repo.resolve(rev.unwrap_or("HEAD")).await?;
         self.repos.remember(&repo, &commit);
-        let branch = async {
+        let named = async {
             match rev {
-                None => repo.head_branch().await,
-                Some(rev) => repo.branch_called(rev).await,
+                None => Ok((repo.head_branch().await?, None)),
+                Some(rev) => Ok::<_, Error>((
+                    repo.branch_called(rev, &commit).await?,
+                    repo.tag_called(rev, &commit).await?,
+                )),
             }
         };
         let item = self.item(&parsed, &repo, &commit, None);
-        let (item, branch) = futures::try_join!(item, branch)?;
-        Ok(WorkItem { branch, ..item })
+        let (item, (branch, tag)) = futures::try_join!(item, named)?;
+        Ok(WorkItem {
+            branch,
+            tag,
+            ..item
+        })
     }
 
     /// How many files of the work tree at a path differ from its `HEAD`, new ones included;
@@ -84,35 +101,78 @@ impl GitCheckouts {
         }
     }
 
+    /// The branch that a farm builds when nothing else is said: the remote's, whatever is checked out
+    /// at present. `None` when a commit is checked out and no remote says more.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub async fn default_branch(&self, origin: &str) -> Result<Option<Name>> {
+        let repo = self.repos.open(&Origin::parse(origin)?).await?;
+        repo.default_branch().await
+    }
+
     /// The newest commit of every branch that one of `globs` matches, most recent first; the
-    /// default branch when there are none.
-    pub(super) async fn tips(&self, origin: &str, globs: &[String]) -> Result<Vec<WorkItem>> {
+    /// default branch when there are none, or what is checked out when there is no such. Then the
+    /// tags that one of `tags` matches. A branch that cannot be read is named and left out.
+    pub(super) async fn tips(
+        &self,
+        origin: &str,
+        globs: &[String],
+        tags: &[String],
+    ) -> Result<Vec<WorkItem>> {
         let parsed = Origin::parse(origin)?;
         let repo = self.repos.refresh(&parsed).await?;
         if repo.is_empty().await? {
             return Ok(Vec::new());
         }
-        let head = repo.head_branch().await?;
+        let default = repo.default_branch().await?;
         let mut items = Vec::new();
-        for (branch, commit) in repo.branches(globs).await? {
-            let is_default = head.as_ref() == Some(&branch);
-            let mut item = self.item(&parsed, &repo, &commit, Some(branch)).await?;
-            item.class = if is_default {
-                Class::DefaultTip
-            } else {
-                Class::BranchTip
+        if default.is_none() {
+            let commit = repo.resolve("HEAD").await?;
+            items.push(self.item(&parsed, &repo, &commit, None).await?);
+        }
+        for (branch, commit) in repo.branches(default.as_ref(), globs).await? {
+            let class = match default.as_ref() == Some(&branch) {
+                true => Class::DefaultTip,
+                false => Class::BranchTip,
             };
-            items.push(item);
+            let found = self.item(&parsed, &repo, &commit, Some(branch.clone()));
+            match found.await {
+                Ok(item) => items.push(WorkItem { class, ..item }),
+                Err(error) => {
+                    let (repo, error) = (repo.name(), error.chain());
+                    tracing::warn!(repo, %branch, error, "a branch cannot be read");
+                }
+            }
         }
         items.sort_by_key(|item| std::cmp::Reverse(item.commit_time));
+        for tag in repo.tags(tags).await? {
+            items.push(WorkItem {
+                tag: Some(tag.name),
+                class: Class::ReleaseTip,
+                ..self.item_of(&parsed, &repo, tag.commit, None).await?
+            });
+        }
         Ok(items)
     }
 
-    /// The commits before `tip` on its branch, newest first, as work for idle machines.
+    /// The commits before `tip` on its branch, newest first, as work for idle machines. Of another
+    /// branch than the default one those that are on that one are left out; of a tag, all.
     pub(super) async fn earlier(&self, tip: &WorkItem, limit: usize) -> Result<Vec<WorkItem>> {
+        if tip.tag.is_some() {
+            return Ok(Vec::new());
+        }
         let repo = self.repos.open(&Origin::parse(&tip.origin)?).await?;
-        let infos = repo.before(&tip.commit, limit).await?;
+        let other = match tip.class {
+            Class::BranchTip => repo.default_branch().await?,
+            _ => None,
+        };
+        let infos = repo.before(&tip.commit, limit, other.as_ref().and_then(Name::as_str));
+        let places = repo.places(&tip.commit, limit + PLACES);
+        let (infos, places) = futures::try_join!(infos, places)?;
         let item = |info: CommitInfo| WorkItem {
+            order: places.get(&info.hash).copied(),
+            labels: labels(&info),
             commit: info.hash,
             commit_time: info.time,
             subject: info.subject,
@@ -142,31 +202,34 @@ impl GitCheckouts {
         commit: &CommitHash,
         branch: Option<Name>,
     ) -> Result<WorkItem> {
-        let remote = repo.ask(&["config", "--get", "remote.origin.url"]);
-        let (info, remote) = futures::try_join!(repo.info(commit), remote)?;
+        let info = repo.info(commit).await?;
+        self.item_of(origin, repo, info, branch).await
+    }
+
+    async fn item_of(
+        &self,
+        origin: &Origin,
+        repo: &Repo,
+        info: CommitInfo,
+        branch: Option<Name>,
+    ) -> Result<WorkItem> {
+        let places = repo.places(&info.hash, PLACES);
+        let (places, remote) = futures::try_join!(places, repo.remote())?;
         let place = match origin {
             Origin::Local(_) => repo.place().to_string_lossy().into_owned(),
             Origin::Remote(url) => url.clone(),
         };
+        let remote = remote.map(|(_, url)| url);
         let name = name_of(remote.as_deref().unwrap_or(&place));
         Ok(WorkItem {
-            repo: RepoName::new(&name)?,
-            origin: place,
-            commit: info.hash,
+            order: places.get(&info.hash).copied(),
+            labels: labels(&info),
             commit_time: info.time,
             subject: info.subject,
             branch,
-            change: None,
             author: Some(info.author),
             class: Class::DefaultTip,
-            labels: Default::default(),
-            worktree: false,
-            rerun_of: None,
-            repo_id: None,
-            host: None,
-            patch_set: None,
-            trust: Default::default(),
-            rest: Default::default(),
+            ..WorkItem::new(RepoName::new(&name)?, place, info.hash)
         })
     }
 
@@ -291,6 +354,17 @@ impl Checkouts for GitCheckouts {
             changed.extend(uncommitted);
         }
         Ok(Some(changed))
+    }
+
+    async fn history(&self, item: &WorkItem, limit: usize) -> Result<Option<Vec<CommitHash>>> {
+        let origin = Origin::parse(&item.origin)?;
+        let Some(repo) = self.repos.copy_of(&origin).await? else {
+            return Ok(None);
+        };
+        match repo.has(&item.commit).await? {
+            true => repo.first_parents(&item.commit, limit).await.map(Some),
+            false => Ok(None),
+        }
     }
 }
 

@@ -20,8 +20,9 @@ const MAX_OUTPUT: u64 = 256 << 20;
 /// Complaints that are kept, and shown.
 const MAX_COMPLAINT: u64 = 64 << 10;
 
-/// Variables by which an outer git tells an inner one where it is. Ours is never an inner one.
-const FOREIGN: [&str; 16] = [
+/// Variables that are not passed on: those by which an outer git tells an inner one where it is,
+/// for ours is never an inner one, and those that change what commands mean or print.
+const FOREIGN: [&str; 29] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -36,22 +37,56 @@ const FOREIGN: [&str; 16] = [
     "GIT_CONFIG_PARAMETERS",
     "GIT_CONFIG_COUNT",
     "GIT_REPLACE_REF_BASE",
+    "GIT_NO_REPLACE_OBJECTS",
     "GIT_IMPLICIT_WORK_TREE",
+    "GIT_QUARANTINE_PATH",
+    "GIT_ATTR_SOURCE",
+    "GIT_DEFAULT_HASH",
+    "GIT_DEFAULT_REF_FORMAT",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_DIFF_OPTS",
+    "GIT_INDEX_VERSION",
+    "GIT_TEMPLATE_DIR",
     "SSH_ASKPASS",
 ];
 
-/// Settings of every call: nothing of the user's hooks, filters or line ends gets into a build.
-const SETTINGS: [&str; 10] = [
+/// Settings of every call: nothing of the user's hooks, filters, line ends, formats or defaults
+/// gets into a build. What leads to a repository stays theirs: credentials, `insteadOf`, proxies,
+/// certificates, which directories are safe.
+const SETTINGS: [&str; 29] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.autocrlf=false",
     "core.eol=lf",
+    "core.safecrlf=false",
     "core.attributesFile=/dev/null",
     "core.quotePath=false",
+    "core.symlinks=true",
+    "core.protectHFS=false",
+    "core.protectNTFS=false",
+    "core.precomposeUnicode=false",
+    "core.untrackedCache=false",
+    "core.splitIndex=false",
+    "core.sparseCheckout=false",
+    "core.logAllRefUpdates=false",
+    "color.ui=false",
+    "i18n.logOutputEncoding=UTF-8",
+    "log.showSignature=false",
+    "log.mailmap=false",
+    "log.follow=false",
+    "diff.ignoreSubmodules=none",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "init.defaultRefFormat=files",
     "gc.auto=0",
     "maintenance.auto=false",
     "protocol.ext.allow=never",
     "protocol.version=2",
+    "safe.bareRepository=all",
 ];
 
 /// The `git` program.

@@ -51,6 +51,19 @@ struct Tag {
     commit: String,
 }
 
+/// What `git replace` has made of an object.
+struct Replacement {
+    object: String,
+    by: String,
+}
+
+/// Refs that matter to a checkout.
+#[derive(Default)]
+struct Refs {
+    tags: Vec<Tag>,
+    replaced: Vec<Replacement>,
+}
+
 impl Tag {
     fn is_annotated(&self) -> bool {
         self.object != self.commit
@@ -86,11 +99,11 @@ impl<'a> History<'a> {
     pub(super) async fn make(&self, depth: u32) -> Result<()> {
         let depth = depth.max(1);
         self.init().await?;
-        let (listed, tags) = futures::try_join!(self.commits(depth), self.tags())?;
-        let present = self.take(depth, &listed).await?;
-        if !tags.is_empty() {
+        let (listed, refs) = futures::try_join!(self.commits(depth), self.refs())?;
+        let present = self.take(depth, &listed, &refs.replaced).await?;
+        if !refs.tags.is_empty() {
             let known = self.deepen(present).await?;
-            self.copy_tags(&tags, &known).await?;
+            self.copy_tags(&refs.tags, &known).await?;
         }
         Ok(())
     }
@@ -129,19 +142,30 @@ impl<'a> History<'a> {
     }
 
     /// Copies `depth` of the listed commits with all their files; the answer is those commits.
-    async fn take(&self, depth: u32, listed: &str) -> Result<BTreeSet<String>> {
+    async fn take(
+        &self,
+        depth: u32,
+        listed: &str,
+        replaced: &[Replacement],
+    ) -> Result<BTreeSet<String>> {
         let commit = self.commit.as_str();
         let part = Part::of(listed, commit, depth);
         let commits: Vec<_> = part.commits.iter().map(String::as_str).collect();
-        let listed = self.objects_of(&commits, &[LARGE_FILES, "--filter-print-omitted"]);
-        // Omitted ones are marked by a tilde.
+        let flags = [LARGE_FILES, "--filter-print-omitted", "--missing=print"];
+        let listed = self.objects_of(&commits, &flags);
+        // Omitted ones are marked by a tilde; those that a partial clone lacks by a question mark:
+        // nobody asks its remote for them unless they are of this commit.
         let (omitted, mut objects): (BTreeSet<String>, _) = listed
             .await?
             .into_iter()
-            .partition(|line| line.starts_with('~'));
+            .partition(|line| line.starts_with(['~', '?']));
         if !omitted.is_empty() {
             objects.extend(self.objects_of(&[commit], &[]).await?);
         }
+        let mine = |r: &&Replacement| objects.contains(&r.object);
+        let mine: Vec<_> = replaced.iter().filter(mine).collect();
+        objects.extend(mine.iter().map(|r| r.by.clone()));
+        self.write_replaced(&mine).await?;
         let objects: Vec<_> = objects.into_iter().collect();
         let pack = self.copy_objects(&objects).await?;
         self.keep(&pack).await;
@@ -163,24 +187,49 @@ impl<'a> History<'a> {
         }
     }
 
-    async fn tags(&self) -> Result<Vec<Tag>> {
+    async fn refs(&self) -> Result<Refs> {
         let format = "--format=%(objectname) %(*objectname) %(refname)";
         let listed = self
             .from
-            .run(&["for-each-ref", format, "refs/tags"])
+            .run(&["for-each-ref", format, "refs/tags", "refs/replace"])
             .await?;
         let listed = String::from_utf8_lossy(&listed);
-        let tags = listed.lines().filter_map(|line| {
-            let mut words = line.splitn(3, ' ');
-            let (object, peeled, name) = (words.next()?, words.next()?, words.next()?);
-            let commit = if peeled.is_empty() { object } else { peeled };
-            Some(Tag {
-                name: name.to_owned(),
-                object: object.to_owned(),
-                commit: commit.to_owned(),
-            })
-        });
-        Ok(tags.collect())
+        let mut refs = Refs::default();
+        for line in listed.lines() {
+            let words: Vec<&str> = line.splitn(3, ' ').collect();
+            let [object, peeled, name] = words[..] else {
+                continue;
+            };
+            let object = object.to_owned();
+            match name.strip_prefix("refs/replace/") {
+                Some(replaced) => refs.replaced.push(Replacement {
+                    object: replaced.to_owned(),
+                    by: object,
+                }),
+                None => refs.tags.push(Tag {
+                    name: name.to_owned(),
+                    commit: match peeled {
+                        "" => object.clone(),
+                        peeled => peeled.to_owned(),
+                    },
+                    object,
+                }),
+            }
+        }
+        Ok(refs)
+    }
+
+    /// Replaces in the checkout what is replaced in the repository: git sees both the same way.
+    async fn write_replaced(&self, replaced: &[&Replacement]) -> Result<()> {
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        let dir = self.target.join(".git/refs/replace");
+        tokio::fs::create_dir_all(&dir).await?;
+        for Replacement { object, by } in replaced {
+            write(&dir.join(object), &format!("{by}\n")).await?;
+        }
+        Ok(())
     }
 
     /// Adds the commits down to the nearest tags, without their files.

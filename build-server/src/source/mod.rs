@@ -66,4 +66,15 @@ pub trait Checkouts: Send + Sync {
         item: &WorkItem,
         base: &CommitHash,
     ) -> Result<Option<Vec<String>>>;
+
+    /// The commit of `item`, its first parent, the first parent of that one and so on, at most
+    /// `limit`: tests are judged along it. `None`, which the default says, when that is not known.
+    /// Nothing is fetched for it.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    async fn history(&self, item: &WorkItem, limit: usize) -> Result<Option<Vec<CommitHash>>> {
+        let _unknown = (item, limit);
+        Ok(None)
+    }
 }

@@ -44,6 +44,15 @@ impl Origin {
     }
 }
 
+/// Fetches into a copy.
+const FETCH: [&str; 4] = ["fetch", "--quiet", "--no-write-fetch-head", "--no-auto-gc"];
+
+/// Whether a repository was fetched whose objects have names of another kind.
+fn is_of_other_hash(error: &Error) -> bool {
+    let text = error.chain();
+    text.contains("mismatched algorithms") || text.contains("object format")
+}
+
 /// As git decides: a scheme, or `host:path` without a slash before the colon.
 fn is_remote(text: &str) -> bool {
     let colon = text.find(':');
@@ -98,6 +107,17 @@ impl Repos {
                 }
                 Repo::open(&self.git, &dir).await
             }
+        }
+    }
+
+    /// The repository at an origin as far as it is on this machine; nothing is fetched.
+    pub(super) async fn copy_of(&self, origin: &Origin) -> Result<Option<Repo>> {
+        match origin {
+            Origin::Local(path) if path.exists() => self.open_local(path).await.map(Some),
+            Origin::Remote(url) if self.copy_dir(url).join("HEAD").exists() => {
+                Repo::open(&self.git, &self.copy_dir(url)).await.map(Some)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -191,24 +211,40 @@ impl Repos {
             .await
             .map_err(|e| named(e.into()))?;
         if !dir.join("HEAD").exists() {
-            let init = ["init", "--quiet", "--bare", "--template="];
-            self.git.run(&dir, &init).await.map_err(named)?;
+            self.init(&dir, "sha1").await.map_err(named)?;
         }
         let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
-        let what = if wanted.is_empty() { &all[..] } else { wanted };
-        let args = [
-            &["fetch", "--quiet", "--no-write-fetch-head", "--", url],
-            what,
-        ]
-        .concat();
-        self.git.run_remote(&dir, &args).await.map_err(named)?;
+        let (prune, what) = match wanted.is_empty() {
+            // A branch that is gone may stand in the way of a new one: `release`, `release/1`.
+            true => (&["--prune"][..], &all[..]),
+            false => (&[][..], wanted),
+        };
+        let args = [&FETCH[..], prune, &["--", url], what].concat();
+        let mut fetched = self.git.run_remote(&dir, &args).await;
+        if fetched.as_ref().is_err_and(is_of_other_hash) {
+            // The copy is empty: its objects would have been of the wrong kind.
+            let emptied = async {
+                tokio::fs::remove_dir_all(&dir).await?;
+                tokio::fs::create_dir_all(&dir).await
+            };
+            emptied.await.map_err(|e| named(e.into()))?;
+            self.init(&dir, "sha256").await.map_err(named)?;
+            fetched = self.git.run_remote(&dir, &args).await;
+        }
+        fetched.map_err(named)?;
         if wanted.is_empty() {
             self.follow_head(url, &dir).await.map_err(named)?;
         }
         Ok(())
     }
 
-    /// Lets the copy's `HEAD` name the branch that the remote one names.
+    async fn init(&self, dir: &Path, format: &str) -> Result<()> {
+        let format = format!("--object-format={format}");
+        let init = ["init", "--quiet", "--bare", "--template=", &format];
+        self.git.run(dir, &init).await.map(|_| ())
+    }
+
+    /// Lets the copy's `HEAD` name what the remote one names: a branch, or a commit.
     async fn follow_head(&self, url: &str, dir: &Path) -> Result<()> {
         let shown = self
             .git
@@ -220,6 +256,15 @@ impl Repos {
             .find_map(|line| line.strip_prefix("ref: ")?.split('\t').next());
         if let Some(branch) = target.filter(|name| name.starts_with("refs/heads/")) {
             self.git.run(dir, &["symbolic-ref", "HEAD", branch]).await?;
+            return Ok(());
+        }
+        let mut lines = shown.lines();
+        if let Some(commit) = lines.find_map(|line| line.strip_suffix("\tHEAD")) {
+            let what = ["--", url, "+HEAD:refs/farmer/head"];
+            let args = [&FETCH[..], &what].concat();
+            self.git.run_remote(dir, &args).await?;
+            let args = ["update-ref", "--no-deref", "HEAD", commit];
+            self.git.run(dir, &args).await?;
         }
         Ok(())
     }

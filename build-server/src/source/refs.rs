@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 8;
 /// closely, and the next regular look finds the rest.
 const MAX_FILES: usize = 1000;
 
-/// The times and sizes of the files that hold the branches. Refs are replaced by renaming, which
+/// The times and sizes of the files that hold branches, tags and the remote's default branch. Refs are replaced by renaming, which
 /// also changes the time of their directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RefsState {
@@ -30,7 +30,9 @@ impl RefsState {
         ] {
             files.push(seen(file));
         }
-        walk(&git_dir.join("refs/heads"), MAX_DEPTH, &mut files);
+        for refs in ["refs/heads", "refs/tags", "refs/remotes"] {
+            walk(&git_dir.join(refs), MAX_DEPTH, &mut files);
+        }
         Self {
             git_dir,
             head,

@@ -1,6 +1,8 @@
 //! Questions to one repository on this machine.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use build_core::clock::Timestamp;
 use build_core::ids::CommitHash;
@@ -30,23 +32,49 @@ pub(super) struct CommitInfo {
     pub(super) time: Timestamp,
     pub(super) author: String,
     pub(super) subject: String,
+    /// Its message asks not to be built.
+    pub(super) skip: bool,
+}
+
+/// What a message says that asks not to be built, in any case.
+const SKIP: [&str; 3] = ["[skip ci]", "[ci skip]", "[no ci]"];
+
+/// A tag of a commit.
+pub(super) struct TagInfo {
+    pub(super) name: Name,
+    pub(super) commit: CommitInfo,
 }
 
 impl CommitInfo {
-    /// Reads hash, time, author and subject, a line each.
+    /// Reads hash, time, author and subject, a line each, then the message. A time that git cannot
+    /// read is that of 1970.
     fn parse(record: &str) -> Result<Self> {
         let mut lines = record.lines();
         let hash = CommitHash::new(lines.next().unwrap_or_default())?;
-        let seconds = lines.next().and_then(|line| line.parse().ok());
-        let seconds = seconds
-            .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("commit {hash} has no time")))?;
+        let time = seconds(lines.next().unwrap_or_default());
+        let author = lines.next().unwrap_or_default().to_owned();
+        let subject = lines.next().unwrap_or_default().to_owned();
+        let rest: String = lines.collect::<Vec<_>>().join("\n");
         Ok(Self {
             hash,
-            time: Timestamp::from_seconds(seconds),
-            author: lines.next().unwrap_or_default().to_owned(),
-            subject: lines.next().unwrap_or_default().to_owned(),
+            time,
+            author,
+            skip: asks_to_skip(&subject) || asks_to_skip(&rest),
+            subject,
         })
     }
+}
+
+fn asks_to_skip(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    SKIP.iter().any(|mark| message.contains(mark))
+}
+
+/// Seconds as git prints them: those before 1970 as numbers that have run over.
+fn seconds(text: &str) -> Timestamp {
+    let seconds = text.parse::<u64>().map_or(0, u64::cast_signed);
+    let is_sane = |seconds: &i64| seconds.unsigned_abs() < 1 << 40;
+    Timestamp::from_seconds(Some(seconds).filter(is_sane).unwrap_or_default())
 }
 
 impl Repo {
@@ -78,6 +106,11 @@ impl Repo {
     /// What users call it: its directory.
     pub(super) fn place(&self) -> &Path {
         self.dir()
+    }
+
+    /// The same as text, for a log.
+    pub(super) fn name(&self) -> String {
+        self.dir().display().to_string()
     }
 
     pub(super) async fn run(&self, args: &[&str]) -> Result<Vec<u8>> {
@@ -147,24 +180,138 @@ impl Repo {
         Ok(name.map(|name| name.trim_ascii_end().into()))
     }
 
+    /// What `rev` names below `refs/heads/` or `refs/tags/`, if it names `commit`: of a branch and a
+    /// tag with one name git takes the tag.
+    async fn called(&self, below: &str, rev: &str, commit: &CommitHash) -> Result<Option<Name>> {
+        let name = rev.strip_prefix(below).unwrap_or(rev);
+        let full = format!("{below}{name}^{{commit}}");
+        let args = ["rev-parse", "--verify", "--quiet", &full];
+        let found = self.ask(&args).await?;
+        let same = found.filter(|hash| hash == commit.as_str());
+        Ok(same.map(|_| name.into()))
+    }
+
     /// The branch that `rev` names, if it names one.
-    pub(super) async fn branch_called(&self, rev: &str) -> Result<Option<Name>> {
-        let name = format!("refs/heads/{rev}");
-        let found = self
-            .ask(&["show-ref", "--verify", "--quiet", &name])
-            .await?;
-        Ok(found.map(|_| rev.into()))
+    pub(super) async fn branch_called(
+        &self,
+        rev: &str,
+        commit: &CommitHash,
+    ) -> Result<Option<Name>> {
+        self.called("refs/heads/", rev, commit).await
+    }
+
+    /// The tag that `rev` names, if it names one.
+    pub(super) async fn tag_called(&self, rev: &str, commit: &CommitHash) -> Result<Option<Name>> {
+        self.called("refs/tags/", rev, commit).await
+    }
+
+    /// The remote that the repository came from, with its URL: `origin`, else the first.
+    pub(super) async fn remote(&self) -> Result<Option<(String, String)>> {
+        let listed = self
+            .ask(&["config", "-z", "--get-regexp", r"^remote\..*\.url$"])
+            .await?
+            .unwrap_or_default();
+        let remotes = listed.split('\0').filter_map(|entry| {
+            let (key, url) = entry.split_once('\n')?;
+            let name = key.strip_prefix("remote.")?.strip_suffix(".url")?;
+            Some((name.to_owned(), url.to_owned()))
+        });
+        let remotes: Vec<_> = remotes.collect();
+        let origin = remotes.iter().find(|(name, _)| name == "origin");
+        Ok(origin.or(remotes.first()).cloned())
+    }
+
+    /// The default branch: the one that the remote names, when it is here as well, else what is
+    /// checked out. `None` when a commit is checked out and no remote says more.
+    pub(super) async fn default_branch(&self) -> Result<Option<Name>> {
+        if let Some((name, _)) = self.remote().await? {
+            let prefix = format!("refs/remotes/{name}/");
+            let head = format!("{prefix}HEAD");
+            let named = self.ask(&["symbolic-ref", "--quiet", &head]).await?;
+            let named = named.as_deref().and_then(|n| n.strip_prefix(&prefix));
+            if let Some(branch) = named {
+                let local = format!("refs/heads/{branch}");
+                let args = ["show-ref", "--verify", "--quiet", &local];
+                if self.ask(&args).await?.is_some() {
+                    return Ok(Some(branch.into()));
+                }
+            }
+        }
+        self.head_branch().await
+    }
+
+    /// The tags of commits that one of `globs` matches.
+    pub(super) async fn tags(&self, globs: &[String]) -> Result<Vec<TagInfo>> {
+        if globs.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Of an annotated tag the commit behind it, else the tag's own object.
+        let of = |star: &str| {
+            format!(
+                "%({star}objecttype)%0a%({star}objectname)%0a%({star}committerdate:unix)%0a\
+                 %({star}authoremail:trim)%0a%({star}contents:subject)"
+            )
+        };
+        let format = format!("--format=%(refname:lstrip=2)%0a{}%0a{}%00", of("*"), of(""));
+        let listed = self.run(&["for-each-ref", &format, "refs/tags"]).await?;
+        let listed = String::from_utf8_lossy(&listed);
+        let globs: Vec<_> = globs.iter().map(|glob| Glob::new(glob)).collect();
+        let mut tags = Vec::new();
+        for record in listed.split('\0') {
+            let lines: Vec<&str> = record.trim_start_matches('\n').split('\n').collect();
+            let (Some(name), Some(peeled), Some(own)) =
+                (lines.first(), lines.get(1..6), lines.get(6..11))
+            else {
+                continue;
+            };
+            let commit = [peeled, own].into_iter().find(|of| of[0] == "commit");
+            let is_wanted = globs.iter().any(|glob| glob.matches(name.as_bytes()));
+            if let Some(commit) = commit.filter(|_| is_wanted) {
+                tags.push(TagInfo {
+                    name: (*name).into(),
+                    commit: CommitInfo::parse(&commit[1..].join("\n"))?,
+                });
+            }
+        }
+        Ok(tags)
+    }
+
+    /// Where a commit and those before it stand among others by time: at their own time, but behind
+    /// their first parents. As far as the last `limit` of them go.
+    pub(super) async fn places(
+        &self,
+        commit: &CommitHash,
+        limit: usize,
+    ) -> Result<HashMap<CommitHash, Timestamp>> {
+        let count = format!("-{limit}");
+        let args = ["rev-list", "--first-parent", "--timestamp", &count];
+        let listed = self.run(&[&args[..], &[commit.as_str()]].concat()).await?;
+        let listed = String::from_utf8_lossy(&listed);
+        let mut places = HashMap::new();
+        let mut last: Option<Timestamp> = None;
+        for line in listed.lines().rev() {
+            let Some((time, hash)) = line.split_once(' ') else {
+                continue;
+            };
+            let behind = last.map(|last| last + Duration::from_micros(1));
+            let place = behind.map_or(seconds(time), |behind| behind.max(seconds(time)));
+            places.insert(CommitHash::new(hash)?, place);
+            last = Some(place);
+        }
+        Ok(places)
     }
 
     /// The default branch, and those that one of `globs` matches, with their commits.
-    pub(super) async fn branches(&self, globs: &[String]) -> Result<Vec<(Name, CommitHash)>> {
+    pub(super) async fn branches(
+        &self,
+        default: Option<&Name>,
+        globs: &[String],
+    ) -> Result<Vec<(Name, CommitHash)>> {
         let format = "--format=%(objectname) %(refname:lstrip=2)";
         let listed = self.run(&["for-each-ref", format, "refs/heads"]).await?;
-        let head = self.head_branch().await?;
         let globs: Vec<_> = globs.iter().map(|glob| Glob::new(glob)).collect();
-        let is_wanted = |name: &Name| {
-            head.as_ref() == Some(name) || globs.iter().any(|g| g.matches(name.as_bytes()))
-        };
+        let is_wanted =
+            |name: &Name| default == Some(name) || globs.iter().any(|g| g.matches(name.as_bytes()));
         let mut found = Vec::new();
         for line in listed
             .split(|&byte| byte == b'\n')
@@ -192,15 +339,32 @@ impl Repo {
             .ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("git shows no commit {commit}")))
     }
 
-    /// What it says of those before a commit on its branch, newest first.
+    /// What it says of those before a commit on its branch, newest first; those of `other`, a
+    /// branch, are left out.
     pub(super) async fn before(
         &self,
         commit: &CommitHash,
         limit: usize,
+        other: Option<&str>,
     ) -> Result<Vec<CommitInfo>> {
         let count = format!("-{limit}");
-        let args = ["--first-parent", "--skip=1", &count, commit.as_str()];
+        let not = other.map(|branch| format!("^refs/heads/{branch}"));
+        let mut args = vec!["--first-parent", "--skip=1", &count, commit.as_str()];
+        args.extend(not.as_deref());
         self.infos(&args).await
+    }
+
+    /// A commit, its first parent and so on, at most `limit`.
+    pub(super) async fn first_parents(
+        &self,
+        commit: &CommitHash,
+        limit: usize,
+    ) -> Result<Vec<CommitHash>> {
+        let count = format!("-{limit}");
+        let args = ["rev-list", "--first-parent", &count, commit.as_str()];
+        let listed = self.run(&args).await?;
+        let lines = String::from_utf8_lossy(&listed);
+        lines.lines().map(CommitHash::new).collect()
     }
 
     async fn infos(&self, which: &[&str]) -> Result<Vec<CommitInfo>> {
@@ -208,7 +372,7 @@ impl Repo {
             "log",
             "--no-show-signature",
             "-z",
-            "--format=%H%n%ct%n%ae%n%s",
+            "--format=%H%n%ct%n%ae%n%s%n%b",
         ];
         let shown = self.run(&[&format, which].concat()).await?;
         let shown = String::from_utf8_lossy(&shown);
@@ -289,4 +453,34 @@ impl Repo {
 fn paths(listed: &[u8]) -> Option<Vec<String>> {
     let pieces = listed.split(|&b| b == 0).filter(|p| !p.is_empty());
     pieces.map(|p| String::from_utf8(p.to_vec()).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_git_cannot_read_are_those_of_1970() {
+        let date = Timestamp::from_seconds(1_608_753_536);
+        assert_eq!(seconds("1608753536"), date);
+        let before = Timestamp::from_seconds(-3600);
+        assert_eq!(seconds("18446744073709548016"), before);
+        for odd in ["", "x", "9999999999999999", "18446744073709551616"] {
+            assert_eq!(seconds(odd), Timestamp::from_seconds(0), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_message_may_ask_not_to_be_built() {
+        let commit = |message: &str| {
+            let hash = "0".repeat(40);
+            CommitInfo::parse(&format!("{hash}\n\na@b\n{message}")).unwrap()
+        };
+        assert!(commit("docs [Skip CI]").skip);
+        assert!(commit("docs\n\nfor [ci skip] only").skip);
+        let plain = commit("docs\nskip ci");
+        assert!(!plain.skip);
+        assert_eq!(plain.subject, "docs");
+        assert_eq!(plain.author, "a@b");
+    }
 }

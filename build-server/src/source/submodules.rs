@@ -152,7 +152,7 @@ async fn resolve(from: &Repo, url: &str) -> Result<String> {
     if !url.starts_with("./") && !url.starts_with("../") {
         return Ok(url.to_owned());
     }
-    let remote = from.ask(&["config", "--get", "remote.origin.url"]).await?;
+    let remote = from.remote().await?.map(|(_, url)| url);
     let base = remote.unwrap_or_else(|| text(from.place().as_os_str().as_encoded_bytes()));
     let mut base = base.trim_end_matches('/').to_owned();
     let mut rest = url;

@@ -23,6 +23,7 @@ pub struct GitSource {
     checkouts: GitCheckouts,
     origin: String,
     branches: Vec<String>,
+    tags: Vec<String>,
     /// What the refs were when they were read last.
     refs: Mutex<Option<RefsState>>,
     /// Where remote repositories are copied to when nothing else was said; goes with the source.
@@ -41,6 +42,7 @@ impl GitSource {
             checkouts: GitCheckouts::new(dir),
             origin: origin.into(),
             branches: Vec::new(),
+            tags: Vec::new(),
             refs: Mutex::default(),
             _copies: copies,
         }
@@ -67,6 +69,14 @@ impl GitSource {
         self.branches.push(glob.into());
         self
     }
+
+    /// Watches the tags that a glob matches: those that come are built, not those that were there
+    /// when tags were first looked at.
+    #[must_use]
+    pub fn tag(mut self, glob: impl Into<String>) -> Self {
+        self.tags.push(glob.into());
+        self
+    }
 }
 
 #[async_trait]
@@ -79,7 +89,8 @@ impl WorkSource for GitSource {
         // Looked at before the branches are read: what moves meanwhile is seen as a change.
         let refs = self.checkouts.state_of_refs(&self.origin).await?;
         *self.refs() = refs;
-        self.checkouts.tips(&self.origin, &self.branches).await
+        let (branches, tags) = (&self.branches, &self.tags);
+        self.checkouts.tips(&self.origin, branches, tags).await
     }
 
     async fn earlier(&self, tip: &WorkItem, limit: usize) -> Result<Vec<WorkItem>> {

@@ -33,7 +33,8 @@ pub struct BoardPage {
 }
 
 /// Where a line stands on its board: by the time of its commit; of one second the commit that was
-/// asked for first, which sources do with the newest.
+/// asked for first, which sources do with the newest. A commit is never before its first parent,
+/// whatever its date says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BoardPlace {
     time: std::cmp::Reverse<Timestamp>,
@@ -174,7 +175,7 @@ pub(super) fn fold<'a>(builds: impl Iterator<Item = &'a BuildRow>) -> Vec<BoardL
         };
         let line = lines.entry((&row.item.commit, &row.item.branch));
         let line = line.or_insert_with(|| BoardLine {
-            place: BoardPlace::new(row.item.commit_time, row.number),
+            place: BoardPlace::new(row.item.place(), row.number),
             commit: BoardCommit::of(&row.item),
             cells: BTreeMap::new(),
         });

@@ -1,50 +1,123 @@
-//! Failed tests are judged by what the builds before them printed.
+//! Failed tests are judged by the builds of the commits before theirs.
 
-use build_server::flakes::failed_tests;
+use std::path::Path;
+
+use build_core::work::WorkItem;
 use build_server::store::Store;
 
-use crate::farm::{FakePool, Farm, Repository, Steps, step};
+use crate::farm::{FakePool, Farm, Repository, Steps, git_in, step};
+
+/// A farm whose step prints the file `lines`, and fails as that says.
+fn farm(pool: &FakePool) -> Farm {
+    let test = step("test", "cat lines; ! grep -q FAILED lines");
+    Farm::start_with(pool, Store::memory(), Steps(vec![test]), |builder| {
+        builder.without_reruns()
+    })
+}
+
+/// What is said of the tests that fail in a build of `item`.
+async fn said(farm: &Farm, item: WorkItem) -> String {
+    let builder = farm.builder();
+    let build = farm.handle.submit(item, &builder).await.unwrap();
+    farm.events(&build).await;
+    let row = farm.handle.records().build(&build).await.unwrap();
+    let failed = farm.handle.failed_tests(&row.unwrap()).await.unwrap();
+    let failed = failed.iter().map(|f| format!("{} {}", f.test, f.verdict));
+    failed.collect::<Vec<_>>().join(", ")
+}
+
+async fn commit(farm: &Farm, repository: &Path, n: usize, lines: &str) -> WorkItem {
+    std::fs::write(repository.join("lines"), lines).unwrap();
+    std::fs::write(repository.join("number"), n.to_string()).unwrap();
+    git_in(repository, &["add", "--all"]);
+    git_in(repository, &["commit", "--quiet", "-m", "again"]);
+    let origin = repository.to_str().unwrap();
+    farm.checkouts.resolve(origin, None).await.unwrap()
+}
+
+const BOTH_PASS: &str = "test a ... ok\ntest b ... ok\n";
+const A_FAILS: &str = "test a ... FAILED\ntest b ... ok\n";
 
 #[tokio::test]
-async fn a_failure_says_whether_it_is_new_flaky_or_old() {
-    let repository = Repository::with_file("lines", "test a ... ok\ntest b ... ok\n");
-    let test = step("test", "cat lines; ! grep -q FAILED lines");
+async fn a_failure_says_whether_it_is_new_or_old() {
+    let repository = Repository::with_file("lines", BOTH_PASS);
     let pool = FakePool::new(1);
-    let farm = Farm::start_with(&pool, Store::memory(), Steps(vec![test]), |builder| {
-        builder.without_reruns()
-    });
-    let mut said = Vec::new();
+    let farm = farm(&pool);
+    let mut verdicts = Vec::new();
     for (n, lines) in [
-        "test a ... ok\ntest b ... ok\n",
-        "test a ... FAILED\ntest b ... ok\n",
-        "test a ... ok\ntest b ... ok\n",
+        BOTH_PASS,
+        A_FAILS,
+        BOTH_PASS,
         "test a ... FAILED\ntest b ... FAILED\n",
         "test a ... ok\ntest b ... FAILED\n",
     ]
     .into_iter()
     .enumerate()
     {
-        repository.write("lines", lines);
-        repository.write("number", &n.to_string());
-        repository.commit("again");
-        let built = farm.build(&repository).await;
-        let records = farm.handle.records();
-        let row = records.build(&built.id).await.unwrap().unwrap();
-        let failed = failed_tests(&**records, &row).await.unwrap();
-        let failed = failed.iter().map(|f| format!("{} {}", f.test, f.verdict));
-        said.push(failed.collect::<Vec<_>>().join(", "));
+        let item = commit(&farm, repository.path(), n, lines).await;
+        verdicts.push(said(&farm, item).await);
     }
     let before = &repository.git(&["rev-parse", "HEAD~1"])[..10];
     let old = format!("b broken since {before}");
     assert_eq!(
-        said,
+        verdicts,
         [
             "",
-            "a new (passed in 1 before)",
+            "a new (no failure in the run before)",
             "",
-            "a known flake (1 in 3), b new (passed in 3 before)",
+            // It went away with another commit, which proves no flake.
+            "a new (no failure in the run before), b new (no failure in 3 runs before)",
             &old,
         ]
     );
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn commits_that_are_built_late_are_judged_where_they_stand() {
+    let repository = Repository::with_file("lines", BOTH_PASS);
+    let pool = FakePool::new(1);
+    let farm = farm(&pool);
+    let good = commit(&farm, repository.path(), 0, BOTH_PASS).await;
+    let first = commit(&farm, repository.path(), 1, A_FAILS).await;
+    let second = commit(&farm, repository.path(), 2, A_FAILS).await;
+    let third = commit(&farm, repository.path(), 3, A_FAILS).await;
+    // A branch on which it passes, built in between.
+    repository.git(&["checkout", "-q", "-b", "side", good.commit.as_str()]);
+    let side = commit(&farm, repository.path(), 4, BOTH_PASS).await;
+    for item in [&third, &good, &side, &first] {
+        said(&farm, item.clone()).await;
+    }
+    let expected = format!("a broken since {}", first.commit.short());
+    assert_eq!(said(&farm, second).await, expected);
+    assert_eq!(said(&farm, first).await, expected);
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn repositories_of_one_name_have_a_past_each() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let places = dirs.each_ref().map(|dir| dir.path().join("server"));
+    for place in &places {
+        std::fs::create_dir(place).unwrap();
+        git_in(place, &["init", "--quiet"]);
+    }
+    let pool = FakePool::new(1);
+    let farm = farm(&pool);
+    let [one, two] = &places;
+    let mut verdicts = Vec::new();
+    for n in 0..2 {
+        let item = commit(&farm, one, n, A_FAILS).await;
+        verdicts.push(said(&farm, item).await);
+        let item = commit(&farm, two, n + 7, BOTH_PASS).await;
+        verdicts.push(said(&farm, item).await);
+    }
+    let item = commit(&farm, two, 99, A_FAILS).await;
+    assert_eq!(item.repo.as_str(), "server");
+    let since = &git_in(one, &["rev-parse", "HEAD~1"])[..10];
+    let old = format!("a broken since {since}");
+    assert_eq!(verdicts, ["a new (no runs before)", "", &old, ""]);
+    let last = said(&farm, item).await;
+    assert_eq!(last, "a new (no failure in 2 runs before)");
     farm.stop().await;
 }

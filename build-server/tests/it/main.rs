@@ -27,6 +27,8 @@ mod damage;
 #[cfg(feature = "coordinator")]
 mod farm;
 #[cfg(feature = "coordinator")]
+mod finding;
+#[cfg(feature = "coordinator")]
 mod flakes;
 #[cfg(all(feature = "front", feature = "testing"))]
 mod front;
@@ -40,16 +42,22 @@ mod gomote;
 mod interop;
 #[cfg(feature = "sqlite")]
 mod month;
+#[cfg(feature = "coordinator")]
+mod odd;
 #[cfg(feature = "web")]
 mod pages;
 #[cfg(feature = "coordinator")]
 mod readers;
+#[cfg(feature = "coordinator")]
+mod reports;
 #[cfg(feature = "sim")]
 mod seeds;
 #[cfg(feature = "coordinator")]
 mod sessions;
 #[cfg(feature = "coordinator")]
 mod source;
+#[cfg(feature = "coordinator")]
+mod sources_missing;
 #[cfg(feature = "sqlite")]
 mod store;
 #[cfg(feature = "web")]

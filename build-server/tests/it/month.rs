@@ -77,6 +77,8 @@ fn item(n: u64, now: Timestamp) -> WorkItem {
         commit_time: now,
         subject: format!("tree: grow branch number {n}"),
         branch: Some("main".into()),
+        tag: None,
+        order: None,
         change: None,
         author: Some("Ada <ada@example.org>".into()),
         class: Class::DefaultTip,

@@ -63,6 +63,8 @@ fn item(n: u64) -> WorkItem {
         commit_time: at(1),
         subject: "a change".into(),
         branch: Some("main".into()),
+        tag: None,
+        order: None,
         change: None,
         author: None,
         class: Class::DefaultTip,

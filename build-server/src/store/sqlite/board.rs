@@ -28,7 +28,7 @@ pub(super) async fn save(db: &mut SqliteConnection, row: &BuildRow) -> Result<()
     );
     let line = line.bind(to_i64(row.number)).bind(item.repo.as_str());
     let line = line.bind(branch).bind(item.commit.as_str());
-    let line = line.bind(item.commit_time.as_micros());
+    let line = line.bind(item.place().as_micros());
     let line = line.bind(to_json(&BoardCommit::of(item))?);
     if line.execute(&mut *db).await?.rows_affected() > 0 {
         let newest = sqlx::query(

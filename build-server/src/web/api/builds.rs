@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::{Body, Id, Params};
 use super::public;
-use crate::flakes::{FailedTest, failed_tests};
+use crate::flakes::FailedTest;
 use crate::record::{BuildRow, BuildState};
 use crate::store::BuildFilter;
 use crate::web::{Looking, Refusal, Site, User};
@@ -80,7 +80,7 @@ struct JudgedTest {
 
 pub(super) async fn one(Looking(site): Looking, Id(id): Id) -> Result<Json<Detail>, Refusal> {
     let row = public::find(&site, &id).await?;
-    let failed = failed_tests(&*site.records(), &row).await?;
+    let failed = site.handle().failed_tests(&row).await?;
     let judged = failed.into_iter().map(|test| JudgedTest {
         text: test.verdict.to_string(),
         test,

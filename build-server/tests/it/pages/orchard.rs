@@ -64,6 +64,8 @@ pub fn item(n: u64, subject: &str, author: &str, minutes: u64) -> WorkItem {
         commit_time: now() - Duration::from_secs(60 * minutes),
         subject: subject.into(),
         branch: Some("main".into()),
+        tag: None,
+        order: None,
         change: None,
         author: Some(author.into()),
         class: Class::DefaultTip,

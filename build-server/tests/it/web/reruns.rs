@@ -2,7 +2,6 @@
 
 use build_core::event::{BuildEvent, Recorded, Seq};
 use build_core::ids::BuildId;
-use build_server::flakes::failed_tests;
 use build_server::record::BuildState;
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -113,14 +112,14 @@ async fn what_fails_again_is_no_flake_and_is_not_run_a_third_time() {
     let row = records.build(&again).await.unwrap().unwrap();
     assert_eq!(row.rerun, None);
     // It is judged by what was before the first one.
-    let failed = failed_tests(&**records, &row).await.unwrap();
+    let failed = world.farm.handle.failed_tests(&row).await.unwrap();
     assert_eq!(failed[0].verdict.to_string(), "new (no runs before)");
     // A commit later it is broken, which another run would not change.
     world.repository.write("a", "changed");
     world.repository.commit("next");
     let next = world.farm.build(&world.repository).await;
     let row = records.build(&next.id).await.unwrap().unwrap();
-    let failed = failed_tests(&**records, &row).await.unwrap();
+    let failed = world.farm.handle.failed_tests(&row).await.unwrap();
     assert!(failed[0].verdict.to_string().starts_with("broken since "));
     assert_eq!(row.rerun, None);
     world.farm.stop().await;

@@ -1,0 +1,77 @@
+//! Reports of test runners: files that a step leaves in its checkout.
+
+use std::collections::BTreeMap;
+
+use build_core::Result;
+use build_core::buildlet::{Buildlet, DirEntry, ListDir};
+use build_core::engine::CHECKOUT_DIR;
+use build_core::tarutil::Glob;
+use build_core::test_lines::{TestCounts, TestLines};
+
+use super::{Inner, junit};
+
+/// Larger reports are not read.
+const MAX_BYTES: u64 = 64 << 20;
+/// More of them are not read.
+const MAX_REPORTS: usize = 10_000;
+
+/// What lay there before the step ran: reports that are the same afterwards are not its own, for
+/// they were committed, or a cache brought them.
+pub(super) type Before = BTreeMap<String, DirEntry>;
+
+/// The files of the checkout that one of `globs` matches.
+pub(super) async fn listed(buildlet: &dyn Buildlet, globs: &[String]) -> Result<Before> {
+    if globs.is_empty() {
+        return Ok(Before::new());
+    }
+    let patterns: Vec<Glob> = globs.iter().map(|glob| Glob::new(glob)).collect();
+    let all = ListDir {
+        dir: CHECKOUT_DIR.to_owned(),
+        recursive: true,
+        skip: vec![".git".to_owned()],
+        ..ListDir::default()
+    };
+    let entries = buildlet.list_dir(&all).await?.into_iter();
+    let is_report = |entry: &DirEntry| {
+        let matches = |glob: &Glob| glob.matches(entry.name.as_bytes());
+        entry.mode.starts_with('-') && patterns.iter().any(matches)
+    };
+    let reports = entries.filter(is_report);
+    Ok(reports.map(|entry| (entry.name.clone(), entry)).collect())
+}
+
+impl Inner {
+    /// The results in the reports that are new since `before`; `None` when there are none. What
+    /// cannot be read is said in the log of the farm, and the others are counted.
+    pub(super) async fn read_reports(
+        &self,
+        buildlet: &dyn Buildlet,
+        globs: &[String],
+        before: &Before,
+    ) -> Result<Option<TestCounts>> {
+        let now = listed(buildlet, globs).await?;
+        let is_new = |(name, entry): &(&String, &DirEntry)| before.get(*name) != Some(*entry);
+        let is_small =
+            |(_, entry): &(&String, &DirEntry)| entry.size.is_none_or(|size| size <= MAX_BYTES);
+        let new = now.iter().filter(is_new).filter(is_small);
+        let mut paths: Vec<String> = new.map(|(name, _)| name.clone()).collect();
+        paths.truncate(MAX_REPORTS);
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let unpacked = self.fetch(buildlet, &paths).await?;
+        let mut counts: Option<TestLines> = None;
+        for path in paths {
+            let counts = counts.get_or_insert_with(TestLines::default);
+            let read = async {
+                let report = tokio::fs::read(unpacked.path().join(&path)).await?;
+                junit::read(&report, counts)
+            };
+            let read: Result<()> = read.await;
+            if let Err(error) = read {
+                tracing::warn!(report = path, error = error.chain(), "not read");
+            }
+        }
+        Ok(counts.map(TestLines::finish))
+    }
+}
