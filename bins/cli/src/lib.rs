@@ -22,6 +22,7 @@ mod out;
 mod program;
 pub mod progress;
 mod run;
+mod shown;
 
 pub use failure::{Exit, Failure};
 pub use go_flags::{dashes_of, dashes_until_word};
@@ -30,3 +31,4 @@ pub use manual::{Shell, completions, man_page};
 pub use out::Out;
 pub use program::{blocking, parse, parse_go, serving};
 pub use run::{finish, run};
+pub use shown::{Screen, json_line, shown, shown_lines};

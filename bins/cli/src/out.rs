@@ -1,18 +1,33 @@
 //! Standard output that remembers whether its reader went away, as in `| head`.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
-/// Standard output that remembers whether its reader went away.
+use crate::shown::Screen;
+
+/// Standard output that remembers whether its reader went away. A terminal is shown what it
+/// would obey; a file or a program gets every byte.
 pub struct Out {
-    inner: io::BufWriter<io::StdoutLock<'static>>,
+    inner: Inner,
     closed: bool,
+}
+
+type Plain = io::BufWriter<io::StdoutLock<'static>>;
+
+enum Inner {
+    Terminal(Screen<Plain>),
+    Other(Plain),
 }
 
 impl Out {
     /// Locks standard output; it is written in blocks of 64 KiB and at `flush`.
     pub fn new() -> Self {
+        let plain = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let inner = match io::stdout().is_terminal() {
+            true => Inner::Terminal(Screen::new(plain)),
+            false => Inner::Other(plain),
+        };
         Self {
-            inner: io::BufWriter::with_capacity(1 << 16, io::stdout().lock()),
+            inner,
             closed: false,
         }
     }
@@ -38,12 +53,18 @@ impl Default for Out {
 
 impl io::Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes);
+        let written = match &mut self.inner {
+            Inner::Terminal(screen) => screen.write(bytes),
+            Inner::Other(plain) => plain.write(bytes),
+        };
         self.note(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.inner.flush();
+        let flushed = match &mut self.inner {
+            Inner::Terminal(screen) => screen.flush(),
+            Inner::Other(plain) => plain.flush(),
+        };
         self.note(flushed)
     }
 }

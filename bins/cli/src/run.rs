@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::{Exit, Failure};
+use crate::shown::shown_lines;
 
 /// The environment variable that chooses what is logged, such as `debug` or `build_server=trace`.
 const LOG_ENV: &str = "FARMER_LOG";
@@ -83,7 +84,7 @@ pub fn finish(name: &str, result: Result<(), Failure>) -> ExitCode {
         Err(failure) => {
             if let Some(message) = failure.message(name) {
                 // When standard error is gone there is nobody left to tell.
-                let _gone = writeln!(io::stderr(), "{message}");
+                let _gone = writeln!(io::stderr(), "{}", shown_lines(&message));
             }
             failure.exit()
         }

@@ -8,7 +8,7 @@ use farmer_cli::Failure;
 use serde_json::json;
 
 use crate::cli::Named;
-use crate::output::{print_bytes, print_json};
+use crate::output::{print_json, print_text};
 use crate::remote::{Remote, refusal};
 
 /// Builds the commit of a build again.
@@ -18,7 +18,7 @@ pub(crate) async fn rerun(args: Named, data: &Path, as_json: bool) -> Result<(),
         return print_json(&row);
     }
     let commit = row.item.commit.short();
-    print_bytes(format!("{} builds {commit} of {old} again\n", row.id).as_bytes())
+    print_text(&format!("{} builds {commit} of {old} again\n", row.id))
 }
 
 /// Ends a build.
@@ -27,7 +27,7 @@ pub(crate) async fn cancel(args: Named, data: &Path, as_json: bool) -> Result<()
     if as_json {
         return print_json(&row);
     }
-    print_bytes(format!("{build} is being canceled\n").as_bytes())
+    print_text(&format!("{build} is being canceled\n"))
 }
 
 async fn act(args: &Named, data: &Path, verb: &str) -> Result<(BuildId, BuildRow), Failure> {

@@ -19,12 +19,12 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::build_there::build_there;
-use crate::check::read_config;
+use crate::check::{check_reachable, read_config};
 use crate::cli::Build;
 use crate::describe;
 use crate::farm::{AnyFarm, Farm};
 use crate::follow::{Follower, Show, exit_of};
-use crate::machines::pools;
+use crate::machines::{pools, toolchains};
 use crate::output::failure;
 use crate::remote::Remote;
 
@@ -53,6 +53,9 @@ pub(crate) async fn build(
     let item = find(&args, &checkouts, json).await?;
     let config = configuration(&args, &checkouts, &item).await?;
     let builders = chosen(&args, config.builders())?;
+    for builder in &builders {
+        check_reachable(config.hosts(), builder)?;
+    }
     let pools = pools(&builders, config.hosts(), args.machines, &data)?;
     let kept = store.clone();
     let coordinator = coordinator(&args, &config, &builders, store, checkouts, &pools)?;
@@ -109,7 +112,7 @@ async fn find(args: &Build, checkouts: &GitCheckouts, json: bool) -> Result<Work
     item.class = Class::Interactive;
     item.worktree = args.worktree;
     if !json {
-        eprintln!(
+        farmer_cli::say!(
             "farmer: {} at {} {:?}",
             item.repo,
             item.commit.short(),
@@ -180,6 +183,9 @@ fn coordinator(
     } else {
         parts.recipe(Detect)
     };
+    if let Some(toolchains) = toolchains(data) {
+        parts = parts.toolchains(toolchains);
+    }
     parts.build().map_err(|e| failure(&e))
 }
 
@@ -289,6 +295,6 @@ async fn tell_failed_tests(farm: &dyn Farm, row: &BuildRow, show: Show) -> Resul
 
 fn say(show: Show, text: &str) {
     if !show.json {
-        eprintln!("{text}");
+        farmer_cli::say!("{text}");
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn build_there(
     };
     if !json {
         let (item, owner) = (&first.item, farm.owner());
-        eprintln!(
+        farmer_cli::say!(
             "farmer: {} at {} {:?}, in {owner}",
             item.repo,
             item.commit.short(),
@@ -62,7 +62,7 @@ pub(crate) async fn build_there(
         Some(exits) => finish(exits?.into_iter().map(Ok).collect()),
         None => {
             let ids: Vec<_> = created.builds.iter().map(|row| row.id.as_str()).collect();
-            eprintln!(
+            farmer_cli::say!(
                 "farmer: goes on in the farm; end it with: farmer cancel {}",
                 ids.join(" ")
             );

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use build_core::plan::{Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
-use build_core::recipe::{Detect, Detected, FILE_NAME, FarmerToml, show_duration, show_size};
+use build_core::recipe::{Detect, Detected, FILE_NAME, FarmerToml, Host, show_duration, show_size};
 use build_core::work::Builder;
+use build_server::pool::own_labels;
 use build_server::source::WorkTree;
 use farmer_cli::Failure;
 use serde_json::json;
@@ -12,7 +13,7 @@ use serde_json::json;
 use crate::cli::Check;
 use crate::farm_file::FarmFile;
 use crate::init::directory;
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_text};
 
 /// The pools of this program: a host of another pool has no machine.
 const POOLS: [&str; 1] = ["local"];
@@ -47,7 +48,7 @@ pub(crate) async fn check(
                 .map_err(|e| failure(&e))?
                 .into_plan()
         };
-        check_reachable(&file, &builder)?;
+        check_reachable(file.hosts(), &builder)?;
         explain(&builder, &plan, json)?;
     }
     check_farm(args.farm.as_deref(), data, json)
@@ -68,7 +69,7 @@ fn check_farm(
     let file = FarmFile::open(given, &data)?;
     match (file.explain(), file.allotment()) {
         (Some(_), Some(allotment)) if json => print_json(&json!({ "farm": allotment })),
-        (Some(text), _) => print_bytes(text.as_bytes()),
+        (Some(text), _) => print_text(&text),
         (None, _) => Ok(()),
     }
 }
@@ -86,11 +87,9 @@ pub(crate) fn read_config(path: &Path) -> Result<FarmerToml, Failure> {
 }
 
 /// Every builder must get a machine from somewhere.
-fn check_reachable(file: &FarmerToml, builder: &Builder) -> Result<(), Failure> {
-    let Some(host) = file.hosts().iter().find(|h| h.name == builder.host_type) else {
-        return Ok(());
-    };
-    if !POOLS.contains(&host.pool.as_str()) {
+pub(crate) fn check_reachable(hosts: &[Host], builder: &Builder) -> Result<(), Failure> {
+    let host = hosts.iter().find(|h| h.name == builder.host_type);
+    if let Some(host) = host.filter(|host| !POOLS.contains(&host.pool.as_str())) {
         return Err(Failure::usage(
             format!(
                 "host \"{}\" is supplied by pool \"{}\", which is not known",
@@ -99,23 +98,37 @@ fn check_reachable(file: &FarmerToml, builder: &Builder) -> Result<(), Failure> 
             format!("known pools: {}", POOLS.join(", ")),
         ));
     }
-    if let Some(label) = builder.labels.iter().find(|l| !host.labels.contains(*l)) {
-        return Err(Failure::usage(
-            format!(
-                "builder \"{}\" needs the label \"{label}\", which host \"{}\" does not have",
-                builder.name, host.name
-            ),
-            format!("add \"{label}\" to the labels of the host, or take it from the builder"),
-        ));
-    }
-    Ok(())
+    let more = host
+        .into_iter()
+        .flat_map(|host| host.labels.iter().cloned());
+    let has = own_labels(&more.collect::<Vec<_>>());
+    let Some(label) = builder.labels.iter().find(|label| !has.has(label)) else {
+        return Ok(());
+    };
+    let hint = match host {
+        Some(_) => {
+            format!("add \"{label}\" to the labels of the host, or take it from the builder")
+        }
+        None => format!(
+            "name a [[host]] with the label \"{label}\" and its machines, or take it from the builder"
+        ),
+    };
+    Err(Failure::usage(
+        format!(
+            "builder \"{}\" cannot run: no machine has label {label}; those of host \"{}\" have {}",
+            builder.name,
+            builder.host_type,
+            has.iter().collect::<Vec<_>>().join(", ")
+        ),
+        hint,
+    ))
 }
 
 fn explain(builder: &Builder, plan: &Plan, json: bool) -> Result<(), Failure> {
     if json {
         return print_json(&json!({ "builder": builder, "plan": plan }));
     }
-    print_bytes(describe(builder, plan).as_bytes())
+    print_text(&describe(builder, plan))
 }
 
 fn describe(builder: &Builder, plan: &Plan) -> String {

@@ -162,6 +162,9 @@ pub(crate) struct Up {
     /// Watch these branches too, besides the default one; may be given more than once
     #[arg(long, value_name = "GLOB")]
     pub branch: Vec<String>,
+    /// Build the tags that match and come from now on; may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    pub tag: Vec<String>,
     /// The settings of the farm [default: farmer.toml in the data directory]
     #[arg(long, value_name = "FILE", env = "FARMER_FARM")]
     pub farm: Option<PathBuf>,

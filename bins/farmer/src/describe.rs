@@ -51,6 +51,27 @@ pub(crate) fn ended(row: &BuildRow) -> String {
     }
 }
 
+/// The first of the tests that failed, behind a semicolon; nothing when none did.
+pub(crate) fn failed_tests(row: &BuildRow) -> String {
+    const NAMED: usize = 3;
+    let mut names: Vec<String> = Vec::new();
+    for name in row.runs.iter().flat_map(|run| &run.tested.failures) {
+        let name = name.to_string();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    names.truncate(NAMED);
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; failed: {}{more}", names.join(", ")),
+    }
+}
+
 /// A duration as people read it: `0.3s`, `12s`, `3m5s`.
 pub(crate) fn took(duration: Duration) -> String {
     match duration.as_secs() {
@@ -68,9 +89,9 @@ pub(crate) fn say_uncommitted(count: usize, are_built: bool) {
     };
     match (count, are_built) {
         (0, _) => {}
-        (_, true) => eprintln!("{files} built too"),
-        (1, false) => eprintln!("{files} is not built; --worktree builds it"),
-        (_, false) => eprintln!("{files} are not built; --worktree builds them"),
+        (_, true) => farmer_cli::say!("{files} built too"),
+        (1, false) => farmer_cli::say!("{files} is not built; --worktree builds it"),
+        (_, false) => farmer_cli::say!("{files} are not built; --worktree builds them"),
     }
 }
 

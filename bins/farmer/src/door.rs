@@ -126,7 +126,7 @@ fn encryption(
         let hint = format!("see that {} can be written", dir.display());
         Failure::because(Exit::Infrastructure, &error, Some(&hint))
     })?;
-    eprintln!(
+    farmer_cli::say!(
         "farmer: clients may trust the authority {}",
         made.ca_path().display()
     );

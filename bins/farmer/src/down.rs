@@ -43,12 +43,12 @@ pub(crate) async fn down(args: Down, data: &Path) -> Result<(), Failure> {
                     "end that program",
                 ));
             };
-            eprintln!("farmer: ending {owner}");
+            farmer_cli::say!("farmer: ending {owner}");
             kill_process(pid, Signal::TERM).map_err(std::io::Error::from)?;
             wait_for_end(data).await?;
         }
         None if args.purge => {}
-        None => eprintln!("farmer: no farm runs on {}", data.display()),
+        None => farmer_cli::say!("farmer: no farm runs on {}", data.display()),
     }
     if args.purge {
         purge(data)?;
@@ -86,14 +86,14 @@ fn purge(data: &Path) -> Result<(), Failure> {
     drop(lock);
     match std::fs::remove_dir(data) {
         Err(error) if error.kind() == Io::DirectoryNotEmpty => {
-            eprintln!(
+            farmer_cli::say!(
                 "farmer: {} holds files that are not Farmer's",
                 data.display()
             );
         }
         removed => removed.or_else(absent_is_fine)?,
     }
-    eprintln!("farmer: {} is forgotten", data.display());
+    farmer_cli::say!("farmer: {} is forgotten", data.display());
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use build_core::ids::BuildId;
 use build_core::plan::{Part, Unit};
 use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::{EventStream, Handle};
-use build_server::flakes::{FailedTest, failed_tests};
+use build_server::flakes::FailedTest;
 use build_server::record::BuildRow;
 use bytes::BytesMut;
 use futures::{StreamExt, stream};
@@ -46,7 +46,7 @@ impl Farm for Handle {
     }
 
     async fn failed_tests(&self, row: &BuildRow) -> Result<Vec<FailedTest>> {
-        failed_tests(&**self.records(), row).await
+        Handle::failed_tests(self, row).await
     }
 
     async fn row(&self, build: &BuildId) -> Result<Option<BuildRow>> {

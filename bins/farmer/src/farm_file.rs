@@ -114,11 +114,11 @@ impl FarmFile {
         handle.set_misconfigured(None);
         let path = self.path.display();
         if farm.allotment != self.farm.allotment && handle.allot(farm.allotment).await.is_ok() {
-            eprintln!("farmer: {path} was read again: {}", allotment(&farm));
+            farmer_cli::say!("farmer: {path} was read again: {}", allotment(&farm));
         }
         self.farm.allotment = farm.allotment;
         if farm != self.farm {
-            eprintln!(
+            farmer_cli::say!(
                 "farmer: {path}: other settings than [shares] and [quotas] count from the next start"
             );
         }

@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt, stream};
 use crate::describe;
 use crate::farm::AnyFarm;
 use crate::lines::Lines;
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_output};
 
 /// How a build is shown.
 #[derive(Clone, Copy)]
@@ -84,7 +84,7 @@ impl Follower {
                 News::Event(event) => self.event(*event).await?,
                 News::Output(attempt, bytes) => {
                     let prefix = self.prefix(&attempt.0);
-                    print_bytes(&self.lines.push(&attempt, &prefix, &bytes))?;
+                    print_output(&self.lines.push(&attempt, &prefix, &bytes))?;
                 }
                 News::OutputEnded(attempt) => self.output_ended(&attempt)?,
             }
@@ -164,7 +164,7 @@ impl Follower {
 
     fn output_ended(&mut self, attempt: &Attempt) -> Result<(), Failure> {
         let prefix = self.prefix(&attempt.0);
-        print_bytes(&self.lines.end(attempt, &prefix))?;
+        print_output(&self.lines.end(attempt, &prefix))?;
         if let Some(Some(text)) = self.open.remove(attempt) {
             self.say(&text);
         }
@@ -176,9 +176,9 @@ impl Follower {
             return;
         }
         if self.show.builder {
-            eprintln!("{}: {text}", self.builder);
+            farmer_cli::say!("{}: {text}", self.builder);
         } else {
-            eprintln!("{text}");
+            farmer_cli::say!("{text}");
         }
     }
 

@@ -8,7 +8,7 @@ use build_server::source::WorkTree;
 use farmer_cli::{Exit, Failure};
 
 use crate::cli::Init;
-use crate::output::{failure, print_bytes};
+use crate::output::{failure, print_text};
 
 /// Writes `.farmer.toml` from what the files of the repository say.
 pub(crate) async fn init(args: Init) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ pub(crate) async fn init(args: Init) -> Result<(), Failure> {
             .to_toml(),
     };
     if args.print {
-        return print_bytes(text.as_bytes());
+        return print_text(&text);
     }
     write_new(&path, &text, args.force).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => exists(),
@@ -41,7 +41,7 @@ pub(crate) async fn init(args: Init) -> Result<(), Failure> {
             Some(&format!("{} could not be written", path.display())),
         ),
     })?;
-    eprintln!("wrote {}; commit it to use it", path.display());
+    farmer_cli::say!("wrote {}; commit it to use it", path.display());
     Ok(())
 }
 
@@ -57,7 +57,7 @@ fn translated(file: &Path) -> Result<String, Failure> {
     let path = std::path::absolute(file)?;
     let ci = CiFile::parse(&path.to_string_lossy(), &text).map_err(|e| failure(&e))?;
     for what in ci.left_out() {
-        eprintln!("left out: {what}");
+        farmer_cli::say!("left out: {what}");
     }
     ci.to_toml().map_err(|e| failure(&e))
 }

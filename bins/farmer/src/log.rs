@@ -10,7 +10,7 @@ use futures::StreamExt;
 
 use crate::cli::Log;
 use crate::describe;
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_output, print_text};
 use crate::records::Recorded;
 
 /// Events read at a time.
@@ -38,7 +38,7 @@ pub(crate) async fn log(args: Log, data: &Path, json: bool) -> Result<(), Failur
     let titled = runs.len() > 1;
     for run in runs {
         if titled {
-            eprintln!("== {}{}", run.unit, ending(run));
+            farmer_cli::say!("== {}{}", run.unit, ending(run));
         }
         output(&recorded, &row, run, args.tail).await?;
     }
@@ -85,7 +85,7 @@ async fn output(
         Err(error) => return Err(failure(&error)),
     };
     while let Some(piece) = pieces.next().await {
-        print_bytes(&piece.map_err(|e| failure(&e))?)?;
+        print_output(&piece.map_err(|e| failure(&e))?)?;
     }
     Ok(())
 }
@@ -108,7 +108,7 @@ async fn events(recorded: &Recorded, row: &BuildRow, json: bool) -> Result<(), F
             if json {
                 print_json(event)?;
             } else {
-                print_bytes(line(event).as_bytes())?;
+                print_text(&line(event))?;
             }
         }
     }

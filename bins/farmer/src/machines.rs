@@ -6,6 +6,7 @@ use build_core::ids::HostType;
 use build_core::recipe::Host;
 use build_core::work::Builder;
 use build_server::pool::{LocalPool, LocalPoolBuilder};
+use build_server::toolchains::ToolchainCache;
 use farmer_cli::Failure;
 
 use crate::output::failure;
@@ -42,4 +43,16 @@ fn named(pool: LocalPoolBuilder, host: &Host) -> LocalPoolBuilder {
 
 fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+}
+
+/// Toolchains that steps ask for, in a directory of the farm; `None`, said, when the environment
+/// names mirrors wrongly.
+pub(crate) fn toolchains(data: &Path) -> Option<ToolchainCache> {
+    match farmer_toolchain::source() {
+        Ok(source) => Some(ToolchainCache::new(data.join("toolchains"), source)),
+        Err(failure) => {
+            farmer_cli::say!("{}", failure.message("farmer").unwrap_or_default());
+            None
+        }
+    }
 }

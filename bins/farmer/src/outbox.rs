@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::cli::OutboxCommand;
 use crate::describe::took;
 use crate::farm::encode;
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_text};
 use crate::remote::Remote;
 
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ pub(crate) async fn outbox(
             let listed: Listed = farm.get("/api/v1/outbox").await.map_err(|e| failure(&e))?;
             match json {
                 true => listed.readers.iter().try_for_each(print_json),
-                false => print_bytes(table(&listed.readers, SystemClock.now()).as_bytes()),
+                false => print_text(&table(&listed.readers, SystemClock.now())),
             }
         }
         OutboxCommand::Retry { reader, key } => {
@@ -76,7 +76,7 @@ async fn change(
     let changed: Changed = farm.post(&path, wish).await.map_err(|e| failure(&e))?;
     match json {
         true => print_json(&json!({ "entries": changed.entries })),
-        false => print_bytes(format!("{} {done}\n", changed.entries).as_bytes()),
+        false => print_text(&format!("{} {done}\n", changed.entries)),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the commands share in talking to people and to programs.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use build_core::{Error, ErrorKind};
-use farmer_cli::{Exit, Failure};
+use farmer_cli::{Exit, Failure, Screen, json_line, shown_lines};
 use serde::Serialize;
 
 /// A library's error as the end of the program: configuration faults are bad usage, everything
@@ -19,14 +19,27 @@ pub(crate) fn failure(error: &Error) -> Failure {
 
 /// Prints one object on one line of standard output.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let mut line =
-        serde_json::to_vec(value).map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
-    line.push(b'\n');
-    print_bytes(&line)
+    let line = json_line(value).map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+    write(line.as_bytes())
 }
 
-/// Prints to standard output.
-pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+/// Prints sentences and tables, in which people may have written anything.
+pub(crate) fn print_text(text: &str) -> Result<(), Failure> {
+    write(shown_lines(text).as_bytes())
+}
+
+/// Prints what a step has printed: as it is to a file or a program, colours and text to a terminal.
+pub(crate) fn print_output(bytes: &[u8]) -> Result<(), Failure> {
+    if !io::stdout().is_terminal() {
+        return write(bytes);
+    }
+    let mut screen = Screen::new(Vec::with_capacity(bytes.len()));
+    screen.write_all(bytes)?;
+    screen.finish()?;
+    write(&screen.into_inner())
+}
+
+fn write(bytes: &[u8]) -> Result<(), Failure> {
     io::stdout()
         .write_all(bytes)
         .or_else(closed_is_fine)

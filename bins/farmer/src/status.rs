@@ -10,7 +10,7 @@ use farmer_cli::Failure;
 
 use crate::cli::Status;
 use crate::describe::took;
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_text};
 use crate::records::Recorded;
 use crate::sessions;
 
@@ -22,7 +22,7 @@ pub(crate) async fn status(args: Status, data: &Path, json: bool) -> Result<(), 
         return builds.iter().try_for_each(print_json);
     }
     if let Some(owner) = DataLock::owner(data).map_err(|e| failure(&e))? {
-        eprintln!("{owner} is at work in {}", data.display());
+        farmer_cli::say!("{owner} is at work in {}", data.display());
     }
     let now = SystemClock.now();
     let open = recorded.store.records().open_sessions().await;
@@ -31,7 +31,7 @@ pub(crate) async fn status(args: Status, data: &Path, json: bool) -> Result<(), 
     let table: String = held
         .chain(builds.iter().map(|row| line(row, now)))
         .collect();
-    print_bytes(table.as_bytes())
+    print_text(&table)
 }
 
 fn line(row: &BuildRow, now: Timestamp) -> String {

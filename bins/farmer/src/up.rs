@@ -21,13 +21,14 @@ use build_server::who::{self, Directory, Oidc, Pattern};
 use farmer_cli::{Exit, Failure};
 use tokio_util::sync::CancellationToken;
 
+use crate::check::check_reachable;
 use crate::cli::Up;
 use crate::describe;
 use crate::door::Door;
 use crate::farm_file::{FarmFile, Settings};
-use crate::machines::pools;
+use crate::machines::{pools, toolchains};
 use crate::news;
-use crate::output::{failure, print_bytes};
+use crate::output::{failure, print_text};
 use crate::services::{gomote, services};
 use crate::watched::{Watched, watch};
 
@@ -50,7 +51,20 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let machines = ReversePool::builder(directory.clone())
         .spool_dir(data.join("reverse"))
         .build();
-    let coordinator = coordinator(&settings, &watched, &store, &checkouts, &data, &machines)?;
+    for builder in &watched.builders {
+        // Its builds wait, and say so: a machine may come, or another commit may ask for less.
+        if let Err(cannot) = check_reachable(&watched.hosts, builder) {
+            farmer_cli::say!("{}", cannot.message("farmer").unwrap_or_default());
+        }
+    }
+    let coordinator = coordinator(
+        (&settings, &args.tag, &door.address),
+        &watched,
+        &store,
+        &checkouts,
+        &data,
+        &machines,
+    )?;
     let handle = coordinator.handle();
     let news = news::teller(
         &settings.notify,
@@ -122,8 +136,8 @@ fn announce(store: &Store, token: &TokenFile, door: &Door) -> Result<(), Failure
         lock.publish(address, Some(token.token().to_owned()))
             .map_err(|e| failure(&e))?;
     }
-    print_bytes(format!("{}\n", door.address).as_bytes())?;
-    eprintln!(
+    print_text(&format!("{}\n", door.address))?;
+    farmer_cli::say!(
         "farmer: sign in with the token in {}",
         token.path().display()
     );
@@ -151,7 +165,7 @@ fn private(settings: &Settings) -> Result<PrivateRepos, Failure> {
 }
 
 fn coordinator(
-    settings: &Settings,
+    (settings, tags, address): (&Settings, &[String], &str),
     watched: &Watched,
     store: &Store,
     checkouts: &GitCheckouts,
@@ -161,7 +175,8 @@ fn coordinator(
     let mut parts = Coordinator::builder()
         .store(store.clone())
         .checkouts(checkouts.clone())
-        .allotment(settings.allotment);
+        .allotment(settings.allotment)
+        .address(address);
     for pool in pools(&watched.builders, &watched.hosts, settings.machines, data)? {
         parts = parts.pool(pool);
     }
@@ -171,21 +186,29 @@ fn coordinator(
     }
     for origin in &watched.origins {
         let source = GitSource::watch(origin).through(checkouts.clone());
-        parts = parts.source(settings.branches.iter().fold(source, GitSource::branch));
+        let source = settings.branches.iter().fold(source, GitSource::branch);
+        parts = parts.source(tags.iter().fold(source, GitSource::tag));
     }
     parts = match &watched.recipe {
         Some(file) => parts.recipe(file.clone()),
         None => parts.recipe(Detect),
     };
+    if let Some(toolchains) = toolchains(data) {
+        parts = parts.toolchains(toolchains);
+    }
     parts.build().map_err(|e| failure(&e))
 }
 
-/// Says how a build ended.
+/// Says how a build ended, on which builder, and by which tests.
 fn tell_outcome(build: &BuildId, outcome: &Outcome, row: Option<&BuildRow>) {
     let ended = describe::outcome(outcome);
     match row {
-        Some(row) => eprintln!("{build} {ended}: {}", describe::ended(row)),
-        None => eprintln!("{build} {ended}"),
+        Some(row) => {
+            let (on, commit) = (&row.builder, describe::ended(row));
+            let tests = describe::failed_tests(row);
+            farmer_cli::say!("{build} on {on} {ended}: {commit}{tests}");
+        }
+        None => farmer_cli::say!("{build} {ended}"),
     }
 }
 
@@ -194,9 +217,11 @@ async fn tell_of_the_end(handle: &Handle, stop: &CancellationToken) {
     stop.cancelled().await;
     let open = handle.records().open().await.unwrap_or_default();
     match open.iter().filter(|row| row.outcome.is_none()).count() {
-        0 => eprintln!("farmer: stopping"),
-        1 => eprintln!("farmer: stopping; 1 build is interrupted and runs again at the next start"),
-        n => eprintln!(
+        0 => farmer_cli::say!("farmer: stopping"),
+        1 => farmer_cli::say!(
+            "farmer: stopping; 1 build is interrupted and runs again at the next start"
+        ),
+        n => farmer_cli::say!(
             "farmer: stopping; {n} builds are interrupted and run again at the next start"
         ),
     }

@@ -43,13 +43,26 @@ async fn read(repo: &str, checkouts: &GitCheckouts) -> Result<(String, FarmerTom
         Ok(item) => item,
         // Nothing was committed yet: its first commit will be built.
         Err(error) if error.kind() == ErrorKind::Invalid => {
-            eprintln!("farmer: {}", error.chain());
+            farmer_cli::say!("farmer: {}", error.chain());
             let origin = std::path::absolute(repo)?.to_string_lossy().into_owned();
             return Ok((origin, FarmerToml::default()));
         }
+        // It may be back later: it is looked at again and again.
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            farmer_cli::say!("farmer: {}; it is tried again", error.chain());
+            return Ok((repo.to_owned(), FarmerToml::default()));
+        }
         Err(error) => return Err(failure(&error)),
     };
-    eprintln!(
+    let default = checkouts.default_branch(&item.origin).await;
+    match default.map_err(|e| failure(&e))? {
+        Some(branch) => farmer_cli::say!("farmer: {}: the default branch is {branch}", item.repo),
+        None => farmer_cli::say!(
+            "farmer: {}: no branch is checked out and no remote names one: the commit is built",
+            item.repo
+        ),
+    }
+    farmer_cli::say!(
         "farmer: {} at {} {:?}",
         item.repo,
         item.commit.short(),
@@ -62,7 +75,7 @@ async fn read(repo: &str, checkouts: &GitCheckouts) -> Result<(String, FarmerTom
         Ok(file) => file.unwrap_or_default(),
         // Its build says so too, and a later commit may be right.
         Err(error) if error.kind() == ErrorKind::Invalid => {
-            eprintln!("farmer: {}: {}", item.repo, error.chain());
+            farmer_cli::say!("farmer: {}: {}", item.repo, error.chain());
             FarmerToml::default()
         }
         Err(error) => return Err(failure(&error)),

@@ -5,13 +5,14 @@ use std::path::Path;
 use build_core::clock::{Clock, SystemClock};
 use build_server::flakes::failed_tests;
 use build_server::record::{BuildRow, BuildState, Run};
+use build_server::source::GitCheckouts;
 use build_server::store::DataLock;
 use farmer_cli::Failure;
 use serde_json::json;
 
 use crate::cli::Why;
 use crate::describe;
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_text};
 use crate::records::Recorded;
 use crate::remote::Remote;
 use crate::sessions;
@@ -25,7 +26,7 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
         if json {
             return print_json(&json!({ "session": row, "why": sentence }));
         }
-        return print_bytes(format!("{} {sentence}\n", row.id).as_bytes());
+        return print_text(&format!("{} {sentence}\n", row.id));
     }
     let row = recorded.find(args.build.as_deref()).await?;
     let open = recorded.open_builds().await?;
@@ -37,7 +38,8 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
     if let (None, Some(farm)) = (&row.outcome, Remote::find(data)?) {
         sentence = ask(&farm, &row).await?;
     }
-    let failed = failed_tests(&**recorded.store.records(), &row).await;
+    let checkouts = GitCheckouts::new(data.join("git"));
+    let failed = failed_tests(&**recorded.store.records(), &checkouts, &row).await;
     let failed = failed.map_err(|e| failure(&e))?;
     if json {
         let ahead: Vec<_> = ahead.iter().map(|o| o.id.as_str()).collect();
@@ -74,7 +76,7 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
             test.verdict
         );
     }
-    print_bytes(text.as_bytes())
+    print_text(&text)
 }
 
 /// The farm's own answer: what waits, for what, who is ahead, and for how long.

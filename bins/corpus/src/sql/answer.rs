@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use farmer_cli::Failure;
+use farmer_cli::{Exit, Failure, json_line, shown};
 use futures::StreamExt as _;
 use serde_json::{Map, Value};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -32,7 +32,9 @@ pub(crate) async fn print_answer(
     while let Some(row) = rows.next().await {
         let row = row.map_err(|error| refused(&error, question))?;
         if json {
-            writeln!(out, "{}", object(&row))?;
+            let line = json_line(&object(&row));
+            let line = line.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+            out.write_all(line.as_bytes())?;
         } else {
             print(&row, first, out)?;
         }
@@ -57,7 +59,7 @@ fn print(row: &SqliteRow, first: bool, out: &mut Out) -> Result<(), Failure> {
         writeln!(out, "{}", names.join("\t"))?;
     }
     let cells = (0..row.len()).map(|index| match value(row, index) {
-        Value::String(text) => text.replace(['\t', '\n', '\r'], " "),
+        Value::String(text) => shown(&text.replace(['\t', '\n', '\r'], " ")).into_owned(),
         Value::Null => String::new(),
         other => other.to_string(),
     });

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use farmer_cli::Failure;
 
 use crate::cli::Bench;
-use crate::output::{print_bytes, print_json};
+use crate::output::{print_json, print_text};
 use figure::Figure;
 
 /// What can be measured.
@@ -42,7 +42,7 @@ pub(crate) async fn bench(args: Bench, data: &Path, json: bool) -> Result<(), Fa
         if json {
             print_json(&figure)?;
         } else {
-            print_bytes(figure.line().as_bytes())?;
+            print_text(&figure.line())?;
         }
     }
     Ok(())

@@ -135,7 +135,7 @@ const CONFIGURATIONS: [(&str, &str, &str); 32] = [
     ),
     (
         "[[builder]]\nname = \"b\"\nhost = \"h\"\nlabels = [\"gpu\"]\n[[host]]\nname = \"h\"\npool = \"local\"",
-        "needs the label \"gpu\"",
+        "no machine has label gpu",
         "add \"gpu\" to the labels",
     ),
     ("![[step", "unclosed array table", "farmer init --print"),

@@ -19,4 +19,5 @@ mod repo;
 mod sessions;
 mod sources;
 mod steps;
+mod told;
 mod up;

@@ -261,3 +261,74 @@ fn a_long_history_does_not_delay_the_first_output() {
     assert!(farmer.wait().unwrap().success());
     assert!(first < Duration::from_secs(10), "took {first:?}");
 }
+
+#[test]
+fn settings_of_git_that_change_what_commands_mean_change_nothing_and_ways_to_a_repository_stay() {
+    let repo = Repo::new();
+    let run = "[[step]]\nname = \"x\"\nrun = \"git log -1 --format=%s; test -L link\"\n";
+    std::os::unix::fs::symlink("nowhere", repo.path().join("link")).unwrap();
+    repo.write(".farmer.toml", run).commit("größe");
+    let home = repo.home().display().to_string();
+    git_in(
+        repo.home(),
+        &["clone", "-q", "--bare", "project", "bare.git"],
+    );
+    let settings = repo.home().join("gitconfig");
+    let text = format!(
+        "[safe]\nbareRepository = explicit\n[i18n]\nlogOutputEncoding = ISO-8859-1\n\
+         [log]\nshowSignature = true\nfollow = true\n[core]\nsymlinks = false\nquotePath = true\n\
+         autocrlf = true\n[color]\nui = always\n[init]\ndefaultObjectFormat = sha256\n\
+         [submodule]\nrecurse = true\n[fetch]\nprune = false\n[status]\nshort = true\n\
+         [url \"file://{home}/\"]\ninsteadOf = farm:\n"
+    );
+    std::fs::write(&settings, text).unwrap();
+    for origin in [".", &format!("file://{home}/bare.git"), "farm:bare.git"] {
+        let built = repo
+            .farmer()
+            .args(["build", origin])
+            .env("GIT_CONFIG_GLOBAL", &settings)
+            .env("GIT_DEFAULT_HASH", "sha256")
+            .env("GIT_LITERAL_PATHSPECS", "1")
+            .output()
+            .unwrap();
+        let built = Run::of(built).exits(0);
+        let subject = &repo.run(&["status", "--json"]).exits(0).events()[0]["item"]["subject"];
+        assert_eq!(subject, "größe", "{origin}: {}", built.err());
+    }
+}
+
+#[test]
+fn links_that_lead_out_and_names_of_any_bytes_are_built_kept_and_found_again() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let repo = Repo::new();
+    let run = "readlink null out; cat caf*; \
+               if [ -L venv/python ]; then echo warm; fi; \
+               mkdir -p venv && ln -sf /bin/sh venv/python && printf x > \\\"venv/$(printf 'a\\\\351')\\\"";
+    repo.write(
+        ".farmer.toml",
+        &format!("[[step]]\nname = \"x\"\nrun = \"{run}\"\ncache = [\"venv\"]\n"),
+    );
+    std::os::unix::fs::symlink("/dev/null", repo.path().join("null")).unwrap();
+    std::os::unix::fs::symlink("../../outside", repo.path().join("out")).unwrap();
+    let odd = repo.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    std::fs::write(&odd, "1\n").unwrap();
+    repo.commit("first");
+    let first = repo.run(&["build"]).exits(0).out();
+    assert!(
+        first.contains("/dev/null\n") && first.contains("../../outside\n"),
+        "{first}"
+    );
+    assert!(!first.contains("warm"), "{first}");
+    repo.commit("nothing changed");
+    let second = repo.run(&["build"]).exits(0).out();
+    assert!(second.contains("warm"), "{second}");
+    // A change of the file with the odd name is a change.
+    std::fs::write(&odd, "2\n").unwrap();
+    repo.commit("second");
+    let third = repo.run(&["build"]).exits(0).out();
+    assert!(third.contains("| 2\n"), "{third}");
+    std::fs::write(&odd, "3\n").unwrap();
+    let mine = repo.run(&["build", "--worktree"]).exits(0).out();
+    assert!(mine.contains("| 3\n"), "{mine}");
+}
