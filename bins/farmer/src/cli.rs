@@ -66,6 +66,9 @@ pub(crate) enum Command {
     Status(Status),
     /// Tell why a build waits, or how it ended
     Why(Why),
+    /// List and download the files that a build has kept
+    #[command(subcommand, after_help = crate::artifact::EXAMPLES)]
+    Artifact(ArtifactCommand),
     /// Build the commit of a build again, in the farm that runs
     Rerun(Named),
     /// End a build of the farm that runs
@@ -326,6 +329,34 @@ pub(crate) struct Log {
     /// Only the last N lines of each step
     #[arg(long, value_name = "N")]
     pub tail: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArtifactCommand {
+    /// List them: the step, bytes, the path
+    List {
+        /// The build; the newest when not given
+        build: Option<String>,
+        /// Only of this step
+        #[arg(long, value_name = "NAME")]
+        step: Option<String>,
+    },
+    /// Download them
+    Download(Download),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Download {
+    /// The build
+    pub build: String,
+    /// Which: patterns of paths, such as 'out/**' [default: all]
+    pub paths: Vec<String>,
+    /// Only of this step
+    #[arg(long, value_name = "NAME")]
+    pub step: Option<String>,
+    /// Into this directory [default: one named like the build]
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The front door: `farmer`, one program with everything in it.
 
 mod act;
+mod artifact;
 mod bench;
 mod build;
 mod build_there;
@@ -76,6 +77,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Down(args) => down::down(args, &data()?).await,
         Command::Rerun(args) => act::rerun(args, &data()?, json).await,
         Command::Cancel(args) => act::cancel(args, &data()?, json).await,
+        Command::Artifact(command) => artifact::artifact(&command, &data()?, json).await,
         Command::Log(args) => log::log(args, &data()?, json).await,
         Command::Doctor(args) => doctor::doctor(&args, &data()?, json).await,
         Command::Bench(args) => bench::bench(args, &data()?, json).await,

@@ -179,7 +179,7 @@ impl Read for FileListReader {
                 self.end += n;
                 return Ok(n);
             };
-            self.head = entry.header.encode();
+            self.head = entry.header.head_blocks();
             self.at = 0;
             self.content = entry.content.clone().map(|source| Content {
                 source,

@@ -23,7 +23,7 @@ impl EntryHeader {
     /// # Errors
     /// Those of `content` and `out`; [`io::ErrorKind::UnexpectedEof`] when `content` is shorter.
     pub fn write(&self, content: impl Read, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
-        out.write_all(&self.encode())?;
+        out.write_all(&self.head_blocks())?;
         let copied = io::copy(&mut content.take(self.size), out)?;
         if copied < self.size {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -31,8 +31,9 @@ impl EntryHeader {
         out.write_all(&[0; BLOCK][..padding(self.size)])
     }
 
-    /// The header blocks: one ustar block, before it pax records for what ustar cannot hold.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The header blocks: one ustar block, before it pax records for what ustar cannot hold. The
+    /// content follows, and zeros up to a whole number of 512 bytes.
+    pub fn head_blocks(&self) -> Vec<u8> {
         let mut records = Vec::new();
         let block = self.ustar(&mut records);
         let mut out = Vec::with_capacity(BLOCK * if records.is_empty() { 1 } else { 4 });

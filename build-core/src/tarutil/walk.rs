@@ -166,13 +166,13 @@ impl<'a, W: Write> Walk<'a, W> {
     fn write_header(&mut self, header: &EntryHeader) -> Result<(), PackError> {
         for dir in std::mem::take(&mut self.pending) {
             self.out
-                .write_all(&dir.encode())
+                .write_all(&dir.head_blocks())
                 .map_err(PackError::Write)?;
             self.packed.entries += 1;
         }
         self.packed.entries += 1;
         self.out
-            .write_all(&header.encode())
+            .write_all(&header.head_blocks())
             .map_err(PackError::Write)
     }
 

@@ -4,7 +4,8 @@ use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query};
 use axum::response::Response;
-use build_core::event::Outcome;
+use build_core::event::{Artifact, Outcome};
+use build_core::ids::StepName;
 use build_core::{Error, ErrorKind};
 use serde::Deserialize;
 
@@ -21,7 +22,7 @@ use super::time::When;
 use super::words::{Mark, PASSED};
 use crate::flakes::FailedTest;
 use crate::record::{BuildRow, BuildState, Run};
-use crate::web::Site;
+use crate::web::{Site, artifact_address};
 
 /// Bytes of a log that is put into the page beside the chosen one.
 const SMALL_LOG: u64 = 1_500;
@@ -29,6 +30,8 @@ const SMALL_LOG: u64 = 1_500;
 const SMALL_LOGS: usize = 6;
 /// How many failed tests are named.
 const FAILED_TESTS: usize = 100;
+/// How many kept files of a step are named.
+const KEPT: usize = 100;
 
 #[derive(Deserialize)]
 pub(super) struct Question {
@@ -82,6 +85,13 @@ struct OtherLog {
     mark: Mark,
     html: Option<String>,
     size: String,
+}
+
+impl Page<'_> {
+    /// Where a kept file is fetched.
+    fn address(&self, step: &StepName, file: &Artifact) -> String {
+        artifact_address(&self.row.id, step, file)
+    }
 }
 
 impl LogView {

@@ -89,6 +89,25 @@ fn artifacts_of_a_passed_step_are_kept() {
 }
 
 #[test]
+fn kept_files_are_listed_and_downloaded_without_a_farm() {
+    let repo = repo_with(
+        "[[step]]\nname = \"x\"\nrun = \"mkdir -p out/a; echo hi > out/a/b.txt; echo no > out/c\"\nartifacts = [\"out/**\"]\n",
+    );
+    repo.run(&["build"]).exits(0);
+    let listed = repo.run(&["artifact", "list"]).exits(0).out();
+    assert!(listed.contains("out/a/b.txt") && listed.contains("out/c"), "{listed}");
+    let list = repo.run(&["artifact", "list", "--json"]).exits(0).events();
+    let build = list[0]["build"].as_str().unwrap().to_owned();
+    let out = repo.home().join("here");
+    let out_text = out.to_str().unwrap();
+    repo.run(&["artifact", "download", &build, "**/*.txt", "-o", out_text]).exits(0);
+    assert_eq!(std::fs::read_to_string(out.join("out/a/b.txt")).unwrap(), "hi\n");
+    assert!(!out.join("out/c").exists());
+    let none = repo.run(&["artifact", "download", &build, "*.nothing"]).exits(2);
+    assert!(none.err().contains("farmer artifact list"), "{}", none.err());
+}
+
+#[test]
 fn a_step_that_runs_too_long_is_ended_and_named() {
     let repo = repo_with("[[step]]\nname = \"x\"\nrun = \"sleep 1000\"\ntimeout = \"1s\"\n");
     let run = repo.run(&["build"]).exits(1);

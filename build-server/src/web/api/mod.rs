@@ -1,5 +1,6 @@
 //! `/api/v1`: what programs ask and tell a farm; described in `docs/openapi.json`.
 
+mod artifacts;
 mod builds;
 mod events;
 mod farm;
@@ -20,6 +21,7 @@ use build_core::ErrorKind;
 
 use super::{Refusal, Site};
 
+pub use artifacts::address as artifact_address;
 pub use builds::NewBuild;
 
 /// The description of the API, which its answers are tested against.
@@ -30,6 +32,9 @@ pub(super) fn router() -> Router<Site> {
     let v1 = Router::new()
         .route("/builds", get(builds::list).post(builds::create))
         .route("/builds/{id}", get(builds::one))
+        .route("/builds/{id}/artifacts", get(artifacts::list))
+        .route("/builds/{id}/artifacts.tar", get(artifacts::archive))
+        .route("/builds/{id}/artifacts/{*path}", get(artifacts::file))
         .route("/builds/{id}/log", get(log::log))
         .route("/builds/{id}/events", get(events::of_build))
         .route("/builds/{id}/tests", get(results::tests))

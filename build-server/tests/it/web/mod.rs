@@ -1,6 +1,7 @@
 //! The site in this process: a coordinator, fake machines, requests by hand.
 
 mod answers;
+mod artifacts;
 mod attacks;
 mod live;
 mod reruns;

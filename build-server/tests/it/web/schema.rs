@@ -39,10 +39,10 @@ fn describe(method: &Method, path: &str, status: StatusCode, kind: &str) -> Valu
         assert!(!status.is_success(), "{path}: {status} is not described");
         &responses["default"]
     });
-    if status == StatusCode::NO_CONTENT {
+    let contents = &described["content"];
+    if contents.is_null() && kind.is_empty() {
         return Value::Null;
     }
-    let contents = &described["content"];
     let content = contents.get(kind);
     let content = content.unwrap_or_else(|| panic!("{path}: {kind:?} is not one of {contents}"));
     content["schema"].clone()
@@ -55,6 +55,8 @@ fn template(path: &str) -> Option<&'static str> {
         loop {
             match (parts.next(), wanted.next()) {
                 (None, None) => return true,
+                // The last one takes the rest.
+                (Some(_), Some("{path}")) => return true,
                 (Some(part), Some(want)) if part == want || want == "{id}" => {}
                 _ => return false,
             }

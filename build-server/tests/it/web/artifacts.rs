@@ -1,0 +1,111 @@
+//! Kept files over the API.
+
+use axum::http::{StatusCode, header};
+use build_core::ids::BuildId;
+use build_core::plan::Step;
+use build_core::tarutil::Untar;
+use build_server::store::{BlobKey, BlobKind};
+
+use super::World;
+use crate::farm::step;
+
+async fn built(world: &World) -> BuildId {
+    let created = world.post("/api/v1/builds").json(&world.wish());
+    let created = created.send().await.json();
+    let id = BuildId::new(created["builds"][0]["id"].as_str().unwrap()).unwrap();
+    assert!(world.farm.built(&id).await.passed());
+    id
+}
+
+fn keeping(name: &str, run: &str) -> Step {
+    let mut step = step(name, run);
+    step.artifacts = vec!["out/**".into()];
+    step
+}
+
+fn two_steps() -> World {
+    let one = keeping("one", "mkdir -p out/d; printf 0123456789 > out/d/digits; printf a > 'out/odd #1'");
+    let two = keeping("two", "mkdir -p out/d; printf other > out/d/digits");
+    World::new(vec![one, two])
+}
+
+#[tokio::test]
+async fn kept_files_are_listed_in_parts_and_fetched_by_their_addresses() {
+    let world = two_steps();
+    let id = built(&world).await;
+    let list = format!("/api/v1/builds/{id}/artifacts");
+    let all = world.get(&list).send().await.json();
+    let files = all["artifacts"].as_array().unwrap();
+    assert_eq!(files.len(), 3);
+    assert!(all["next"].is_null());
+    for file in files {
+        let fetched = world.get(file["url"].as_str().unwrap()).send().await;
+        assert_eq!(fetched.status, StatusCode::OK, "{file}");
+        assert_eq!(fetched.body.len() as u64, file["size"].as_u64().unwrap());
+        let kind = &fetched.headers[header::CONTENT_TYPE];
+        assert_eq!(kind, "application/octet-stream");
+        assert!(fetched.headers[header::CONTENT_DISPOSITION].to_str().unwrap().starts_with("attachment"));
+    }
+    let first = world.get(format!("{list}?limit=2")).send().await.json();
+    let rest = world.get(format!("{list}?after={}", first["next"])).send().await.json();
+    assert_eq!(rest["artifacts"][0], files[2]);
+    let of_two = world.get(format!("{list}?step=two")).send().await.json();
+    assert_eq!(of_two["artifacts"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn parts_and_tags_save_transfers() {
+    let world = two_steps();
+    let id = built(&world).await;
+    let digits = format!("/api/v1/builds/{id}/artifacts/one/out/d/digits");
+    let part = world.get(&digits).with("range", "bytes=3-5").send().await;
+    assert_eq!((part.status, &*part.body), (StatusCode::PARTIAL_CONTENT, "345"));
+    assert_eq!(part.headers[header::CONTENT_RANGE], "bytes 3-5/10");
+    let tag = part.headers[header::ETAG].to_str().unwrap().to_owned();
+    let behind = world.get(&digits).with("range", "bytes=10-").send().await;
+    assert_eq!(behind.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(behind.headers[header::CONTENT_RANGE], "bytes */10");
+    let known = world.get(&digits).with("if-none-match", &tag).send().await;
+    assert_eq!((known.status, &*known.body), (StatusCode::NOT_MODIFIED, ""));
+    let other = world.get(&digits).with("range", "bytes=3-5").with("if-range", "\"x\"");
+    assert_eq!(other.send().await.body, "0123456789");
+}
+
+#[tokio::test]
+async fn one_archive_holds_every_file_below_its_step() {
+    let world = two_steps();
+    let id = built(&world).await;
+    let archive = world.get(format!("/api/v1/builds/{id}/artifacts.tar")).send().await;
+    assert_eq!(archive.status, StatusCode::OK);
+    let dir = tempfile::tempdir().unwrap();
+    let tar = archive.body.into_bytes();
+    Untar::open(dir.path()).unwrap().unpack_tar(&*tar).unwrap();
+    let read = |path| std::fs::read_to_string(dir.path().join(path)).unwrap();
+    assert_eq!(read("one/out/d/digits"), "0123456789");
+    assert_eq!(read("one/out/odd #1"), "a");
+    assert_eq!(read("two/out/d/digits"), "other");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_with_a_way_on() {
+    let world = two_steps();
+    let id = built(&world).await;
+    let base = format!("/api/v1/builds/{id}/artifacts");
+    let alone = world.get(format!("{base}/out/odd%20%231")).send().await;
+    assert_eq!((alone.status, &*alone.body), (StatusCode::OK, "a"));
+    let twice = world.get(format!("{base}/out/d/digits")).send().await;
+    assert_eq!(twice.status, StatusCode::BAD_REQUEST);
+    assert!(twice.json()["hint"].as_str().unwrap().contains("STEP/PATH"));
+    let none = world.get(format!("{base}/one/../secret")).send().await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND);
+    let file = &world.get(&base).send().await.json()["artifacts"][0];
+    let key = BlobKey::new(BlobKind::Artifact, file["sha256"].as_str().unwrap()).unwrap();
+    world.store.blobs().remove(&key).await.unwrap();
+    let gone = world.get(file["url"].as_str().unwrap()).send().await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+    assert!(gone.json()["message"].as_str().unwrap().contains("not kept any more"));
+    let nothing = World::new(vec![step("x", "true")]);
+    let id = built(&nothing).await;
+    let empty = nothing.get(format!("/api/v1/builds/{id}/artifacts.tar")).send().await;
+    assert_eq!(empty.status, StatusCode::NOT_FOUND);
+}
