@@ -57,10 +57,10 @@ pub mod flakes;
 pub mod front;
 #[cfg(feature = "gitmirror")]
 pub mod gitmirror;
-#[cfg(feature = "grpc")]
-pub mod grpc;
 #[cfg(feature = "gomote")]
 pub mod gomote;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "hooks")]
 pub mod hooks;
 #[cfg(feature = "http")]

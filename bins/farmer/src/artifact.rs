@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::cli::{ArtifactCommand, Download};
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_text};
 use crate::records::Recorded;
 use crate::remote::Remote;
 
@@ -72,10 +72,10 @@ fn list(row: &BuildRow, step: Option<&str>, json: bool) -> Result<(), Failure> {
             file.path,
             width = width.unwrap_or_default()
         );
-        print_bytes(line.as_bytes())?;
+        print_text(&line)?;
     }
     if files.is_empty() {
-        eprintln!("build {} has kept no files", row.id);
+        farmer_cli::say!("build {} has kept no files", row.id);
     }
     Ok(())
 }
@@ -97,7 +97,7 @@ async fn download(args: &Download, row: &BuildRow, data: &Path, json: bool) -> R
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| PathBuf::from(row.id.as_str()));
     let targets = targets(&files, &out).map_err(|e| failure(&e))?;
-    let contents = Contents::open(data).map_err(|e| failure(&e))?;
+    let contents = Contents::open(data)?;
     let bar = progress::bytes("download", files.iter().map(|(_, file)| file.size).sum());
     for ((step, file), target) in files.iter().zip(&targets) {
         let stream = contents.of(row, step, file).await;
@@ -113,7 +113,7 @@ async fn download(args: &Download, row: &BuildRow, data: &Path, json: bool) -> R
     bar.finish_and_clear();
     if !json {
         let (count, out) = (files.len(), out.display());
-        print_bytes(format!("{count} files of {} in {out}\n", row.id).as_bytes())?;
+        print_text(&format!("{count} files of {} in {out}\n", row.id))?;
     }
     Ok(())
 }
@@ -126,7 +126,9 @@ fn targets(files: &[Kept<'_>], out: &Path) -> Result<Vec<PathBuf>> {
     let target = |(step, file): &Kept<'_>| {
         let path = Path::new(os_str(file.path.as_bytes()));
         // A build decides what its files are called; where they go is for whoever downloads them.
-        let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+        let inside = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         if !inside || path.as_os_str().is_empty() {
             let text = format!("{} would lie outside of {}", file.path, out.display());
             return Err(Error::new(ErrorKind::Invalid, text)
@@ -151,14 +153,12 @@ enum Contents {
 }
 
 impl Contents {
-    fn open(data: &Path) -> Result<Self, Error> {
-        let farm = Remote::find(data).map_err(|failure| {
-            Error::new(ErrorKind::Unavailable, failure.to_string())
-        })?;
-        Ok(match farm {
-            Some(farm) => Self::Farm(farm),
-            None => Self::Files(FileBlobs::open(data.join("blobs"), Quota::default())?),
-        })
+    fn open(data: &Path) -> Result<Self, Failure> {
+        if let Some(farm) = Remote::find(data)? {
+            return Ok(Self::Farm(farm));
+        }
+        let blobs = FileBlobs::open(data.join("blobs"), Quota::default());
+        Ok(Self::Files(blobs.map_err(|e| failure(&e))?))
     }
 
     async fn of(&self, row: &BuildRow, step: &StepName, file: &Artifact) -> Result<ByteStream> {

@@ -1,6 +1,6 @@
 //! `farmer build`: one commit, its log on the terminal, then the outcome.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub(crate) async fn build(
     }
     let pools = pools(&builders, config.hosts(), args.machines, &data)?;
     let kept = store.clone();
-    let coordinator = coordinator(&args, &config, &builders, store, checkouts, &pools)?;
+    let coordinator = coordinator(&args, &config, &builders, store, checkouts, &pools, &data)?;
     let handle = coordinator.handle();
     let all = Supervisor::new("farmer");
     let running = all.spawn("coordinator", coordinator.run(stop.clone()));
@@ -166,6 +166,7 @@ fn coordinator(
     store: Store,
     checkouts: GitCheckouts,
     pools: &[LocalPool],
+    data: &Path,
 ) -> Result<Coordinator, Failure> {
     // This process ends with its builds: nobody would see what another run says.
     let mut parts = Coordinator::builder()

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::TlsArgs;
 use crate::data_dir::data_dir;
 use crate::door::Door;
-use crate::output::{failure, print_bytes};
+use crate::output::{failure, print_text};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -153,7 +153,7 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
     let services = with_methods(services, &environment, &handle, master).await?;
     let all = Supervisor::new("coordinator");
     let serving = CancellationToken::new();
-    print_bytes(format!("{}\n", door.address).as_bytes())?;
+    print_text(&format!("{}\n", door.address))?;
     door.serve(services, &all, &serving);
     let ran = all.spawn("coordinator", coordinator.run(stop)).await;
     serving.cancel();

@@ -6,7 +6,7 @@ use build_server::doctor::{Examined, examine};
 use farmer_cli::{Exit, Failure, progress};
 
 use crate::cli::Doctor;
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_text};
 
 /// Looks at everything in the data directory.
 pub(crate) async fn doctor(args: &Doctor, data: &Path, json: bool) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub(crate) async fn doctor(args: &Doctor, data: &Path, json: bool) -> Result<(),
         }
         let sign = if finding.mended { "mended" } else { "wrong " };
         let text = format!("{sign}  {}\n        {}\n", finding.what, finding.remedy);
-        print_bytes(text.as_bytes())?;
+        print_text(&text)?;
     }
     if !json {
         let looked = format!("{events} events, {blobs} caches, sources and artifacts, {logs} logs");
@@ -36,7 +36,7 @@ pub(crate) async fn doctor(args: &Doctor, data: &Path, json: bool) -> Result<(),
             1 => "1 thing is wrong".to_owned(),
             n => format!("{n} things are wrong"),
         };
-        print_bytes(format!("{end}: looked at {looked}\n").as_bytes())?;
+        print_text(&format!("{end}: looked at {looked}\n"))?;
     }
     match findings.iter().all(|finding| finding.mended) {
         true => Ok(()),

@@ -16,7 +16,7 @@ use farmer_cli::Failure;
 use serde_json::{Value, json};
 
 use crate::describe::took;
-use crate::output::{print_bytes, print_json};
+use crate::output::{print_json, print_text};
 use crate::user::{caller, opened, parsed, refused};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -152,7 +152,7 @@ pub(crate) fn key(command: KeyCommand, data: &Path, json: bool) -> Result<(), Fa
     let (directory, by) = (opened(data)?, caller());
     let say = |text: String, value: Value| match json {
         true => print_json(&value),
-        false => print_bytes(format!("{text}\n").as_bytes()),
+        false => print_text(&format!("{text}\n")),
     };
     match command {
         KeyCommand::Create(args) => {
@@ -260,7 +260,7 @@ fn tell(made: &Made, out: Option<&Path>, json: bool, join: Option<&str>) -> Resu
     }
     match out {
         Some(path) => eprintln!("farmer: wrote {}", path.display()),
-        None => print_bytes(format!("{}\n", made.token.reveal()).as_bytes())?,
+        None => print_text(&format!("{}\n", made.token.reveal()))?,
     }
     eprintln!(
         "farmer: key {} of {}, for {}",
@@ -346,7 +346,7 @@ fn list(directory: &Directory, all: bool, json: bool) -> Result<(), Failure> {
     if text.is_empty() {
         text = "there are no keys; make one with: farmer key create USER\n".into();
     }
-    print_bytes(text.as_bytes())
+    print_text(&text)
 }
 
 fn key_line(key: &Key, used: Option<LastUse>, now: Timestamp) -> String {
@@ -396,7 +396,7 @@ fn log(directory: &Directory, limit: usize, json: bool) -> Result<(), Failure> {
             value["at"] = json!(event.at.to_string());
             print_json(&value)?;
         } else {
-            print_bytes(format!("{}  {} {event}\n", event.at, event.by.text()).as_bytes())?;
+            print_text(&format!("{}  {} {event}\n", event.at, event.by.text()))?;
         }
     }
     if damaged > 0 {

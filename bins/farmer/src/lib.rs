@@ -17,8 +17,8 @@ mod farm;
 mod farm_file;
 mod follow;
 mod init;
-mod key;
 mod join;
+mod key;
 mod lines;
 mod log;
 mod machines;
@@ -60,6 +60,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     if let Command::Join(args) = &cli.command {
         return join::join(args)
             .unwrap_or_else(|failure| farmer_cli::finish("farmer", Err(failure)));
+    }
     if let Some(args) = programs::of_gomote(&cli) {
         return farmer_tools::gomote::main(args);
     }
@@ -99,10 +100,9 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
             Cli::command(),
             &mut std::io::stdout(),
         )?),
-        // Both start a runtime of their own, before this one.
-        Command::Join(args) => join::join(&args).map(|_| ()),
-        Command::Other(args) => programs::run(&args).map(|_| ()),
         // They were run before, on a runtime of their own.
-        Command::Other(_) | Command::Repro { .. } | Command::Ssh { .. } => Ok(()),
+        Command::Join(_) | Command::Other(_) | Command::Repro { .. } | Command::Ssh { .. } => {
+            Ok(())
+        }
     }
 }

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use farmer_cli::{Exit, Failure};
 use serde_json::{Value, json};
 
-use crate::output::{failure, print_bytes, print_json};
+use crate::output::{failure, print_json, print_text};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -98,7 +98,7 @@ pub(crate) fn user(command: UserCommand, data: &Path, json: bool) -> Result<(), 
     let (directory, by) = (opened(data)?, caller());
     let say = |text: String, value: Value| match json {
         true => print_json(&value),
-        false => print_bytes(format!("{text}\n").as_bytes()),
+        false => print_text(&format!("{text}\n")),
     };
     match command {
         UserCommand::Add { name, role, reads } => {
@@ -113,8 +113,8 @@ pub(crate) fn user(command: UserCommand, data: &Path, json: bool) -> Result<(), 
         UserCommand::List => {
             let users = directory.users().map_err(|e| refused(&e))?;
             if users.is_empty() && !json {
-                return print_bytes(
-                    b"there are no users but the owner; add one with: farmer user add NAME\n",
+                return print_text(
+                    "there are no users but the owner; add one with: farmer user add NAME\n",
                 );
             }
             users

@@ -91,7 +91,7 @@ async fn events(handle: &Handle, row: &BuildRow) -> Result<(Vec<Recorded>, Seq)>
 
 fn head(site: &Classic, row: &BuildRow, events: &[Recorded]) -> String {
     let now = site.0.clock.now();
-    let machine = events.iter().rev().find_map(|event| machine_of(event));
+    let machine = events.iter().rev().find_map(machine_of);
     let mut text = format!(
         "  builder: {}\n      rev: {}\n buildlet: {}\n  started: {}\n",
         row.builder,

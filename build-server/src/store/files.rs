@@ -411,7 +411,10 @@ mod tests {
             }
             assert_eq!(blobs.size(&key).await.unwrap(), Some(text.len() as u64));
             assert_eq!(blobs.check(&key).await.unwrap(), Some(true));
-            assert_eq!(blobs.keys(key.kind()).await.unwrap(), [key.clone()]);
+            assert_eq!(
+                blobs.keys(key.kind()).await.unwrap(),
+                std::slice::from_ref(&key)
+            );
             let whole = std::fs::read(blobs.path(&key)).unwrap();
             for at in 0..whole.len() {
                 let mut damaged = whole.clone();

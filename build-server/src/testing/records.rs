@@ -37,6 +37,8 @@ fn item(n: u64) -> Result<WorkItem> {
         commit_time: at(n / 2),
         subject: "a change".into(),
         branch: (!n.is_multiple_of(5)).then(|| format!("b{}", n % 2).into()),
+        tag: None,
+        order: None,
         change: None,
         author: None,
         class: Class::DefaultTip,
@@ -217,6 +219,7 @@ pub async fn records(events: Arc<dyn EventLog>, records: Arc<dyn Records>) -> Re
                 let mut opened = vec![SessionEvent::Opened {
                     builder: builder(n)?,
                     by: Principal::person("ann"),
+                    name: None,
                 }];
                 if n == 2 {
                     opened.push(SessionEvent::Finished {

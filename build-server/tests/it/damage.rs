@@ -47,6 +47,8 @@ fn queued(n: u64) -> NewEvent {
         commit_time: Timestamp::from_seconds(1),
         subject: "a change".into(),
         branch: Some("main".into()),
+        tag: None,
+        order: None,
         change: None,
         author: None,
         class: Class::DefaultTip,

@@ -34,10 +34,10 @@ mod flakes;
 mod front;
 #[cfg(feature = "buildlet")]
 mod go_interop;
-#[cfg(all(feature = "grpc", feature = "testing"))]
-mod grpc;
 #[cfg(feature = "gomote")]
 mod gomote;
+#[cfg(all(feature = "grpc", feature = "testing"))]
+mod grpc;
 #[cfg(feature = "https")]
 mod interop;
 #[cfg(feature = "sqlite")]

@@ -62,7 +62,9 @@ async fn insert(db: &mut SqliteConnection, rows: &[BuildRow]) -> Result<(), Fail
     let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO builds ");
     insert.push_values(rows, |mut values, row| {
         let item = &row.item;
-        let seconds = |at: Option<build_core::clock::Timestamp>| at.map(|at| at.as_seconds());
+        let seconds = |at: Option<build_core::clock::Timestamp>| {
+            at.map(build_core::clock::Timestamp::as_seconds)
+        };
         values
             .push_bind(row.id.as_str())
             .push_bind(row.state.as_str())

@@ -95,16 +95,29 @@ fn kept_files_are_listed_and_downloaded_without_a_farm() {
     );
     repo.run(&["build"]).exits(0);
     let listed = repo.run(&["artifact", "list"]).exits(0).out();
-    assert!(listed.contains("out/a/b.txt") && listed.contains("out/c"), "{listed}");
+    assert!(
+        listed.contains("out/a/b.txt") && listed.contains("out/c"),
+        "{listed}"
+    );
     let list = repo.run(&["artifact", "list", "--json"]).exits(0).events();
     let build = list[0]["build"].as_str().unwrap().to_owned();
     let out = repo.home().join("here");
     let out_text = out.to_str().unwrap();
-    repo.run(&["artifact", "download", &build, "**/*.txt", "-o", out_text]).exits(0);
-    assert_eq!(std::fs::read_to_string(out.join("out/a/b.txt")).unwrap(), "hi\n");
+    repo.run(&["artifact", "download", &build, "**/*.txt", "-o", out_text])
+        .exits(0);
+    assert_eq!(
+        std::fs::read_to_string(out.join("out/a/b.txt")).unwrap(),
+        "hi\n"
+    );
     assert!(!out.join("out/c").exists());
-    let none = repo.run(&["artifact", "download", &build, "*.nothing"]).exits(2);
-    assert!(none.err().contains("farmer artifact list"), "{}", none.err());
+    let none = repo
+        .run(&["artifact", "download", &build, "*.nothing"])
+        .exits(2);
+    assert!(
+        none.err().contains("farmer artifact list"),
+        "{}",
+        none.err()
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn tar() -> Tar {
 
 /// A header that announces `size` bytes, followed by that many zeros.
 fn zeros(header: EntryHeader, size: u64) -> Stream {
-    let header = EntryHeader { size, ..header }.encode();
+    let header = EntryHeader { size, ..header }.head_blocks();
     compressed(Cursor::new(header).chain(repeat(0).take(size)))
 }
 

@@ -39,7 +39,7 @@ impl Tar {
                 size: content.len() as u64,
                 ..header
             }
-            .encode(),
+            .head_blocks(),
         );
         self.content(content)
     }
@@ -75,7 +75,7 @@ impl Tar {
         content: &[u8],
         patch: impl FnOnce(&mut [u8]),
     ) -> Self {
-        let mut block = EntryHeader::file(path, content.len() as u64).encode();
+        let mut block = EntryHeader::file(path, content.len() as u64).head_blocks();
         patch(&mut block);
         self.0.extend(block);
         self.content(content)

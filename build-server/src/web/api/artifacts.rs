@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use build_core::buildlet::ByteStream;
@@ -22,7 +22,7 @@ use super::input::{Id, Params};
 use super::public;
 use crate::record::BuildRow;
 use crate::store::{BlobKey, BlobKind};
-use crate::web::{Refusal, Site};
+use crate::web::{Looking, Refusal, Site};
 
 /// Files in one answer, when nothing is said and at most.
 const PAGE: usize = 1000;
@@ -64,7 +64,7 @@ struct Listed {
 }
 
 pub(super) async fn list(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Id(id): Id,
     Params(which): Params<Which>,
 ) -> Result<Json<Page>, Refusal> {
@@ -107,7 +107,7 @@ fn place(step: &StepName, artifact: &Artifact) -> String {
 /// One file by `STEP/PATH`, or by its path alone when one step has kept such a file. Parts of it
 /// by `Range`; its SHA-256 is its entity tag.
 pub(super) async fn file(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Path((id, wanted)): Path<(String, String)>,
     fields: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -135,7 +135,11 @@ pub(super) async fn file(
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, answer).into_response());
         }
     };
-    let length = if size == 0 { 0 } else { bytes.end() - bytes.start() + 1 };
+    let length = if size == 0 {
+        0
+    } else {
+        bytes.end() - bytes.start() + 1
+    };
     if status == StatusCode::PARTIAL_CONTENT {
         let text = format!("bytes {}-{}/{size}", bytes.start(), bytes.end());
         answer.insert(header::CONTENT_RANGE, value(&text));
@@ -164,7 +168,11 @@ fn find<'r>(row: &'r BuildRow, wanted: &str) -> Result<&'r Artifact, Refusal> {
         (Some((_, artifact)), None) => Ok(artifact),
         (Some(_), Some(_)) => {
             let text = format!("several steps of build {} have kept {path}", row.id);
-            Err(Refusal::new(ErrorKind::Invalid, text, "name the step before it: STEP/PATH"))
+            Err(Refusal::new(
+                ErrorKind::Invalid,
+                text,
+                "name the step before it: STEP/PATH",
+            ))
         }
         (None, _) => {
             let text = format!("build {} has kept no file {path}", row.id);
@@ -247,7 +255,10 @@ async fn contents(site: &Site, build: &BuildId, artifact: &Artifact) -> Result<B
 fn part(contents: ByteStream, start: u64, length: u64) -> ByteStream {
     let state = (contents, start, length);
     let pieces = stream::try_unfold(state, async |(mut contents, mut skip, left)| {
-        while left > 0 {
+        if left == 0 {
+            return Ok(None);
+        }
+        loop {
             let Some(mut piece) = contents.try_next().await? else {
                 let text = "a kept file is shorter than it was";
                 return Err(Error::new(ErrorKind::Corrupt, text));
@@ -261,14 +272,13 @@ fn part(contents: ByteStream, start: u64, length: u64) -> ByteStream {
                 return Ok(Some((piece, (contents, skip, left))));
             }
         }
-        Ok(None)
     });
     pieces.boxed()
 }
 
 /// All files of a build as one tar archive, each below the name of its step.
 pub(super) async fn archive(
-    State(site): State<Site>,
+    Looking(site): Looking,
     Id(id): Id,
     Params(which): Params<Which>,
 ) -> Result<Response, Refusal> {
@@ -331,7 +341,11 @@ mod tests {
             ("bytes=", All),
         ];
         for (text, wanted) in cases {
-            assert_eq!(requested(&HeaderValue::from_static(text), 10), wanted, "{text}");
+            assert_eq!(
+                requested(&HeaderValue::from_static(text), 10),
+                wanted,
+                "{text}"
+            );
         }
         assert_eq!(requested(&HeaderValue::from_static("bytes=0-"), 0), Nothing);
         let odd = HeaderValue::from_bytes(b"bytes=\xff-").unwrap();

@@ -24,7 +24,10 @@ fn keeping(name: &str, run: &str) -> Step {
 }
 
 fn two_steps() -> World {
-    let one = keeping("one", "mkdir -p out/d; printf 0123456789 > out/d/digits; printf a > 'out/odd #1'");
+    let one = keeping(
+        "one",
+        "mkdir -p out/d; printf 0123456789 > out/d/digits; printf a > 'out/odd #1'",
+    );
     let two = keeping("two", "mkdir -p out/d; printf other > out/d/digits");
     World::new(vec![one, two])
 }
@@ -44,10 +47,19 @@ async fn kept_files_are_listed_in_parts_and_fetched_by_their_addresses() {
         assert_eq!(fetched.body.len() as u64, file["size"].as_u64().unwrap());
         let kind = &fetched.headers[header::CONTENT_TYPE];
         assert_eq!(kind, "application/octet-stream");
-        assert!(fetched.headers[header::CONTENT_DISPOSITION].to_str().unwrap().starts_with("attachment"));
+        assert!(
+            fetched.headers[header::CONTENT_DISPOSITION]
+                .to_str()
+                .unwrap()
+                .starts_with("attachment")
+        );
     }
     let first = world.get(format!("{list}?limit=2")).send().await.json();
-    let rest = world.get(format!("{list}?after={}", first["next"])).send().await.json();
+    let rest = world
+        .get(format!("{list}?after={}", first["next"]))
+        .send()
+        .await
+        .json();
     assert_eq!(rest["artifacts"][0], files[2]);
     let of_two = world.get(format!("{list}?step=two")).send().await.json();
     assert_eq!(of_two["artifacts"].as_array().unwrap().len(), 1);
@@ -59,7 +71,10 @@ async fn parts_and_tags_save_transfers() {
     let id = built(&world).await;
     let digits = format!("/api/v1/builds/{id}/artifacts/one/out/d/digits");
     let part = world.get(&digits).with("range", "bytes=3-5").send().await;
-    assert_eq!((part.status, &*part.body), (StatusCode::PARTIAL_CONTENT, "345"));
+    assert_eq!(
+        (part.status, &*part.body),
+        (StatusCode::PARTIAL_CONTENT, "345")
+    );
     assert_eq!(part.headers[header::CONTENT_RANGE], "bytes 3-5/10");
     let tag = part.headers[header::ETAG].to_str().unwrap().to_owned();
     let behind = world.get(&digits).with("range", "bytes=10-").send().await;
@@ -67,7 +82,10 @@ async fn parts_and_tags_save_transfers() {
     assert_eq!(behind.headers[header::CONTENT_RANGE], "bytes */10");
     let known = world.get(&digits).with("if-none-match", &tag).send().await;
     assert_eq!((known.status, &*known.body), (StatusCode::NOT_MODIFIED, ""));
-    let other = world.get(&digits).with("range", "bytes=3-5").with("if-range", "\"x\"");
+    let other = world
+        .get(&digits)
+        .with("range", "bytes=3-5")
+        .with("if-range", "\"x\"");
     assert_eq!(other.send().await.body, "0123456789");
 }
 
@@ -75,7 +93,10 @@ async fn parts_and_tags_save_transfers() {
 async fn one_archive_holds_every_file_below_its_step() {
     let world = two_steps();
     let id = built(&world).await;
-    let archive = world.get(format!("/api/v1/builds/{id}/artifacts.tar")).send().await;
+    let archive = world
+        .get(format!("/api/v1/builds/{id}/artifacts.tar"))
+        .send()
+        .await;
     assert_eq!(archive.status, StatusCode::OK);
     let dir = tempfile::tempdir().unwrap();
     let tar = archive.body.into_bytes();
@@ -103,9 +124,17 @@ async fn what_is_not_there_is_said_with_a_way_on() {
     world.store.blobs().remove(&key).await.unwrap();
     let gone = world.get(file["url"].as_str().unwrap()).send().await;
     assert_eq!(gone.status, StatusCode::NOT_FOUND);
-    assert!(gone.json()["message"].as_str().unwrap().contains("not kept any more"));
+    assert!(
+        gone.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("not kept any more")
+    );
     let nothing = World::new(vec![step("x", "true")]);
     let id = built(&nothing).await;
-    let empty = nothing.get(format!("/api/v1/builds/{id}/artifacts.tar")).send().await;
+    let empty = nothing
+        .get(format!("/api/v1/builds/{id}/artifacts.tar"))
+        .send()
+        .await;
     assert_eq!(empty.status, StatusCode::NOT_FOUND);
 }
