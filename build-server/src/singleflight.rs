@@ -236,7 +236,11 @@ mod tests {
     async fn a_panic_is_an_error_for_all_and_the_next_begins_anew() {
         let flights = Flights::<&str, u32>::new();
         let (a, b) = tokio::join!(
-            flights.fly("a", || async { panic!("odd") }),
+            flights.fly("a", || async {
+                // So that the other one comes while it is under way.
+                tokio::task::yield_now().await;
+                panic!("odd")
+            }),
             flights.fly("a", || async { 1 })
         );
         assert_eq!((a, b), (Err(Panicked), Err(Panicked)));

@@ -100,7 +100,7 @@ fn a_build_that_fails_by_a_cached_file_fails_again_on_the_machine_that_is_held()
     let events = failed.events();
     let build = events
         .iter()
-        .find_map(|e| e["build"].as_str())
+        .find_map(|e| e["stream"].as_str()?.strip_prefix("build/"))
         .unwrap_or_else(|| panic!("{}", failed.out()));
 
     let passing = repo.run(&["repro", "B000000000"]).exits(1);

@@ -41,7 +41,10 @@ fn a_build_that_no_machine_serves_ends_and_says_so() {
     farm.submit();
     farm.run();
     let why = farm.dispatcher.explain(&build().into(), farm.now);
-    assert_eq!(why[0].1.to_string(), "there are no machines; 0 ahead");
+    assert_eq!(
+        why[0].1.to_string(),
+        "cannot run: there are no machines; 0 ahead"
+    );
     farm.wait(Duration::from_secs(8 * 24 * 60 * 60));
     let text = farm.outcome().unwrap().to_string();
     assert!(

@@ -5,10 +5,12 @@ use instant_acme::{
     NewOrder, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 
-use super::super::{Error, certified};
+use super::super::Error;
+use super::super::sni::provider;
 use super::Inner;
 
 /// Between two questions whether the authority is done.
@@ -131,5 +133,10 @@ fn proof(name: &str, digest: &[u8]) -> Result<CertifiedKey, Error> {
     let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(Error::Make)?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let signed = params.self_signed(&key).map_err(Error::Make)?;
-    certified(&signed.pem(), &key.serialize_pem())
+    let chain = vec![signed.der().clone()];
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let key = provider().key_provider.load_private_key(key);
+    // Nobody checks the pair: the extension that is the proof is critical, and unknown to
+    // whoever reads certificates for other ends.
+    Ok(CertifiedKey::new(chain, key.map_err(Error::Pair)?))
 }

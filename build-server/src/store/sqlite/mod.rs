@@ -106,8 +106,13 @@ impl SqliteStore {
         if !options.accept_lost {
             health::check(path, head)?;
         }
+        let lost = health::missing(path, head);
+        if lost.is_some() {
+            // Accepted: told once, and the next start goes on from here.
+            health::HeadFile::open(path).write(head);
+        }
         Ok(Self {
-            lost: health::missing(path, head),
+            lost,
             path: path.into(),
             writer: Some(tokio::sync::Mutex::new(Writer::new(
                 connection, path, options,

@@ -227,7 +227,8 @@ async fn a_log_of_200_megabytes_opens_and_jumps_to_its_end() {
         |log| {
             write_big(log, 200_000_000);
         },
-    );
+    )
+    .await;
     visit.open("/builds/B000000003").await;
     assert_eq!(
         browser

@@ -7,10 +7,10 @@ use build_core::buildlet::ExecOutcome;
 use build_core::clock::Timestamp;
 use build_core::event::{BuildEvent, LeaseEnd, Outcome, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, RepoName};
-use build_core::livelog::{LogWriter, Options};
+use build_core::livelog::{LogWriter, Options, Position};
 use build_core::plan::{Plan, Unit};
 use build_core::work::{Class, WorkItem};
-use build_server::store::Store;
+use build_server::store::{LogHash, Store};
 
 use crate::farm::{step, whole};
 
@@ -168,14 +168,26 @@ pub async fn append(store: &Store, id: &BuildId, begun: Timestamp, life: Vec<(u6
     build_server::testing::append(log, events).await.unwrap();
 }
 
-/// Writes the log of a run, with its line index.
-pub fn write_log(store: &Store, id: &BuildId, exec: &str, write: impl FnOnce(&mut LogWriter)) {
-    let dir = store.dir().unwrap().join("logs").join(id.as_str());
-    std::fs::create_dir_all(&dir).unwrap();
-    let path = dir.join(format!("{exec}.log"));
-    let mut writer = LogWriter::create(&path, &Options::default()).unwrap();
+/// Keeps the log of a run, in the place of an earlier one.
+pub async fn write_log(
+    store: &Store,
+    id: &BuildId,
+    exec: &str,
+    write: impl FnOnce(&mut LogWriter),
+) {
+    let mut writer = LogWriter::in_memory(Options::default());
     write(&mut writer);
+    let log = writer.log();
     writer.finish().unwrap();
+    let mut hash = LogHash::default();
+    let mut reader = log.reader(Position::Start).unwrap().until_now();
+    let mut piece = vec![0; 1 << 20];
+    while let Some(read) = reader.try_read(&mut piece).unwrap().filter(|n| *n > 0) {
+        hash.feed(&piece[..read]);
+    }
+    let (exec, sum) = (ExecId::new(exec).unwrap(), hash.finish());
+    let sealed = store.logs().seal(id, &exec, &log, &sum);
+    sealed.await.unwrap();
 }
 
 const COMMITS: [(&str, &str, u64); 7] = [
@@ -242,7 +254,8 @@ pub async fn plant(store: &Store) {
                 };
                 write_log(store, &id, exec, |log| {
                     log.append(text.as_bytes()).unwrap();
-                });
+                })
+                .await;
             }
         }
     }

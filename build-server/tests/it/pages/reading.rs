@@ -296,7 +296,8 @@ async fn a_log_of_200_megabytes_opens_at_any_line() {
     let mut lines = 0;
     orchard::write_log(&world.store, &id, "test-1", |log| {
         lines = write_big(log, 200_000_000);
-    });
+    })
+    .await;
     assert_eq!(lines, 5_000_001);
     let end = world.get("/builds/B000000001").await;
     assert!(ok(&end).contains("the very end"));

@@ -23,12 +23,12 @@ fn keeping(name: &str, run: &str) -> Step {
     step
 }
 
+/// Both on one machine, one after the other.
 fn two_steps() -> World {
-    let one = keeping(
-        "one",
-        "mkdir -p out/d; printf 0123456789 > out/d/digits; printf a > 'out/odd #1'",
-    );
-    let two = keeping("two", "mkdir -p out/d; printf other > out/d/digits");
+    let run = "mkdir -p out/d; printf 0123456789 > out/d/digits; printf a > 'out/odd #1'";
+    let one = keeping("one", run);
+    let mut two = keeping("two", "mkdir -p out/d; printf other > out/d/digits");
+    two.artifacts = vec!["out/d/*".into()];
     World::new(vec![one, two])
 }
 
