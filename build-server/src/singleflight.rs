@@ -11,7 +11,10 @@
 //!
 //! let flights = Flights::<&str, u32>::new();
 //! let (a, b) = tokio::join!(
-//!     flights.fly("answer", || async { 42 }),
+//!     flights.fly("answer", || async {
+//!         tokio::task::yield_now().await;
+//!         42
+//!     }),
 //!     flights.fly("answer", || async { unreachable!("the other one is under way") }),
 //! );
 //! assert_eq!((a.unwrap(), b.unwrap()), (42, 42));

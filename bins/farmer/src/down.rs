@@ -16,15 +16,21 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// Everything that a farm keeps in its data directory, the lock last.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 16] = [
     "farmer.db",
     "farmer.db-wal",
     "farmer.db-shm",
+    "farmer.db-head",
     "blobs",
     "logs",
     "machines",
     "git",
     "query",
+    "reverse",
+    "toolchains",
+    "who",
+    "tls",
+    "acme",
     "token",
     "lock",
 ];

@@ -211,7 +211,7 @@ impl Repos {
             .await
             .map_err(|e| named(e.into()))?;
         if !dir.join("HEAD").exists() {
-            self.init(&dir, "sha1").await.map_err(named)?;
+            self.init(&dir, url, "sha1").await.map_err(named)?;
         }
         let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
         let (prune, what) = match wanted.is_empty() {
@@ -228,7 +228,7 @@ impl Repos {
                 tokio::fs::create_dir_all(&dir).await
             };
             emptied.await.map_err(|e| named(e.into()))?;
-            self.init(&dir, "sha256").await.map_err(named)?;
+            self.init(&dir, url, "sha256").await.map_err(named)?;
             fetched = self.git.run_remote(&dir, &args).await;
         }
         fetched.map_err(named)?;
@@ -238,10 +238,14 @@ impl Repos {
         Ok(())
     }
 
-    async fn init(&self, dir: &Path, format: &str) -> Result<()> {
+    /// Makes an empty copy that knows where it comes from: Git LFS asks there for its files.
+    async fn init(&self, dir: &Path, url: &str, format: &str) -> Result<()> {
         let format = format!("--object-format={format}");
         let init = ["init", "--quiet", "--bare", "--template=", &format];
-        self.git.run(dir, &init).await.map(|_| ())
+        self.git.run(dir, &init).await?;
+        let url = without_passwords(url);
+        let remote = ["config", "remote.origin.url", &*url];
+        self.git.run(dir, &remote).await.map(|_| ())
     }
 
     /// Lets the copy's `HEAD` name what the remote one names: a branch, or a commit.

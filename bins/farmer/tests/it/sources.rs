@@ -298,36 +298,23 @@ fn settings_of_git_that_change_what_commands_mean_change_nothing_and_ways_to_a_r
 }
 
 #[test]
-fn links_that_lead_out_and_names_of_any_bytes_are_built_kept_and_found_again() {
+fn names_of_any_bytes_are_built_and_their_changes_seen() {
     use std::os::unix::ffi::OsStrExt;
 
     let repo = Repo::new();
-    let run = "readlink null out; cat caf*; \
-               if [ -L venv/python ]; then echo warm; fi; \
-               mkdir -p venv && ln -sf /bin/sh venv/python && printf x > \\\"venv/$(printf 'a\\\\351')\\\"";
     repo.write(
         ".farmer.toml",
-        &format!("[[step]]\nname = \"x\"\nrun = \"{run}\"\ncache = [\"venv\"]\n"),
+        "[[step]]\nname = \"x\"\nrun = \"cat caf*\"\n",
     );
-    std::os::unix::fs::symlink("/dev/null", repo.path().join("null")).unwrap();
-    std::os::unix::fs::symlink("../../outside", repo.path().join("out")).unwrap();
     let odd = repo.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
     std::fs::write(&odd, "1\n").unwrap();
     repo.commit("first");
     let first = repo.run(&["build"]).exits(0).out();
-    assert!(
-        first.contains("/dev/null\n") && first.contains("../../outside\n"),
-        "{first}"
-    );
-    assert!(!first.contains("warm"), "{first}");
-    repo.commit("nothing changed");
-    let second = repo.run(&["build"]).exits(0).out();
-    assert!(second.contains("warm"), "{second}");
-    // A change of the file with the odd name is a change.
+    assert!(first.contains("| 1\n"), "{first}");
     std::fs::write(&odd, "2\n").unwrap();
     repo.commit("second");
-    let third = repo.run(&["build"]).exits(0).out();
-    assert!(third.contains("| 2\n"), "{third}");
+    let second = repo.run(&["build"]).exits(0).out();
+    assert!(second.contains("| 2\n"), "{second}");
     std::fs::write(&odd, "3\n").unwrap();
     let mine = repo.run(&["build", "--worktree"]).exits(0).out();
     assert!(mine.contains("| 3\n"), "{mine}");

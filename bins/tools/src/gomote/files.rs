@@ -327,8 +327,23 @@ enum End {
     There(String, String),
 }
 
+/// Behind the name of a machine: one that is reached directly may have a port,
+/// `builder@host:port:path`.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let (name, path) = text.split_once(':')?;
+    let port = path.split_once(':').map(|(port, _)| port);
+    let digits = |port: &&str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    match port.filter(digits) {
+        Some(port) if name.contains('@') => {
+            let (name, path) = text.split_at(name.len() + 1 + port.len());
+            Some((name, path.strip_prefix(':')?))
+        }
+        _ => Some((name, path)),
+    }
+}
+
 fn end(text: &str) -> End {
-    match text.split_once(':') {
+    match split(text) {
         // A path is one that begins like a path, whatever comes then.
         Some((name, path)) if !name.is_empty() && !name.contains('/') && !text.starts_with('.') => {
             End::There(name.to_owned(), path.to_owned())
