@@ -81,9 +81,14 @@ impl Checkout<'_> {
             let text = "the repository keeps files in Git LFS, and git has no lfs command here";
             return Err(Error::new(ErrorKind::Invalid, text).with_hint("install git-lfs"));
         }
-        let storage = format!("lfs.storage={}", self.repo.git_dir.join("lfs").display());
-        let args = ["-c", &storage, "lfs", "pull"];
-        git.run_remote(target, &args).await?;
+        // Not on the command line: what is set there holds in the remote repository as well, when
+        // that is a directory.
+        let storage = self.repo.git_dir.join("lfs").display().to_string();
+        git.run(target, &["config", "lfs.storage", &storage])
+            .await?;
+        git.run_remote(target, &["lfs", "pull"]).await?;
+        git.run(target, &["config", "--unset", "lfs.storage"])
+            .await?;
         Ok(())
     }
 

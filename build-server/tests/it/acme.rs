@@ -113,7 +113,7 @@ impl Authority {
                 "-doh",
                 "",
             ])
-            .args(["-dns01", &format!("127.0.0.1:{dns}")])
+            .args(["-dnsserver", &format!("127.0.0.1:{dns}")])
             .args(["-management", &format!("127.0.0.1:{dns_management}")])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -135,8 +135,10 @@ impl Authority {
             _dir: dir,
         };
         let up = async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            for port in [port, dns] {
+                while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
             }
         };
         tokio::time::timeout(SOON, up)

@@ -83,7 +83,9 @@ fn rundockerbuildlet_keeps_so_many_containers() {
     assert_eq!(told, wanted);
     assert!(key.exists());
     let done = run(&mut keep(dir.path()));
-    assert_eq!(done.out, "{\"failed\":{},\"removed\":[],\"started\":[]}\n");
+    let told: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let wanted = serde_json::json!({ "failed": {}, "removed": [], "started": [] });
+    assert_eq!(told, wanted);
 }
 
 #[test]

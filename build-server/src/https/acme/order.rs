@@ -49,13 +49,10 @@ impl Inner {
             let ready = challenge.set_ready().await;
             ready.map_err(failed("have a name proven"))?;
         }
-        match order
-            .poll_ready(&ASK)
-            .await
-            .map_err(failed("wait for the proof"))?
-        {
-            OrderStatus::Ready | OrderStatus::Valid => {}
-            status => return Err(self.refused(&mut order, status).await),
+        match order.poll_ready(&ASK).await {
+            Ok(OrderStatus::Ready | OrderStatus::Valid) => {}
+            Ok(status) => return Err(self.refused(&mut order, status).await),
+            Err(error) => return Err(self.unproven(&error.to_string())),
         }
         let key = KeyPair::generate().map_err(Error::Make)?;
         let mut params = CertificateParams::new(self.names.clone()).map_err(Error::Make)?;
@@ -83,6 +80,10 @@ impl Inner {
             true => format!("the order is {status:?}"),
             false => why.join("; "),
         };
+        self.unproven(&why)
+    }
+
+    fn unproven(&self, why: &str) -> Error {
         let names = self.names.join(", ");
         Error::Acme(format!(
             "the authority could not verify {names} ({why}): each name must lead to port 443 of this server"
