@@ -98,6 +98,12 @@ pub trait Lease: Send + Sync {
     /// # Errors
     /// When the end could not be confirmed; expiry is then the backstop.
     async fn release(&self) -> Result<()>;
+
+    /// Asks the machine to end by itself, without waiting: its holder ends now and cannot give
+    /// it back. The next one finds it gone.
+    ///
+    /// Default: nothing; it ends by expiry.
+    fn let_go(&self) {}
 }
 
 /// One machine of a pool, for the status of the farm.

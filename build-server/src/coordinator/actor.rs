@@ -34,8 +34,6 @@ use crate::supervise::Supervisor;
 const ANSWERS: usize = 1024;
 /// How often pools are asked which machines they have.
 const LOOK_AT_POOLS: Duration = Duration::from_secs(1);
-/// How long machines may take to be given back at a stop.
-const WIND_DOWN: Duration = Duration::from_secs(60);
 
 /// The kinds of streams that the dispatcher appends to, and nobody else.
 const OWN_KINDS: [StreamKind; 3] = [StreamKind::BUILD, StreamKind::SESSION, StreamKind::WISH];
@@ -45,6 +43,8 @@ pub(super) struct Actor {
     pub(super) dispatcher: Dispatcher,
     /// How machines are shared out at first.
     pub(super) allotment: Allotment,
+    /// How long machines may take to be given back at a stop.
+    pub(super) wind_down: Duration,
     pub(super) runner: Runner,
     pub(super) ledger: Ledger,
     pub(super) figures: Figures,
@@ -121,7 +121,7 @@ impl Actor {
                 biased;
                 () = now.cancelled() => break,
                 () = soon.cancelled(), if deadline.is_none() => {
-                    deadline = Some(Instant::now() + WIND_DOWN);
+                    deadline = Some(Instant::now() + turning.actor.wind_down);
                     turning.take(Input::Stop);
                 }
                 appended = turning.appended() => turning.record(appended),
@@ -133,7 +133,10 @@ impl Actor {
                 }
                 _ = look.tick() => turning.look_at_pools(),
                 () = changed(&pools) => turning.look_at_pools(),
-                () = until(deadline) => break,
+                () = until(deadline) => {
+                    turning.actor.runner.let_go();
+                    break;
+                }
             }
         }
         turning.failed.map_or(Ok(()), Err)
@@ -337,6 +340,7 @@ impl Turning {
         if !self.active.insert(key.clone()) {
             return;
         }
+        self.actor.runner.expect(&command);
         let (runner, answers) = (self.actor.runner.clone(), self.answers.clone());
         let token = self.actor.tasks.token().clone();
         let work = async move {

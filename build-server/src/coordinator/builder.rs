@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use build_core::clock::{Clock, SystemClock};
 use build_core::ids::{BuilderName, HostType};
@@ -20,6 +21,9 @@ use crate::source::{Checkouts, GitCheckouts};
 use crate::store::Store;
 use crate::toolchains::Toolchains;
 
+/// How long machines may take to be given back at a stop.
+const WIND_DOWN: Duration = Duration::from_millis(1500);
+
 /// The parts of a coordinator; a recipe and a pool are needed, everything else has a default.
 #[derive(Default)]
 #[must_use]
@@ -37,6 +41,7 @@ pub struct CoordinatorBuilder {
     without_reruns: bool,
     kinds: Vec<Arc<dyn Kind>>,
     allotment: Allotment,
+    wind_down: Option<Duration>,
 }
 
 impl CoordinatorBuilder {
@@ -122,6 +127,13 @@ impl CoordinatorBuilder {
         self
     }
 
+    /// How long machines may take to be given back at a stop; those that take longer are asked to
+    /// end, and nobody waits for them. Default: 1.5 s.
+    pub fn wind_down(mut self, limit: Duration) -> Self {
+        self.wind_down = Some(limit);
+        self
+    }
+
     /// The coordinator.
     ///
     /// # Errors
@@ -176,6 +188,7 @@ impl CoordinatorBuilder {
                 toolchains: self.toolchains,
                 address: self.address,
                 allotment: self.allotment,
+                wind_down: self.wind_down.unwrap_or(WIND_DOWN),
             },
         })
     }

@@ -79,6 +79,7 @@ struct Parts {
     toolchains: Option<Arc<dyn Toolchains>>,
     address: Option<String>,
     allotment: Allotment,
+    wind_down: Duration,
 }
 
 impl Coordinator {
@@ -150,6 +151,7 @@ impl Coordinator {
         let actor = Actor {
             dispatcher: Dispatcher::new(self.parts.policy, self.parts.builders, secret()?),
             allotment: self.parts.allotment,
+            wind_down: self.parts.wind_down,
             runner: Runner::new(means),
             ledger: self.handle.ledger().client(),
             figures: self.handle.figures().clone(),

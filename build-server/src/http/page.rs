@@ -77,6 +77,7 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Response {
 }
 
 /// The style sheet of the pages.
+#[cfg(feature = "classic")]
 pub(crate) fn style() -> &'static str {
     STYLE
 }

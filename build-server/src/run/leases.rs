@@ -1,6 +1,7 @@
 //! The machines that are held: got, found again, given back.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use build_core::ids::{BuildId, ExecId, LeaseId, MachineId};
 use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, Pool};
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Inner;
@@ -46,44 +48,139 @@ impl Held {
     }
 }
 
-/// The machines that are held, by lease.
+/// What this process knows of a lease.
+enum Known {
+    /// Its machine is being made ready. `abandoned`: whoever was to give it back did not wait.
+    Coming {
+        abandoned: bool,
+    },
+    Held(Arc<Held>),
+}
+
+/// The machines that are held or on their way, by lease.
 #[derive(Default)]
-pub(super) struct Leases(Mutex<HashMap<LeaseId, Arc<Held>>>);
+pub(super) struct Leases {
+    known: Mutex<HashMap<LeaseId, Known>>,
+    /// Told when a machine that was on its way is here, or will not come.
+    arrived: Notify,
+}
 
 impl Leases {
-    fn map(&self) -> MutexGuard<'_, HashMap<LeaseId, Arc<Held>>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<LeaseId, Known>> {
         // Nothing panics while it holds this lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn find(&self, lease: &LeaseId) -> Result<Arc<Held>> {
-        self.map().get(lease).cloned().ok_or_else(|| {
-            let text = format!("lease {lease} is not held by this process");
-            Error::new(ErrorKind::NotFound, text)
-        })
+        match self.map().get(lease) {
+            Some(Known::Held(held)) => Ok(held.clone()),
+            _ => {
+                let text = format!("lease {lease} is not held by this process");
+                Err(Error::new(ErrorKind::NotFound, text))
+            }
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Held>> {
-        self.map().values().cloned().collect()
+        let map = self.map();
+        let held = map.values().filter_map(|known| match known {
+            Known::Held(held) => Some(held.clone()),
+            Known::Coming { .. } => None,
+        });
+        held.collect()
+    }
+
+    /// From now on the machine is on its way: whoever gives the lease back waits for it.
+    pub(super) fn expect(&self, lease: &LeaseId) {
+        let coming = Known::Coming { abandoned: false };
+        self.map().entry(lease.clone()).or_insert(coming);
     }
 
     fn insert(&self, lease: Arc<dyn Lease>) -> String {
         let record = lease.record().clone();
-        let held = Held {
+        let held = Known::Held(Arc::new(Held {
             lease,
             over: CancellationToken::new(),
             running: Mutex::default(),
             restored: Mutex::default(),
-        };
-        // Got or found a second time: what runs on the first one goes on.
-        self.map()
-            .entry(record.lease)
-            .or_insert_with(|| Arc::new(held));
+        }));
+        match self.map().entry(record.lease) {
+            // Got or found a second time: what runs on the first one goes on.
+            Entry::Occupied(mut known) if matches!(known.get(), Known::Coming { .. }) => {
+                known.insert(held);
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(vacant) => {
+                vacant.insert(held);
+            }
+        }
+        self.arrived.notify_waiters();
         record.place
+    }
+
+    /// Whether the machine that has come is wanted by nobody any more.
+    fn is_abandoned(&self, lease: &LeaseId) -> bool {
+        matches!(
+            self.map().get(lease),
+            Some(Known::Coming { abandoned: true })
+        )
+    }
+
+    /// The machine of a lease, once it is here; `None` when it was never asked for or will not
+    /// come: then there is nothing to give back.
+    ///
+    /// When the future is dropped before, whoever gets the machine gives it back.
+    async fn arrival(&self, lease: &LeaseId) -> Option<Arc<Held>> {
+        let _abandoning = Abandoning {
+            leases: self,
+            lease,
+        };
+        loop {
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            arrived.as_mut().enable();
+            match self.map().get(lease) {
+                None => return None,
+                Some(Known::Held(held)) => return Some(held.clone()),
+                Some(Known::Coming { .. }) => {}
+            }
+            arrived.await;
+        }
     }
 
     fn remove(&self, lease: &LeaseId) {
         self.map().remove(lease);
+        self.arrived.notify_waiters();
+    }
+}
+
+/// Waits for a machine to give it back.
+struct Abandoning<'a> {
+    leases: &'a Leases,
+    lease: &'a LeaseId,
+}
+
+impl Drop for Abandoning<'_> {
+    fn drop(&mut self) {
+        if let Some(Known::Coming { abandoned }) = self.leases.map().get_mut(self.lease) {
+            *abandoned = true;
+        }
+    }
+}
+
+/// A machine is on its way as long as this lives.
+struct Coming<'a> {
+    leases: &'a Leases,
+    lease: &'a LeaseId,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let mut map = self.leases.map();
+        if matches!(map.get(self.lease), Some(Known::Coming { .. })) {
+            map.remove(self.lease);
+        }
+        drop(map);
+        self.leases.arrived.notify_waiters();
     }
 }
 
@@ -97,7 +194,17 @@ impl Inner {
     }
 
     pub(super) async fn acquire(&self, request: &LeaseRequest) -> Result<Reply> {
+        self.leases.expect(&request.lease);
+        let _coming = Coming {
+            leases: &self.leases,
+            lease: &request.lease,
+        };
         let lease = self.pool_of(&request.machine)?.acquire(request).await?;
+        if self.leases.is_abandoned(&request.lease) {
+            lease.release().await?;
+            let text = format!("lease {} was given back before", request.lease);
+            return Err(Error::new(ErrorKind::Canceled, text));
+        }
         let place = self.leases.insert(lease);
         Ok(Reply::Ready { place })
     }
@@ -154,14 +261,24 @@ impl Inner {
         })
     }
 
-    /// Keeps caches as well as it can, then gives the machine back.
+    /// This process ends: machines that were not given back are asked to end.
+    pub(super) fn let_go(&self) {
+        for held in self.leases.all() {
+            held.lease.let_go();
+        }
+    }
+
+    /// Keeps caches as well as it can, then gives the machine back; a machine that is on its way,
+    /// as soon as it is here.
     pub(super) async fn release(
         &self,
         lease: &LeaseId,
         for_caches: Option<(&WorkItem, &Builder)>,
         caches: &[String],
     ) -> Result<Reply> {
-        let held = self.leases.find(lease)?;
+        let Some(held) = self.leases.arrival(lease).await else {
+            return Ok(Reply::Released);
+        };
         held.over.cancel();
         if let Some((item, builder)) = for_caches.filter(|_| !caches.is_empty()) {
             let keep = self.keep_caches(&held, item, builder, caches);

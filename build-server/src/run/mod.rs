@@ -145,6 +145,18 @@ impl Runner {
         }
     }
 
+    /// Machines that are still held are asked to end: their holder ends now.
+    pub(crate) fn let_go(&self) {
+        self.0.let_go();
+    }
+
+    /// Takes note of a command that is about to be carried out, before any that comes after it.
+    pub(crate) fn expect(&self, command: &Command) {
+        if let Command::Acquire { request, .. } = command {
+            self.0.leases.expect(&request.lease);
+        }
+    }
+
     /// Carries out a command and says how that went. Bounded in time.
     pub(crate) async fn carry_out(&self, command: Command) -> Input {
         let key = command.key();

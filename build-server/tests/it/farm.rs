@@ -22,6 +22,7 @@ use build_server::coordinator::{Coordinator, CoordinatorBuilder, Handle};
 use build_server::source::GitCheckouts;
 use build_server::store::Store;
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -122,6 +123,10 @@ struct PoolState {
     buildlets: Mutex<Vec<FakeBuildlet>>,
     /// What machines say in the place of a program.
     script: Option<(String, Arc<Script>)>,
+    /// One permit lets one machine become ready.
+    gate: Semaphore,
+    /// How many machines were asked for.
+    asked: watch::Sender<usize>,
 }
 
 #[derive(Clone)]
@@ -147,7 +152,28 @@ impl FakePool {
             leases: Mutex::default(),
             buildlets: Mutex::default(),
             script: None,
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            asked: watch::Sender::new(0),
         }))
+    }
+
+    /// No machine becomes ready before [`FakePool::let_through`].
+    pub fn held_back(self) -> Self {
+        self.0.gate.forget_permits(Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// One more machine becomes ready.
+    pub fn let_through(&self) {
+        self.0.gate.add_permits(1);
+    }
+
+    /// Waits until so many machines were asked for.
+    pub async fn until_asked(&self, count: usize) {
+        let mut asked = self.0.asked.subscribe();
+        let enough = asked.wait_for(|asked| *asked >= count);
+        let enough = tokio::time::timeout(SOON, enough).await;
+        enough.expect("a machine is asked for soon").unwrap();
     }
 
     /// Its machines run `script` in the place of the program `cmd`; before it is used.
@@ -188,6 +214,8 @@ impl Pool for FakePool {
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Arc<dyn Lease>> {
+        self.0.asked.send_modify(|asked| *asked += 1);
+        self.0.gate.acquire().await.unwrap().forget();
         let buildlet = FakeBuildlet::new(request.machine.as_str())?;
         if let Some((cmd, script)) = self.0.script.clone() {
             buildlet.script(&cmd, move |exec| script(exec));
@@ -318,6 +346,7 @@ impl Farm {
             .pool(pool.clone())
             .recipe(recipe)
             .checkouts(checkouts.clone())
+            .wind_down(SOON)
             .store(store);
         let coordinator = more(builder).build().unwrap();
         let stop = CancellationToken::new();
@@ -346,7 +375,7 @@ impl Farm {
 
     /// Waits for the end of the coordinator, whatever it is.
     pub async fn ended(self) -> Result<()> {
-        let ended = tokio::time::timeout(SOON, self.running).await;
+        let ended = tokio::time::timeout(2 * SOON, self.running).await;
         ended.expect("it ends soon").unwrap()
     }
 
@@ -412,8 +441,13 @@ impl Farm {
     }
 
     /// The first Ctrl-C.
-    pub async fn stop(self) {
+    pub fn begin_stop(&self) {
         self.stop.cancel();
+    }
+
+    /// The first Ctrl-C, and what follows.
+    pub async fn stop(self) {
+        self.begin_stop();
         let ended = tokio::time::timeout(SOON, self.running).await;
         ended.expect("it stops soon").unwrap().unwrap();
     }

@@ -58,6 +58,8 @@ mod sessions;
 mod source;
 #[cfg(feature = "coordinator")]
 mod sources_missing;
+#[cfg(feature = "coordinator")]
+mod stopping;
 #[cfg(feature = "sqlite")]
 mod store;
 #[cfg(feature = "web")]

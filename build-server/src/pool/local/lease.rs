@@ -66,4 +66,8 @@ impl Lease for LocalLease {
         *released = true;
         Ok(())
     }
+
+    fn let_go(&self) {
+        self.machine.ask_to_end();
+    }
 }
