@@ -39,7 +39,7 @@ mod map;
 pub mod mutation;
 #[cfg(feature = "net")]
 pub mod net;
-#[cfg(any(feature = "net", feature = "serve"))]
+#[cfg(feature = "netlog")]
 pub mod netlog;
 #[cfg(feature = "objstore")]
 pub mod objstore;

@@ -28,5 +28,8 @@ mod unit;
 
 pub use name::Name;
 pub use query::{Op, Query, Term};
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub use reader::fuzz_benchfmt;
 pub use reader::{Measure, Reader, Result, is_label_key, label_of};
 pub use unit::{Better, better, scaled};

@@ -166,6 +166,19 @@ fn result_of(line: &str) -> Option<(Name, u64, Vec<Measure>)> {
     (!values.is_empty()).then(|| (Name::new(name), iterations, values))
 }
 
+/// Entry point of the fuzz target: any text as benchmark results.
+#[cfg(any(test, feature = "testing"))]
+pub fn fuzz_benchfmt(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for result in Reader::new(text) {
+        let line = result.to_line();
+        let again = Reader::new(&line).next().expect("a written line is read");
+        assert_eq!(again.to_line(), line);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -206,6 +219,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_text_is_read(text in "(Benchmark[X/=a-]{0,5}|[ \t0-9.e-]{1,6}|ns/op|[a-z]: |\n){0,20}") {
+            fuzz_benchfmt(text.as_bytes());
+        }
+
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC{0,200}") {
             let _all: Vec<_> = Reader::new(&text).collect();

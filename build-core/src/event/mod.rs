@@ -26,6 +26,9 @@ pub use batch::{Admitted, Batch, Numbering, Page, StreamHead, Term, ended_term};
 pub use build::{Artifact, Base, BlobRef, BuildEvent, LeaseEnd, Outcome, SessionEnd, UnitEnd};
 pub use kinds::{EventKind, KindSet, StreamKind};
 pub use memo::{Memo, MemoKey};
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub use pack::fuzz_pack;
 pub use pack::{PACK_EVENTS, Packer};
 pub use principal::{Principal, PrincipalKind};
 pub use recorded::{Encoded, Event, NewEvent, Recorded, Seq, Version};

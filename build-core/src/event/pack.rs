@@ -87,6 +87,30 @@ impl Packer {
     }
 }
 
+/// Entry point of the fuzz target: any bytes as a pack, and as the events of one.
+#[cfg(any(test, feature = "testing"))]
+pub fn fuzz_pack(data: &[u8]) {
+    let packer = Packer::default();
+    let _read_or_refused = packer.unfold(data);
+    let events: Vec<Recorded> = serde_json::Deserializer::from_slice(data)
+        .into_iter()
+        .map_while(std::result::Result::ok)
+        .collect();
+    for event in &events {
+        let _known_or_foreign = (
+            event.read::<super::BuildEvent>(),
+            event.read::<super::SessionEvent>(),
+            event.read::<super::WishEvent>(),
+        );
+    }
+    let pack = packer.squeeze(&events).expect("what was read is written");
+    let again = packer.unfold(&pack).expect("a pack that was made is read");
+    assert_eq!(again.len(), events.len());
+    for (again, event) in again.iter().zip(&events) {
+        assert_eq!(again.body.get(), event.body.get());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::value::RawValue;
@@ -134,5 +158,12 @@ mod tests {
         let large = format!("{:?}", "x".repeat(PACK_BYTES / 2));
         let large = [1, 1, 1].map(|second| event(1, second, &large));
         assert_eq!(Packer::default().count(&large, before), 2);
+    }
+
+    #[test]
+    fn whatever_was_committed_as_an_input_of_the_fuzz_target_is_read() {
+        fuzz_pack(include_bytes!("../../fuzz/corpus/pack/event"));
+        fuzz_pack(b"");
+        fuzz_pack(b"{");
     }
 }

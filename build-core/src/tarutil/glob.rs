@@ -141,6 +141,26 @@ fn set(text: &[u8]) -> Option<(Token, &[u8])> {
     Some((Token::Set(ranges, inverted), &body[end + 1..]))
 }
 
+/// Entry point of the fuzz target: a pattern and a path, with a zero byte between them.
+#[cfg(any(test, feature = "testing"))]
+pub fn fuzz_glob(data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == 0);
+    let (Some(pattern), Some(path)) = (parts.next(), parts.next()) else {
+        return;
+    };
+    let Ok(pattern) = std::str::from_utf8(pattern) else {
+        return;
+    };
+    let matches = Glob::new(pattern).matches(path);
+    assert!(Glob::new("**").matches(path), "any path matches **");
+    let below = [pattern, "/**"].concat();
+    let inside = [path, b"/inside"].concat();
+    assert!(
+        !matches || Glob::new(&below).matches(&inside),
+        "a match does not hold below"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +200,12 @@ mod tests {
     fn many_stars_stay_cheap() {
         let pattern = "*a".repeat(200);
         assert!(!Glob::new(&pattern).matches("b".repeat(20_000).as_bytes()));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_pattern_and_path_agree(text in "[ab*?/\\[\\]!-]{0,12}\0[ab/]{0,12}") {
+            fuzz_glob(text.as_bytes());
+        }
     }
 }

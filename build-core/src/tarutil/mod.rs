@@ -45,6 +45,9 @@ mod walk;
 pub use file_list::{FileList, FileListReader};
 pub use frame::{FrameError, fuzz_tar};
 pub use glob::Glob;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub use glob::fuzz_glob;
 pub use gunzip::{Gunzip, fuzz_gunzip};
 pub use header::{EntryHeader, EntryKind, Modified};
 #[cfg(unix)]
