@@ -10,6 +10,7 @@ mod last_packs;
 mod origin;
 mod pack;
 mod plain;
+mod ref_watch;
 mod refs;
 mod repo;
 mod submodules;

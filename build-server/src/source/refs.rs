@@ -40,6 +40,16 @@ impl RefsState {
         }
     }
 
+    /// The directory of the repository that its worktrees share.
+    pub(super) fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
+    /// The file that says what is checked out.
+    pub(super) fn head(&self) -> &Path {
+        &self.head
+    }
+
     /// Whether it is another one by now.
     pub(super) fn has_changed(&self) -> bool {
         Self::of(self.git_dir.clone(), self.head.clone()) != *self

@@ -7,16 +7,29 @@ use async_trait::async_trait;
 use build_core::Result;
 use build_core::work::{WorkItem, WorkSource};
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 
 use super::checkouts::GitCheckouts;
 use super::git::without_passwords;
+use super::ref_watch::RefWatch;
 use super::refs::RefsState;
 
-/// Between two looks at the files of a repository of this machine: below what a person notices,
-/// and a few calls of the system each.
-const LOCAL_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two looks at the files of a repository of this machine that cannot be watched: below
+/// what a person notices, and a few calls of the system each.
+const UNWATCHED_INTERVAL: Duration = Duration::from_millis(250);
+/// The same for one that is watched: other machines may write to it, of which no watch tells.
+const WATCHED_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two looks at a remote repository: what its owner does not mind.
 const REMOTE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Whether the file system tells of moved refs.
+#[derive(Clone, Default)]
+enum Watch {
+    #[default]
+    Unasked,
+    Refused,
+    Begun(Arc<RefWatch>),
+}
 
 /// Watches branches of one repository.
 pub struct GitSource {
@@ -26,6 +39,8 @@ pub struct GitSource {
     tags: Vec<String>,
     /// What the refs were when they were read last.
     refs: Mutex<Option<RefsState>>,
+    /// Tells of a repository of this machine when they move.
+    watch: Mutex<Watch>,
     /// Where remote repositories are copied to when nothing else was said; goes with the source.
     _copies: Option<Arc<TempDir>>,
 }
@@ -44,6 +59,7 @@ impl GitSource {
             branches: Vec::new(),
             tags: Vec::new(),
             refs: Mutex::default(),
+            watch: Mutex::default(),
             _copies: copies,
         }
     }
@@ -61,6 +77,30 @@ impl GitSource {
     fn refs(&self) -> MutexGuard<'_, Option<RefsState>> {
         // Nothing panics while it holds this lock.
         self.refs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ref_watch(&self) -> MutexGuard<'_, Watch> {
+        // As above.
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The watch on the repository, which begins now; `None` where there can be none.
+    fn watch_on(&self, refs: &RefsState) -> Option<Arc<RefWatch>> {
+        let mut watch = self.ref_watch();
+        if matches!(*watch, Watch::Unasked) {
+            *watch = match RefWatch::begin(refs) {
+                Ok(begun) => Watch::Begun(Arc::new(begun)),
+                Err(error) => {
+                    let dir = refs.git_dir().display();
+                    tracing::info!(%error, "{dir} cannot be watched, it is looked at often");
+                    Watch::Refused
+                }
+            };
+        }
+        match &*watch {
+            Watch::Begun(begun) => Some(begun.clone()),
+            Watch::Unasked | Watch::Refused => None,
+        }
     }
 
     /// Watches the branches that a glob matches, besides the default one.
@@ -99,14 +139,25 @@ impl WorkSource for GitSource {
 
     async fn changed(&self) {
         let Some(read) = self.refs().clone() else {
-            tokio::time::sleep(REMOTE_INTERVAL).await;
+            sleep(REMOTE_INTERVAL).await;
             return;
         };
-        loop {
-            tokio::time::sleep(LOCAL_INTERVAL).await;
-            if read.has_changed() {
-                return;
+        let watch = self.watch_on(&read);
+        // What moved before the watch began is seen by a look.
+        let mut untold = false;
+        while !read.has_changed() {
+            match &watch {
+                // Told by it, no look is needed: files of the same size and time may differ.
+                Some(watch) => match timeout(WATCHED_INTERVAL, watch.moved()).await {
+                    Ok(()) => return,
+                    Err(_) => untold = true,
+                },
+                None => sleep(UNWATCHED_INTERVAL).await,
             }
+        }
+        if untold {
+            // The directory may be another one by now.
+            *self.ref_watch() = Watch::Unasked;
         }
     }
 }
