@@ -141,8 +141,12 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
     let handle = coordinator.handle();
     if let Some(lock) = store.lock() {
         let told = Some(door.local_address.clone());
-        lock.publish(told, Some(token.token().to_owned()))
-            .map_err(|e| failure(&e))?;
+        lock.publish(
+            told,
+            Some(door.address.clone()),
+            Some(token.token().to_owned()),
+        )
+        .map_err(|e| failure(&e))?;
     }
     let hosts = args.host.iter().fold(Hosts::default(), Hosts::and);
     let site = Site::new(handle.clone(), store, token)

@@ -213,7 +213,7 @@ fn builder(directory: &Directory, args: Builder, data: &Path, json: bool) -> Res
         Some(url) => url.clone(),
         None => DataLock::owner(data)
             .map_err(|e| refused(&e))?
-            .and_then(|owner| owner.address)
+            .and_then(|owner| owner.public.or(owner.address))
             .ok_or_else(|| {
                 Failure::usage(
                     "no farm runs here, so nobody knows where it answers",

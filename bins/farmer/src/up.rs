@@ -133,8 +133,12 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
 fn announce(store: &Store, token: &TokenFile, door: &Door) -> Result<(), Failure> {
     if let Some(lock) = store.lock() {
         let address = Some(door.local_address.clone());
-        lock.publish(address, Some(token.token().to_owned()))
-            .map_err(|e| failure(&e))?;
+        lock.publish(
+            address,
+            Some(door.address.clone()),
+            Some(token.token().to_owned()),
+        )
+        .map_err(|e| failure(&e))?;
     }
     print_text(&format!("{}\n", door.address))?;
     farmer_cli::say!(

@@ -23,6 +23,9 @@ pub struct Owner {
     /// Where it answers, such as `http://localhost:8119`; `None` when it does not.
     #[serde(default)]
     pub address: Option<String>,
+    /// Where people and other machines find it, such as `https://farm.example:8119`.
+    #[serde(default)]
+    pub public: Option<String>,
     /// What its callers show. The file is readable by its owner alone.
     #[serde(default)]
     pub token: Option<String>,
@@ -36,6 +39,7 @@ impl Owner {
             pid: std::process::id(),
             command: words.join(" "),
             address: None,
+            public: None,
             token: None,
         }
     }
@@ -83,17 +87,23 @@ impl DataLock {
             path,
             file: Mutex::new(file),
         };
-        lock.publish(None, None)?;
+        lock.publish(None, None, None)?;
         Ok(lock)
     }
 
-    /// Tells other processes where this one answers, and with which token.
+    /// Tells other processes where this one answers, where others find it, and with which token.
     ///
     /// # Errors
     /// When the lock file cannot be written.
-    pub fn publish(&self, address: Option<String>, token: Option<String>) -> Result<()> {
+    pub fn publish(
+        &self,
+        address: Option<String>,
+        public: Option<String>,
+        token: Option<String>,
+    ) -> Result<()> {
         let owner = Owner {
             address,
+            public,
             token,
             ..Owner::of_this_process()
         };
@@ -171,7 +181,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(DataLock::owner(dir.path()).unwrap(), None);
         let lock = DataLock::acquire(dir.path()).unwrap();
-        lock.publish(Some("http://localhost:1".into()), None)
+        lock.publish(Some("http://localhost:1".into()), None, None)
             .unwrap();
         let error = DataLock::acquire(dir.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);

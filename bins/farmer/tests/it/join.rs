@@ -81,4 +81,31 @@ fn a_second_machine_joins_a_farm_by_one_command() {
     wait_until("it is gone", SOON, || {
         !machines(address).contains("box2@local")
     });
+
+    // The line that is printed with a key, word for word.
+    let key = repo.data().join("box3.key");
+    let file = key.display().to_string();
+    let made = repo.run(&["key", "builder", "box3", "--out", &file]);
+    let made = made.exits(0).err();
+    let line = made.lines().find(|line| line.contains("farmer join"));
+    let line = line.unwrap_or_else(|| panic!("no line that joins: {made}"));
+    let words = line.split_once("farmer join ").unwrap().1;
+    assert!(
+        words.contains(url) && words.contains("--pin sha256:"),
+        "{line}"
+    );
+    let mut command = repo.farmer();
+    let joined = command
+        .arg("join")
+        .args(words.split_whitespace())
+        .arg("--work-dir")
+        .arg(repo.data().join("joined/box3"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _joined = Running(joined);
+    wait_until("it has joined by the printed line", SOON, || {
+        machines(address).contains("box3@local")
+    });
 }
