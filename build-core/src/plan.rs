@@ -285,34 +285,56 @@ impl Plan {
         })
     }
 
+    /// The same plan, checked and sorted as by [`Plan::new`], whoever made it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] naming the step.
+    pub(crate) fn checked(self) -> Result<Self> {
+        let steps = in_order_of_need(self.steps)?;
+        Ok(Self { steps, ..self })
+    }
+
     /// The step called `name`.
     pub fn step(&self, name: &StepName) -> Option<&Step> {
         self.steps.iter().find(|s| s.name == *name)
     }
 }
 
-fn in_order_of_need(mut waiting: Vec<Step>) -> Result<Vec<Step>> {
-    let names: BTreeSet<StepName> = waiting.iter().map(|s| s.name.clone()).collect();
-    check_names(&waiting, &names)?;
-    let mut done = BTreeSet::new();
-    let mut sorted = Vec::with_capacity(waiting.len());
-    while !waiting.is_empty() {
-        let Some(at) = waiting
-            .iter()
-            .position(|s| s.needs.iter().all(|n| done.contains(n)))
-        else {
-            let circle: Vec<_> = waiting.iter().map(|s| s.name.as_str()).collect();
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("steps need each other: {}", circle.join(", ")),
-            )
-            .with_hint("take one of them from the `needs` of another"));
-        };
-        let step = waiting.remove(at);
-        done.insert(step.name.clone());
-        sorted.push(step);
+/// The first of those that need nothing more comes first, always.
+fn in_order_of_need(steps: Vec<Step>) -> Result<Vec<Step>> {
+    let names: BTreeSet<StepName> = steps.iter().map(|s| s.name.clone()).collect();
+    check_names(&steps, &names)?;
+    let numbers: BTreeMap<StepName, usize> = steps
+        .iter()
+        .enumerate()
+        .map(|(at, step)| (step.name.clone(), at))
+        .collect();
+    let mut needed_by = vec![Vec::new(); steps.len()];
+    let mut missing: Vec<usize> = steps.iter().map(|step| step.needs.len()).collect();
+    for (at, step) in steps.iter().enumerate() {
+        for need in step.needs.iter().filter_map(|need| numbers.get(need)) {
+            needed_by[*need].push(at);
+        }
     }
-    Ok(sorted)
+    let mut ready: BTreeSet<usize> = (0..steps.len()).filter(|at| missing[*at] == 0).collect();
+    let mut waiting: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
+    let mut sorted = Vec::with_capacity(waiting.len());
+    while let Some(at) = ready.pop_first() {
+        sorted.extend(waiting[at].take());
+        for next in &needed_by[at] {
+            missing[*next] -= 1;
+            if missing[*next] == 0 {
+                ready.insert(*next);
+            }
+        }
+    }
+    let circle: Vec<_> = waiting.iter().flatten().map(|s| s.name.as_str()).collect();
+    if circle.is_empty() {
+        return Ok(sorted);
+    }
+    let text = format!("steps need each other: {}", circle.join(", "));
+    Err(Error::new(ErrorKind::Invalid, text)
+        .with_hint("take one of them from the `needs` of another"))
 }
 
 fn listed(names: &BTreeSet<StepName>) -> String {

@@ -33,7 +33,7 @@ pub use restore::{LEASE_MEMOS, Restored};
 pub use sessions::SESSION_TTL;
 
 use crate::clock::Timestamp;
-use crate::engine::{BuildState, CommandKey, Mode, next_beside};
+use crate::engine::{BuildState, CommandKey, Mode};
 use crate::event::{
     BuildEvent, Event as _, Memo, NewEvent, Principal, SessionEnd, SessionEvent, Version,
 };
@@ -275,8 +275,9 @@ impl Dispatcher {
         let Some(open) = self.builds.get_mut(build) else {
             return false;
         };
-        if open.state.advance(now, &event).is_err() {
-            return false;
+        match open.state.advance(now, &event) {
+            Ok(touched) => open.agenda.touch(touched),
+            Err(_) => return false,
         }
         let memos = match &event {
             BuildEvent::Leased { lease, .. } => {
@@ -351,28 +352,34 @@ impl Dispatcher {
 
     /// The builder of a build: as its commit configures it, else as the farm does.
     fn builder_of<'a>(&'a self, state: &'a BuildState) -> Option<&'a Builder> {
-        let of_commit = state.plan().and_then(|plan| plan.builder.as_deref());
-        of_commit.or_else(|| self.builders.get(state.builder()))
+        builder_of(state, self.builders.get(state.builder()))
     }
 
     fn settle_one(&mut self, build: &HolderId, now: Timestamp) {
         loop {
-            let Some(open) = self.builds.get(build) else {
+            let Some(open) = self.builds.get_mut(build) else {
                 return;
             };
-            let builder = self.builder_of(&open.state);
-            let leaving = open.leaving(&self.outbox);
-            let next = next_beside(&open.state, builder, self.mode, &leaving);
-            if self.sync_wants(build, &next.wants, now) {
+            let of_farm = self.builders.get(open.state.builder());
+            let due = open
+                .agenda
+                .due(&open.state, builder_of(&open.state, of_farm), self.mode);
+            if self.sync_wants(build, &due.wants, now) {
                 continue;
             }
-            if next.events.is_empty() {
-                self.sync_commands(build, next.commands, now);
+            let mut recorded = false;
+            for event in due.events {
+                recorded |= self.record(build, event, now);
+            }
+            if !recorded {
                 break;
             }
-            for event in next.events {
-                self.record(build, event, now);
-            }
+        }
+        if let Some(open) = self.builds.get_mut(build) {
+            let of_farm = self.builders.get(open.state.builder());
+            let builder = builder_of(&open.state, of_farm);
+            let orders = open.agenda.orders(&open.state, builder, self.mode);
+            self.sync_commands(build, orders, now);
         }
         if let Some(open) = self.builds.get(build).filter(|open| open.state.is_closed()) {
             self.closed.insert((open.mark, build.clone()));
@@ -408,6 +415,12 @@ impl Dispatcher {
         }
         effects
     }
+}
+
+/// The builder of a build: as its commit configures it, else as the farm does.
+fn builder_of<'a>(state: &'a BuildState, of_farm: Option<&'a Builder>) -> Option<&'a Builder> {
+    let of_commit = state.plan().and_then(|plan| plan.builder.as_deref());
+    of_commit.or(of_farm)
 }
 
 /// The first event of a build or a session on its way; `None` when it has no form in JSON.

@@ -11,7 +11,7 @@ use crate::engine::{CommandKey, Mode, Phase, UnitState, UnitStatus};
 use crate::error::ErrorKind;
 use crate::event::{BlobRef, BuildEvent, LeaseEnd, Outcome, UnitEnd};
 use crate::ids::{HolderId, LeaseId, StepName};
-use crate::plan::{Part, Unit};
+use crate::plan::{Part, Plan, Unit};
 use crate::retry::{PLAN_ATTEMPTS, classify};
 use crate::shard::{parse_listing, spread};
 use crate::test_lines::TestCounts;
@@ -30,7 +30,7 @@ impl Dispatcher {
         let build = key.build();
         match (key, reply) {
             (CommandKey::Plan(_), Reply::Planned(plan)) => {
-                self.record(build, BuildEvent::Planned { plan }, now);
+                self.planned(build, plan, now);
             }
             (
                 CommandKey::Acquire(_, lease) | CommandKey::Adopt(_, lease),
@@ -166,6 +166,21 @@ impl Dispatcher {
         }
     }
 
+    /// A plan that contradicts itself is a fault of its recipe: asking again would not help.
+    fn planned(&mut self, build: &HolderId, plan: Plan, now: Timestamp) {
+        let event = match plan.checked() {
+            Ok(plan) => BuildEvent::Planned { plan },
+            Err(_) if self.build(build).is_none_or(|state| state.plan().is_some()) => return,
+            Err(error) => BuildEvent::Finished {
+                outcome: Outcome::Misconfigured {
+                    text: error.to_string(),
+                    hint: error.hint().unwrap_or_default().to_owned(),
+                },
+            },
+        };
+        self.record(build, event, now);
+    }
+
     fn plan_failed(
         &mut self,
         key: &CommandKey,
@@ -288,7 +303,7 @@ impl Dispatcher {
         let Some(state) = self.build(build) else {
             return;
         };
-        let Some(step) = state.plan().and_then(|plan| plan.step(&unit.step)) else {
+        let Some(step) = state.planned_step(&unit.step) else {
             return;
         };
         let since = match state.unit(&unit).map(UnitState::status) {
@@ -316,10 +331,8 @@ impl Dispatcher {
     }
 
     fn listed(&mut self, build: &HolderId, step: &StepName, listing: &Listing, now: Timestamp) {
-        let Some(plan) = self.build(build).and_then(|state| state.plan()) else {
-            return;
-        };
-        let Some(count) = plan.step(step).map(|s| s.shards) else {
+        let planned = self.build(build).and_then(|state| state.planned_step(step));
+        let Some(count) = planned.map(|planned| planned.shards) else {
             return;
         };
         let tests = parse_listing(&listing.text);

@@ -1,6 +1,7 @@
 //! Stories: a dispatcher, a log in memory, and machines that do as they are told.
 
 mod failures;
+mod random;
 mod rerun;
 mod streams;
 mod wishes;

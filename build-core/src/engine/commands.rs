@@ -136,6 +136,20 @@ pub enum CommandKey {
 }
 
 impl Command {
+    /// The lease that it is about; only a plan is about none.
+    pub(crate) fn lease(&self) -> Option<&LeaseId> {
+        match self {
+            Self::Plan { .. } => None,
+            Self::Acquire { request, .. } => Some(&request.lease),
+            Self::Adopt { record, .. } => Some(&record.lease),
+            Self::Prepare { lease, .. }
+            | Self::Run { lease, .. }
+            | Self::Kill { lease, .. }
+            | Self::Keep { lease, .. }
+            | Self::Release { lease, .. } => Some(lease),
+        }
+    }
+
     /// The command's name.
     pub fn key(&self) -> CommandKey {
         match self {

@@ -34,7 +34,17 @@ pub fn exec_id(build: &impl fmt::Display, plan: &Plan, unit: &Unit, attempt: u32
         .iter()
         .position(|s| s.name == unit.step)
         .unwrap_or(plan.steps.len());
-    let part = match unit.part {
+    exec_id_at(build, step, unit.part, attempt)
+}
+
+/// As [`exec_id`], of a step by its number.
+pub(super) fn exec_id_at(
+    build: &impl fmt::Display,
+    step: usize,
+    part: Part,
+    attempt: u32,
+) -> ExecId {
+    let part = match part {
         Part::Whole => "w".to_owned(),
         Part::List => "l".to_owned(),
         Part::Shard(n) => format!("s{n}"),

@@ -1,19 +1,26 @@
-//! What follows from the state of a build.
+//! What follows from the state of a build: the rule, said for all of it at once.
+//!
+//! [`super::agenda`] keeps the same answer up to date at the cost of what changed; a test holds
+//! them against each other. Cost is no matter here, being read is.
 
 use std::collections::BTreeSet;
 
 use super::commands::Command;
-use super::exec::{exec_id, exec_of, told};
-use super::progress::{Progress, StepStatus, is_unkept};
+use super::lease::{LeaseState, Phase};
+use super::ordered::Ordered;
+use super::orders::Orders;
+use super::progress::{Progress, is_unkept};
 use super::session;
-use super::state::{BuildState, LeaseState, Phase, UnitStatus};
+use super::state::BuildState;
 use crate::event::{Base, BuildEvent, Outcome};
-use crate::ids::{BuilderName, HolderId, HostType, LeaseId, StepName};
-use crate::name::Name;
-use crate::plan::{Part, Plan, Step, Unit};
-use crate::pool::{LEASE_TTL, LeaseRequest};
+use crate::ids::{BuilderName, HostType, LeaseId, StepName};
+use crate::plan::{Part, Plan, Unit};
 use crate::retry::Blame;
 use crate::work::{Builder, WorkItem};
+
+/// Units of one build that stand in the queue at once. More of them would never get a machine
+/// sooner: whenever one got its machine, the next one enters.
+pub(super) const WANTED_AT_ONCE: usize = 16;
 
 /// Whether builds go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,15 +48,15 @@ pub struct Next {
 /// `builder` is the configuration of the build's builder, by its plan if it has one that says,
 /// else by the farm; `None` when there is none.
 pub fn next(build: &BuildState, builder: Option<&Builder>, mode: Mode) -> Next {
-    next_beside(build, builder, mode, &BTreeSet::new())
+    next_beside(build, builder, mode, &Ordered::default())
 }
 
-/// As [`next`], while these machines are being given back: that cannot be taken back.
-pub(crate) fn next_beside(
+/// As [`next`], after this was ordered.
+pub(super) fn next_beside(
     build: &BuildState,
     builder: Option<&Builder>,
     mode: Mode,
-    leaving: &BTreeSet<LeaseId>,
+    ordered: &Ordered,
 ) -> Next {
     if build.foreign().is_some() {
         return Next::default();
@@ -57,35 +64,94 @@ pub(crate) fn next_beside(
     let Some(item) = build.item() else {
         return session::next(build, builder, mode);
     };
-    let turn = Turn {
+    let orders = Orders {
         build,
         item,
         builder,
-        leaving,
     };
-    if build.outcome().is_some() {
-        return turn.release_all();
+    match Stage::of(build, builder, mode) {
+        Stage::Foreign => Next::default(),
+        Stage::Over => Next {
+            commands: build.leases().map(|lease| orders.release(lease)).collect(),
+            ..Next::default()
+        },
+        Stage::WindingDown(outcome) => {
+            let is_idle = build.running().next().is_none();
+            let finished = outcome.filter(|_| is_idle).map(Next::finished);
+            let leases = build.leases().flat_map(|lease| orders.wind_down(lease));
+            Next {
+                commands: leases.collect(),
+                ..finished.unwrap_or_default()
+            }
+        }
+        Stage::Planning => Next {
+            commands: vec![plan(build, builder, item)],
+            ..Next::default()
+        },
+        Stage::Building => {
+            let plan = build.plan().expect("what is built has a plan");
+            let progress = Progress::of(build, plan, ordered);
+            let turn = Turn {
+                build,
+                plan,
+                orders,
+                ordered,
+                progress: &progress,
+            };
+            turn.go_on()
+        }
     }
-    if let Some(by) = build.canceled_by() {
-        return turn.wind_down(Some(Outcome::Canceled { by: by.clone() }));
+}
+
+/// What is to be done with a build as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Stage {
+    /// Nothing: it is not understood.
+    Foreign,
+    /// It is asked for its plan.
+    Planning,
+    /// Its steps are run.
+    Building,
+    /// What runs is ended and machines are given back, then it ends, if it has an outcome.
+    WindingDown(Option<Outcome>),
+    /// It has ended; machines are given back.
+    Over,
+}
+
+impl Stage {
+    pub(super) fn of(build: &BuildState, builder: Option<&Builder>, mode: Mode) -> Self {
+        if build.foreign().is_some() {
+            return Self::Foreign;
+        }
+        if build.outcome().is_some() {
+            return Self::Over;
+        }
+        if let Some(by) = build.canceled_by() {
+            return Self::WindingDown(Some(Outcome::Canceled { by: by.clone() }));
+        }
+        if mode == Mode::Stop {
+            return Self::WindingDown(None);
+        }
+        match (build.plan(), builder) {
+            (None, _) => Self::Planning,
+            (Some(_), Some(_)) => Self::Building,
+            (Some(_), None) => Self::WindingDown(Some(Outcome::Misconfigured {
+                text: format!("there is no builder called {}", build.builder()),
+                hint: format!(
+                    "add a [[builder]] with name = \"{}\" to the .farmer.toml of the commit, or name another one",
+                    build.builder()
+                ),
+            })),
+        }
     }
-    if mode == Mode::Stop {
-        return turn.wind_down(None);
-    }
-    match (build.plan(), builder) {
-        (None, builder) => Next::command(Command::Plan {
-            build: build.id().clone(),
-            item: item.clone(),
-            builder: builder.cloned().unwrap_or_else(|| nowhere(build.builder())),
-        }),
-        (Some(plan), Some(builder)) => turn.go_on(plan, builder),
-        (Some(_), None) => turn.wind_down(Some(Outcome::Misconfigured {
-            text: format!("there is no builder called {}", build.builder()),
-            hint: format!(
-                "add a [[builder]] with name = \"{}\" to the .farmer.toml of the commit, or name another one",
-                build.builder()
-            ),
-        })),
+}
+
+/// Asks for the plan of a build.
+pub(super) fn plan(build: &BuildState, builder: Option<&Builder>, item: &WorkItem) -> Command {
+    Command::Plan {
+        build: build.id().clone(),
+        item: item.clone(),
+        builder: builder.cloned().unwrap_or_else(|| nowhere(build.builder())),
     }
 }
 
@@ -105,397 +171,208 @@ impl Next {
             ..Self::default()
         }
     }
-
-    fn command(command: Command) -> Self {
-        Self {
-            commands: vec![command],
-            ..Self::default()
-        }
-    }
 }
 
 struct Turn<'a> {
     build: &'a BuildState,
-    item: &'a WorkItem,
-    builder: Option<&'a Builder>,
-    /// Machines that are being given back.
-    leaving: &'a BTreeSet<LeaseId>,
+    plan: &'a Plan,
+    orders: Orders<'a>,
+    ordered: &'a Ordered,
+    progress: &'a Progress,
 }
+
+/// Whether a machine can take a unit.
+type Fits<'f> = &'f dyn Fn(&LeaseState, &(usize, Part)) -> bool;
 
 /// A unit that can run now, and the machine it goes to.
 struct Match<'a> {
-    step: &'a Step,
-    unit: Unit,
+    unit: (usize, Part),
     lease: &'a LeaseState,
 }
 
 impl<'a> Turn<'a> {
-    fn release_all(&self) -> Next {
-        Next {
-            commands: self
-                .build
-                .leases()
-                .map(|lease| self.release(lease))
-                .collect(),
-            ..Next::default()
-        }
-    }
-
-    /// Ends what runs, then gives machines back, then ends the build with `outcome`.
-    fn wind_down(&self, outcome: Option<Outcome>) -> Next {
-        let mut next = Next::default();
-        for lease in self.build.leases() {
-            match &lease.running {
-                Some(unit) => {
-                    let both = [self.run(lease, unit), self.kill(lease, unit)];
-                    next.commands.extend(both.into_iter().flatten());
-                }
-                None => next.commands.push(self.release(lease)),
-            }
-        }
-        if let (Some(outcome), None) = (outcome, self.build.running().next()) {
-            next.events.push(BuildEvent::Finished { outcome });
-        }
-        next
-    }
-
-    fn go_on(&self, plan: &'a Plan, builder: &'a Builder) -> Next {
-        let progress = Progress::of(self.build, plan);
-        if progress.is_over() {
-            return Next::finished(outcome(self.build, plan, &progress));
+    fn go_on(&self) -> Next {
+        if self.progress.is_over() {
+            return Next::finished(outcome(self.build, &self.progress.given_up));
         }
         let mut next = Next::default();
-        let keeping = self.keep_files(plan, &mut next);
-        let mut busy = keeping.clone();
-        busy.extend(self.leaving);
-        let (matches, unmatched) = self.match_up(plan, &progress, &busy);
-        let sources = self.carry_on(plan, builder, &matches, &busy, &mut next);
-        for unit in unmatched {
-            if self.may_want(plan, &unit, &busy) {
-                next.wants.push(unit);
-            }
-        }
+        let keeping = self.keep_files(&mut next);
+        let (matches, unmatched) = self.match_up(&keeping);
+        let sources = self.carry_on(&matches, &keeping, &mut next);
+        let wanted = unmatched.into_iter().filter(|(step, _)| {
+            let base = self.build.index.base(*step);
+            base.is_none_or(|need| !self.idle_holders(need, &keeping).is_empty())
+        });
+        next.wants = wanted
+            .take(WANTED_AT_ONCE)
+            .map(|unit| unit_of(self.plan, unit))
+            .collect();
         for lease in self.build.leases() {
             if let Some(unit) = &lease.running {
-                next.commands.extend(self.run(lease, unit));
+                next.commands.extend(self.orders.run(lease, unit));
             }
         }
-        self.release_idle(plan, &progress, &matches, sources, keeping, &mut next);
+        self.release_idle(&matches, sources, &keeping, &mut next);
         next
+    }
+
+    fn is_leaving(&self, lease: &LeaseState) -> bool {
+        self.ordered.leaving.contains(&lease.record.lease)
     }
 
     /// Keeps the files of steps that passed; the answer is the machines that are busy with it.
-    fn keep_files(&self, plan: &Plan, next: &mut Next) -> BTreeSet<&'a LeaseId> {
+    fn keep_files(&self, next: &mut Next) -> BTreeSet<&'a LeaseId> {
         let mut busy = BTreeSet::new();
-        for step in &plan.steps {
-            let unkept = self
-                .build
-                .step(&step.name)
-                .is_some_and(|state| is_unkept(step, state));
-            if let (true, Some(lease)) = (unkept, self.build.holder(&step.name)) {
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            let unkept = is_unkept(step, &self.build.steps[at]);
+            if let (true, Some(lease)) = (unkept, self.build.holder(at, self.ordered)) {
                 busy.insert(&lease.record.lease);
-                next.commands.push(Command::Keep {
-                    build: self.build.id().clone(),
-                    lease: lease.record.lease.clone(),
-                    step: step.name.clone(),
-                    artifacts: step.artifacts.clone(),
-                });
+                next.commands.push(self.orders.keep(lease, step));
             }
         }
         busy
     }
 
-    /// Gives units to the machines of the build: first to directories they can run in, then to
-    /// machines that were granted for them, then to machines granted for something else.
-    fn match_up(
-        &self,
-        plan: &'a Plan,
-        progress: &Progress<'a>,
-        busy: &BTreeSet<&LeaseId>,
-    ) -> (Vec<Match<'a>>, Vec<Unit>) {
-        let is_idle = |l: &&LeaseState| l.running.is_none() && !busy.contains(&l.record.lease);
+    /// Gives units to the machines of the build: first to directories they can run in, and there
+    /// first those for which no machine is being made ready; then to the machines that were
+    /// granted for them, then to machines granted for something else.
+    fn match_up(&self, keeping: &BTreeSet<&LeaseId>) -> (Vec<Match<'a>>, Vec<(usize, Part)>) {
+        let is_idle = |l: &&LeaseState| {
+            let is_busy = l.running.is_some() || keeping.contains(&l.record.lease);
+            !is_busy && !self.is_leaving(l)
+        };
         let mut idle: Vec<&LeaseState> = self.build.leases().filter(is_idle).collect();
         idle.sort_by_key(|lease| lease.order);
+        let granted_for = |lease: &LeaseState, unit: &(usize, Part)| {
+            let number = self.build.index.number(&lease.unit.step);
+            lease.phase < Phase::Prepared && (number, lease.unit.part) == (Some(unit.0), unit.1)
+        };
+        let runs_in = |lease: &LeaseState, unit: &(usize, Part)| {
+            let base = self.build.index.base(unit.0);
+            lease.phase == Phase::Prepared && base.is_none_or(|need| lease.holds.contains(need))
+        };
+        let unprepared = |lease: &LeaseState, _: &(usize, Part)| lease.phase < Phase::Prepared;
+        let mut waiting = self.progress.ready(self.build, self.ordered);
+        waiting.sort_by_key(|unit| (idle.iter().any(|lease| granted_for(lease, unit)), *unit));
         let mut matches = Vec::new();
-        let mut waiting = progress.ready(self.build, plan);
-        for round in [runs_in, granted_for, unprepared] {
-            waiting.retain(|(step, unit)| {
-                let Some(at) = idle.iter().position(|lease| round(lease, step, unit)) else {
+        let rounds: [Fits<'_>; 3] = [&runs_in, &granted_for, &unprepared];
+        for round in rounds {
+            waiting.retain(|unit| {
+                let Some(at) = idle.iter().position(|lease| round(lease, unit)) else {
                     return true;
                 };
                 let lease = idle.remove(at);
-                matches.push(Match {
-                    step,
-                    unit: unit.clone(),
-                    lease,
-                });
+                matches.push(Match { unit: *unit, lease });
                 false
             });
         }
-        (matches, waiting.into_iter().map(|(_, unit)| unit).collect())
+        (matches, waiting)
     }
 
     /// The next command or event for each machine with a unit; the answer is the directories
-    /// that are to be copied.
+    /// that are being copied, or will be at once. A machine that has not started yet has one
+    /// reserved as well, but not for long: then the directory's own machine goes on.
     fn carry_on(
         &self,
-        plan: &'a Plan,
-        builder: &Builder,
         matches: &[Match<'a>],
-        busy: &BTreeSet<&LeaseId>,
+        keeping: &BTreeSet<&LeaseId>,
         next: &mut Next,
-    ) -> BTreeSet<&'a LeaseId> {
+    ) -> BTreeSet<LeaseId> {
         let mut sources = BTreeSet::new();
         for it in matches.iter().filter(|it| it.lease.phase < Phase::Prepared) {
-            let source = it
-                .step
-                .needs
-                .first()
-                .map(|need| self.idle_holder(need, busy));
-            if let (Phase::Ready, Some(need)) = (it.lease.phase, it.step.needs.first()) {
-                // Any of them may be the one that is being copied.
-                sources.extend(self.idle_holders(need, busy).map(|l| &l.record.lease));
+            let id = &it.lease.record.lease;
+            let need = self.build.index.base(it.unit.0);
+            let idle = need.map(|need| self.idle_holders(need, keeping));
+            let idle = idle.map(|holders| holders.first().map(|l| l.record.lease.clone()));
+            if it.lease.phase == Phase::Granted {
+                next.commands.extend(self.orders.acquire(it.lease));
+                if !self.ordered.slow.contains(id) {
+                    sources.extend(idle.flatten());
+                }
+                continue;
             }
-            sources.extend(source.flatten());
-            match (it.lease.phase, source) {
-                (Phase::Granted, _) => {
-                    let acquire = acquire(self.build.id(), builder, it.lease, Some(it.step));
-                    next.commands.push(acquire);
-                }
-
-                (_, None) => {
-                    next.commands
-                        .push(self.prepare(plan, builder, it.lease, Base::Source));
-                }
-                (_, Some(Some(from))) => {
-                    next.commands.push(self.prepare(
-                        plan,
-                        builder,
-                        it.lease,
-                        Base::CopyOf(from.clone()),
-                    ));
-                }
+            let base = match (self.ordered.filling.get(id), idle) {
+                (Some(base), _) => base.clone(),
+                (None, None) => Base::Source,
+                (None, Some(Some(from))) => Base::CopyOf(from),
                 // Every directory to copy from is busy.
-                (_, Some(None)) => {}
+                (None, Some(None)) => continue,
+            };
+            if let Base::CopyOf(from) = &base {
+                sources.insert(from.clone());
             }
+            next.commands
+                .extend(self.orders.prepare(self.plan, it.lease, base));
         }
-        for it in matches
-            .iter()
-            .filter(|it| it.lease.phase == Phase::Prepared)
-        {
-            if !sources.contains(&it.lease.record.lease) {
-                next.events.extend(self.start(plan, it));
+        for it in matches {
+            let is_prepared = it.lease.phase == Phase::Prepared;
+            if is_prepared && !sources.contains(&it.lease.record.lease) {
+                let (step, part) = it.unit;
+                next.events.extend(self.orders.start(it.lease, step, part));
             }
         }
         sources
     }
 
-    fn idle_holder(&self, step: &StepName, busy: &BTreeSet<&LeaseId>) -> Option<&'a LeaseId> {
-        let oldest = self.idle_holders(step, busy).min_by_key(|l| l.order);
-        oldest.map(|l| &l.record.lease)
+    /// The machines whose directories have the results of a step and are not in use, the oldest
+    /// first.
+    fn idle_holders(&self, step: usize, keeping: &BTreeSet<&LeaseId>) -> Vec<&'a LeaseState> {
+        let mut holders = self.build.holders(step, self.ordered);
+        holders.retain(|l| l.running.is_none() && !keeping.contains(&l.record.lease));
+        holders
     }
 
-    fn idle_holders(
-        &self,
-        step: &StepName,
-        busy: &BTreeSet<&LeaseId>,
-    ) -> impl Iterator<Item = &'a LeaseState> {
-        self.build
-            .leases()
-            .filter(|l| l.phase == Phase::Prepared && l.running.is_none())
-            .filter(move |l| l.holds.contains(step) && !busy.contains(&l.record.lease))
-    }
-
-    /// A machine is worth having if its directory can be filled at once: otherwise the unit
-    /// runs where the directory is, later.
-    fn may_want(&self, plan: &Plan, unit: &Unit, busy: &BTreeSet<&LeaseId>) -> bool {
-        let first = plan.step(&unit.step).and_then(|step| step.needs.first());
-        first.is_none_or(|need| self.idle_holder(need, busy).is_some())
-    }
-
-    /// Gives back machines without work, now or later.
+    /// Gives back machines without work, now or later. For later stays the oldest machine with a
+    /// directory that an open step goes on from, or whose files it keeps, unless a machine that
+    /// works has it too.
     fn release_idle(
         &self,
-        plan: &Plan,
-        progress: &Progress<'_>,
         matches: &[Match<'a>],
-        sources: BTreeSet<&'a LeaseId>,
-        keeping: BTreeSet<&'a LeaseId>,
+        sources: BTreeSet<LeaseId>,
+        keeping: &BTreeSet<&'a LeaseId>,
         next: &mut Next,
     ) {
         let mut kept = sources;
-        kept.extend(keeping);
-        kept.extend(matches.iter().map(|it| &it.lease.record.lease));
-        kept.extend(self.build.running().map(|(_, lease)| &lease.record.lease));
-        for step in &plan.steps {
-            let is_open = matches!(
-                progress.status.get(&step.name),
-                Some(StepStatus::Waiting | StepStatus::Running)
-            );
-            // The directory it goes on from, and the one its files are kept from.
-            let own = Some(&step.name).filter(|_| !step.artifacts.is_empty());
-            let needed = step
-                .needs
-                .first()
-                .into_iter()
-                .chain(own)
-                .filter(|_| is_open);
-            for need in needed {
-                let is_held = kept
-                    .iter()
-                    .filter_map(|id| self.build.lease(id))
-                    .any(|l| l.holds.contains(need));
-                if let (false, Some(holder)) = (is_held, self.build.holder(need)) {
-                    kept.insert(&holder.record.lease);
+        kept.extend(keeping.iter().copied().cloned());
+        kept.extend(matches.iter().map(|it| it.lease.record.lease.clone()));
+        let running = self.build.running();
+        kept.extend(running.map(|(_, lease)| lease.record.lease.clone()));
+        for (at, step) in self.plan.steps.iter().enumerate() {
+            if !self.progress.status[at].is_open() {
+                continue;
+            }
+            let own = Some(at).filter(|_| !step.artifacts.is_empty());
+            for need in self.build.index.base(at).into_iter().chain(own) {
+                let holders = self.build.holders(need, self.ordered);
+                let works =
+                    |l: &&LeaseState| l.running.is_some() || keeping.contains(&l.record.lease);
+                if !holders.iter().any(works) {
+                    kept.extend(holders.first().map(|l| l.record.lease.clone()));
                 }
             }
         }
         let idle = self.build.leases().filter(|lease| {
-            let id = &lease.record.lease;
-            self.leaving.contains(id) || !kept.contains(id)
+            let is_kept = kept.contains(&lease.record.lease);
+            lease.running.is_none() && (self.is_leaving(lease) || !is_kept)
         });
-        next.commands.extend(idle.map(|lease| self.release(lease)));
-    }
-
-    fn prepare(&self, plan: &Plan, builder: &Builder, lease: &LeaseState, base: Base) -> Command {
-        let caches = match base {
-            Base::Source => distinct(plan.steps.iter().flat_map(|step| &step.cache)),
-            Base::CopyOf(_) => Vec::new(),
-        };
-        Command::Prepare {
-            build: self.build.id().clone(),
-            lease: lease.record.lease.clone(),
-            base,
-            item: self.item.clone(),
-            builder: builder.clone(),
-            depth: plan.depth,
-            caches,
-        }
-    }
-
-    fn start(&self, plan: &Plan, it: &Match<'_>) -> Option<BuildEvent> {
-        let attempt = self.build.unit(&it.unit)?.attempts() + 1;
-        Some(BuildEvent::Started {
-            unit: it.unit.clone(),
-            attempt,
-            lease: it.lease.record.lease.clone(),
-            exec: exec_id(self.build.id(), plan, &it.unit, attempt),
-            tests: self.tests(&it.unit).to_vec(),
-        })
-    }
-
-    fn tests(&self, unit: &Unit) -> &[Name] {
-        let Part::Shard(n) = unit.part else {
-            return &[];
-        };
-        let shards = self.build.step(&unit.step).and_then(|step| step.shards());
-        shards
-            .and_then(|shards| shards.get(n as usize))
-            .map_or(&[], Vec::as_slice)
-    }
-
-    fn run(&self, lease: &LeaseState, unit: &Unit) -> Option<Command> {
-        let (plan, builder) = (self.build.plan()?, self.builder?);
-        let item = self.build.item()?;
-        let state = self.build.unit(unit)?;
-        let UnitStatus::Running { exec, .. } = state.status() else {
-            return None;
-        };
-        let step = plan.step(&unit.step)?;
-        Some(Command::Run {
-            build: self.build.id().clone(),
-            lease: lease.record.lease.clone(),
-            unit: unit.clone(),
-            attempt: state.attempts(),
-            exec: exec_of(
-                exec.clone(),
-                (step, unit.part),
-                self.tests(unit),
-                &plan.limits,
-                builder,
-                told(self.build.id(), item, builder, unit, state.attempts()),
-            ),
-            tools: step.tools.clone(),
-        })
-    }
-
-    fn kill(&self, lease: &LeaseState, unit: &Unit) -> Option<Command> {
-        let state = self.build.unit(unit)?;
-        let UnitStatus::Running { exec, .. } = state.status() else {
-            return None;
-        };
-        Some(Command::Kill {
-            build: self.build.id().clone(),
-            lease: lease.record.lease.clone(),
-            unit: unit.clone(),
-            attempt: state.attempts(),
-            exec: exec.clone(),
-        })
-    }
-
-    fn release(&self, lease: &LeaseState) -> Command {
-        let canceled = self.build.canceled_by().is_some();
-        let ran = lease.ran.iter().filter(|_| !canceled);
-        let steps = ran.filter_map(|name| self.build.plan()?.step(name));
-        Command::Release {
-            build: self.build.id().clone(),
-            lease: lease.record.lease.clone(),
-            item: Some(self.item.clone()),
-            builder: self.builder.cloned(),
-            caches: distinct(steps.flat_map(|step| &step.cache)),
-        }
+        next.commands
+            .extend(idle.map(|lease| self.orders.release(lease)));
     }
 }
 
-/// Asks for a machine, as the step that runs on it first needs it.
-pub(super) fn acquire(
-    build: &HolderId,
-    builder: &Builder,
-    lease: &LeaseState,
-    step: Option<&Step>,
-) -> Command {
-    Command::Acquire {
-        build: build.clone(),
-        request: LeaseRequest {
-            lease: lease.record.lease.clone(),
-            nonce: lease.record.nonce.clone(),
-            machine: lease.record.machine.clone(),
-            host_type: builder.host_type.clone(),
-            builder: builder.name.clone(),
-            sandbox: step.map(|step| step.sandbox).unwrap_or_default(),
-            network: step.map(|step| step.network).unwrap_or_default(),
-            image: step.and_then(|step| step.image.clone()),
-            ttl: LEASE_TTL,
-        },
+/// A unit by the name of its step.
+pub(super) fn unit_of(plan: &Plan, (step, part): (usize, Part)) -> Unit {
+    Unit {
+        step: plan.steps[step].name.clone(),
+        part,
     }
-}
-
-fn runs_in(lease: &LeaseState, step: &Step, _: &Unit) -> bool {
-    lease.phase == Phase::Prepared
-        && step
-            .needs
-            .first()
-            .is_none_or(|need| lease.holds.contains(need))
-}
-
-fn granted_for(lease: &LeaseState, _: &Step, unit: &Unit) -> bool {
-    lease.phase < Phase::Prepared && lease.unit == *unit
-}
-
-fn unprepared(lease: &LeaseState, _: &Step, _: &Unit) -> bool {
-    lease.phase < Phase::Prepared
-}
-
-fn distinct<'s>(names: impl Iterator<Item = &'s String>) -> Vec<String> {
-    names
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .cloned()
-        .collect()
 }
 
 /// How a build ended in which nothing runs any more.
-fn outcome(build: &BuildState, plan: &Plan, progress: &Progress<'_>) -> Outcome {
+pub(super) fn outcome(build: &BuildState, given_up: &BTreeSet<usize>) -> Outcome {
+    let Some(plan) = build.plan() else {
+        return Outcome::Passed;
+    };
     if plan.steps.is_empty() {
         return Outcome::Misconfigured {
             text: format!("the plan has no steps ({})", plan.reason),
@@ -508,7 +385,11 @@ fn outcome(build: &BuildState, plan: &Plan, progress: &Progress<'_>) -> Outcome 
         .iter()
         .find(|(_, b)| !matches!(b, Blame::Machine(_)))
         .or(troubles.first());
-    match (first, progress.given_up.first()) {
+    let given_up: Option<&StepName> = given_up
+        .first()
+        .and_then(|step| plan.steps.get(*step))
+        .map(|step| &step.name);
+    match (first, given_up) {
         (Some((step, Blame::Code(text))), _) => Outcome::Failed {
             step: step.clone(),
             text: text.clone(),

@@ -1,10 +1,14 @@
-//! Where each step stands, and what of it is to be run.
+//! Where each step stands, and what of it is to be run: the rule, said for all steps at once.
+//! [`super::standing`] keeps the same answer up to date.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::state::{BuildState, LeaseState, Phase, StepState, UnitState, UnitStatus};
+use super::lease::{LeaseState, Phase};
+use super::ordered::Ordered;
+use super::state::BuildState;
+use super::step::{StepState, UnitState, UnitStatus};
 use crate::ids::StepName;
-use crate::plan::{Part, Plan, Step, Unit};
+use crate::plan::{Part, Plan, Step};
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,78 +26,84 @@ pub enum StepStatus {
     Skipped,
 }
 
-impl BuildState {
-    /// Where a step stands; `None` when the plan has no such step.
-    pub fn step_status(&self, name: &StepName) -> Option<StepStatus> {
-        let progress = Progress::of(self, self.plan()?);
-        progress.status.get(name).copied()
+impl StepStatus {
+    /// Whether something of it runs, or will.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Waiting | Self::Running)
+    }
+
+    /// Whether nothing that needs it can run.
+    pub(super) fn is_lost(self) -> bool {
+        matches!(self, Self::Failed | Self::Skipped)
     }
 }
 
-/// What follows for the steps of a plan from the state of their build.
-pub(super) struct Progress<'a> {
-    pub(super) status: BTreeMap<&'a StepName, StepStatus>,
-    /// Parts to run, for steps that have any.
-    parts: BTreeMap<&'a StepName, Vec<Part>>,
-    /// Steps that passed, whose work was lost with its machine more often than allowed.
-    pub(super) given_up: BTreeSet<&'a StepName>,
+impl BuildState {
+    /// Where a step stands; `None` when the plan has no such step.
+    pub fn step_status(&self, name: &StepName) -> Option<StepStatus> {
+        let progress = Progress::of(self, self.plan()?, &Ordered::default());
+        progress.status.get(self.index.number(name)?).copied()
+    }
 }
 
-impl<'a> Progress<'a> {
-    pub(super) fn of(build: &'a BuildState, plan: &'a Plan) -> Self {
+/// What follows for the steps of a plan, by number, from the state of their build.
+pub(super) struct Progress {
+    pub(super) status: Vec<StepStatus>,
+    /// Parts to run.
+    parts: Vec<Vec<Part>>,
+    /// Steps that passed, whose work was lost with its machine more often than allowed.
+    pub(super) given_up: BTreeSet<usize>,
+}
+
+impl Progress {
+    pub(super) fn of(build: &BuildState, plan: &Plan, ordered: &Ordered) -> Self {
         let mut progress = Self {
-            status: BTreeMap::new(),
-            parts: BTreeMap::new(),
+            status: Vec::new(),
+            parts: Vec::new(),
             given_up: BTreeSet::new(),
         };
         // Giving up a step skips others, which may need less: repeated until nothing changes.
         loop {
             let before = progress.given_up.len();
             progress.find_status(build, plan);
-            progress.find_parts(build, plan);
+            progress.find_parts(build, plan, ordered);
             if progress.given_up.len() == before {
                 return progress;
             }
         }
     }
 
-    fn find_status(&mut self, build: &'a BuildState, plan: &'a Plan) {
-        for step in &plan.steps {
-            let own = match build.step(&step.name) {
-                Some(state) if !self.given_up.contains(&step.name) => own_status(step, state),
-                _ => StepStatus::Failed,
+    fn find_status(&mut self, build: &BuildState, plan: &Plan) {
+        self.status.clear();
+        for (at, (step, state)) in plan.steps.iter().zip(&build.steps).enumerate() {
+            let own = match self.given_up.contains(&at) {
+                true => StepStatus::Failed,
+                false => own_status(step, state),
             };
-            let skipped = own == StepStatus::Waiting && self.lacks_need(step);
+            let skipped = own == StepStatus::Waiting && self.lacks_need(build, at);
             self.status
-                .insert(&step.name, if skipped { StepStatus::Skipped } else { own });
+                .push(if skipped { StepStatus::Skipped } else { own });
         }
     }
 
     /// Whether a step can never run again because one that it needs failed.
-    fn lacks_need(&self, step: &Step) -> bool {
-        let is_over =
-            |status: &StepStatus| matches!(status, StepStatus::Failed | StepStatus::Skipped);
-        step.needs
-            .iter()
-            .any(|need| self.status.get(need).is_some_and(is_over))
+    fn lacks_need(&self, build: &BuildState, step: usize) -> bool {
+        let mut needs = build.index.needs(step).iter();
+        needs.any(|need| self.status[*need].is_lost())
     }
 
     /// From the last step to the first: a step whose directory is needed and gone runs again.
-    fn find_parts(&mut self, build: &'a BuildState, plan: &'a Plan) {
-        self.parts.clear();
-        let mut directories: BTreeSet<&StepName> = BTreeSet::new();
-        for step in plan.steps.iter().rev() {
-            let Some(state) = build.step(&step.name) else {
-                continue;
-            };
-            let status = self.status[&step.name];
-            let is_open = matches!(status, StepStatus::Waiting | StepStatus::Running);
-            let is_wanted = is_unkept(step, state)
-                || status == StepStatus::Passed && directories.contains(&step.name);
-            let is_again = is_wanted && build.holder(&step.name).is_none();
+    fn find_parts(&mut self, build: &BuildState, plan: &Plan, ordered: &Ordered) {
+        self.parts = vec![Vec::new(); plan.steps.len()];
+        let mut directories = BTreeSet::new();
+        for (at, (step, state)) in plan.steps.iter().zip(&build.steps).enumerate().rev() {
+            let status = self.status[at];
+            let is_wanted =
+                is_unkept(step, state) || status == StepStatus::Passed && directories.contains(&at);
+            let is_again = is_wanted && build.holder(at, ordered).is_none();
             let parts = if is_again {
                 vec![first_part(step)]
-            } else if is_open {
+            } else if status.is_open() {
                 waiting_parts(step, state)
             } else {
                 Vec::new()
@@ -101,37 +111,26 @@ impl<'a> Progress<'a> {
             if parts.is_empty() {
                 continue;
             }
-            if is_again && (state.reruns >= plan.limits.attempts || self.lacks_need(step)) {
-                self.given_up.insert(&step.name);
+            if is_again && (state.reruns >= plan.limits.attempts || self.lacks_need(build, at)) {
+                self.given_up.insert(at);
                 continue;
             }
-            directories.extend(step.needs.first());
-            self.parts.insert(&step.name, parts);
+            directories.extend(build.index.base(at));
+            self.parts[at] = parts;
         }
     }
 
-    /// The units that can run now, in the order of the plan, each with its step.
-    pub(super) fn ready(&self, build: &BuildState, plan: &'a Plan) -> Vec<(&'a Step, Unit)> {
+    /// The units that can run now, in the order of the plan.
+    pub(super) fn ready(&self, build: &BuildState, ordered: &Ordered) -> Vec<(usize, Part)> {
         let mut units = Vec::new();
-        for step in &plan.steps {
-            let passed = |need| {
-                self.status.get(need) == Some(&StepStatus::Passed) && !self.parts.contains_key(need)
+        for (at, parts) in self.parts.iter().enumerate() {
+            let passed = |need: &usize| {
+                self.status[*need] == StepStatus::Passed && self.parts[*need].is_empty()
             };
-            let has_base = step
-                .needs
-                .first()
-                .is_none_or(|need| build.holder(need).is_some());
-            if !has_base || !step.needs.iter().all(passed) {
-                continue;
-            }
-            for part in self.parts.get(&step.name).into_iter().flatten() {
-                units.push((
-                    step,
-                    Unit {
-                        step: step.name.clone(),
-                        part: *part,
-                    },
-                ));
+            let base = build.index.base(at);
+            let has_base = base.is_none_or(|need| build.holder(need, ordered).is_some());
+            if has_base && !build.index.lacks(at) && build.index.needs(at).iter().all(passed) {
+                units.extend(parts.iter().map(|part| (at, *part)));
             }
         }
         units
@@ -139,17 +138,26 @@ impl<'a> Progress<'a> {
 
     /// Whether nothing runs, and nothing will.
     pub(super) fn is_over(&self) -> bool {
-        let is_open = |s: &StepStatus| matches!(s, StepStatus::Waiting | StepStatus::Running);
-        self.parts.is_empty() && !self.status.values().any(is_open)
+        self.parts.iter().all(Vec::is_empty) && !self.status.iter().any(|s| s.is_open())
     }
 }
 
 impl BuildState {
-    /// The oldest machine whose work directory has the results of `step`.
-    pub(super) fn holder(&self, step: &StepName) -> Option<&LeaseState> {
-        self.leases()
-            .filter(|lease| lease.phase == Phase::Prepared && lease.holds.contains(step))
-            .min_by_key(|lease| lease.order)
+    /// The machines whose work directories have the results of `step`, the oldest first.
+    pub(super) fn holders<'s>(&'s self, step: usize, ordered: &Ordered) -> Vec<&'s LeaseState> {
+        let is_holder = |lease: &&LeaseState| {
+            lease.phase == Phase::Prepared
+                && lease.holds.contains(step)
+                && !ordered.leaving.contains(&lease.record.lease)
+        };
+        let mut holders: Vec<_> = self.leases().filter(is_holder).collect();
+        holders.sort_by_key(|lease| lease.order);
+        holders
+    }
+
+    /// The oldest of them.
+    pub(super) fn holder(&self, step: usize, ordered: &Ordered) -> Option<&LeaseState> {
+        self.holders(step, ordered).into_iter().next()
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::exec::{exec_id, exec_of, told};
-use super::state::{BuildState, UnitStatus};
+use super::state::BuildState;
+use super::step::UnitStatus;
 use crate::buildlet::Exec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;

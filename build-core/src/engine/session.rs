@@ -5,8 +5,10 @@
 //! that is for whoever opened it.
 
 use super::commands::Command;
-use super::next::{Mode, Next, acquire};
-use super::state::{BuildState, Phase, session_unit};
+use super::lease::Phase;
+use super::next::{Mode, Next};
+use super::orders::acquire;
+use super::state::{BuildState, session_unit};
 use crate::event::{Outcome, SessionEnd};
 use crate::work::Builder;
 

@@ -201,6 +201,8 @@ fn a_dropped_event_is_found() {
     let ways = [
         "is at version",
         "before its events are durable",
+        // What the machine answered follows from an event that is not there.
+        "the log contradicts what the process knows",
         // Of the wishes for a build the log does not know one.
         "every wish for it was withdrawn",
     ];
