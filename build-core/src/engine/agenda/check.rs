@@ -1,4 +1,4 @@
-//! Holds the agenda against the rule, in tests of every crate: it is to say the same.
+//! Holds the agenda against the rule, in tests: it is to say the same.
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@
 //! touched. What it looks at each time, beside that, is the machines with a directory and
 //! without work: few, since they get work or are given back.
 
-#[cfg(all(debug_assertions, any(test, feature = "testing")))]
+#[cfg(test)]
 mod check;
 mod notes;
 mod ready;
@@ -163,7 +163,7 @@ impl Agenda {
             Stage::Building => self.play(build),
             _ => Due::default(),
         };
-        #[cfg(all(debug_assertions, any(test, feature = "testing")))]
+        #[cfg(test)]
         self.check_due(&self.by_rule(build, builder, mode), &due);
         due
     }
@@ -178,7 +178,7 @@ impl Agenda {
         let Some(item) = build.item() else {
             return of_session(build, session::next(build, builder, mode), &mut self.leases);
         };
-        #[cfg(all(debug_assertions, any(test, feature = "testing")))]
+        #[cfg(test)]
         let rule = self.by_rule(build, builder, mode);
         let gone = std::mem::take(&mut self.gone).into_iter();
         let mut all: Vec<ToMachine> = gone.map(|lease| (Some(lease), Vec::new())).collect();
@@ -210,7 +210,7 @@ impl Agenda {
             all.push((Some(seat.lease.clone()), commands));
             self.remember(machine, decided);
         }
-        #[cfg(all(debug_assertions, any(test, feature = "testing")))]
+        #[cfg(test)]
         self.check_orders(&orders, &rule);
         all
     }
