@@ -59,6 +59,7 @@ impl Pool for Shed {
             labels: self.machine.labels().iter().map(str::to_owned).collect(),
             lease: None,
             trouble: None,
+            sandbox: None,
         }]
     }
 }

@@ -111,6 +111,7 @@ impl Pool for AddressPool {
             labels: machine.labels().iter().map(str::to_owned).collect(),
             lease: held.get(machine.id()).cloned(),
             trouble: None,
+            sandbox: None,
         };
         self.machines.values().map(status).collect()
     }

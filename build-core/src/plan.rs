@@ -92,32 +92,95 @@ impl fmt::Display for CommandLine {
     }
 }
 
-/// How much of its machine a step may touch.
+/// How much of its machine a step may touch; the later ones are stricter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Sandbox {
-    /// All of it: the machine is the fence.
+    /// As the machine is set up; where nothing is set, as little as a build runs with unchanged.
     #[default]
-    Machine,
-    /// Its own processes and its work directory.
-    Process,
-    /// What a container shows it.
-    Container,
+    #[serde(rename = "machine")]
+    Auto,
+    /// All of it: the machine is the fence.
+    None,
+    /// Its own directories and processes; tools, for reading.
+    #[serde(rename = "process")]
+    User,
+    /// The same, and it sees nothing else: no other process, no home, on request no network.
+    #[serde(rename = "container")]
+    Namespaces,
     /// A machine of its own that is thrown away.
     Vm,
 }
 
-/// Which network a step sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+impl Sandbox {
+    /// The words of configurations.
+    pub const WORDS: [&str; 4] = ["auto", "none", "user", "namespaces"];
+    const VALUES: [Self; 4] = [Self::Auto, Self::None, Self::User, Self::Namespaces];
+
+    /// Its word in a configuration; `None` when none stands for it.
+    pub fn word(self) -> Option<&'static str> {
+        let mut all = Self::WORDS.iter().zip(Self::VALUES);
+        all.find(|(_, value)| *value == self).map(|(word, _)| *word)
+    }
+
+    /// What stands in a configuration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] with the words that are known.
+    pub fn parse(text: &str) -> Result<Self> {
+        let found = Self::WORDS.iter().zip(Self::VALUES);
+        let mut found = found.filter(|(word, _)| **word == text);
+        found.next().map(|(_, value)| value).ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, format!("{text:?} is no sandbox level"))
+                .with_hint(format!("the levels are: {}", Self::WORDS.join(", ")))
+        })
+    }
+}
+
+/// Which network a step sees; the later ones are stricter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Network {
     /// Whatever its machine sees.
     #[default]
     Open,
+    /// Only itself: what listens on loopback is the step's own.
+    Loopback,
     /// None.
     Closed,
+}
+
+impl Network {
+    /// The words of configurations.
+    pub const WORDS: [&str; 3] = ["on", "loopback", "off"];
+
+    /// Its word in a configuration.
+    pub fn word(self) -> &'static str {
+        let [on, loopback, off] = Self::WORDS;
+        match self {
+            Self::Open => on,
+            Self::Loopback => loopback,
+            Self::Closed => off,
+        }
+    }
+
+    /// What stands in a configuration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] with the words that are known.
+    pub fn parse(text: &str) -> Result<Self> {
+        let values = [Self::Open, Self::Loopback, Self::Closed];
+        let mut found = values.into_iter().filter(|value| value.word() == text);
+        found.next().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("{text:?} is no network of a step"),
+            )
+            .with_hint(format!("write one of: {}", Self::WORDS.join(", ")))
+        })
+    }
 }
 
 /// One step of a plan.

@@ -119,6 +119,10 @@ pub struct MachineStatus {
     pub lease: Option<LeaseId>,
     /// Why it cannot be used, when it cannot.
     pub trouble: Option<String>,
+    /// What it keeps builds apart with, when nothing else is asked for: `none`, `user` or
+    /// `namespaces`; absent when it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
 }
 
 /// A supply of machines.

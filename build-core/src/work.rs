@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{BuildId, BuilderName, ChangeRef, CommitHash, HostType, RepoId, RepoName};
 use crate::name::Name;
+use crate::plan::Sandbox;
 
 /// Why a build is wanted; orders everything that waits, most urgent first.
 #[derive(
@@ -49,6 +50,16 @@ pub enum Trust {
 }
 
 impl Trust {
+    /// What a step is given that asks for `wanted`: what anybody may write runs in namespaces at
+    /// least.
+    #[must_use]
+    pub fn sandboxed(self, wanted: Sandbox) -> Sandbox {
+        match self {
+            Self::Untrusted => wanted.max(Sandbox::Namespaces),
+            Self::Unknown | Self::Trusted => wanted,
+        }
+    }
+
     fn is_unknown(&self) -> bool {
         *self == Self::Unknown
     }

@@ -23,6 +23,7 @@ use crate::check::{check_reachable, read_config};
 use crate::cli::Build;
 use crate::describe;
 use crate::farm::{AnyFarm, Farm};
+use crate::farm_file::FarmFile;
 use crate::follow::{Follower, Show, exit_of};
 use crate::machines::{pools, toolchains};
 use crate::output::failure;
@@ -56,7 +57,8 @@ pub(crate) async fn build(
     for builder in &builders {
         check_reachable(config.hosts(), builder)?;
     }
-    let pools = pools(&builders, config.hosts(), args.machines, &data)?;
+    let sandbox = FarmFile::open(None, &data)?.sandbox(args.sandbox);
+    let pools = pools(&builders, config.hosts(), args.machines, sandbox, &data)?;
     let kept = store.clone();
     let coordinator = coordinator(&args, &config, &builders, store, checkouts, &pools, &data)?;
     let handle = coordinator.handle();

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use build_core::plan::{Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
+use build_core::plan::{Network, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Step};
 use build_core::recipe::{Detect, Detected, FILE_NAME, FarmerToml, Host, show_duration, show_size};
 use build_core::work::Builder;
-use build_server::pool::own_labels;
+use build_server::pool::{LocalPool, own_labels};
 use build_server::source::WorkTree;
 use farmer_cli::Failure;
 use serde_json::json;
@@ -67,11 +67,31 @@ fn check_farm(
         (Err(_), Some(_)) => PathBuf::new(),
     };
     let file = FarmFile::open(given, &data)?;
+    explain_sandbox(file.sandbox(None), json)?;
     match (file.explain(), file.allotment()) {
         (Some(_), Some(allotment)) if json => print_json(&json!({ "farm": allotment })),
         (Some(text), _) => print_text(&text),
         (None, _) => Ok(()),
     }
+}
+
+/// Tells how builds are kept apart from this machine, and why not more strictly.
+fn explain_sandbox(set: Sandbox, json: bool) -> Result<(), Failure> {
+    let program = std::env::current_exe()?;
+    let pool = LocalPool::builder(program, 1).sandbox(set).build();
+    let available = pool.map_err(|e| failure(&e))?.sandboxes();
+    let (highest, why) = (available.level, available.why_not_higher);
+    let set = set.word().unwrap_or_default();
+    if json {
+        return print_json(
+            &json!({ "sandbox": { "set": set, "highest": highest, "why_not_higher": why } }),
+        );
+    }
+    let why = why.map(|why| format!("\n  not higher, because {why}"));
+    print_text(&format!(
+        "sandbox of builds here: {set}; the highest level is {highest}{}\n",
+        why.unwrap_or_default()
+    ))
 }
 
 /// Reads a configuration that was given by its path.
@@ -179,6 +199,16 @@ fn details(step: &Step) -> Vec<String> {
             "tests listed by `{tests}`, on {} machines",
             step.shards
         ));
+    }
+    if let Some(word) = step
+        .sandbox
+        .word()
+        .filter(|_| step.sandbox != Sandbox::Auto)
+    {
+        lines.push(format!("sandbox {word}"));
+    }
+    if step.network != Network::Open {
+        lines.push(format!("network {}", step.network.word()));
     }
     if !step.artifacts.is_empty() {
         lines.push(format!("keeps {}", step.artifacts.join(", ")));

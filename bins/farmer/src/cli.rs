@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use build_core::plan::Sandbox;
 use build_core::recipe::parse_duration;
 use clap::{Args, Parser, Subcommand};
 use farmer_cli::Shell;
@@ -188,6 +189,9 @@ pub(crate) struct Up {
     /// Machines to start at most [default: as many as cores]
     #[arg(long, value_name = "N", env = "FARMER_MACHINES")]
     pub machines: Option<u32>,
+    /// How builds are kept apart from this machine: auto, none, user or namespaces [default: auto]
+    #[arg(long, value_name = "LEVEL", env = "FARMER_SANDBOX", value_parser = sandbox)]
+    pub sandbox: Option<Sandbox>,
     /// How long logs are kept after a build has ended; results are kept for ever [default: 90d]
     #[arg(long, value_name = "TIME", env = "FARMER_KEEP_LOGS", value_parser = duration)]
     pub keep_logs: Option<Duration>,
@@ -243,10 +247,18 @@ pub(crate) struct TlsArgs {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|e| match e.hint() {
-        Some(hint) => format!("{e}: {hint}"),
-        None => e.to_string(),
-    })
+    parse_duration(text).map_err(|e| with_hint(&e))
+}
+
+fn sandbox(text: &str) -> Result<Sandbox, String> {
+    Sandbox::parse(text).map_err(|e| with_hint(&e))
+}
+
+fn with_hint(error: &build_core::Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error}: {hint}"),
+        None => error.to_string(),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -282,6 +294,9 @@ pub(crate) struct Build {
     /// Machines to start at most [default: as many as cores]
     #[arg(long, value_name = "N")]
     pub machines: Option<u32>,
+    /// How it is kept apart from this machine: auto, none, user or namespaces [default: auto]
+    #[arg(long, value_name = "LEVEL", env = "FARMER_SANDBOX", value_parser = sandbox)]
+    pub sandbox: Option<Sandbox>,
     /// Do not print the log
     #[arg(long, short)]
     pub quiet: bool,

@@ -130,7 +130,9 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
     let door = Door::open(address, &args.tls, &args.host, &data).await?;
     let checkouts = GitCheckouts::new(data.join("git"));
     let program = std::env::current_exe()?;
-    let pool = LocalPool::builder(program, args.machines.max(1)).data_dir(&data);
+    let pool = LocalPool::builder(program, args.machines.max(1))
+        .data_dir(&data)
+        .sandbox(build_core::plan::Sandbox::Auto);
     let coordinator = Coordinator::builder()
         .store(store.clone())
         .checkouts(checkouts.clone())

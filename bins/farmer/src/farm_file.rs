@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use build_core::plan::Sandbox;
 use build_core::recipe::{FarmToml, Identity, MailServer, Notify, show_duration};
 use build_core::schedule::Allotment;
 use build_core::{Error, ErrorKind, Result};
@@ -39,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) names: Vec<String>,
     pub(crate) branches: Vec<String>,
     pub(crate) machines: Option<u32>,
+    pub(crate) sandbox: Sandbox,
     pub(crate) keep_logs: Duration,
     pub(crate) allotment: Allotment,
     pub(crate) notify: Vec<Notify>,
@@ -77,6 +79,7 @@ impl FarmFile {
             names: or(&args.host, &farm.names),
             branches: or(&args.branch, &farm.branches),
             machines: args.machines.or(farm.machines),
+            sandbox: self.sandbox(args.sandbox),
             keep_logs: args.keep_logs.or(farm.keep_logs).unwrap_or(KEEP_LOGS),
             allotment: farm.allotment,
             notify: farm.notify.clone(),
@@ -84,6 +87,11 @@ impl FarmFile {
             private: farm.private.clone(),
             identity: farm.identity.clone(),
         }
+    }
+
+    /// How builds are kept apart from this machine.
+    pub(crate) fn sandbox(&self, given: Option<Sandbox>) -> Sandbox {
+        given.or(self.farm.sandbox).unwrap_or_default()
     }
 
     /// Looks for ever whether the file has changed. What it says of shares and quotas counts at
@@ -175,6 +183,9 @@ impl FarmFile {
             listed("watches branches too:", &farm.branches),
             farm.machines
                 .map(|n| format!("starts at most {n} machines")),
+            farm.sandbox
+                .and_then(Sandbox::word)
+                .map(|word| format!("keeps builds apart with sandbox level {word}")),
             farm.keep_logs
                 .map(|time| format!("keeps logs for {}", show_duration(time))),
             listed("shows to some only:", &farm.private),

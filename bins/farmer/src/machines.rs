@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use build_core::ids::HostType;
+use build_core::plan::Sandbox;
 use build_core::recipe::Host;
 use build_core::work::Builder;
 use build_server::pool::{LocalPool, LocalPoolBuilder};
@@ -11,17 +12,26 @@ use farmer_cli::Failure;
 
 use crate::output::failure;
 
+/// Where toolchains are, in the data directory.
+const TOOLCHAINS: &str = "toolchains";
+
 /// A pool for each host type, and one called `local` when a builder needs it. Each machine is this
 /// program again, as a buildlet.
 pub(crate) fn pools(
     builders: &[Builder],
     hosts: &[Host],
     machines: Option<u32>,
+    sandbox: Sandbox,
     data: &Path,
 ) -> Result<Vec<LocalPool>, Failure> {
     let program = std::env::current_exe()?;
     let count = |host: Option<u32>| machines.or(host).unwrap_or_else(cores).max(1) as usize;
-    let pool = |slots: usize| LocalPool::builder(&program, slots).data_dir(data);
+    let pool = |slots: usize| {
+        LocalPool::builder(&program, slots)
+            .data_dir(data)
+            .sandbox(sandbox)
+            .readable([data.join(TOOLCHAINS)])
+    };
     let needs_local = builders
         .iter()
         .any(|b| hosts.iter().all(|h| h.name != b.host_type));
@@ -49,7 +59,7 @@ fn cores() -> u32 {
 /// names mirrors wrongly.
 pub(crate) fn toolchains(data: &Path) -> Option<ToolchainCache> {
     match farmer_toolchain::source() {
-        Ok(source) => Some(ToolchainCache::new(data.join("toolchains"), source)),
+        Ok(source) => Some(ToolchainCache::new(data.join(TOOLCHAINS), source)),
         Err(failure) => {
             farmer_cli::say!("{}", failure.message("farmer").unwrap_or_default());
             None

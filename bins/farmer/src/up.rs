@@ -181,7 +181,13 @@ fn coordinator(
         .checkouts(checkouts.clone())
         .allotment(settings.allotment)
         .address(address);
-    for pool in pools(&watched.builders, &watched.hosts, settings.machines, data)? {
+    for pool in pools(
+        &watched.builders,
+        &watched.hosts,
+        settings.machines,
+        settings.sandbox,
+        data,
+    )? {
         parts = parts.pool(pool);
     }
     parts = parts.pool(machines.clone());

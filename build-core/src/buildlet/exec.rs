@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::ids::ExecId;
+use crate::plan::{Network, Sandbox};
 
 /// How the name of the program is looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,11 @@ pub struct Exec {
     pub memory_bytes: Option<u64>,
     /// Processes of its tree (detached commands only).
     pub processes: Option<u32>,
+    /// At least how far it is kept apart from its machine, where that knows levels; a command is
+    /// never kept apart less than its machine is set to.
+    pub sandbox: Sandbox,
+    /// At most which network it sees, where the machine knows how.
+    pub network: Network,
 }
 
 impl Exec {

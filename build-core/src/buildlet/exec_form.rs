@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Exec, Form, Params, Program, param};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ExecId;
+use crate::plan::{Network, Sandbox};
 
 /// How an empty list of `PATH` elements is written.
 const EMPTY_PATH: &str = "$EMPTY";
@@ -52,9 +53,19 @@ fn own_values(exec: &Exec) -> impl Iterator<Item = (&'static str, String)> {
             exec.memory_bytes.map(|n| n.to_string()),
         ),
         (param::PROCESS_LIMIT, exec.processes.map(|n| n.to_string())),
+        (param::SANDBOX, asked(exec.sandbox, exec.sandbox.word())),
+        (
+            param::NETWORK,
+            asked(exec.network, Some(exec.network.word())),
+        ),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))
+}
+
+/// A word, where it says something.
+fn asked<T: Default + PartialEq>(value: T, word: Option<&str>) -> Option<String> {
+    word.filter(|_| value != T::default()).map(str::to_owned)
 }
 
 /// Reads the parameters of `/exec` and `/exec/start`. Whether the paths in it may be used
@@ -93,6 +104,12 @@ pub fn parse_exec(params: &Params) -> Result<Exec> {
         log_bytes: params.number(param::LOG_LIMIT)?,
         memory_bytes: params.number(param::MEMORY_LIMIT)?,
         processes: params.number(param::PROCESS_LIMIT)?,
+        sandbox: params
+            .get(param::SANDBOX)
+            .map_or(Ok(Sandbox::default()), Sandbox::parse)?,
+        network: params
+            .get(param::NETWORK)
+            .map_or(Ok(Network::default()), Network::parse)?,
     })
 }
 

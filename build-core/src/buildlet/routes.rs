@@ -50,6 +50,10 @@ pub mod param {
     pub const MEMORY_LIMIT: &str = "memory_limit";
     /// Most processes of a detached command (ours).
     pub const PROCESS_LIMIT: &str = "process_limit";
+    /// The least sandbox level of a command: `none`, `user`, `namespaces` (ours).
+    pub const SANDBOX: &str = "sandbox";
+    /// The most network that a command sees: `on`, `loopback`, `off` (ours).
+    pub const NETWORK: &str = "network";
     /// First byte of a log that is wanted (ours).
     pub const OFFSET: &str = "offset";
     /// Whether a log answer goes on until the command has ended (ours).

@@ -109,6 +109,8 @@ pub(super) fn exec_of(
         log_bytes: limits.log_bytes,
         memory_bytes: limits.memory_bytes,
         processes: limits.processes,
+        sandbox: step.sandbox,
+        network: step.network,
         ..started(line, tests).dir(dir).id(id)
     }
 }

@@ -12,7 +12,7 @@ use crate::ids::HolderId;
 use crate::name::Name;
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::pool::{LEASE_TTL, LeaseRequest};
-use crate::work::{Builder, WorkItem};
+use crate::work::{Builder, Trust, WorkItem};
 
 /// Whoever makes the commands of a build.
 #[derive(Clone, Copy)]
@@ -26,7 +26,8 @@ impl Orders<'_> {
     /// The machine starts as the unit needs it that it was granted for.
     pub(super) fn acquire(&self, lease: &LeaseState) -> Option<Command> {
         let step = self.build.planned_step(&lease.unit.step);
-        Some(acquire(self.build.id(), self.builder?, lease, step))
+        let trust = self.item.trust;
+        Some(acquire(self.build.id(), self.builder?, lease, step, trust))
     }
 
     pub(super) fn prepare(&self, plan: &Plan, lease: &LeaseState, base: Base) -> Option<Command> {
@@ -149,7 +150,9 @@ pub(super) fn acquire(
     builder: &Builder,
     lease: &LeaseState,
     step: Option<&Step>,
+    trust: Trust,
 ) -> Command {
+    let wanted = step.map(|step| step.sandbox).unwrap_or_default();
     Command::Acquire {
         build: build.clone(),
         request: LeaseRequest {
@@ -158,7 +161,7 @@ pub(super) fn acquire(
             machine: lease.record.machine.clone(),
             host_type: builder.host_type.clone(),
             builder: builder.name.clone(),
-            sandbox: step.map(|step| step.sandbox).unwrap_or_default(),
+            sandbox: trust.sandboxed(wanted),
             network: step.map(|step| step.network).unwrap_or_default(),
             image: step.and_then(|step| step.image.clone()),
             ttl: LEASE_TTL,

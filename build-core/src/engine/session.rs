@@ -10,7 +10,7 @@ use super::next::{Mode, Next};
 use super::orders::acquire;
 use super::state::{BuildState, session_unit};
 use crate::event::{Outcome, SessionEnd};
-use crate::work::Builder;
+use crate::work::{Builder, Trust};
 
 /// What follows from the state of a session.
 pub(super) fn next(session: &BuildState, builder: Option<&Builder>, mode: Mode) -> Next {
@@ -26,8 +26,13 @@ pub(super) fn next(session: &BuildState, builder: Option<&Builder>, mode: Mode) 
         .find(|lease| lease.phase() == Phase::Granted);
     match (granted, builder) {
         (Some(lease), Some(builder)) => {
-            next.commands
-                .push(acquire(session.id(), builder, lease, None));
+            next.commands.push(acquire(
+                session.id(),
+                builder,
+                lease,
+                None,
+                Trust::default(),
+            ));
         }
         _ if session.leases().next().is_none() => next.wants.push(session_unit()),
         _ => next.commands.extend(found_again(session)),

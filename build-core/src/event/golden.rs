@@ -53,7 +53,7 @@ fn plan() -> Plan {
     let mut test = Step::new(StepName::new("test").unwrap(), "make test");
     test.tests = Some(CommandLine::Argv(vec!["make".into(), "list".into()]));
     test.shards = 2;
-    test.sandbox = Sandbox::Container;
+    test.sandbox = Sandbox::Namespaces;
     test.network = Network::Closed;
     test.image = Some("golang:1.16".into());
     test.secrets = BTreeMap::from([("KEY".into(), SecretName::new("deploy key").unwrap())]);

@@ -12,6 +12,7 @@ use super::keys;
 use super::notify_toml::{self, MailServer, Notify, RawNotify};
 use super::quantity::parse_duration;
 use crate::error::{Error, Result};
+use crate::plan::Sandbox;
 use crate::schedule::{Allotment, Quotas, Shares};
 
 /// The settings of a farm. What a repository says about its builds is a
@@ -42,6 +43,8 @@ pub struct FarmToml {
     pub names: Vec<String>,
     /// Machines to start at most.
     pub machines: Option<u32>,
+    /// How far builds are kept apart from its machines.
+    pub sandbox: Option<Sandbox>,
     /// How long logs are kept after a build has ended.
     pub keep_logs: Option<Duration>,
     /// Who is told of what.
@@ -63,6 +66,7 @@ struct Raw {
     #[serde(default)]
     names: Vec<String>,
     machines: Option<u32>,
+    sandbox: Option<String>,
     keep_logs: Option<String>,
     #[serde(default)]
     shares: RawShares,
@@ -121,6 +125,7 @@ impl FarmToml {
                 .map(|n| positive("machines", n))
                 .transpose()?
                 .map(NonZeroU32::get),
+            sandbox: raw.sandbox.as_deref().map(sandbox).transpose()?,
             keep_logs: raw.keep_logs.as_deref().map(time).transpose()?,
             notify: notify_toml::read(raw.notify, raw.mail.as_ref())?,
             mail: raw.mail,
@@ -149,6 +154,13 @@ fn private(names: Vec<String>) -> Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+fn sandbox(text: &str) -> Result<Sandbox> {
+    Sandbox::parse(text).map_err(|e| {
+        let hint = e.hint().unwrap_or_default().to_owned();
+        invalid(format!("sandbox: {e}")).with_hint(hint)
+    })
 }
 
 fn time(text: &str) -> Result<Duration> {

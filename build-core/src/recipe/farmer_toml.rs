@@ -10,7 +10,9 @@ use super::nearest::name_hint;
 use super::quantity::{parse_duration, parse_size, show_duration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BuilderName, HostType, StepName};
-use crate::plan::{CommandLine, HISTORY_DEPTH, Limits, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Step};
+use crate::plan::{
+    CommandLine, HISTORY_DEPTH, Limits, Network, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Step,
+};
 use crate::tarutil::Glob;
 use crate::work::Builder;
 
@@ -102,6 +104,8 @@ struct RawStep {
     reports: Vec<String>,
     #[serde(default)]
     toolchain: BTreeMap<String, String>,
+    sandbox: Option<String>,
+    network: Option<String>,
 }
 
 /// What becomes of a step whose test runner found no test to run.
@@ -350,6 +354,16 @@ impl RawStep {
             None => Ok(default),
         };
         self.check()?;
+        let sandbox = self
+            .sandbox
+            .as_deref()
+            .map_or(Ok(Sandbox::default()), Sandbox::parse);
+        let sandbox = sandbox.map_err(|e| place(e, "sandbox"))?;
+        let network = self
+            .network
+            .as_deref()
+            .map_or(Ok(Network::default()), Network::parse);
+        let network = network.map_err(|e| place(e, "network"))?;
         // A file with the line ends of Windows runs as well.
         let run = self.run.replace("\r\n", "\n");
         let step = Step::new(self.name.clone(), run);
@@ -368,6 +382,8 @@ impl RawStep {
             may_run_no_tests: self.no_tests == Some(NoTests::Pass),
             reports: self.reports,
             toolchain: self.toolchain,
+            sandbox,
+            network,
             ..step
         })
     }
@@ -516,6 +532,13 @@ fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
         let named = named.map(|(k, v)| format!("{} = {}", quoted(k), quoted(v)));
         let named: Vec<_> = named.collect();
         writeln!(text, "toolchain = {{ {} }}", named.join(", "))?;
+    }
+    let sandbox = step.sandbox.word();
+    if let Some(word) = sandbox.filter(|_| step.sandbox != Sandbox::default()) {
+        writeln!(text, "sandbox = {}", quoted(word))?;
+    }
+    if step.network != Network::default() {
+        writeln!(text, "network = {}", quoted(step.network.word()))?;
     }
     if step.may_run_no_tests {
         writeln!(text, "no_tests = \"pass\"")?;

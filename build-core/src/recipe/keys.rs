@@ -114,6 +114,16 @@ const STEP: &[Key] = &[
         "Toolchains of the step, such as { go = \"1.22\" }; those of the file hold for all steps.",
     ),
     key(
+        "sandbox",
+        Kind::Text,
+        "How it is kept apart from its machine: \"auto\", \"none\", \"user\" or \"namespaces\".",
+    ),
+    key(
+        "network",
+        Kind::Text,
+        "What it sees of the network: \"on\", \"loopback\" or \"off\".",
+    ),
+    key(
         "no_tests",
         Kind::Text,
         "What becomes of the step when its test runner finds no test: \"fail\", or \"pass\".",
@@ -328,6 +338,11 @@ pub(super) const FARM: &[Key] = &[
         "keep_logs",
         Kind::Duration,
         "How long logs are kept after a build has ended; \"90d\" when not given; as --keep-logs.",
+    ),
+    key(
+        "sandbox",
+        Kind::Text,
+        "How builds are kept apart from its machines: \"auto\", \"none\", \"user\" or \"namespaces\"; \"auto\" when not given; as --sandbox.",
     ),
     key(
         "shares",

@@ -7,6 +7,8 @@ use build_core::ids::Nonce;
 use build_core::tarutil;
 use sha2::{Digest as _, Sha256};
 
+use super::sandbox::Launcher;
+
 /// How a buildlet behaves. The defaults are the safe ones.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,6 +22,7 @@ pub struct Config {
     pub(crate) fetch_anywhere: bool,
     pub(crate) archives: tarutil::Policy,
     pub(crate) ssh: Option<SshAccess>,
+    pub(crate) sandbox: Option<Launcher>,
 }
 
 /// The lease a buildlet lives by: without renewal it ends itself.
@@ -88,6 +91,7 @@ impl Config {
             fetch_anywhere: false,
             archives: tarutil::Policy::default(),
             ssh: None,
+            sandbox: None,
         }
     }
 
@@ -172,6 +176,17 @@ impl Config {
     pub fn archives(self, policy: tarutil::Policy) -> Self {
         Self {
             archives: policy,
+            ..self
+        }
+    }
+
+    /// Starts every command through `launcher`, behind the fence that stands in the state directory
+    /// ([`Fence::FILE`](super::sandbox::Fence::FILE)); without that file nothing is started. Default:
+    /// commands may do what this process may.
+    #[must_use]
+    pub fn sandbox(self, launcher: Option<Launcher>) -> Self {
+        Self {
+            sandbox: launcher,
             ..self
         }
     }

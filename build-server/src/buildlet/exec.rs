@@ -120,6 +120,8 @@ pub(crate) fn prepare(app: &App, params: &Params) -> Result<Prepared, Refusal> {
         args: exec.args.clone(),
         env,
         dir,
+        sandbox: exec.sandbox,
+        network: exec.network,
     });
     let banner = if exec.debug {
         banner(&command)

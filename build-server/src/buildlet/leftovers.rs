@@ -50,7 +50,7 @@ impl Leftovers {
         {
             return Ok(Vec::new());
         }
-        let processes = Processes::new(self.supervisor.clone(), instance, None, false)?;
+        let processes = Processes::new(self.supervisor.clone(), instance, None, false, None)?;
         Ok(processes.end_earlier(Grace::None).await.left)
     }
 

@@ -33,6 +33,7 @@ mod machine;
 mod paths;
 mod processes;
 mod routes;
+pub mod sandbox;
 mod server;
 mod ssh;
 mod state;

@@ -179,11 +179,14 @@ impl BuildletServer {
         let work_dir_text = work_dir.display().to_string();
         let environment = Environment::new(EnvStyle::HERE, &work_dir_text, config.env.clone());
         let instance = state.instance();
+        let fenced = config.sandbox.clone();
+        let fenced = fenced.map(|launcher| (launcher, config.state_dir.clone()));
         let processes = Processes::new(
             supervisor.clone(),
             instance,
             outer_mark,
             config.adopt_orphans,
+            fenced,
         )
         .map_err(Error::Adopt)?;
         let detached = Detached::open(supervisor.clone(), processes.clone(), state.spool_dir())

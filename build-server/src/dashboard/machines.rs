@@ -55,7 +55,11 @@ fn machine(frame: &Frame, status: &MachineStatus) -> Machine {
         (None, Some(_), _) => (RUNNING, "held: starting, fetching or copying files".into()),
         (None, None, _) => (NOT_RUN, "free".into()),
     };
-    let labels: Vec<_> = status.labels.iter().map(String::as_str).collect();
+    let sandbox = status
+        .sandbox
+        .iter()
+        .map(|level| format!("sandbox: {level}"));
+    let labels: Vec<_> = status.labels.iter().cloned().chain(sandbox).collect();
     Machine {
         name: status.machine.to_string(),
         kind: status.host_type.to_string(),

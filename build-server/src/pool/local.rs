@@ -1,5 +1,6 @@
 //! Machines of this machine: buildlet processes on unix sockets.
 
+mod guard;
 mod home;
 mod keeper;
 mod lease;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::ids::{HostType, MachineId};
+use build_core::plan::Sandbox;
 use build_core::pool::{
     Adoption, LEASE_TTL, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool,
 };
@@ -22,6 +24,7 @@ use build_core::schedule::{Labels, Machine as Slot};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
+use self::guard::Guard;
 use self::home::Tools;
 use self::lease::LocalLease;
 use self::machine::{Binding, Machine, Recipe};
@@ -29,6 +32,7 @@ use self::place::Place;
 use self::table::{InHand, Table};
 use self::trash::Trash;
 use crate::buildlet::Leftovers;
+use crate::buildlet::sandbox::Available;
 use crate::supervise::Supervisor;
 
 /// Spares kept ready, unless the builder is told otherwise: a burst of builds takes a few
@@ -66,6 +70,9 @@ pub struct LocalPoolBuilder {
     host_type: HostType,
     labels: Vec<String>,
     spare_ttl: Duration,
+    sandbox: Sandbox,
+    hidden: Vec<PathBuf>,
+    readable: Vec<PathBuf>,
 }
 
 struct Shared {
@@ -73,6 +80,7 @@ struct Shared {
     spares_wanted: usize,
     recipe: Recipe,
     place: Place,
+    guard: Guard,
     table: std::sync::Mutex<Table>,
     /// One lease is acquired, adopted or cleaned away at a time by the same name.
     cleaning: AsyncMutex<()>,
@@ -144,6 +152,33 @@ impl LocalPoolBuilder {
         }
     }
 
+    /// How far builds are kept apart from this machine (`none`): the least that holds for every
+    /// lease, or with [`Sandbox::Auto`] the highest level that this machine has, unless a step
+    /// asks for another one. PROGRAM must know the buildlet's `--sandbox`.
+    #[must_use]
+    pub fn sandbox(self, sandbox: Sandbox) -> Self {
+        Self { sandbox, ..self }
+    }
+
+    /// Directories of which builds in a sandbox see nothing, besides homes, temporary directories,
+    /// and the pool's own.
+    #[must_use]
+    pub fn hidden(self, dirs: impl IntoIterator<Item: Into<PathBuf>>) -> Self {
+        Self {
+            hidden: dirs.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// Directories that builds in a sandbox may read though they lie in hidden ones.
+    #[must_use]
+    pub fn readable(self, dirs: impl IntoIterator<Item: Into<PathBuf>>) -> Self {
+        Self {
+            readable: dirs.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
     /// The pool. Nothing is started or made yet.
     ///
     /// # Errors
@@ -159,6 +194,15 @@ impl LocalPoolBuilder {
         });
         let slots: Vec<Slot> = slots.collect::<Result<_>>()?;
         let supervisor = Supervisor::new("local pool");
+        let tools = Tools::of(self.env);
+        let hidden = self.hidden.into_iter().chain(self.data_dir.clone());
+        let guard = Guard::new(
+            self.sandbox,
+            tools.clone(),
+            hidden.collect(),
+            self.readable,
+            (self.program.clone(), self.arguments.clone()),
+        );
         Ok(LocalPool {
             shared: Arc::new(Shared {
                 trash: Trash::default(),
@@ -168,9 +212,10 @@ impl LocalPoolBuilder {
                 recipe: Recipe {
                     program: self.program,
                     arguments: self.arguments,
-                    tools: Tools::of(self.env),
+                    tools,
                     ttl: self.spare_ttl,
                 },
+                guard,
                 place: Place::new(self.data_dir, &self.host_type),
                 table: std::sync::Mutex::default(),
                 cleaning: AsyncMutex::default(),
@@ -213,7 +258,16 @@ impl LocalPool {
             host_type: HostType::new("local").expect("\"local\" is a host type"),
             labels: Vec::new(),
             spare_ttl: LEASE_TTL,
+            sandbox: Sandbox::None,
+            hidden: Vec::new(),
+            readable: Vec::new(),
         }
+    }
+
+    /// What its machines keep builds apart with, and why with nothing higher. Blocks, some
+    /// milliseconds as a rule: it is tried, once.
+    pub fn sandboxes(&self) -> Available {
+        self.shared.guard.available()
     }
 
     /// Ends the spares and waits for it, and for what is being deleted, 20 seconds at most; the
@@ -235,9 +289,17 @@ impl LocalPool {
     /// nothing is kept yet.
     fn keep(&self) {
         if tokio::runtime::Handle::try_current().is_ok() {
-            self.shared
-                .keeper
-                .get_or_init(|| keeper::start(&self.shared));
+            self.shared.keeper.get_or_init(|| {
+                keeper::start(&self.shared);
+                let guard = self.shared.guard.clone();
+                let looking = move || guard.look();
+                // Whoever asks before it has looked, looks as well.
+                drop(
+                    self.shared
+                        .supervisor
+                        .spawn_blocking("look for sandboxes", looking),
+                );
+            });
         }
     }
 }
@@ -289,8 +351,19 @@ impl Shared {
 
     async fn acquire(self: &Arc<Self>, request: &LeaseRequest) -> Result<Arc<LocalLease>> {
         self.check_slot(&request.machine)?;
+        let guard = self.guard.clone();
+        let (sandbox, network) = (request.sandbox, request.network);
+        let looked = self
+            .supervisor
+            .spawn_blocking("look for sandboxes", move || guard.level(sandbox, network));
+        let level = looked
+            .await
+            .map_err(|e| Error::caused_by(ErrorKind::Bug, "look for sandboxes", e))??;
         let (machine, _in_hand) = self.ready_machine().await?;
         self.wake.notify_one();
+        let fence = self.guard.fence(machine.dir(), level, request);
+        let fenced = fence.write(machine.dir());
+        fenced.map_err(|e| Error::from(e).while_doing(format!("fence {} in", machine.name())))?;
         let bound = machine.bind(&Binding::new(&request.lease, &request.nonce));
         bound.map_err(|e| Error::from(e).while_doing(format!("give {} away", machine.name())))?;
         machine.renew(request.ttl).await?;
@@ -404,12 +477,14 @@ impl Pool for LocalPool {
             let table = self.shared.table();
             (table.holders(), table.trouble.clone())
         };
+        let sandbox = self.shared.guard.usual().map(|level| level.to_string());
         let status = |slot: &Slot| MachineStatus {
             machine: slot.id().clone(),
             host_type: slot.host_type().clone(),
             labels: slot.labels().iter().map(str::to_owned).collect(),
             lease: holders.remove(slot.id()),
             trouble: trouble.clone(),
+            sandbox: sandbox.clone(),
         };
         self.shared.slots.iter().map(status).collect()
     }

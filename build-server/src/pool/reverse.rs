@@ -26,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use build_core::clock::{Clock, SystemClock};
 use build_core::ids::{HostType, MachineId};
+use build_core::plan::{Network, Sandbox};
 use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool};
 use build_core::revdial::io::Registry;
 use build_core::schedule::Machine as Slot;
@@ -245,6 +246,11 @@ impl Shared {
 
     async fn acquire(self: &Arc<Self>, request: &LeaseRequest) -> Result<Arc<ReverseLease>> {
         let id = &request.machine;
+        if request.sandbox > Sandbox::None || request.network != Network::Open {
+            let text = format!("machine {id} has no sandbox, and what is to run there needs one");
+            return Err(Error::new(ErrorKind::Invalid, text)
+                .with_hint("builders on machines that register run trusted commits without `sandbox` and `network`"));
+        }
         let Ok(life) = timeout(COMES_BACK, self.connected(id)).await else {
             let text = format!("machine {id} is not connected");
             return Err(Error::new(ErrorKind::Unavailable, text));
@@ -359,6 +365,7 @@ impl Pool for ReversePool {
                     .collect::<BTreeSet<_>>(),
                 lease,
                 trouble,
+                sandbox: None,
             }
         };
         self.0.lives().iter().map(status).collect()

@@ -260,6 +260,7 @@ impl Pool for FakePool {
                 .find(|l| l.record.machine == *machine.id())
                 .map(|l| l.record.lease.clone()),
             trouble: None,
+            sandbox: None,
         };
         self.0.machines.iter().map(status).collect()
     }

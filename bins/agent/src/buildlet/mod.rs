@@ -10,11 +10,14 @@ mod work_dir;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use build_server::buildlet::{BuildletServer, Config, Ended, Listener};
+use build_server::buildlet::{BuildletServer, Config, Ended, Listener, sandbox};
 use tokio_util::sync::CancellationToken;
 
 use crate::log;
 use options::{Asked, Options};
+
+/// The name by which every program that is also a buildlet knows that it is one.
+const NAME: &str = "buildlet";
 
 /// Runs the buildlet with these arguments, its own name not among them.
 ///
@@ -22,6 +25,12 @@ use options::{Asked, Options};
 /// coordinator refuses it; 2 for a bad command line or a refusal to listen in the open; 75 when the
 /// coordinator was lost and `--reconnect=false` was given.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(argument) = args.first().and_then(|arg| arg.to_str())
+        && [sandbox::LAUNCH, sandbox::INSIDE].contains(&argument)
+    {
+        return sandbox::launch(argument, NAME, &[]);
+    }
     let options = match Options::parse(args) {
         Ok(Asked::Run(options)) => options,
         Ok(Asked::Tell(text)) => {
@@ -147,6 +156,11 @@ fn config(
         .fetch_anywhere(options.fetch_anywhere)
         .archives(options.archives.clone())
         .ssh(options.ssh)
+        .sandbox(
+            options
+                .sandbox
+                .then(|| sandbox::Launcher::this_program(NAME, &[])),
+        )
 }
 
 async fn listen(options: &Options, metadata: &metadata::Metadata) -> Result<Listener, Failure> {

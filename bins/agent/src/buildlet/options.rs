@@ -77,6 +77,10 @@ const FLAGS: &[Flag] = &[
         "PORT",
         "port of that ssh server. Default: 2200 on linux-amd64, else 22",
     ),
+    Flag::switch(
+        "sandbox",
+        "starts each command behind the fence that sandbox.json in the state directory\ndescribes, and none without it",
+    ),
     Flag::value("log", "LEVEL", "error, warn, info or debug. Default: info"),
     Flag::value(
         "reverse-type",
@@ -172,6 +176,7 @@ pub(super) struct Options {
     pub(super) fetch_anywhere: bool,
     pub(super) archives: tarutil::Policy,
     pub(super) ssh: Option<SshAccess>,
+    pub(super) sandbox: bool,
     pub(super) log_level: Level,
     /// At which coordinator to register, and as what.
     pub(super) reverse: Option<ReverseOptions>,
@@ -267,6 +272,7 @@ impl Options {
                 tarutil::Policy::default()
             },
             ssh: ssh.then(|| SshAccess::at_port(ssh_port)),
+            sandbox: switch("sandbox")?,
             log_level: level(given.get("log").unwrap_or("info"))?,
             reverse: ReverseOptions::parse(&given)?,
         })))

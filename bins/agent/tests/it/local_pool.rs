@@ -10,7 +10,9 @@ use build_client::testing::{contract, detached_contract};
 use build_core::ErrorKind;
 use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome};
 use build_core::ids::{BuilderName, ExecId, HostType, LeaseId, MachineId, Nonce};
+use build_core::plan::{Network, Sandbox};
 use build_core::pool::{Adoption, LeaseRequest, Pool};
+use build_server::buildlet::sandbox::Level;
 use build_server::pool::{LocalPool, LocalPoolBuilder};
 use build_server::testing;
 use futures::StreamExt;
@@ -399,4 +401,173 @@ async fn a_program_that_is_no_buildlet_is_an_error_with_its_last_words() {
         .unwrap();
     let error = missing.acquire(&request(1)).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{}", error.chain());
+}
+
+/// A step that asks for something this machine has, or else is refused.
+fn asking(number: u64, sandbox: Sandbox, network: Network) -> LeaseRequest {
+    LeaseRequest {
+        sandbox,
+        network,
+        ..request(number)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_machine_does_not_have_is_refused_with_a_sentence() {
+    let data = tempfile::tempdir().unwrap();
+    // A program that is no launcher: no level but none is there.
+    let wrapper = data.path().join("wrapper");
+    let script = format!(
+        "#!/bin/sh\ncase $1 in sandbox-*) exit 1;; esac\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_buildlet")
+    );
+    std::fs::write(&wrapper, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&wrapper, mode).unwrap();
+    let pool = LocalPool::builder(&wrapper, 1)
+        .arguments([] as [&str; 0])
+        .data_dir(data.path().join("d"))
+        .sandbox(Sandbox::Auto)
+        .build()
+        .unwrap();
+    for refused in [
+        asking(1, Sandbox::Namespaces, Network::Open),
+        asking(1, Sandbox::Auto, Network::Closed),
+        asking(1, Sandbox::None, Network::Loopback),
+    ] {
+        let error = pool.acquire(&refused).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let text = error.to_string();
+        assert!(text.contains("needs sandbox level"), "{text}");
+        assert!(text.contains("this machine is \"none\""), "{text}");
+    }
+    let lease = pool.acquire(&asking(1, Sandbox::Auto, Network::Open)).await;
+    let lease = lease.unwrap();
+    let ran = lease
+        .buildlet()
+        .exec(Exec::shell("echo runs"))
+        .await
+        .unwrap();
+    assert_eq!(ran.text(), "runs\n");
+    assert_eq!(pool.status()[0].sandbox.as_deref(), Some("none"));
+    lease.release().await.unwrap();
+    pool.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_end_behind_a_fence_as_they_do_without_one() {
+    let data = tempfile::tempdir().unwrap();
+    let pool = builder(data.path(), 1)
+        .sandbox(Sandbox::Auto)
+        .build()
+        .unwrap();
+    let highest = pool.sandboxes();
+    for (sandbox, level) in [
+        (Sandbox::User, Level::User),
+        (Sandbox::Namespaces, Level::Namespaces),
+    ] {
+        if highest.level < level {
+            let why = highest.why_not_higher.as_deref().unwrap_or_default();
+            eprintln!("SKIPPED: level {level} is not on this machine: {why}");
+            continue;
+        }
+        let lease = pool
+            .acquire(&asking(1, sandbox, Network::Open))
+            .await
+            .unwrap();
+        let run = async |exec: Exec| lease.buildlet().exec(exec).await.unwrap();
+        for (line, outcome) in [
+            ("true", ExecOutcome::Ok),
+            ("exit 7", ExecOutcome::Exit(7)),
+            ("exit 125", ExecOutcome::Exit(125)),
+            ("exit 200", ExecOutcome::Exit(200)),
+            ("kill -KILL $$", ExecOutcome::Signal("killed".into())),
+            (
+                "echo >>/dev/null; echo x >work; cat work >/dev/null",
+                ExecOutcome::Ok,
+            ),
+            (
+                "test \"$X\" = \"a b\" && test \"$PWD\" = \"$HERE\"",
+                ExecOutcome::Ok,
+            ),
+        ] {
+            let work = data
+                .path()
+                .join("machines/local")
+                .join(&lease.record().place)
+                .join("work");
+            let exec = Exec::shell(line)
+                .env("X", "a b")
+                .env("HERE", work.to_str().unwrap());
+            assert_eq!(run(exec).await.outcome(), &outcome, "{line} at {level}");
+        }
+        let missing = run(Exec::new("/no/such/program")).await;
+        let words = "fork/exec /no/such/program: no such file or directory";
+        assert_eq!(
+            missing.outcome(),
+            &ExecOutcome::NotStarted(words.into()),
+            "{level}"
+        );
+        // What a build sets reaches the command and not what starts it.
+        let preload = Exec::shell("echo $LD_PRELOAD").env("LD_PRELOAD", "/no/such.so");
+        assert!(run(preload).await.text().ends_with("/no/such.so\n"));
+        lease.release().await.unwrap();
+    }
+    pool.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_of_ones_own_has_loopback_or_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let pool = builder(data.path(), 1)
+        .sandbox(Sandbox::Auto)
+        .build()
+        .unwrap();
+    if pool.sandboxes().level < Level::Namespaces {
+        eprintln!(
+            "SKIPPED: no namespaces on this machine: {:?}",
+            pool.sandboxes()
+        );
+        return;
+    }
+    let own = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname(), 5)";
+    if std::process::Command::new("python3")
+        .args(["-c", own])
+        .status()
+        .is_err()
+    {
+        eprintln!("SKIPPED: python3 is not on PATH");
+        return;
+    }
+    for (network, answers) in [(Network::Loopback, true), (Network::Closed, false)] {
+        let lease = pool
+            .acquire(&asking(1, Sandbox::Auto, network))
+            .await
+            .unwrap();
+        let exec = Exec::shell(format!("python3 -c \"{own}\""));
+        let ran = lease.buildlet().exec(exec).await.unwrap();
+        assert_eq!(
+            ran.outcome().is_ok(),
+            answers,
+            "{network:?}: {}",
+            ran.text()
+        );
+        lease.release().await.unwrap();
+    }
+    // A later step on the same machine asks for more than the first.
+    let lease = pool.acquire(&asking(1, Sandbox::None, Network::Open)).await;
+    let lease = lease.unwrap();
+    for (network, answers) in [(Network::Open, true), (Network::Closed, false)] {
+        let mut exec = Exec::shell(format!("python3 -c \"{own}\""));
+        exec.network = network;
+        let ran = lease.buildlet().exec(exec).await.unwrap();
+        assert_eq!(
+            ran.outcome().is_ok(),
+            answers,
+            "{network:?}: {}",
+            ran.text()
+        );
+    }
+    lease.release().await.unwrap();
+    pool.close().await.unwrap();
 }

@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod endings;
+#[cfg(target_os = "linux")]
+mod escape;
 mod local_pool;
 mod memory;
 #[cfg(feature = "tls")]

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use build_core::buildlet::ExecOutcome;
+use build_core::plan::{Network, Sandbox};
 use rustix::process::{Pid, Signal as Kill, WaitId, WaitIdOptions};
 
 use super::end_watch::EndWatch;
 use super::tree::Whose;
+use crate::buildlet::sandbox::{Fence, Launched, Level, Report};
+
 use super::{EndReport, Grace, Known, MARK, Processes};
 
 /// Room of a wide pipe: with it a command that prints much runs on while its output is sent.
@@ -44,6 +47,9 @@ pub(crate) struct Command {
     /// The whole environment, `NAME=value`.
     pub(crate) env: Vec<String>,
     pub(crate) dir: PathBuf,
+    /// At least so far apart, with at most this network.
+    pub(crate) sandbox: Sandbox,
+    pub(crate) network: Network,
 }
 
 impl Command {
@@ -70,8 +76,10 @@ pub(crate) fn os_words(error: &io::Error) -> String {
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
+    /// It never ran, for this reason.
+    NotStarted(String),
     Code(i32),
     Signal {
         number: i32,
@@ -87,6 +95,7 @@ pub(crate) struct Child {
     pid: Pid,
     ended: EndWatch,
     exit: Option<Exit>,
+    launched: Option<Launched>,
 }
 
 impl Processes {
@@ -97,14 +106,8 @@ impl Processes {
     /// The system's.
     pub(crate) fn spawn(&self, id: &str, command: &Command) -> io::Result<(Child, OwnedFd)> {
         let (output, input) = pipe()?;
-        let mut std = std::process::Command::new(&command.program);
-        std.args(&command.args)
-            .env_clear()
-            .envs(command.env.iter().filter_map(|pair| pair.split_once('=')))
-            .env(MARK, self.mark(id))
-            .current_dir(&command.dir)
-            .stdin(Stdio::null())
-            .stdout(input.try_clone()?)
+        let (mut std, launched) = self.command(&self.mark(id), command)?;
+        std.stdout(input.try_clone()?)
             .stderr(input)
             // No function before exec: the standard library can then use posix_spawn.
             .process_group(0);
@@ -125,8 +128,43 @@ impl Processes {
             pid,
             ended,
             exit: None,
+            launched,
         };
         Ok((child, output))
+    }
+}
+
+impl Processes {
+    /// What is started for a command: itself, or what starts it behind a fence.
+    fn command(
+        &self,
+        mark: &str,
+        command: &Command,
+    ) -> io::Result<(std::process::Command, Option<Launched>)> {
+        if let Some((launcher, dir)) = &self.0.fenced {
+            let fence = Fence::read(dir)?.tightened(command.sandbox, command.network);
+            if fence.level > Level::None {
+                let mut marked = command.clone();
+                marked.env.push(format!("{MARK}={mark}"));
+                let (mut std, launched) = launcher.launch(&marked, fence)?;
+                std.env(MARK, mark);
+                return Ok((std, Some(launched)));
+            }
+        }
+        if self.0.fenced.is_none()
+            && (command.sandbox > Sandbox::None || command.network != Network::Open)
+        {
+            let text = "this machine has no sandbox, and the command asks for one";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let mut std = std::process::Command::new(&command.program);
+        std.args(&command.args)
+            .env_clear()
+            .envs(command.env.iter().filter_map(|pair| pair.split_once('=')))
+            .env(MARK, mark)
+            .current_dir(&command.dir)
+            .stdin(Stdio::null());
+        Ok((std, None))
     }
 }
 
@@ -138,18 +176,30 @@ impl Child {
     /// Waits for the end of the first process. Cancel safe; answers again once it has ended.
     pub(crate) async fn wait(&mut self) -> Exit {
         loop {
-            if let Some(exit) = self.exit {
-                return exit;
+            if let Some(exit) = &self.exit {
+                return exit.clone();
             }
             match self.try_wait() {
                 Ok(None) => self.ended.changed().await,
-                Ok(exit) => self.exit = exit,
+                Ok(Some(exit)) => self.exit = Some(self.told(exit)),
                 Err(error) => {
                     // Only when somebody else in this process has waited for it.
                     tracing::error!(%error, pid = self.pid(), "cannot learn how a command ended");
                     self.exit = Some(Exit::Unknown);
                 }
             }
+        }
+    }
+
+    /// How the command ended, when it was its launcher that did.
+    fn told(&mut self, exit: Exit) -> Exit {
+        let (Some(launched), Exit::Code(code)) = (&mut self.launched, &exit) else {
+            return exit;
+        };
+        match launched.report(*code) {
+            Some(Report::Failed(text)) => Exit::NotStarted(text),
+            Some(Report::Signal { number, core }) => Exit::Signal { number, core },
+            None => exit,
         }
     }
 
@@ -215,6 +265,7 @@ impl Exit {
     /// The end of a command that was not brought about.
     pub(crate) fn outcome(self) -> ExecOutcome {
         match self {
+            Self::NotStarted(text) => ExecOutcome::NotStarted(text),
             Self::Code(code) => ExecOutcome::of_exit(code),
             Self::Signal { number, core } => ExecOutcome::of_signal(number, core),
             Self::Unknown => ExecOutcome::Lost,

@@ -13,6 +13,7 @@ mod tree;
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
@@ -23,6 +24,7 @@ pub(crate) use table::Process;
 pub(crate) use table::start_envs;
 pub(crate) use tree::{EndReport, Grace};
 
+use super::sandbox::Launcher;
 use crate::supervise::Supervisor;
 use table::Table;
 
@@ -43,6 +45,8 @@ struct Shared {
     me: i32,
     /// Whether orphans become children of this process, and no other part of it has children.
     adopts: bool,
+    /// How commands are started behind a fence, and where it is described.
+    fenced: Option<(Launcher, PathBuf)>,
     /// Commands whose tree has not ended yet.
     known: Mutex<HashMap<i32, Known>>,
 }
@@ -64,6 +68,7 @@ impl Processes {
         instance: String,
         inherited: Option<String>,
         adopts: bool,
+        fenced: Option<(Launcher, PathBuf)>,
     ) -> io::Result<Self> {
         let me = rustix::process::getpid();
         let adopts = adopts && cfg!(target_os = "linux");
@@ -77,6 +82,7 @@ impl Processes {
             inherited: inherited.filter(|mark| !mark.is_empty()),
             me: me.as_raw_nonzero().get(),
             adopts,
+            fenced,
             known: Mutex::default(),
         })))
     }

@@ -14,6 +14,7 @@ fn processes() -> Processes {
         format!("{:x}", getrandom::u64().unwrap()),
         None,
         false,
+        None,
     )
     .unwrap()
 }
@@ -24,6 +25,8 @@ fn shell(line: &str) -> Command {
         args: vec!["-c".into(), line.into()],
         env: vec!["PATH=/usr/bin:/bin".into()],
         dir: std::env::temp_dir(),
+        sandbox: Default::default(),
+        network: Default::default(),
     }
 }
 
@@ -148,11 +151,12 @@ fn marks_name_the_command_also_below_another_buildlet() {
         "i2".into(),
         Some("a/i1".into()),
         false,
+        None,
     )
     .unwrap();
     assert_eq!(inner.mark("b"), "a/i1,b/i2");
     assert_eq!(inner.marked("a/i1,b/i2"), Some("b"));
     assert_eq!(inner.marked("a/i1"), None);
-    let outer = Processes::new(Supervisor::new("t"), "i1".into(), None, false).unwrap();
+    let outer = Processes::new(Supervisor::new("t"), "i1".into(), None, false, None).unwrap();
     assert_eq!(outer.marked("a/i1,b/i2"), Some("a"));
 }

@@ -106,6 +106,34 @@ const LINKED: &[&str] = &[
     ".nvm",
 ];
 
+/// The one of `CACHES` that holds programs.
+const TOOLCHAINS: &str = "RUSTUP_HOME";
+/// The one of `LINKED` that does.
+const NODES: &str = ".nvm";
+/// Variables that name directories of tools, or files that they read.
+const TOOL_HOMES: &[&str] = &[
+    "GOROOT",
+    "NVM_DIR",
+    "VOLTA_HOME",
+    "FNM_DIR",
+    "PYENV_ROOT",
+    "JAVA_HOME",
+    "MAVEN_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NIX_SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "CARGO_HTTP_CAINFO",
+];
+/// How directories of programs are called that belong to what is beside them.
+const TOOL_DIRS: &[&str] = &["bin", "shims", "condabin"];
+/// Directories below a home that hold programs of many tools, and more.
+const SHARED_PARENTS: &[&str] = &[".local", ".cargo", "go", ".config", "Library"];
+
 /// The part of a user's environment that builds may see.
 #[derive(Clone, Debug)]
 pub(super) struct Tools {
@@ -157,6 +185,71 @@ impl Tools {
             ("TERM".into(), "dumb".into()),
         ]);
         env
+    }
+
+    /// The home of the user.
+    pub(super) fn users_home(&self) -> Option<&Path> {
+        self.home.as_deref()
+    }
+
+    /// Where downloads and results are that machines share with the user and one another.
+    pub(super) fn shared(&self) -> Vec<PathBuf> {
+        let downloads = self.caches.iter().filter(|(name, _)| *name != TOOLCHAINS);
+        let mut all: Vec<_> = downloads.map(|(_, path)| path.clone()).collect();
+        let cargo = ["registry", "git"].iter();
+        all.extend(cargo.filter_map(|part| Some(self.cargo_home.as_ref()?.join(part))));
+        let linked = LINKED.iter().filter(|path| **path != NODES);
+        all.extend(linked.filter_map(|path| Some(self.home.as_ref()?.join(path))));
+        let told = ["CCACHE_DIR", "SCCACHE_DIR"].iter();
+        all.extend(told.filter_map(|name| self.handed_on.get(OsStr::new(name)).map(PathBuf::from)));
+        all
+    }
+
+    /// Tools that write to their own directories: what builds write there is not the user's.
+    pub(super) fn layered(&self) -> Vec<PathBuf> {
+        let toolchains = self.caches.iter().filter(|(name, _)| *name == TOOLCHAINS);
+        let mut all: Vec<_> = toolchains.map(|(_, path)| path.clone()).collect();
+        all.extend(self.home.as_ref().map(|home| home.join(NODES)));
+        all
+    }
+
+    /// Tools that are only read: what is on `PATH`, with the directory around it where it is one of
+    /// that tool alone, and what variables name.
+    pub(super) fn readable(&self) -> Vec<PathBuf> {
+        let told = |name: &str| self.handed_on.get(OsStr::new(name)).cloned();
+        let mut all = Vec::new();
+        for dir in std::env::split_paths(&told("PATH").unwrap_or_default()) {
+            all.extend(self.around(&dir));
+            all.push(dir);
+        }
+        all.extend(
+            TOOL_HOMES
+                .iter()
+                .filter_map(|name| told(name))
+                .map(PathBuf::from),
+        );
+        if let Some(cargo) = &self.cargo_home {
+            let parts = CARGO_PARTS
+                .iter()
+                .filter(|part| !["registry", "git"].contains(part));
+            all.extend(parts.map(|part| cargo.join(part)));
+        }
+        all.retain(|path| path.is_absolute());
+        all
+    }
+
+    /// `~/.pyenv` for `~/.pyenv/shims`, but neither `~` nor a directory with credentials.
+    fn around(&self, dir: &Path) -> Option<PathBuf> {
+        let parent = dir.parent()?;
+        let home = self.home.as_ref()?;
+        let below = parent.strip_prefix(home).ok()?;
+        let name = dir.file_name()?.to_str()?;
+        let own = below != Path::new("")
+            && !SHARED_PARENTS
+                .iter()
+                .any(|shared| below == Path::new(shared))
+            && Some(parent) != self.cargo_home.as_deref();
+        (own && TOOL_DIRS.contains(&name)).then(|| parent.to_owned())
     }
 
     /// Makes the home of a machine.

@@ -33,6 +33,8 @@ use crate::store::private;
 
 /// The variable in which a buildlet is told the nonce of its lease; commands do not see it.
 const LEASE_NONCE: &str = "FARMER_LEASE_NONCE";
+/// The same for the password of each request: builds of the same user may reach the socket.
+const PASSWORD: &str = "META_password";
 /// How long a new buildlet may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// Between two looks whether it answers, or has ended.
@@ -129,6 +131,7 @@ impl Recipe {
     fn prepare(&self, dir: &Path) -> io::Result<Nonce> {
         DirBuilder::new().mode(0o700).create(dir)?;
         fs::create_dir(dir.join("work"))?;
+        fs::create_dir(dir.join("tmp"))?;
         self.tools.furnish(&dir.join("home"))?;
         let nonce = random_nonce()?;
         // No process outlives a power cut, so the disk is not waited for.
@@ -156,9 +159,11 @@ impl Recipe {
             .arg(flag("--state-dir=", dir))
             .arg(format!("--lease-ttl={}s", self.ttl.as_secs().max(1)))
             .arg("--halt=false")
+            .arg("--sandbox")
             .env_clear()
             .envs(self.tools.env(&dir.join("home")))
             .env(LEASE_NONCE, nonce.as_str())
+            .env(PASSWORD, nonce.as_str())
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -183,6 +188,7 @@ impl Machine {
         let name = super::place::name_of(dir);
         let client = HttpBuildlet::builder(UnixDial::new(socket))
             .name(&name)
+            .password(nonce.as_str())
             .build();
         Ok(Some(Self {
             name,

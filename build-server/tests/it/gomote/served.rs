@@ -128,6 +128,7 @@ impl Pool for ServedPool {
                     .find(|record| record.machine == *machine.id())
                     .map(|record| record.lease.clone()),
                 trouble: None,
+                sandbox: None,
             }
         };
         self.0.machines.iter().map(status).collect()

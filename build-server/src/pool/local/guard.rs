@@ -1,0 +1,164 @@
+//! How far builds are kept apart from the machine.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use build_core::plan::{Network, Sandbox};
+use build_core::pool::LeaseRequest;
+use build_core::{Error, ErrorKind, Result};
+
+use super::home::Tools;
+use crate::buildlet::sandbox::{Available, Fence, Launcher, Level, probe};
+
+/// Homes, temporary directories and what programs of the system keep while they run: sockets that
+/// give their users everything among it.
+const HIDDEN: [&str; 6] = ["/home", "/root", "/tmp", "/var/tmp", "/run", "/dev/shm"];
+/// Parts of it without which names of the network, or programs, are not found.
+const OF_THE_SYSTEM: [&str; 5] = [
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/current-system",
+    "/run/opengl-driver",
+    "/run/NetworkManager/resolv.conf",
+];
+/// Processes of one command, where they can be counted and nobody says otherwise.
+const PROCESSES: u64 = 4096;
+
+/// What the machines of a pool have in common. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Guard(Arc<Shared>);
+
+struct Shared {
+    wanted: Sandbox,
+    tools: Tools,
+    hidden: Vec<PathBuf>,
+    readable: Vec<PathBuf>,
+    program: (PathBuf, Vec<OsString>),
+    available: OnceLock<Available>,
+}
+
+impl Guard {
+    pub(super) fn new(
+        wanted: Sandbox,
+        tools: Tools,
+        hidden: Vec<PathBuf>,
+        readable: Vec<PathBuf>,
+        program: (PathBuf, Vec<OsString>),
+    ) -> Self {
+        Self(Arc::new(Shared {
+            wanted,
+            tools,
+            hidden,
+            readable,
+            program,
+            available: OnceLock::new(),
+        }))
+    }
+
+    /// The highest level of this machine; it is tried once, which blocks.
+    pub(super) fn available(&self) -> Available {
+        let (program, arguments) = &self.0.program;
+        let arguments: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
+        let arguments: Vec<&str> = arguments.iter().map(|a| &**a).collect();
+        let probed = self
+            .0
+            .available
+            .get_or_init(|| probe(&Launcher::program(program, &arguments)));
+        probed.clone()
+    }
+
+    /// Learns what `usual` tells.
+    pub(super) fn look(&self) {
+        if Level::wanted(self.0.wanted).is_none() {
+            self.available();
+        }
+    }
+
+    /// The level of a lease that asks for none, when it is known.
+    pub(super) fn usual(&self) -> Option<Level> {
+        let set = Level::wanted(self.0.wanted);
+        set.or_else(|| Some(self.0.available.get()?.level))
+    }
+
+    /// The level of a lease: as asked for, not below what the pool is set to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when this machine does not have it.
+    pub(super) fn level(&self, asked: Sandbox, network: Network) -> Result<Level> {
+        let floor = Level::wanted(self.0.wanted);
+        let level = match (Level::wanted(asked), floor) {
+            (None, None) => return self.check(None, network),
+            (None, Some(floor)) => floor,
+            (Some(asked), floor) => asked.max(floor.unwrap_or_default()),
+        };
+        self.check(Some(level), network)
+    }
+
+    fn check(&self, level: Option<Level>, network: Network) -> Result<Level> {
+        let needed = level.unwrap_or_default().max(Level::of_network(network));
+        if needed == Level::None && level.is_some() {
+            return Ok(Level::None);
+        }
+        let available = self.available();
+        if needed > available.level {
+            let why = available.why_not_higher.unwrap_or_default();
+            let text = format!(
+                "this step needs sandbox level \"{needed}\", and the highest of this machine is \"{}\" ({why})",
+                available.level
+            );
+            return Err(Error::new(ErrorKind::Invalid, text).with_hint(
+                "docs/sandbox.md tells what each level needs; farmer check shows what there is",
+            ));
+        }
+        Ok(level.map_or(available.level, |_| needed))
+    }
+
+    /// What the commands of a machine may reach whose directory is `dir`.
+    pub(super) fn fence(&self, dir: &Path, level: Level, request: &LeaseRequest) -> Fence {
+        let shared = &*self.0;
+        let dir = real(dir);
+        let hidden = HIDDEN.iter().map(PathBuf::from);
+        let hidden = hidden.chain(shared.hidden.iter().cloned());
+        let hidden = hidden.chain(shared.tools.users_home().map(Path::to_owned));
+        let readable = OF_THE_SYSTEM.iter().map(PathBuf::from);
+        let readable = readable.chain(shared.readable.iter().cloned());
+        let readable = readable.chain(shared.tools.readable());
+        let (caches, mut layered) = (shared.tools.shared(), shared.tools.layered());
+        // What nobody vouches for changes nothing that others use.
+        let caches = match request.sandbox {
+            Sandbox::Namespaces => {
+                layered.extend(caches);
+                Vec::new()
+            }
+            _ => caches,
+        };
+        Fence {
+            level,
+            network: request.network,
+            hidden: there(hidden),
+            readable: there(readable),
+            writable: ["work", "home"].map(|name| dir.join(name)).into(),
+            shared: there(caches),
+            layered: there(layered),
+            layers: dir.join("layers"),
+            tmp: dir.join("tmp"),
+            processes: (level == Level::Namespaces).then_some(PROCESSES),
+        }
+    }
+}
+
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// What is there, each once, as it is really called.
+fn there(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let paths = paths
+        .into_iter()
+        .filter_map(|path| path.canonicalize().ok());
+    let mut paths: Vec<_> = paths.filter(|path| path.parent().is_some()).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
