@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::{
-    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, GO_USER, ListDir, Route, Status,
-    Wire, basic_auth,
+    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, GO_USER, ListDir, MAX_FORM_BYTES,
+    NOT_GET, Route, Status, Wire, basic_auth,
 };
 use build_core::ids::{ExecId, Nonce};
 use bytes::Bytes;
@@ -229,6 +229,24 @@ impl Buildlet for HttpBuildlet {
     async fn get_tar(&self, dir: &str) -> Result<ByteStream> {
         let reply = self.link.ask(requests::get_tar(dir)).await?;
         Ok(Box::pin(Download::new(reply, Arc::clone(&self.link))))
+    }
+
+    async fn get_files(&self, dir: &str, paths: &[String]) -> Result<ByteStream> {
+        // As large as a form can be, each byte written as three.
+        let length: usize = paths.iter().map(|path| 3 * path.len() + 6).sum();
+        if length as u64 > MAX_FORM_BYTES {
+            let text = format!("{} files are too many for one request", paths.len());
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        match self.link.ask(requests::get_files(dir, paths)).await {
+            Ok(reply) => Ok(Box::pin(Download::new(reply, Arc::clone(&self.link)))),
+            // A buildlet of 2020 knows whole directories alone.
+            Err(error) if error.chain().contains(NOT_GET) => {
+                let text = format!("{} packs whole directories only", self.name());
+                Err(Error::caused_by(ErrorKind::Unsupported, text, error))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>> {

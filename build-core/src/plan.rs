@@ -1,12 +1,14 @@
 //! The plan of a build: named steps, what they need, and their limits.
 
-use std::borrow::Cow;
+mod command;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::command::{CommandLine, Shell};
 use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{SecretName, StepName};
@@ -43,53 +45,6 @@ pub struct Plan {
 
 fn default_depth() -> u32 {
     HISTORY_DEPTH
-}
-
-/// What a step runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CommandLine {
-    /// A program and its arguments, as they are: nothing reads them before.
-    Argv(Vec<String>),
-    /// Text for a shell.
-    Shell {
-        /// The shell, such as `sh`: started with `-c` and the text.
-        shell: String,
-        /// The text.
-        script: String,
-    },
-}
-
-impl CommandLine {
-    /// The shell that is meant when none is named.
-    pub const SHELL: &str = "sh";
-
-    /// What runs as text, for people and for guesses about it: the script, or the words.
-    pub fn text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Argv(words) => Cow::Owned(words.join(" ")),
-            Self::Shell { script, .. } => Cow::Borrowed(script),
-        }
-    }
-}
-
-impl From<&str> for CommandLine {
-    fn from(script: &str) -> Self {
-        script.to_owned().into()
-    }
-}
-
-impl From<String> for CommandLine {
-    fn from(script: String) -> Self {
-        let shell = Self::SHELL.to_owned();
-        Self::Shell { shell, script }
-    }
-}
-
-impl fmt::Display for CommandLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
-    }
 }
 
 /// How much of its machine a step may touch; the later ones are stricter.
@@ -438,8 +393,26 @@ fn check_names(steps: &[Step], names: &BTreeSet<StepName>) -> Result<()> {
             )
             .with_hint("add `tests = \"command that prints test names\"`"));
         }
+        check_tests_fit(step)?;
     }
     Ok(())
+}
+
+/// What stands for the names of a shard in the command of a step.
+pub(crate) const TESTS_MARK: &str = "{tests}";
+
+/// Names of tests are quoted for the shell of their step.
+fn check_tests_fit(step: &Step) -> Result<()> {
+    let shell = step.run.shell().and_then(Shell::named);
+    if shell.is_none_or(Shell::can_quote) || !step.run.text().contains(TESTS_MARK) {
+        return Ok(());
+    }
+    let text = format!(
+        "step {:?} hands names of tests to the shell \"cmd\", which has no safe quotes for them",
+        step.name.as_str()
+    );
+    Err(Error::new(ErrorKind::Invalid, text)
+        .with_hint("give `run` as a list of words, or use shell = \"pwsh\""))
 }
 
 /// What runs on one machine at one time: a step, the listing of its tests, or one of its shards.

@@ -70,6 +70,12 @@ pub(super) fn get_tar(dir: &str) -> Request {
     get_with(Route::Tgz, &Form::new().with(param::DIR, dir))
 }
 
+/// Files of a directory, which a form names.
+pub(super) fn get_files(dir: &str, paths: &[String]) -> Request {
+    let target = target(Route::Tgz, &Form::new().with(param::DIR, dir));
+    post_form(&target, &Form::new().with_all(param::PATH, paths), true)
+}
+
 pub(super) fn list_dir(what: &ListDir) -> Request {
     let query = Form::new()
         .with(param::DIGEST, what.digest.to_string())
@@ -168,6 +174,11 @@ mod tests {
         assert_eq!(
             whole(&remove_all(&["a".into(), "b".into()])),
             "path=a&path=b"
+        );
+        let files = get_files("src", &["a b".into(), "c".into()]);
+        assert_eq!(
+            (files.head.target(), whole(&files)),
+            ("/tgz?dir=src", "path=a+b&path=c")
         );
         let fetch = put_tar_from_url("http://x/a.tgz", "go1.4");
         assert_eq!(

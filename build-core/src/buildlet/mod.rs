@@ -39,7 +39,7 @@ pub use ls::fuzz_ls;
 pub use ls::{LsRecord, MAX_LINE_BYTES};
 pub use paths::{PathStyle, WirePath, clean, is_dir_of_2020, is_entry_of_2020};
 pub use process_state::{signal_name, signal_number};
-pub use routes::{COORDINATOR_VERSION, Route, VERSION, header, param, trailer};
+pub use routes::{COORDINATOR_VERSION, NOT_GET, Route, VERSION, header, param, trailer};
 #[cfg(feature = "io")]
 pub use wire::Wire;
 
@@ -192,6 +192,18 @@ pub trait Buildlet: Send + Sync {
 
     /// Packs `dir` as a gzip-compressed tar stream (several gzip members).
     async fn get_tar(&self, dir: &str) -> Result<ByteStream>;
+
+    /// Packs these files, and nothing else, as [`Buildlet::get_tar`] does: their paths are below
+    /// `dir`, and so are the names in the archive.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the machine packs whole directories only, which is the
+    /// default; otherwise as [`Buildlet::get_tar`].
+    async fn get_files(&self, dir: &str, paths: &[String]) -> Result<ByteStream> {
+        let _nothing = (dir, paths);
+        let text = format!("{} packs whole directories only", self.name());
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
 
     /// Lists a directory.
     async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>>;

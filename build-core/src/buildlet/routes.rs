@@ -5,6 +5,10 @@ use std::fmt;
 /// Version of the protocol that we speak: that of December 2020.
 pub const VERSION: u32 = 25;
 
+/// How a machine refuses a request that should have been a GET; one of 2020 refuses a form of
+/// files so.
+pub const NOT_GET: &str = "requires GET method";
+
 /// Version of the coordinator's HTTP interface for remote buildlets.
 pub const COORDINATOR_VERSION: &str = "20191119";
 
@@ -215,9 +219,9 @@ impl<'a> Route<'a> {
     pub fn refuses(self, method: &str) -> Option<&'static str> {
         let (allowed, refusal): (&[&str], _) = match self {
             Self::Root | Self::DebugTasks | Self::DebugX | Self::Healthz => return None,
-            Self::Status | Self::WorkDir | Self::Tgz | Self::Ls | Self::ExecLog(_) => {
-                (&["GET"], "requires GET method")
-            }
+            Self::Status | Self::WorkDir | Self::Ls | Self::ExecLog(_) => (&["GET"], NOT_GET),
+            // A form names files of the directory; machines of 2020 refuse it.
+            Self::Tgz => (&["GET", "POST"], NOT_GET),
             Self::Write => (&["PUT"], "requires PUT method"),
             Self::WriteTgz => (&["PUT", "POST"], "requires PUT or POST method"),
             Self::Exec => (&["POST", "GET"], "requires POST method"),

@@ -5,14 +5,11 @@ use std::fmt;
 use crate::buildlet::Exec;
 use crate::ids::ExecId;
 use crate::name::Name;
-use crate::plan::{CommandLine, Limits, Part, Plan, Step, Unit};
+use crate::plan::{CommandLine, Limits, Part, Plan, Shell, Step, TESTS_MARK, Unit};
 use crate::work::{Builder, WorkItem};
 
 /// Where the checkout is, below the work directory.
 pub const CHECKOUT_DIR: &str = "src";
-
-/// What stands for the names of a shard in the command of a step.
-const TESTS_MARK: &str = "{tests}";
 
 /// The id of the command of one attempt: the same whenever it is asked for, so that starting
 /// it again after a restart finds what was started.
@@ -111,37 +108,63 @@ pub(super) fn exec_of(
         processes: limits.processes,
         sandbox: step.sandbox,
         network: step.network,
-        ..started(line, tests).dir(dir).id(id)
+        ..started(line, tests, &dir).dir(dir.clone()).id(id)
     }
 }
 
-/// The program that a command line starts; `{tests}` in it stands for `tests`. Arguments are text:
-/// where a name is not, a shell says its bytes.
-fn started(line: &CommandLine, tests: &[Name]) -> Exec {
+/// The program that a command line starts; `{tests}` in it stands for `tests`.
+fn started(line: &CommandLine, tests: &[Name], dir: &str) -> Exec {
     match line {
         CommandLine::Shell { shell, script } => {
-            let script = script.replace(TESTS_MARK, &quoted(tests));
-            match shell == CommandLine::SHELL {
-                true => Exec::shell(script),
-                false => Exec::new(shell.as_str()).arg("-c").arg(script),
-            }
+            let known = Shell::named(shell).unwrap_or(Shell::Sh);
+            let (program, flags) = match Shell::named(shell) {
+                Some(shell) => shell.program(),
+                None => (shell.as_str(), &["-c"][..]),
+            };
+            let script = script.replace(TESTS_MARK, &quoted(known, tests));
+            let exec = flags
+                .iter()
+                .fold(Exec::new(program), |exec, flag| exec.arg(*flag));
+            exec.arg(script)
         }
         CommandLine::Argv(words) => {
-            let mut all = words.iter().flat_map(|word| with_tests(word, tests));
+            let all = words.iter().flat_map(|word| with_tests(word, tests));
             let text: Option<Vec<String>> = all
                 .clone()
                 .map(|word| word.as_str().map(str::to_owned))
                 .collect();
             let Some(text) = text else {
+                // Arguments are text: where the name of a test is not, a shell says its bytes.
                 let words: Vec<Name> = all.collect();
-                return Exec::shell(format!("exec {}", quoted(&words)));
+                return Exec::shell(format!("exec {}", quoted(Shell::Sh, &words)));
             };
-            let program = all.next().map(|_| text[0].clone()).unwrap_or_default();
-            let mut exec = Exec::new(program);
-            exec.args.extend(text.into_iter().skip(1));
+            let mut text = text.into_iter();
+            let program = text.next().unwrap_or_default();
+            let mut exec = match below(dir, &program) {
+                Some(place) => Exec::in_work_dir(place),
+                None => Exec::new(program),
+            };
+            exec.args.extend(text);
             exec
         }
     }
+}
+
+/// Where a program lies that is named by a relative path, such as `./build`: below the work
+/// directory. `None` for one that is looked up, and for one that would lead out.
+fn below(dir: &str, program: &str) -> Option<String> {
+    if !program.contains('/') || program.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = dir.split('/').collect();
+    for part in program.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
 }
 
 /// A word of a command, with `tests` in it or in its place.
@@ -155,23 +178,23 @@ fn with_tests(word: &str, tests: &[Name]) -> Vec<Name> {
     vec![parts.join(&joined[..]).into()]
 }
 
-/// Names as words of a POSIX shell.
-fn quoted(names: &[Name]) -> String {
-    let words: Vec<String> = names.iter().map(quoted_name).collect();
+/// Names as words of a shell.
+fn quoted(shell: Shell, names: &[Name]) -> String {
+    let words: Vec<String> = names.iter().map(|name| quoted_name(shell, name)).collect();
     words.join(" ")
 }
 
-fn quoted_name(name: &Name) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+@%=".contains(c);
-    match name.as_str() {
-        Some(text) if text.chars().all(is_plain) && !text.is_empty() => text.to_owned(),
-        Some(text) => format!("'{}'", text.replace('\'', r"'\''")),
-        None => {
+fn quoted_name(shell: Shell, name: &Name) -> String {
+    match (name.as_str(), shell) {
+        (Some(text), _) => shell.quote(text),
+        (None, Shell::Sh | Shell::Bash) => {
             // No name has line ends at its end, which a substitution would drop.
             let octal = |byte: &u8| format!("\\0{byte:03o}");
             let bytes: String = name.as_bytes().iter().map(octal).collect();
             format!("\"$(printf %b '{bytes}')\"")
         }
+        // Their systems have no names that are not text.
+        (None, _) => shell.quote(&String::from_utf8_lossy(name.as_bytes())),
     }
 }
 
@@ -180,6 +203,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::buildlet::Program;
     use crate::ids::{BuilderName, HostType, StepName};
 
     #[test]
@@ -215,6 +239,46 @@ mod tests {
         let exec = exec_of(id, whole, &tests, &Limits::default(), &builder, Vec::new());
         assert_eq!(exec.cmd, "run");
         assert_eq!(exec.args, ["--only=a::b it's; rm", "a::b", "it's; rm"]);
+
+        step.run = CommandLine::Argv(vec!["./do.sh".to_owned(), "$HOME".to_owned()]);
+        let id = ExecId::new("w").unwrap();
+        let exec = exec_of(
+            id,
+            (&step, Part::Whole),
+            &[],
+            &Limits::default(),
+            &builder,
+            Vec::new(),
+        );
+        assert_eq!(
+            (exec.cmd.as_str(), exec.lookup),
+            ("src/sub/do.sh", Program::InWorkDir)
+        );
+        assert_eq!(exec.args, ["$HOME"]);
+        let shell = |shell: &str| CommandLine::Shell {
+            shell: shell.to_owned(),
+            script: "run {tests}".to_owned(),
+        };
+        for (named, first, script) in [
+            ("bash", "-c", r"run a::b 'it'\''s; rm'"),
+            ("pwsh", "-NoLogo", "run 'a::b' 'it''s; rm'"),
+            ("rc", "-c", "run 'a::b' 'it''s; rm'"),
+        ] {
+            step.run = shell(named);
+            let id = ExecId::new(named).unwrap();
+            let exec = exec_of(
+                id,
+                (&step, Part::Whole),
+                &["a::b", "it's; rm"].map(Name::from),
+                &Limits::default(),
+                &builder,
+                Vec::new(),
+            );
+            assert_eq!((exec.cmd.as_str(), exec.args[0].as_str()), (named, first));
+            assert_eq!(exec.args.last().unwrap(), script);
+        }
+        step.run = CommandLine::Argv(words.to_vec());
+        let whole = (&step, Part::Shard(0));
 
         // An argument is text, so a shell says what is not.
         let tests = [Name::from(b"a\xff".to_vec())];

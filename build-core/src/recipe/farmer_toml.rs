@@ -1,18 +1,16 @@
 //! `.farmer.toml`: what a repository says about its builds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use serde::Deserialize;
 
 use super::keys;
 use super::nearest::name_hint;
-use super::quantity::{parse_duration, parse_size, show_duration};
+use super::quantity::parse_size;
+use super::step_toml::{RawStep, check_shell, check_toolchain, write_step};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{BuilderName, HostType, StepName};
-use crate::plan::{
-    CommandLine, HISTORY_DEPTH, Limits, Network, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Step,
-};
+use crate::ids::{BuilderName, HostType};
+use crate::plan::{HISTORY_DEPTH, Limits, Plan, Step};
 use crate::tarutil::Glob;
 use crate::work::Builder;
 
@@ -65,6 +63,7 @@ pub struct Host {
 #[derive(Deserialize)]
 struct RawFile {
     depth: Option<u32>,
+    shell: Option<String>,
     #[serde(default)]
     step: Vec<RawStep>,
     #[serde(default)]
@@ -75,45 +74,6 @@ struct RawFile {
     host: Vec<RawHost>,
     #[serde(default)]
     toolchain: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct RawStep {
-    name: StepName,
-    run: String,
-    #[serde(default)]
-    dir: String,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    #[serde(default)]
-    needs: Vec<StepName>,
-    timeout: Option<String>,
-    quiet: Option<String>,
-    tests: Option<String>,
-    shards: Option<u32>,
-    #[serde(default)]
-    artifacts: Vec<String>,
-    #[serde(default)]
-    cache: Vec<String>,
-    #[serde(default)]
-    builders: Vec<String>,
-    #[serde(default)]
-    tools: Vec<String>,
-    no_tests: Option<NoTests>,
-    #[serde(default)]
-    reports: Vec<String>,
-    #[serde(default)]
-    toolchain: BTreeMap<String, String>,
-    sandbox: Option<String>,
-    network: Option<String>,
-}
-
-/// What becomes of a step whose test runner found no test to run.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum NoTests {
-    Fail,
-    Pass,
 }
 
 #[derive(Default, Deserialize)]
@@ -172,6 +132,9 @@ impl FarmerToml {
     fn from_raw(raw: RawFile) -> Result<Self> {
         let of_all = raw.toolchain;
         check_toolchain("toolchain", &of_all)?;
+        if let Some(shell) = &raw.shell {
+            check_shell("shell", shell)?;
+        }
         let steps = raw
             .step
             .into_iter()
@@ -180,7 +143,7 @@ impl FarmerToml {
                     let version = version.clone();
                     step.toolchain.entry(name.clone()).or_insert(version);
                 }
-                step.read()
+                step.read(raw.shell.as_deref())
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
@@ -334,94 +297,6 @@ pub(super) fn unreadable(error: &toml::de::Error) -> Error {
     invalid(error.to_string().trim_end().to_owned())
 }
 
-/// Paths of a step are below the checkout: anything else would be refused when it runs.
-fn check_inside(step: &str, key: &str, path: &str) -> Result<()> {
-    if !path.split('/').any(|part| part == "..") {
-        return Ok(());
-    }
-    let text = format!("step \"{step}\", {key}: {path:?} leads out of the checkout");
-    Err(invalid(text).with_hint("give a path below it, such as \"web/app\""))
-}
-
-impl RawStep {
-    fn read(self) -> Result<Step> {
-        let place = |e: Error, key: &str| {
-            let hint = e.hint().unwrap_or_default().to_owned();
-            invalid(format!("step \"{}\", {key}: {e}", self.name)).with_hint(hint)
-        };
-        let duration = |text: &Option<String>, key: &str, default| match text {
-            Some(text) => parse_duration(text).map_err(|e| place(e, key)),
-            None => Ok(default),
-        };
-        self.check()?;
-        let sandbox = self
-            .sandbox
-            .as_deref()
-            .map_or(Ok(Sandbox::default()), Sandbox::parse);
-        let sandbox = sandbox.map_err(|e| place(e, "sandbox"))?;
-        let network = self
-            .network
-            .as_deref()
-            .map_or(Ok(Network::default()), Network::parse);
-        let network = network.map_err(|e| place(e, "network"))?;
-        // A file with the line ends of Windows runs as well.
-        let run = self.run.replace("\r\n", "\n");
-        let step = Step::new(self.name.clone(), run);
-        Ok(Step {
-            timeout: duration(&self.timeout, "timeout", STEP_TIMEOUT)?,
-            quiet: duration(&self.quiet, "quiet", QUIET_TIMEOUT)?,
-            shards: self.shards.unwrap_or(1),
-            dir: self.dir,
-            env: self.env,
-            needs: self.needs,
-            tests: self.tests.map(CommandLine::from),
-            artifacts: self.artifacts,
-            cache: self.cache,
-            builders: self.builders,
-            tools: self.tools,
-            may_run_no_tests: self.no_tests == Some(NoTests::Pass),
-            reports: self.reports,
-            toolchain: self.toolchain,
-            sandbox,
-            network,
-            ..step
-        })
-    }
-
-    fn check(&self) -> Result<()> {
-        let name = self.name.as_str();
-        if self.run.trim().is_empty() {
-            return Err(invalid(format!("step \"{name}\" runs nothing"))
-                .with_hint("give its command, such as run = \"make test\""));
-        }
-        check_toolchain(&format!("step \"{name}\", toolchain"), &self.toolchain)?;
-        let dirs = std::iter::once(("dir", &self.dir));
-        let reports = self.reports.iter().map(|path| ("reports", path));
-        let caches = self.cache.iter().map(|path| ("cache", path));
-        let artifacts = self.artifacts.iter().map(|path| ("artifacts", path));
-        dirs.chain(caches)
-            .chain(artifacts)
-            .chain(reports)
-            .try_for_each(|(key, path)| check_inside(name, key, path))
-    }
-}
-
-/// A version is a number, or the beginning of one; which toolchains there are, the machine says.
-fn check_toolchain(place: &str, wanted: &BTreeMap<String, String>) -> Result<()> {
-    let is_plain = |text: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
-        text.len() <= 64 && text.chars().all(plain)
-    };
-    let is_version = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
-    for (name, version) in wanted {
-        if name.is_empty() || !is_plain(name) || !is_plain(version) || !is_version(version) {
-            let text = format!("{place}: {name} = {version:?} is no toolchain and version");
-            return Err(invalid(text).with_hint("write it as go = \"1.22\" or node = \"20.11.0\""));
-        }
-    }
-    Ok(())
-}
-
 impl RawLimits {
     fn read(self) -> Result<Limits> {
         let default = Limits::default();
@@ -477,82 +352,6 @@ pub(super) fn write(plan: &Plan) -> String {
     text
 }
 
-fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
-    let quoted = |s: &str| quote(s);
-    let list = |names: &[String]| {
-        names
-            .iter()
-            .map(|n| quoted(n))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    writeln!(text, "name = {}", quoted(step.name.as_str()))?;
-    writeln!(text, "run = {}", quoted(&step.run.text()))?;
-    if !step.dir.is_empty() {
-        writeln!(text, "dir = {}", quoted(&step.dir))?;
-    }
-    if !step.env.is_empty() {
-        let pairs: Vec<_> = step
-            .env
-            .iter()
-            .map(|(k, v)| format!("{} = {}", quoted(k), quoted(v)))
-            .collect();
-        writeln!(text, "env = {{ {} }}", pairs.join(", "))?;
-    }
-    if !step.needs.is_empty() {
-        let needs: Vec<String> = step.needs.iter().map(ToString::to_string).collect();
-        writeln!(text, "needs = [{}]", list(&needs))?;
-    }
-    if step.timeout != STEP_TIMEOUT {
-        writeln!(text, "timeout = {}", quoted(&show_duration(step.timeout)))?;
-    }
-    if step.quiet != QUIET_TIMEOUT {
-        writeln!(text, "quiet = {}", quoted(&show_duration(step.quiet)))?;
-    }
-    if let Some(tests) = &step.tests {
-        writeln!(
-            text,
-            "tests = {}\nshards = {}",
-            quoted(&tests.text()),
-            step.shards
-        )?;
-    }
-    let lists = [
-        ("artifacts", &step.artifacts),
-        ("cache", &step.cache),
-        ("builders", &step.builders),
-        ("tools", &step.tools),
-        ("reports", &step.reports),
-    ];
-    for (key, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
-        writeln!(text, "{key} = [{}]", list(names))?;
-    }
-    if !step.toolchain.is_empty() {
-        let named = step.toolchain.iter();
-        let named = named.map(|(k, v)| format!("{} = {}", quoted(k), quoted(v)));
-        let named: Vec<_> = named.collect();
-        writeln!(text, "toolchain = {{ {} }}", named.join(", "))?;
-    }
-    let sandbox = step.sandbox.word();
-    if let Some(word) = sandbox.filter(|_| step.sandbox != Sandbox::default()) {
-        writeln!(text, "sandbox = {}", quoted(word))?;
-    }
-    if step.network != Network::default() {
-        writeln!(text, "network = {}", quoted(step.network.word()))?;
-    }
-    if step.may_run_no_tests {
-        writeln!(text, "no_tests = \"pass\"")?;
-    }
-    Ok(())
-}
-
-/// A TOML basic string: JSON's escapes, and DEL, which JSON leaves as it is.
-fn quote(text: &str) -> String {
-    serde_json::Value::from(text)
-        .to_string()
-        .replace('\u{7f}', "\\u007f")
-}
-
 /// Reads `data` as a configuration, for fuzzing; what is accepted must be written back equal.
 pub fn fuzz_farmer_toml(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
@@ -582,6 +381,7 @@ pub fn fuzz_farmer_toml(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::StepName;
     use proptest::prelude::*;
 
     const WHOLE: &str = r#"
@@ -658,6 +458,26 @@ mod tests {
                 "add `tests = \"command that prints test names\"`",
             ),
             (
+                "[[step]]\nname='a'\nrun='x'\nshell='zsh'",
+                "step \"a\", shell: \"zsh\" is no shell that is known",
+                "known are sh, bash, pwsh, cmd, rc; of another one give the words: run = [\"zsh\", \"-c\", \"...\"]",
+            ),
+            (
+                "[[step]]\nname='a'\nrun=['x']\nshell='bash'",
+                "step \"a\" names a shell and a list of words, which no shell reads",
+                "take `shell` out, or write `run` as one line",
+            ),
+            (
+                "[[step]]\nname='a'\nrun=[]",
+                "step \"a\" runs nothing",
+                "give its command, such as run = \"make test\"",
+            ),
+            (
+                "shell='cmd'\n[[step]]\nname='a'\nrun='x {tests}'\ntests='y'",
+                "step \"a\" hands names of tests to the shell \"cmd\", which has no safe quotes for them",
+                "give `run` as a list of words, or use shell = \"pwsh\"",
+            ),
+            (
                 "[[builder]]\nname='b'\nhost='mac'",
                 "builder \"b\" is on host \"mac\", which is not configured",
                 "add a [[host]] with name = \"mac\", or use host = \"local\"",
@@ -680,6 +500,26 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_words_or_a_line_for_a_named_shell() {
+        let file = FarmerToml::parse(
+            "shell = 'pwsh'\n[[step]]\nname = 'a'\nrun = ['cargo', 'test', '$HOME']\n\
+             [[step]]\nname = 'b'\nrun = 'dir'\n[[step]]\nname = 'c'\nrun = 'ls'\nshell = 'bash'",
+        )
+        .unwrap();
+        let shells: Vec<_> = file.steps().iter().map(|s| s.run.shell()).collect();
+        assert_eq!(shells, [None, Some("pwsh"), Some("bash")]);
+        let plan = file.plan(&file.builders()[0].name, "test").unwrap();
+        let again = FarmerToml::parse(&write(&plan)).unwrap();
+        assert_eq!(again.steps(), file.steps());
+        let wrong = FarmerToml::parse("[[step]]\nname = 'a'\nrun = 7").unwrap_err();
+        let said = wrong.to_string();
+        assert!(
+            said.contains("a line for a shell, or a list of words"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn the_schema_is_the_committed_one() {
         keys::check_committed("farmer.schema.json", &keys::schema());
     }
@@ -691,7 +531,7 @@ mod tests {
         }
 
         #[test]
-        fn steps_written_are_read_back(names in prop::collection::btree_set("[a-z][a-z ]{0,8}[a-z]", 1..5), run in "[!-~].{0,39}", secs in 1u64..1_000_000) {
+        fn steps_written_are_read_back(names in prop::collection::btree_set("[a-z][a-z ]{0,8}[a-z]", 1..5), run in "[!-~][^\\x00\n]{0,39}", secs in 1u64..1_000_000) {
             let mut steps: Vec<Step> = Vec::new();
             for name in names {
                 let mut step = Step::new(StepName::new(name).unwrap(), run.clone());

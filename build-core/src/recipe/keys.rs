@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Duration,
     Size,
     Texts,
+    /// A line for a shell, or a list of words.
+    Command,
     TextMap,
     Table(&'static [Key]),
     Tables(&'static [Key]),
@@ -49,13 +51,16 @@ const fn required(name: &'static str, kind: Kind, about: &'static str) -> Key {
     }
 }
 
+const SHELL_ABOUT: &str = "The shell that reads lines: \"sh\", \"bash\", \"pwsh\", \"cmd\" or \"rc\"; \"sh\" when not given.";
+
 const STEP: &[Key] = &[
     required("name", Kind::Text, "Name of the step, unique in the file."),
     required(
         "run",
-        Kind::Text,
-        "Shell command; {tests} stands for the names of a shard.",
+        Kind::Command,
+        "A line for a shell, or a program and its arguments; {tests} stands for the names of a shard.",
     ),
+    key("shell", Kind::Text, SHELL_ABOUT),
     key(
         "dir",
         Kind::Text,
@@ -79,8 +84,8 @@ const STEP: &[Key] = &[
     ),
     key(
         "tests",
-        Kind::Text,
-        "Shell command that prints the names of the tests.",
+        Kind::Command,
+        "Command that prints the names of the tests.",
     ),
     key(
         "shards",
@@ -379,6 +384,7 @@ pub(super) const FILE: &[Key] = &[
         Kind::Number,
         "Commits of history in the checkout; 50 when not given.",
     ),
+    key("shell", Kind::Text, SHELL_ABOUT),
     key("step", Kind::Tables(STEP), "The steps, in any order."),
     key(
         "limits",
@@ -484,6 +490,10 @@ fn property(key: &Key) -> Value {
         Kind::Duration => json!({ "type": "string", "examples": ["90s", "30m", "1h30m"] }),
         Kind::Size => json!({ "type": ["string", "integer"], "examples": ["64 MiB", "10GB"] }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::Command => json!({ "oneOf": [
+            { "type": "string" },
+            { "type": "array", "minItems": 1, "items": { "type": "string" } },
+        ] }),
         Kind::TextMap => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Table(keys) => object(keys),
         Kind::Tables(keys) => json!({ "type": "array", "items": object(keys) }),

@@ -18,6 +18,8 @@ mod nearest;
 #[cfg(feature = "config")]
 mod notify_toml;
 mod quantity;
+#[cfg(feature = "config")]
+mod step_toml;
 
 #[cfg(feature = "config")]
 pub use detect::{CiFile, CiStep, Detect, Detected, fuzz_ci_file};

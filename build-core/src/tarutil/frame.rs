@@ -84,7 +84,6 @@ impl<R: BufRead> Entries<R> {
     }
 
     /// The input, positioned after what was taken.
-    #[cfg(unix)]
     pub(crate) fn input_mut(&mut self) -> &mut R {
         &mut self.input
     }

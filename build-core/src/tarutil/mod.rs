@@ -31,6 +31,7 @@ mod pack;
 mod pargzip;
 mod pax;
 mod policy;
+mod retime;
 #[cfg(unix)]
 mod stop;
 #[cfg(unix)]
@@ -54,6 +55,7 @@ pub use header::{EntryHeader, EntryKind, Modified};
 pub use pack::{Pack, PackError, Packed};
 pub use pargzip::{GzipOptions, PargzipWriter};
 pub use policy::{Limits, Links, Names, Policy};
+pub use retime::retime;
 #[cfg(unix)]
 pub use untar::{Unpacked, Untar};
 pub use untar_error::{Bound, UntarError};

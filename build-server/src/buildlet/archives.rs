@@ -1,5 +1,6 @@
 //! Trees: unpacked from archives, and packed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -110,15 +111,20 @@ impl Job {
     }
 }
 
-/// `GET /tgz`: a directory as a tar stream, gzip-compressed in several members.
-pub(crate) async fn pack(app: &Arc<App>, request: Request<'_>) -> Result<(), Lost> {
-    let (base, parallel) = match pack_target(app, &request) {
+/// `/tgz`: a directory (GET), or files of it that a form names (POST), as a tar stream,
+/// gzip-compressed in several members.
+pub(crate) async fn pack(app: &Arc<App>, mut request: Request<'_>) -> Result<(), Lost> {
+    let target = match pack_target(app, &mut request).await {
         Ok(target) => target,
         Err(refusal) => return refuse(request, refusal).await,
     };
     let produced = produce_body(&app.supervisor, "pack a directory", move |out| {
-        let pack = Pack::open(&base).map_err(|error| no_such_dir(&base, &error))?;
-        let packed = if parallel {
+        let pack = Pack::open(&target.base).map_err(|error| no_such_dir(&target.base, &error))?;
+        let pack = match &target.files {
+            Some(files) => pack.filter(|path| is_on_the_way(files, path)),
+            None => pack,
+        };
+        let packed = if target.parallel {
             pack.write_gz(out, &gzip_options())
         } else {
             write_one_member(pack, out)
@@ -130,13 +136,37 @@ pub(crate) async fn pack(app: &Arc<App>, request: Request<'_>) -> Result<(), Los
     stream(request, header::ARCHIVE_TYPE, produced).await
 }
 
-/// Directory, and whether several members are wanted.
-fn pack_target(app: &App, request: &Request<'_>) -> Result<(PathBuf, bool), Refusal> {
+struct PackTarget {
+    base: PathBuf,
+    /// Whether several members are wanted.
+    parallel: bool,
+    /// The files that are wanted; `None`: all.
+    files: Option<BTreeSet<Vec<u8>>>,
+}
+
+async fn pack_target(app: &App, request: &mut Request<'_>) -> Result<PackTarget, Refusal> {
     app.ensure_work_dir()?;
-    let params = query_params(request)?;
+    let is_form = request.head().method() == "POST";
+    let params = match is_form {
+        true => read_params(request).await?,
+        false => query_params(request)?,
+    };
     let base = Places::of(app).dir_path(params.get(param::DIR).unwrap_or_default());
     let base = base.map_err(|_| Refusal::bad("bogus dir"))?;
-    Ok((base, params.get(param::PARGZIP) != Some("0")))
+    let files = params.all(param::PATH).map(|path| path.as_bytes().to_vec());
+    Ok(PackTarget {
+        base,
+        parallel: params.get(param::PARGZIP) != Some("0"),
+        files: is_form.then(|| files.collect()),
+    })
+}
+
+/// Whether a path is wanted, or a directory above one that is. Names are compared, never opened:
+/// one that leads out matches nothing.
+fn is_on_the_way(files: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
+    let below = [path, b"/"].concat();
+    let first = files.range(below.clone()..).next();
+    files.contains(path) || first.is_some_and(|file| file.starts_with(&below))
 }
 
 fn gzip_options() -> GzipOptions {

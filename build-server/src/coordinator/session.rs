@@ -134,6 +134,10 @@ impl Buildlet for Session {
         self.buildlet().get_tar(dir).await
     }
 
+    async fn get_files(&self, dir: &str, paths: &[String]) -> Result<ByteStream> {
+        self.buildlet().get_files(dir, paths).await
+    }
+
     async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>> {
         self.buildlet().list_dir(what).await
     }

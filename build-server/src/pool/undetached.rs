@@ -237,6 +237,10 @@ impl Buildlet for Undetached {
         self.0.buildlet.get_tar(dir).await
     }
 
+    async fn get_files(&self, dir: &str, paths: &[String]) -> Result<ByteStream> {
+        self.0.buildlet.get_files(dir, paths).await
+    }
+
     async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>> {
         self.0.buildlet.list_dir(what).await
     }

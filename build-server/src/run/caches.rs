@@ -5,13 +5,14 @@
 //! see what they would see in a directory where somebody works: files that have not changed
 //! since are older than what was made of them, files that have are new.
 
+use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use build_client::once;
-use build_core::buildlet::Exec;
 use build_core::clock::Timestamp;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::ids::CommitHash;
+use build_core::tarutil::{EntryHeader, EntryKind, Modified};
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -25,12 +26,9 @@ use super::prepare::Work;
 use crate::source::without_passwords;
 use crate::store::{BlobKey, BlobKind};
 
-/// The list of changed files, beside the checkout.
-const CHANGED_LIST: &str = ".farmer-changed";
-/// Gives every file of the checkout the base time `$1`, and the changed ones the present.
-const SET_TIMES: &str = "find . -name .git -prune -o -type f -exec touch -t \"$1\" {} + && \
-    if [ -s ../.farmer-changed ]; then xargs -0 touch -c < ../.farmer-changed; fi; \
-    status=$?; rm -f ../.farmer-changed; exit $status";
+/// A time that machines take for the present, by their own clocks: whoever unpacks gives nothing a
+/// time of the future. Seconds since 1970, in the year 2200.
+const FUTURE: i64 = 7_258_118_400;
 
 /// What is written down of a cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,28 +48,74 @@ pub(super) struct Restored {
     commits: Vec<(String, CommitHash)>,
 }
 
-struct Hit {
+/// A cache that can be put back.
+pub(super) struct Hit {
     path: String,
     manifest: Manifest,
     changed: Vec<String>,
 }
 
+/// The times of the files of a checkout into which caches are put back.
+pub(super) struct Times {
+    /// Of what has not changed since.
+    base: Modified,
+    changed: HashSet<Vec<u8>>,
+}
+
+impl Times {
+    /// What caches ask for; `None` when there are none.
+    pub(super) fn of(hits: &[Hit]) -> Option<Self> {
+        let base = hits.iter().map(|hit| hit.manifest.base).min()?;
+        let changed = hits.iter().flat_map(|hit| &hit.changed);
+        Some(Self {
+            base: Modified {
+                seconds: base.as_seconds(),
+                nanos: 0,
+            },
+            changed: changed.map(|path| path.as_bytes().to_vec()).collect(),
+        })
+    }
+
+    /// That of an entry of the checkout; `None`: as it is. The repository itself keeps its times.
+    pub(super) fn of_entry(&self, entry: &EntryHeader) -> Option<Modified> {
+        let is_own = entry
+            .path()
+            .split(|b| *b == b'/')
+            .any(|part| part == b".git");
+        if is_own || *entry.kind() != EntryKind::File {
+            return None;
+        }
+        let path = entry.path().strip_prefix(b"./").unwrap_or(entry.path());
+        Some(match self.changed.contains(path) {
+            true => Modified {
+                seconds: FUTURE,
+                nanos: 0,
+            },
+            false => self.base,
+        })
+    }
+}
+
 impl Inner {
+    /// What can be put back.
+    pub(super) async fn hits(&self, work: &Work<'_>, paths: &[String]) -> Result<Vec<Hit>> {
+        let mut hits = Vec::new();
+        for path in paths {
+            hits.extend(self.hit(work, path).await?);
+        }
+        Ok(hits)
+    }
+
     /// Puts back what can be; the answer is the paths that were.
     pub(super) async fn restore_caches(
         &self,
         held: &Held,
         work: &Work<'_>,
-        paths: &[String],
+        hits: Vec<Hit>,
     ) -> Result<Vec<String>> {
-        let mut hits = Vec::new();
-        for path in paths {
-            hits.extend(self.hit(work, path).await?);
-        }
         let Some(base) = hits.iter().map(|hit| hit.manifest.base).min() else {
             return Ok(Vec::new());
         };
-        set_times(held, base, &hits).await?;
         let mut restored = Restored {
             base: Some(base),
             commits: Vec::new(),
@@ -123,7 +167,7 @@ impl Inner {
         let key = BlobKey::new(BlobKind::Cache, &hit.manifest.contents)?;
         let dir = format!("{CHECKOUT_DIR}/{}", hit.path);
         // It may have made room for others meanwhile.
-        self.put_blob(held, &key, &dir).await
+        self.put_blob(held, &key, &dir, None).await
     }
 
     /// Keeps directories of a machine, as well as it can: a build does not fail by its caches.
@@ -209,48 +253,26 @@ fn manifest_key(item: &WorkItem, builder: &Builder, path: &str) -> Result<BlobKe
     BlobKey::new(BlobKind::Cache, format!("{name}.json"))
 }
 
-async fn set_times(held: &Held, base: Timestamp, hits: &[Hit]) -> Result<()> {
-    let mut list = Vec::new();
-    for path in hits.iter().flat_map(|hit| &hit.changed) {
-        list.extend_from_slice(format!("./{path}\0").as_bytes());
-    }
-    let buildlet = held.buildlet();
-    buildlet.put(CHANGED_LIST, 0o600, once(list)).await?;
-    let script = Exec::shell(SET_TIMES)
-        .arg("set-times")
-        .arg(touch_time(base));
-    let output = buildlet
-        .exec(script.dir(CHECKOUT_DIR).env("TZ", "UTC"))
-        .await?;
-    if output.outcome().is_ok() {
-        return Ok(());
-    }
-    let text = format!(
-        "set times of the checkout: {}: {}",
-        output.outcome(),
-        output.text().trim()
-    );
-    Err(Error::new(ErrorKind::Unavailable, text))
-}
-
-/// The form of `touch -t`: `202012231958.56`.
-fn touch_time(time: Timestamp) -> String {
-    let digits: String = time
-        .to_string()
-        .chars()
-        .filter(char::is_ascii_digit)
-        .collect();
-    let (minutes, seconds) = digits.split_at(digits.len().saturating_sub(2));
-    format!("{minutes}.{seconds}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_touch_reads_them() {
-        let time = Timestamp::from_seconds(1_608_753_536);
-        assert_eq!(touch_time(time), "202012231958.56");
+    fn only_files_of_the_checkout_get_other_times() {
+        let times = Times {
+            base: Modified {
+                seconds: 7,
+                nanos: 0,
+            },
+            changed: HashSet::from([b"sub/new".to_vec()]),
+        };
+        let of = |entry: EntryHeader| times.of_entry(&entry).map(|time| time.seconds);
+        assert_eq!(of(EntryHeader::file("sub/new", 1)), Some(FUTURE));
+        assert_eq!(of(EntryHeader::file("./sub/new", 1)), Some(FUTURE));
+        assert_eq!(of(EntryHeader::file("new", 1)), Some(7));
+        assert_eq!(of(EntryHeader::file(".git/index", 1)), None);
+        assert_eq!(of(EntryHeader::file("sub/.git", 1)), None);
+        assert_eq!(of(EntryHeader::dir("sub")), None);
+        assert_eq!(of(EntryHeader::symlink("l", "sub/new")), None);
     }
 }

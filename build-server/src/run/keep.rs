@@ -1,9 +1,9 @@
 //! Keeps files of a step that has passed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use build_client::once;
-use build_core::buildlet::{Buildlet, ByteStream, Exec, ListDir};
+use build_core::buildlet::{Buildlet, ByteStream, ListDir};
 use build_core::dispatch::Reply;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::event::Artifact;
@@ -15,14 +15,6 @@ use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
 
 use super::Inner;
 use crate::store::BlobKind;
-
-/// The list of files to keep, and links to them, beside the checkout.
-const LIST: &str = ".farmer-keep";
-const KEPT_DIR: &str = ".farmer-kept";
-/// Links every listed file into [`KEPT_DIR`], so that nothing else is fetched.
-const LINK: &str = "mkdir -p ../.farmer-kept && xargs -0 sh -c 'for file do \
-    to=../.farmer-kept/$file; mkdir -p \"${to%/*}\" && ln -f \"$file\" \"$to\" || exit 1; \
-    done' link < ../.farmer-keep";
 
 impl Inner {
     pub(super) async fn keep(&self, lease: &LeaseId, globs: &[String]) -> Result<Reply> {
@@ -49,41 +41,32 @@ impl Inner {
         Ok(kept)
     }
 
-    /// The files in a directory of this machine, which goes with the answer.
+    /// The files in a directory of this machine, which goes with the answer. Of a machine that packs
+    /// whole directories only, everything beside the files comes along.
     pub(super) async fn fetch(
         &self,
         buildlet: &dyn Buildlet,
         paths: &[String],
     ) -> Result<tempfile::TempDir> {
-        let beside = [LIST.to_owned(), KEPT_DIR.to_owned()];
-        buildlet.remove_all(&beside).await?;
-        let list: String = paths.iter().map(|path| format!("./{path}\0")).collect();
-        buildlet.put(LIST, 0o600, once(list)).await?;
-        let linked = buildlet.exec(Exec::shell(LINK).dir(CHECKOUT_DIR)).await?;
-        if !linked.outcome().is_ok() {
-            let (outcome, output) = (linked.outcome(), linked.text());
-            let text = format!("link artifacts: {outcome}: {}", output.trim());
-            return Err(Error::new(ErrorKind::Unavailable, text));
-        }
-        let unpacked = self.unpack(buildlet.get_tar(KEPT_DIR).await?).await?;
-        buildlet.remove_all(&beside).await?;
-        Ok(unpacked)
-    }
-
-    async fn unpack(&self, packed: ByteStream) -> Result<tempfile::TempDir> {
         let place = self.store.dir()?.join("unpacked");
-        let reader = StreamReader::new(packed.map_err(std::io::Error::other));
-        let reader = SyncIoBridge::new(reader);
-        let unpack = move || {
+        let made = tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&place)?;
-            let dir = tempfile::tempdir_in(&place)?;
-            let unpacked = Untar::open(dir.path())?.unpack(reader);
-            unpacked
-                .map_err(|e| Error::caused_by(ErrorKind::Unavailable, "unpack artifacts", e))?;
-            Ok(dir)
-        };
-        let done = tokio::task::spawn_blocking(unpack).await;
-        done.map_err(|e| Error::caused_by(ErrorKind::Bug, "unpack artifacts", e))?
+            tempfile::tempdir_in(&place)
+        });
+        let dir = made
+            .await
+            .map_err(|e| Error::caused_by(ErrorKind::Bug, "unpack artifacts", e))??;
+        match buildlet.get_files(CHECKOUT_DIR, paths).await {
+            Ok(packed) => unpack(packed, dir.path().to_owned()).await?,
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                for above in directories(paths) {
+                    let packed = buildlet.get_tar(&format!("{CHECKOUT_DIR}/{above}")).await?;
+                    unpack(packed, dir.path().join(above)).await?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(dir)
     }
 
     async fn keep_file(&self, unpacked: &Path, path: String) -> Result<Artifact> {
@@ -101,6 +84,37 @@ impl Inner {
     }
 }
 
+async fn unpack(packed: ByteStream, dir: PathBuf) -> Result<()> {
+    let reader = StreamReader::new(packed.map_err(std::io::Error::other));
+    let reader = SyncIoBridge::new(reader);
+    let unpack = move || {
+        std::fs::create_dir_all(&dir)?;
+        let unpacked = Untar::open(&dir)?.unpack(reader);
+        unpacked
+            .map(drop)
+            .map_err(|e| Error::caused_by(ErrorKind::Unavailable, "unpack artifacts", e))
+    };
+    let done = tokio::task::spawn_blocking(unpack).await;
+    done.map_err(|e| Error::caused_by(ErrorKind::Bug, "unpack artifacts", e))?
+}
+
+/// The directories of files, without those that lie in another one.
+fn directories(paths: &[String]) -> Vec<&str> {
+    let above = |path: &'_ String| path.rfind('/').unwrap_or(0);
+    let all: BTreeSet<&str> = paths.iter().map(|path| &path[..above(path)]).collect();
+    let mut kept: Vec<&str> = Vec::new();
+    for dir in all {
+        let is_inside = |outer: &&str| {
+            let rest = dir.strip_prefix(*outer);
+            outer.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        if !kept.iter().any(is_inside) {
+            kept.push(dir);
+        }
+    }
+    kept
+}
+
 /// Regular files of the checkout that one of `globs` matches. Links are not kept.
 async fn matching(buildlet: &dyn Buildlet, globs: &[String]) -> Result<Vec<String>> {
     let patterns: Vec<Glob> = globs.iter().map(|glob| Glob::new(glob)).collect();
@@ -116,4 +130,17 @@ async fn matching(buildlet: &dyn Buildlet, globs: &[String]) -> Result<Vec<Strin
         .filter(|entry| entry.mode.starts_with('-'));
     let wanted = |path: &String| patterns.iter().any(|glob| glob.matches(path.as_bytes()));
     Ok(files.map(|entry| entry.name).filter(wanted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_directory_is_packed_twice() {
+        let paths = ["out/a", "out/bin/b", "outer/c", "x/y/z", "x/y/w"].map(str::to_owned);
+        assert_eq!(directories(&paths), ["out", "outer", "x/y"]);
+        let paths = ["out/a", "b"].map(str::to_owned);
+        assert_eq!(directories(&paths), [""]);
+    }
 }

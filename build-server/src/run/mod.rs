@@ -13,6 +13,7 @@ mod renew;
 mod reports;
 mod results;
 mod sources;
+mod tools;
 mod units;
 
 use std::collections::BTreeSet;

@@ -3,18 +3,23 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use build_core::buildlet::ByteStream;
 use build_core::dispatch::Reply;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::event::Base;
 use build_core::ids::{BuildId, LeaseId};
+use build_core::tarutil::retime;
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use futures::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest, Sha256};
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::Inner;
+use super::caches::Times;
 use super::leases::Held;
 use super::sources::no_sources;
+use crate::source::stream_of;
 use crate::store::{BlobKey, BlobKind};
 
 /// What is built, and how its caches are called.
@@ -79,8 +84,9 @@ impl Inner {
         held.buildlet().remove_all(&checkout).await?;
         match base {
             Base::Source => {
-                self.put_source(held, work).await?;
-                self.restore_caches(held, work, caches).await
+                let hits = self.hits(work, caches).await?;
+                self.put_source(held, work, Times::of(&hits)).await?;
+                self.restore_caches(held, work, hits).await
             }
             Base::CopyOf(from) => {
                 let from = self.leases.find(from)?;
@@ -94,9 +100,9 @@ impl Inner {
         }
     }
 
-    async fn put_source(&self, held: &Held, work: &Work<'_>) -> Result<()> {
+    async fn put_source(&self, held: &Held, work: &Work<'_>, times: Option<Times>) -> Result<()> {
         let key = self.packed(work).await?;
-        if self.put_blob(held, &key, CHECKOUT_DIR).await? {
+        if self.put_blob(held, &key, CHECKOUT_DIR, times).await? {
             return Ok(());
         }
         let text = format!("{key} is gone just after it was stored");
@@ -120,11 +126,20 @@ impl Inner {
         Ok(key)
     }
 
-    /// Unpacks what is stored under `key` on a machine, which fetches it itself when it can;
-    /// `false` when there is nothing. What turns out to be damaged is removed.
-    pub(super) async fn put_blob(&self, held: &Held, key: &BlobKey, dir: &str) -> Result<bool> {
+    /// Unpacks what is stored under `key` on a machine, which fetches it itself when it can and its
+    /// files keep their times; `false` when there is nothing. What turns out to be damaged is
+    /// removed.
+    pub(super) async fn put_blob(
+        &self,
+        held: &Held,
+        key: &BlobKey,
+        dir: &str,
+        times: Option<Times>,
+    ) -> Result<bool> {
         let (blobs, buildlet) = (self.store.blobs(), held.buildlet());
-        if let Some(url) = blobs.url(key).await? {
+        if times.is_none()
+            && let Some(url) = blobs.url(key).await?
+        {
             match buildlet.fetch_tar(url.as_str(), dir).await {
                 Ok(()) => return Ok(true),
                 Err(error) => {
@@ -133,9 +148,12 @@ impl Inner {
                 }
             }
         }
-        let Some(contents) = blobs.get(key).await? else {
+        let Some(mut contents) = blobs.get(key).await? else {
             return Ok(false);
         };
+        if let Some(times) = times {
+            contents = retimed(contents, times);
+        }
         let Err(error) = buildlet.put_tar(contents, dir).await else {
             return Ok(true);
         };
@@ -147,6 +165,16 @@ impl Inner {
         let text = format!("{key} is damaged and was removed");
         Err(Error::caused_by(ErrorKind::Corrupt, text, error))
     }
+}
+
+/// An archive whose files get other times on their way.
+fn retimed(archive: ByteStream, times: Times) -> ByteStream {
+    let reader = StreamReader::new(archive.map_err(std::io::Error::other));
+    let reader = SyncIoBridge::new(reader);
+    stream_of(move |out| {
+        let changed = retime(reader, out, |entry| times.of_entry(entry));
+        changed.map_err(|e| Error::caused_by(ErrorKind::Unavailable, "set times of files", e))
+    })
 }
 
 /// A work tree is packed anew for each build: it has no name of its own.

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use build_client::once;
 use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome, ExecStream};
 use build_core::dispatch::{Listing, Reply};
-use build_core::engine::CHECKOUT_DIR;
 use build_core::event::{BuildEvent, Recorded, UnitEnd, Version};
 use build_core::ids::{BuildId, ExecId, LeaseId};
 use build_core::name::Name;
@@ -23,6 +21,7 @@ use super::leases::Held;
 use super::logs::OpenLog;
 use super::renew::is_final;
 use super::reports::{self, Before};
+use super::tools::{can_start, has_toolchain, missing_tool, shell_of, shorten};
 
 /// How long output may be out of reach before the machine counts as lost: by then its lease
 /// has run out as well.
@@ -35,19 +34,11 @@ const REACH_AGAIN: Duration = Duration::from_millis(200);
 const REACH: Duration = Duration::from_secs(5);
 /// How long a full disk may keep output from being written; it waits on the machine meanwhile.
 const DISK_FULL: Duration = Duration::from_secs(5 * 60);
-/// Longest argument of a command: Linux takes 128 KiB.
-const MAX_ARGUMENT: usize = 100 << 10;
 /// Longest list of tests, in bytes.
 const MAX_LISTING: usize = 16 << 20;
 /// Earlier builds that are asked how long tests took.
 const PAST_BUILDS: usize = 3;
 
-/// Says of each word whether it is no program on `PATH`.
-const MISSING: &str = "for tool do command -v \"$tool\" >/dev/null 2>&1 || echo \"$tool\"; done";
-
-/// Prints the version of the toolchain `$1`; nothing is fetched for it.
-const VERSION_OF: &str = "export GOTOOLCHAIN=local RUSTUP_AUTO_INSTALL=0; case $1 in \
-    go) go version ;; rust) rustc --version ;; *) \"$1\" --version ;; esac 2>/dev/null | head -n 1";
 /// Events from the beginning of a build among which its plan is.
 const PLANNED_WITHIN: usize = 100;
 
@@ -141,6 +132,7 @@ impl Inner {
         let buildlet = held.buildlet();
         let mut begun = None;
         let mut before = Before::new();
+        let shell = shell_of(&exec);
         if !is_started(buildlet, id).await? {
             let never = |end| Ok((end, Some(Duration::ZERO), Before::new()));
             if self.ordered.contains(id) {
@@ -171,6 +163,12 @@ impl Inner {
         }
         let outcome = follow_output(held, id, log).await?;
         let took = begun.map(|begun| begun.elapsed());
+        if let (ExecOutcome::NotStarted(_), Some(shell)) = (&outcome, shell)
+            && !can_start(buildlet, &shell).await?
+        {
+            let missing = format!("the shell {}", shell.cmd);
+            return Ok((UnitEnd::MissingTool(missing), took, before));
+        }
         Ok((UnitEnd::Exited(outcome), took, before))
     }
 
@@ -314,20 +312,6 @@ async fn is_started(buildlet: &dyn Buildlet, id: &ExecId) -> Result<bool> {
     }
 }
 
-/// Puts a script that is longer than an argument may be, for it names thousands of tests, into a file
-/// beside the checkout.
-async fn shorten(buildlet: &dyn Buildlet, exec: &mut Exec, id: &ExecId) -> Result<()> {
-    if let [flag, script, ..] = &mut exec.args[..]
-        && flag == "-c"
-        && script.len() > MAX_ARGUMENT
-    {
-        let file = format!(".farmer-script-{id}");
-        let text = std::mem::replace(script, format!(". \"$WORKDIR/{file}\""));
-        buildlet.put(&file, 0o600, once(text)).await?;
-    }
-    Ok(())
-}
-
 /// What a step asks for beside its command.
 #[derive(Default)]
 struct Asked {
@@ -335,46 +319,6 @@ struct Asked {
     toolchain: BTreeMap<String, String>,
     /// The page of its build.
     url: Option<String>,
-}
-
-/// Whether the toolchain that a command would see is of this version.
-async fn has_toolchain(
-    buildlet: &dyn Buildlet,
-    exec: &Exec,
-    name: &str,
-    version: &str,
-) -> Result<bool> {
-    let mut ask = Exec::shell(VERSION_OF).arg("version").arg(name);
-    ask.env.clone_from(&exec.env);
-    ask.path.clone_from(&exec.path);
-    let output = buildlet.exec(ask.dir(CHECKOUT_DIR)).await?;
-    let text = output.text();
-    let found = text.split_whitespace().find_map(|word| {
-        let at = word.find(|c: char| c.is_ascii_digit())?;
-        word[..at]
-            .chars()
-            .all(char::is_alphabetic)
-            .then(|| &word[at..])
-    });
-    let rest = found.and_then(|found| found.strip_prefix(version));
-    Ok(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-}
-
-/// The first of `tools` that is not on the `PATH` the command will see.
-async fn missing_tool(
-    buildlet: &dyn Buildlet,
-    exec: &Exec,
-    tools: &[String],
-) -> Result<Option<String>> {
-    if tools.is_empty() {
-        return Ok(None);
-    }
-    let mut check = Exec::shell(MISSING).arg("missing");
-    check.args.extend(tools.iter().cloned());
-    check.env.clone_from(&exec.env);
-    check.path.clone_from(&exec.path);
-    let output = buildlet.exec(check).await?;
-    Ok(output.text().lines().next().map(str::to_owned))
 }
 
 /// Follows the output into the log, from where the log ends, over broken connections.

@@ -27,6 +27,7 @@ use build_core::work::WorkItem;
 
 pub use checkouts::GitCheckouts;
 pub(crate) use git::without_passwords;
+pub(crate) use pack::stream_of;
 pub use tree::WorkTree;
 pub use watch::GitSource;
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use build_client::HttpBuildlet;
 use build_client::transport::{Connection, Dial, UnixDial};
 use build_core::buildlet::{Buildlet, Exec, ListDir};
+use build_core::tarutil::Untar;
 use build_server::buildlet::{Address, BuildletServer, Config, Listener};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,12 @@ async fn all_calls_share_one_connection() {
             build_client::collect(client.get_tar("dir").await.unwrap())
                 .await
                 .unwrap();
+            let files = ["file", "none", "../../outside"].map(str::to_owned);
+            let packed = client.get_files("dir", &files).await.unwrap();
+            let packed = build_client::collect(packed).await.unwrap();
+            let here = tempfile::tempdir().unwrap();
+            let unpacked = Untar::open(here.path()).unwrap().unpack(&packed[..]);
+            assert_eq!(unpacked.unwrap().files, 1);
             client.remove_all(&["dir/file".to_owned()]).await.unwrap();
         }
         stop.cancel();

@@ -122,7 +122,7 @@ struct PoolState {
     /// Every buildlet there ever was.
     buildlets: Mutex<Vec<FakeBuildlet>>,
     /// What machines say in the place of a program.
-    script: Option<(String, Arc<Script>)>,
+    scripts: Vec<(String, Arc<Script>)>,
     /// One permit lets one machine become ready.
     gate: Semaphore,
     /// How many machines were asked for.
@@ -151,7 +151,7 @@ impl FakePool {
             machines: (1..=count).map(machine).collect(),
             leases: Mutex::default(),
             buildlets: Mutex::default(),
-            script: None,
+            scripts: Vec::new(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             asked: watch::Sender::new(0),
         }))
@@ -183,7 +183,7 @@ impl FakePool {
         script: impl Fn(&Exec) -> (Vec<u8>, ExecOutcome) + Send + Sync + 'static,
     ) -> Self {
         let state = Arc::get_mut(&mut self.0).expect("nobody uses it yet");
-        state.script = Some((cmd.to_owned(), Arc::new(script)));
+        state.scripts.push((cmd.to_owned(), Arc::new(script)));
         self
     }
 
@@ -217,7 +217,7 @@ impl Pool for FakePool {
         self.0.asked.send_modify(|asked| *asked += 1);
         self.0.gate.acquire().await.unwrap().forget();
         let buildlet = FakeBuildlet::new(request.machine.as_str())?;
-        if let Some((cmd, script)) = self.0.script.clone() {
+        for (cmd, script) in self.0.scripts.clone() {
             buildlet.script(&cmd, move |exec| script(exec));
         }
         self.0.buildlets.lock().unwrap().push(buildlet.clone());

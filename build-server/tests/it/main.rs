@@ -47,6 +47,8 @@ mod odd;
 #[cfg(feature = "web")]
 mod pages;
 #[cfg(feature = "coordinator")]
+mod plans;
+#[cfg(feature = "coordinator")]
 mod readers;
 #[cfg(feature = "coordinator")]
 mod reports;
