@@ -272,7 +272,7 @@ impl Sessions {
                 .with_hint("destroy one that is not needed any more: gomote list"));
         }
         let prefix = if with_prefix { USER_PREFIX } else { "" };
-        let named = |n: usize| format!("{prefix}{}-{builder}-{n}", caller.name());
+        let named = |n: usize| format!("{prefix}{}-{builder}-{n}", caller.short_name());
         // As many names as there are entries and one more: one of them is free.
         let name = (0..=table.entries.len())
             .map(named)

@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use build_core::buildlet::{basic_auth, header};
+use build_core::clock::Timestamp;
 use build_core::h1::io::{Body as _, Client, Duplex};
 use build_core::h1::{Headers, Limits, RequestHead};
 use build_core::key::MasterKey;
@@ -21,7 +23,7 @@ use build_server::gomote::{Gomote, Sessions, Settings};
 use build_server::https::{Tls, development};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
-use build_server::who::{Directory, Options};
+use build_server::who::{Directory, Options, Refusal, Role, SignedName, SignedTokens};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +51,23 @@ fn master() -> MasterKey {
 }
 
 fn directory() -> Directory {
-    Directory::memory_with(Options::default().master(master()))
+    let options = Options::default().master(master());
+    Directory::memory_with(options.signed_tokens(Provider))
+}
+
+/// Stands for an identity provider: its tokens are `signed.HEX.`, with a mail address in hex, for
+/// a token has two dots.
+struct Provider;
+
+#[async_trait]
+impl SignedTokens for Provider {
+    async fn verify(&self, token: &str, _: Timestamp) -> Result<SignedName, Refusal> {
+        let user = token.strip_prefix("signed.");
+        let user = user.and_then(|rest| hex::decode(rest.trim_end_matches('.')).ok());
+        let user = user.and_then(|bytes| String::from_utf8(bytes).ok());
+        let user = user.ok_or(Refusal::Unknown)?;
+        Ok(SignedName::new(user, Some(Role::User), Vec::new()))
+    }
 }
 
 impl Hall {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use build_core::buildlet::header;
-use build_core::h1::Limits;
 use build_core::h1::io::{Body as _, Client};
+use build_core::h1::{Limits, RequestHead};
 use build_server::gomote::{Ports, Settings};
 use build_server::store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -254,5 +254,46 @@ async fn a_connection_to_a_port_of_a_machine() {
             .starts_with(&format!("failed to connect to port {port}: ")),
         "{closed:?}"
     );
+    hall.stop().await;
+}
+
+/// Identity providers name people by their mail addresses. Of two whose addresses differ in the
+/// domain alone each has sessions of their own.
+#[tokio::test]
+async fn people_are_told_apart_by_the_whole_of_their_mail_address() {
+    let pool = ServedPool::new(2);
+    let hall = Hall::start(&pool).await;
+    let signed = |who: &str, method: &str, target: &str| {
+        RequestHead::new(method, target)
+            .with("Host", "localhost")
+            .with(
+                "Authorization",
+                format!("Bearer signed.{}.", hex::encode(who)),
+            )
+    };
+    let form = format!("version=20191119&builderType={BUILDER}");
+    let (ann, other) = ("ann@example.org", "ann@example.com");
+    for (who, number) in [(ann, 0), (other, 1)] {
+        let head = signed(who, "POST", "/buildlet/create");
+        let answer = hall.ask(head, Some(form.as_bytes())).await.text();
+        let last = answer.lines().last().unwrap();
+        let line: serde_json::Value = serde_json::from_str(last).unwrap();
+        let name = format!("user-ann-{BUILDER}-{number}");
+        assert_eq!(line["buildlet"]["Name"], name, "{answer}");
+        assert_eq!(line["buildlet"]["User"], format!("user-{who}"));
+    }
+    let name = format!("user-ann-{BUILDER}-0");
+    let status = |who| signed(who, "GET", "/status").with(header::BUILDLET_PROXY, &name);
+    assert_eq!(hall.ask(status(ann), None).await.status, 200);
+    let refusal = hall.ask(status(other), None).await.refusal();
+    assert_eq!(refusal, (401, "you don't own that buildlet".into()));
+    // Somebody with a key and the same short name is yet another one.
+    let refusal = hall.ask(to("ann", &name, "GET", "/status"), None).await;
+    assert_eq!(refusal.status, 401);
+    for bad in ["@example.org", "../x@example.org", "a@b@c", "a b@c"] {
+        let head = signed(bad, "GET", "/buildlet/list");
+        let refusal = hall.ask(head, None).await.refusal();
+        assert_eq!(refusal.0, 403, "{bad}: {}", refusal.1);
+    }
     hall.stop().await;
 }
