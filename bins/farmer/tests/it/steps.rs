@@ -183,3 +183,36 @@ fn events_as_json_are_one_object_a_line() {
         "{kinds:?}"
     );
 }
+
+/// The levels of this machine, as `farmer check` tells them, hold for the builds of `farmer`.
+#[test]
+fn the_sandbox_that_check_tells_of_is_the_one_that_builds_get() {
+    let repo = Repo::new();
+    repo.write(
+        ".farmer.toml",
+        "[[step]]\nname = \"a\"\nrun = \"grep NoNewPrivs /proc/self/status; ls /proc | grep -c '^[0-9]'\"\n",
+    );
+    repo.commit("tell");
+    let check = repo.run(&["check"]);
+    let highest = check.out();
+    let highest = highest.split("the highest level is ").nth(1).unwrap();
+    let level = highest.split_whitespace().next().unwrap().to_owned();
+    if let Some((_, why)) = highest.split_once("not higher, because") {
+        assert!(!why.contains("the trial ended"), "no reason is told: {why}");
+        eprintln!("SKIPPED: this machine has only {level}: {why}");
+    }
+    let out = repo.run(&["build"]).out();
+    let fenced = out.contains("NoNewPrivs:\t1");
+    assert_eq!(fenced, level != "none", "{level}: {out}");
+    let none = repo.run(&["build", "--sandbox", "none"]).out();
+    assert!(none.contains("NoNewPrivs:\t0"), "{none}");
+    let wrong = repo.run(&["build", "--sandbox", "nmespaces"]);
+    assert_eq!(wrong.code(), 2);
+    assert!(
+        wrong
+            .err()
+            .contains("the levels are: auto, none, user, namespaces"),
+        "{}",
+        wrong.err()
+    );
+}

@@ -38,11 +38,13 @@ impl Launcher {
         }
     }
 
-    /// Another program.
+    /// Another program, by its own name.
     pub fn program(program: impl Into<PathBuf>, arguments: &[&str]) -> Self {
+        let program: PathBuf = program.into();
+        let name = program.file_name().unwrap_or_default();
         Self {
-            name: "buildlet".into(),
-            program: program.into(),
+            name: name.to_string_lossy().into_owned(),
+            program,
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
         }
     }
