@@ -53,11 +53,14 @@ impl Repo {
     }
 
     /// `farmer` with the data directory of this repository, in the repository.
+    /// The program, with builds that reach what the test reaches: a test looks at their processes
+    /// and lets them wait for its files.
     pub(crate) fn farmer(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farmer"));
         command
             .current_dir(self.path())
             .env("FARMER_DATA", self.data())
+            .env("FARMER_SANDBOX", "none")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
@@ -65,6 +68,13 @@ impl Repo {
 
     pub(crate) fn run(&self, args: &[&str]) -> Run {
         Run(self.farmer().args(args).output().unwrap())
+    }
+
+    /// With builds kept apart, as they are where nobody says otherwise.
+    pub(crate) fn run_apart(&self, args: &[&str]) -> Run {
+        let mut command = self.farmer();
+        command.env_remove("FARMER_SANDBOX");
+        Run(command.args(args).output().unwrap())
     }
 }
 

@@ -193,7 +193,7 @@ fn the_sandbox_that_check_tells_of_is_the_one_that_builds_get() {
         "[[step]]\nname = \"a\"\nrun = \"grep NoNewPrivs /proc/self/status; ls /proc | grep -c '^[0-9]'\"\n",
     );
     repo.commit("tell");
-    let check = repo.run(&["check"]);
+    let check = repo.run_apart(&["check"]);
     let highest = check.out();
     let highest = highest.split("the highest level is ").nth(1).unwrap();
     let level = highest.split_whitespace().next().unwrap().to_owned();
@@ -201,7 +201,7 @@ fn the_sandbox_that_check_tells_of_is_the_one_that_builds_get() {
         assert!(!why.contains("the trial ended"), "no reason is told: {why}");
         eprintln!("SKIPPED: this machine has only {level}: {why}");
     }
-    let out = repo.run(&["build"]).out();
+    let out = repo.run_apart(&["build"]).out();
     let fenced = out.contains("NoNewPrivs:\t1");
     assert_eq!(fenced, level != "none", "{level}: {out}");
     let none = repo.run(&["build", "--sandbox", "none"]).out();
@@ -215,4 +215,22 @@ fn the_sandbox_that_check_tells_of_is_the_one_that_builds_get() {
         "{}",
         wrong.err()
     );
+}
+
+/// Ordinary builds go on as they are: a cache, kept files, a directory handed on, tests by shards.
+#[test]
+fn a_build_that_is_kept_apart_needs_no_other_configuration() {
+    let repo = repo_with(
+        "[[step]]\nname = \"build\"\nrun = \"mkdir -p out c && date > c/when && echo made > out/file && cp out/file $TMPDIR/copy && test -w $HOME\"\n\
+         cache = [\"c\"]\nartifacts = [\"out/**\"]\n\
+         [[step]]\nname = \"test\"\nneeds = [\"build\"]\ntests = \"seq 1 4\"\nshards = 2\n\
+         run = \"cat out/file; git log -1 --format=%s; for t in {tests}; do echo ran test $t; done\"\n",
+    );
+    let out = repo.run_apart(&["build", "--machines", "2"]).exits(0).out();
+    for n in 1..=4 {
+        assert!(out.contains(&format!("ran test {n}\n")), "{out}");
+    }
+    // With what the first one has put into the cache.
+    repo.commit("second");
+    repo.run_apart(&["build"]).exits(0);
 }
