@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use build_core::buildlet::{header, param};
+use build_core::buildlet::{NOT_GET, header, param};
 use build_core::tarutil::{GzipOptions, Pack, PackError, Packed, Untar};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -153,11 +153,16 @@ async fn pack_target(app: &App, request: &mut Request<'_>) -> Result<PackTarget,
     };
     let base = Places::of(app).dir_path(params.get(param::DIR).unwrap_or_default());
     let base = base.map_err(|_| Refusal::bad("bogus dir"))?;
-    let files = params.all(param::PATH).map(|path| path.as_bytes().to_vec());
+    let files = params.all(param::PATH);
+    let files: BTreeSet<Vec<u8>> = files.map(|path| path.as_bytes().to_vec()).collect();
+    if is_form && files.is_empty() {
+        // As in 2020, when there was no form of files.
+        return Err(Refusal::bad(NOT_GET));
+    }
     Ok(PackTarget {
         base,
         parallel: params.get(param::PARGZIP) != Some("0"),
-        files: is_form.then(|| files.collect()),
+        files: is_form.then_some(files),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::buildlet::processes::Command;
 /// How a launcher ends that could not start its command; what is in the report counts.
 pub(super) const FAILED: i32 = 125;
 /// Added to the number of a signal in an exit code.
+#[cfg(target_os = "linux")]
 pub(super) const SIGNALED: i32 = 128;
 /// Longest report that is read.
 const MAX_REPORT_BYTES: u64 = 64 << 10;

@@ -55,6 +55,7 @@ async fn what_is_not_there_and_wrong_methods_are_refused() {
         ("POST", "/workdir", "requires GET method"),
         ("GET", "/write", "requires PUT method"),
         ("GET", "/writetgz", "requires PUT or POST method"),
+        ("POST", "/tgz", "requires GET method"),
         ("PUT", "/tgz", "requires GET method"),
         ("POST", "/ls", "requires GET method"),
         ("GET", "/removeall", "requires POST method"),
