@@ -194,7 +194,6 @@ impl Inner {
     }
 
     pub(super) async fn acquire(&self, request: &LeaseRequest) -> Result<Reply> {
-        self.leases.expect(&request.lease);
         let _coming = Coming {
             leases: &self.leases,
             lease: &request.lease,

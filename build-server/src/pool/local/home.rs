@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Variables that are handed on as they are. None of them names a credential or an agent socket.
+/// Variables that are handed on as they are, beside those of `TOOL_HOMES`. None of them names a credential or an agent socket.
 const HANDED_ON: &[&str] = &[
     // The system.
     "PATH",
@@ -23,34 +23,17 @@ const HANDED_ON: &[&str] = &[
     "LOGNAME",
     "SHELL",
     "XDG_RUNTIME_DIR",
-    // Certificate authorities, which private networks add to.
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NIX_SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
-    "PIP_CERT",
-    "CARGO_HTTP_CAINFO",
     // Tools and where they keep what they have downloaded.
     "RUSTUP_TOOLCHAIN",
     "RUSTUP_AUTO_INSTALL",
     "RUSTUP_DIST_SERVER",
     "RUSTUP_UPDATE_ROOT",
-    "GOROOT",
     "GOTOOLCHAIN",
     "GOFLAGS",
     "GOSUMDB",
     "GONOSUMDB",
     "GOPRIVATE",
-    "NVM_DIR",
-    "VOLTA_HOME",
-    "FNM_DIR",
-    "PYENV_ROOT",
     "PYENV_VERSION",
-    "JAVA_HOME",
-    "MAVEN_HOME",
     "GRADLE_HOME",
     "CCACHE_DIR",
     "SCCACHE_DIR",
@@ -110,7 +93,8 @@ const LINKED: &[&str] = &[
 const TOOLCHAINS: &str = "RUSTUP_HOME";
 /// The one of `LINKED` that does.
 const NODES: &str = ".nvm";
-/// Variables that name directories of tools, or files that they read.
+/// Variables that are handed on as well, and what they name is read: directories of tools, and
+/// certificate authorities, which private networks add to.
 const TOOL_HOMES: &[&str] = &[
     "GOROOT",
     "NVM_DIR",
@@ -277,7 +261,8 @@ fn may_be_handed_on(name: &OsStr, value: &OsStr) -> bool {
     let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
         return false;
     };
-    (HANDED_ON.contains(&name) || name.starts_with("LC_")) && !has_password(value)
+    let is_known = HANDED_ON.contains(&name) || TOOL_HOMES.contains(&name);
+    (is_known || name.starts_with("LC_")) && !has_password(value)
 }
 
 /// Whether a URL in the text names a user: `https://user:token@host/`.

@@ -226,6 +226,7 @@ impl Scene {
             ("USERS", text(&self.users)),
             ("OWN", text(own)),
             ("OTHER", text(other)),
+            ("SECRET", text(&other.join("work").join("secret"))),
             ("FARM", self.farm.id().to_string()),
             ("SOCKET", text(&self.data.join("sock"))),
             ("ABSTRACT", self.marker.clone()),

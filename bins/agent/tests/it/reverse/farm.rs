@@ -114,6 +114,24 @@ impl Farm {
         String::from_utf8(pieces.concat()).unwrap()
     }
 
+    /// Waits until a step has said so.
+    async fn until_logged(&self, build: &BuildId, step: &str, text: &str) {
+        let unit = Unit {
+            step: name(step),
+            part: Part::Whole,
+        };
+        let search = async {
+            let mut log = self.handle.log(build, &unit, None, 0, true).await.unwrap();
+            let mut said = Vec::new();
+            while !String::from_utf8_lossy(&said).contains(text) {
+                let piece = log.try_next().await.unwrap();
+                said.extend(piece.expect("the log ends without it"));
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, search).await;
+        found.expect("the step says it soon");
+    }
+
     /// As `kill -9` does it.
     async fn kill(self) {
         self.running.abort();
@@ -156,7 +174,7 @@ async fn a_coordinator_that_was_killed_goes_on_with_the_build_on_the_machine() {
             break;
         }
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    farm.until_logged(&build, "test", "line 3\n").await;
     drop(events);
     farm.kill().await;
     door.close().await;

@@ -112,7 +112,7 @@ async fn door_alone() {
     let crowd = Crowd(crowd);
     wait_for("all are there", || door.pool.connected() == MACHINES).await;
     // Each has been asked for a sign of life at least once more.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(timing.health * 3 / 2).await;
     assert_eq!(door.pool.connected(), MACHINES);
     let each = resident_bytes().saturating_sub(before) / MACHINES;
     eprintln!("{MACHINES} idle machines: {each} bytes each");
