@@ -35,6 +35,8 @@ RUNS = {
     "seeds of the farm": Soak("build-server/src/sim build-core/src/dispatch build-core/src/engine", [*TEST, "-p", "build-server", "--test", "it", "seeds::"], SEEDS),
     "seeds of readers": Soak("build-core/src/reader", [*TEST, "-p", "build-core", "--lib", "reader::"], SEEDS),
     "kills of a farm": Soak("build-server/src/readers build-server/src/store bins/farmer/src", [*TEST, "-p", "farmer", "--test", "it", "kill::", "news::"], {"FARMER_KILLS": "200"}),
+    "an hour of bad days": Soak("build-server/src bins/farmer/src", [*TEST, "-p", "farmer", "--test", "it", "--", "--ignored", "--nocapture", "chaos::a_farm_lives"], {"FARMER_CHAOS": "1h", "FARMER_SEED": "1000"}),
+    "planted bugs of bad days": Soak("bins/farmer/src/bench/chaos", [*TEST, "-p", "farmer", "--test", "it", "--", "--ignored", "--nocapture", "chaos::each_planted"]),
     "seeds of the corpus": Soak("maintner-core/src/sync maintner-core/src/netlog maintner-core/src/objstore", [*TEST, "-p", "maintner-core", "--test", "it", "--", "simulate::", "sync_sim::"], {"MAINTNER_SIM_SEEDS": "10000"}),
     "100,000 issues of GitHub, 300,000 refs of Gerrit": Soak("maintner-core/src/sync", [*TEST, "-p", "maintner-core", "--test", "it", "--", "a_first_comparison_takes_no_more_calls", "of_many_refs"], {"MAINTNER_SYNC_ISSUES": "100000", "MAINTNER_SYNC_REFS": "300000"}),
     "gigabytes of log, readers beside a writer": Soak("maintner-core/src/corpus maintner-core/src/log", [*TEST, "-p", "maintner-core", "--test", "it", "--", "--ignored", "check_10", "check_11"]),

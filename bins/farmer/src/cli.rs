@@ -407,6 +407,9 @@ pub(crate) struct Bench {
     /// Which; all when not given
     #[arg(value_enum)]
     pub names: Vec<crate::bench::Name>,
+    #[cfg(feature = "sim")]
+    #[command(flatten)]
+    pub chaos: crate::bench::chaos::Chaos,
 }
 
 #[cfg(test)]

@@ -51,7 +51,17 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     if let Some(program) = programs::by_own_name(args.first()) {
         return program(args.into_iter().skip(1).collect());
     }
+    #[cfg(feature = "sim")]
+    if let Err(failure) = bench::chaos::plant_from_environment() {
+        return farmer_cli::finish("farmer", Err(failure));
+    }
     let cli = Cli::parse_from(args);
+    #[cfg(feature = "sim")]
+    if let Command::Bench(args) = &cli.command
+        && matches!(args.names[..], [bench::Name::Chaos])
+    {
+        return bench::chaos::run(&args.chaos);
+    }
     if let Command::Other(args) = &cli.command {
         // They start a runtime of their own.
         return programs::run(args)

@@ -206,6 +206,10 @@ fn coordinator(
     if let Some(toolchains) = toolchains(data) {
         parts = parts.toolchains(toolchains);
     }
+    #[cfg(feature = "sim")]
+    {
+        parts = parts.clock(crate::bench::chaos::shifted());
+    }
     parts.build().map_err(|e| failure(&e))
 }
 

@@ -23,6 +23,10 @@ const ALL_RIGHTS: Mode = Mode::RWXU;
 /// [`io::ErrorKind::NotFound`] when nothing is there; otherwise the first reason why something
 /// is left, with its place.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
+    #[cfg(any(test, feature = "testing"))]
+    if crate::plant::grows(crate::plant::ProcessPlant::RecursiveDelete) {
+        return std::fs::remove_dir_all(path);
+    }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         let text = format!("{} cannot be removed", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));

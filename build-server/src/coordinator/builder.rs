@@ -24,6 +24,14 @@ use crate::toolchains::Toolchains;
 /// How long machines may take to be given back at a stop.
 const WIND_DOWN: Duration = Duration::from_millis(1500);
 
+fn wind_down() -> Duration {
+    #[cfg(feature = "sim")]
+    if build_core::plant::grows(build_core::plant::ProcessPlant::SlowStop) {
+        return Duration::from_secs(60);
+    }
+    WIND_DOWN
+}
+
 /// The parts of a coordinator; a recipe and a pool are needed, everything else has a default.
 #[derive(Default)]
 #[must_use]
@@ -188,7 +196,7 @@ impl CoordinatorBuilder {
                 toolchains: self.toolchains,
                 address: self.address,
                 allotment: self.allotment,
-                wind_down: self.wind_down.unwrap_or(WIND_DOWN),
+                wind_down: self.wind_down.unwrap_or_else(wind_down),
             },
         })
     }

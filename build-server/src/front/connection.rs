@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use build_core::h1::io::{Duplex, Rewind};
 use build_core::h1::{RequestHead, ResponseHead};
+#[cfg(feature = "sim")]
+use build_core::plant::{self, ProcessPlant};
 use build_core::spanlog::SpanLog as _;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -73,6 +75,10 @@ enum Way {
     Nowhere,
 }
 
+/// Of a front with a planted bug.
+#[cfg(feature = "sim")]
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
 /// Serves one connection to its end.
 pub(super) async fn serve(
     door: &Inner,
@@ -90,6 +96,11 @@ pub(super) async fn serve(
     let patience = match crowded {
         true => limits.first_byte_when_crowded,
         false => limits.first_byte,
+    };
+    #[cfg(feature = "sim")]
+    let patience = match plant::grows(ProcessPlant::PatientFront) {
+        true => FOREVER,
+        false => patience,
     };
     let mut received = BytesMut::new();
     let first = timeout(patience, tcp.read_buf(&mut received));
@@ -188,6 +199,11 @@ async fn choose(
     let patience = match received.is_empty() {
         true => limits.first_byte,
         false => limits.head,
+    };
+    #[cfg(feature = "sim")]
+    let patience = match plant::grows(ProcessPlant::PatientFront) {
+        true => FOREVER,
+        false => patience,
     };
     let mut deadline = Instant::now() + patience;
     let mut judged = 0;

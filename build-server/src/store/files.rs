@@ -319,6 +319,10 @@ impl Blobs for FileBlobs {
         let name = key.to_string();
         let named = move |e| Error::from(e).while_doing(format!("read {name}"));
         let pieces = pieces.map_err(named).boxed();
+        #[cfg(feature = "sim")]
+        if build_core::plant::grows(build_core::plant::ProcessPlant::UncheckedContents) {
+            return Ok(Some(pieces));
+        }
         Ok(Some(checked(pieces, sha256, key.clone())))
     }
 

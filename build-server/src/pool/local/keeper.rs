@@ -105,6 +105,10 @@ impl Shared {
             }
             // One that cannot be cleaned away is no reason to keep the others.
             if let Err(error) = self.sweep_one(&dir).await {
+                #[cfg(feature = "sim")]
+                if build_core::plant::grows(build_core::plant::ProcessPlant::EndedSweep) {
+                    return Err(error);
+                }
                 let dir = dir.display();
                 tracing::warn!(error = %error.chain(), %dir, "cannot clean up after a machine");
             }

@@ -168,6 +168,12 @@ impl Recipe {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        #[cfg(feature = "sim")]
+        for plant in build_core::plant::ProcessPlant::ALL {
+            if build_core::plant::grows(plant) {
+                command.env("FARMER_PLANT", plant.as_str());
+            }
+        }
         Ok(command)
     }
 }

@@ -74,6 +74,11 @@ impl Writer {
             }
         };
         let done = act(&mut connection).await;
+        #[cfg(feature = "sim")]
+        if build_core::plant::grows(build_core::plant::ProcessPlant::KeptConnection) {
+            self.connection = Some(connection);
+            return done;
+        }
         if let Err(Trouble::Sql(error)) = &done {
             tracing::debug!(%error, "the connection that writes is replaced");
             // What was begun is rolled back with it; that it ends is all that is wanted.
