@@ -157,7 +157,10 @@ fn answer(command: Command, plan: &Plan, listing: &str) -> Input {
             }),
         },
         Command::Kill { .. } => Reply::Killed,
-        Command::Keep { .. } => Reply::Kept(Vec::new()),
+        Command::Keep { .. } => Reply::Kept {
+            artifacts: Vec::new(),
+            snapshot: None,
+        },
         _ => Reply::Released,
     };
     Input::Done(key, reply)

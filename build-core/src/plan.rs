@@ -1,6 +1,7 @@
 //! The plan of a build: named steps, what they need, and their limits.
 
 mod command;
+mod input;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,6 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::command::{CommandLine, Shell};
+pub(crate) use self::input::check_place;
+pub use self::input::{ARCHIVE_BYTES, FoundSnapshot, Input, InputFrom, StepInput, identity};
+use self::input::{check_inputs, check_places};
 use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{SecretName, StepName};
@@ -38,6 +42,9 @@ pub struct Plan {
     /// Commits of history in the checkout that steps see.
     #[serde(default = "default_depth")]
     pub depth: u32,
+    /// What lies in the work directory besides the commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
     /// The builder as the commit configures it; `None`: as the farm does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub builder: Option<Box<Builder>>,
@@ -172,6 +179,14 @@ pub struct Step {
     /// Directories kept for the next build: paths below the checkout.
     #[serde(default)]
     pub cache: Vec<String>,
+    /// The directory, below the checkout, that is kept as a whole when the step has passed: for
+    /// steps that get it ([`Step::inputs`]) and for builds to come ([`InputFrom::Snapshot`]).
+    /// Empty: the checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Snapshots of steps it needs, put in place before it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<StepInput>,
     /// Builders that run this step: globs over their names. Empty: all.
     #[serde(default)]
     pub builders: Vec<String>,
@@ -233,6 +248,8 @@ impl Step {
             shards: 1,
             artifacts: Vec::new(),
             cache: Vec::new(),
+            snapshot: None,
+            inputs: Vec::new(),
             builders: Vec::new(),
             tools: Vec::new(),
             may_run_no_tests: false,
@@ -244,6 +261,11 @@ impl Step {
             secrets: BTreeMap::new(),
             rest: BTreeMap::new(),
         }
+    }
+
+    /// Whether something of it is kept when it has passed.
+    pub fn keeps(&self) -> bool {
+        !self.artifacts.is_empty() || self.snapshot.is_some()
     }
 
     /// Runs only after `step` has passed.
@@ -299,6 +321,7 @@ impl Plan {
             reason: reason.into(),
             limits: Limits::default(),
             depth: HISTORY_DEPTH,
+            inputs: Vec::new(),
             builder: None,
         })
     }
@@ -306,10 +329,12 @@ impl Plan {
     /// The same plan, checked and sorted as by [`Plan::new`], whoever made it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] naming the step.
+    /// [`ErrorKind::Invalid`] naming the step, or the input.
     pub(crate) fn checked(self) -> Result<Self> {
         let steps = in_order_of_need(self.steps)?;
-        Ok(Self { steps, ..self })
+        let plan = Self { steps, ..self };
+        check_places(&plan)?;
+        Ok(plan)
     }
 
     /// The step called `name`.
@@ -394,6 +419,7 @@ fn check_names(steps: &[Step], names: &BTreeSet<StepName>) -> Result<()> {
             .with_hint("add `tests = \"command that prints test names\"`"));
         }
         check_tests_fit(step)?;
+        check_inputs(step, steps)?;
     }
     Ok(())
 }

@@ -241,6 +241,12 @@ pub trait WorkSource: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Where the repositories are that it watches: a path or a URL each. Plans name them by the
+    /// names that they have in the farm. The default tells none.
+    fn origins(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns when [`WorkSource::wanted`] may have a new answer. The default never does:
     /// callers also ask at intervals.
     ///

@@ -39,6 +39,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "coordinator")]
+pub mod archives;
 #[cfg(feature = "buildlet")]
 pub mod buildlet;
 #[cfg(feature = "child")]

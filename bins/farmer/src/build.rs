@@ -186,8 +186,8 @@ fn coordinator(
     } else {
         parts.recipe(Detect)
     };
-    if let Some(toolchains) = toolchains(data) {
-        parts = parts.toolchains(toolchains);
+    if let Some((toolchains, archives)) = toolchains(data) {
+        parts = parts.toolchains(toolchains).archives(archives);
     }
     parts.build().map_err(|e| failure(&e))
 }

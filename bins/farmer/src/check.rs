@@ -156,6 +156,9 @@ fn describe(builder: &Builder, plan: &Plan) -> String {
         "builder {} on host {}: {}\n",
         builder.name, builder.host_type, plan.reason
     );
+    for input in &plan.inputs {
+        text += &format!("  {:<12} {input}\n", "beside it");
+    }
     for step in &plan.steps {
         text += &format!("  {:<12} {}\n", step.name.as_str(), step.run);
         for line in details(step) {
@@ -209,6 +212,13 @@ fn details(step: &Step) -> Vec<String> {
     }
     if step.network != Network::Open {
         lines.push(format!("network {}", step.network.word()));
+    }
+    for input in &step.inputs {
+        lines.push(format!("with the tree of {} in {}", input.step, input.dir));
+    }
+    if let Some(dir) = &step.snapshot {
+        let dir = if dir.is_empty() { "." } else { dir };
+        lines.push(format!("keeps {dir} as a snapshot"));
     }
     if !step.artifacts.is_empty() {
         lines.push(format!("keeps {}", step.artifacts.join(", ")));

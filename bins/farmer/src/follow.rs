@@ -100,7 +100,12 @@ impl Follower {
             return Ok(());
         };
         match event {
-            BuildEvent::Planned { plan } => self.say(&format!("plan: {}", plan.reason)),
+            BuildEvent::Planned { plan } => {
+                self.say(&format!("plan: {}", plan.reason));
+                for input in &plan.inputs {
+                    self.say(&format!("beside the commit: {input}"));
+                }
+            }
             BuildEvent::Prepared {
                 base: Base::Source,
                 cache_hits,
@@ -126,7 +131,9 @@ impl Follower {
                 );
                 self.unit_ended((unit, attempt), text);
             }
-            BuildEvent::Kept { step, artifacts } if !artifacts.is_empty() => {
+            BuildEvent::Kept {
+                step, artifacts, ..
+            } if !artifacts.is_empty() => {
                 self.say(&format!("{step}: kept {} files", artifacts.len()));
             }
             BuildEvent::Finished { outcome } => self.outcome = Some(outcome),

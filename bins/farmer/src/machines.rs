@@ -6,6 +6,7 @@ use build_core::ids::HostType;
 use build_core::plan::Sandbox;
 use build_core::recipe::Host;
 use build_core::work::Builder;
+use build_server::archives::WebArchives;
 use build_server::pool::{LocalPool, LocalPoolBuilder};
 use build_server::toolchains::ToolchainCache;
 use farmer_cli::Failure;
@@ -55,11 +56,14 @@ fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
-/// Toolchains that steps ask for, in a directory of the farm; `None`, said, when the environment
-/// names mirrors wrongly.
-pub(crate) fn toolchains(data: &Path) -> Option<ToolchainCache> {
+/// Toolchains that steps ask for, in a directory of the farm, and archives that plans name, through
+/// the same proxies; `None`, said, when the environment names mirrors wrongly.
+pub(crate) fn toolchains(data: &Path) -> Option<(ToolchainCache, WebArchives)> {
     match farmer_toolchain::source() {
-        Ok(source) => Some(ToolchainCache::new(data.join(TOOLCHAINS), source)),
+        Ok(source) => {
+            let archives = WebArchives::new(source.client().clone());
+            Some((ToolchainCache::new(data.join(TOOLCHAINS), source), archives))
+        }
         Err(failure) => {
             farmer_cli::say!("{}", failure.message("farmer").unwrap_or_default());
             None

@@ -203,13 +203,15 @@ fn coordinator(
         Some(file) => parts.recipe(file.clone()),
         None => parts.recipe(Detect),
     };
-    if let Some(toolchains) = toolchains(data) {
-        parts = parts.toolchains(toolchains);
+    if let Some((toolchains, archives)) = toolchains(data) {
+        parts = parts.toolchains(toolchains).archives(archives);
     }
     #[cfg(feature = "sim")]
     {
         parts = parts.clock(crate::bench::chaos::shifted());
     }
+    let private = private(settings)?;
+    parts = parts.inputs_when(move |repo, input| private.lets_into(repo, input));
     parts.build().map_err(|e| failure(&e))
 }
 

@@ -28,6 +28,46 @@ const XZ_MEMORY: u32 = 256 << 10;
 /// Longest target of a link in a zip archive.
 const TARGET: u64 = 4096;
 
+/// What an archive is packed as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Gzip,
+    Xz,
+    Tar,
+    Zip,
+}
+
+impl Form {
+    fn by_name(name: &str) -> Option<Self> {
+        let ends = |end: &str| name.ends_with(end);
+        match () {
+            () if ends(".tar.gz") || ends(".tgz") => Some(Self::Gzip),
+            () if ends(".tar.xz") => Some(Self::Xz),
+            () if ends(".tar") => Some(Self::Tar),
+            () if ends(".zip") => Some(Self::Zip),
+            () => None,
+        }
+    }
+
+    /// By how its contents begin, whatever it is called.
+    fn by_content(begin: &[u8]) -> Option<Self> {
+        match begin {
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [b'P', b'K', 3 | 5, 4 | 6, ..] => Some(Self::Zip),
+            _ if begin.get(257..262) == Some(b"ustar") => Some(Self::Tar),
+            _ => None,
+        }
+    }
+}
+
+/// What one archive may cost, beside the bounds of [`Limits`].
+struct Bounds<'a> {
+    links: LinkRule,
+    total_bytes: u64,
+    cancelled: &'a AtomicBool,
+}
+
 /// Unpacks `archive` into the empty directory `dir`, by the end of its name.
 pub(super) fn unpack(
     archive: &Path,
@@ -35,6 +75,54 @@ pub(super) fn unpack(
     links: LinkRule,
     cancelled: &AtomicBool,
 ) -> Result<Unpacked> {
+    let name = archive
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let form = Form::by_name(name).ok_or_else(|| strange(name))?;
+    let bounds = Bounds {
+        links,
+        total_bytes: u64::MAX,
+        cancelled,
+    };
+    unpack_as(form, archive, dir, &bounds).map_err(|e| e.while_doing(format!("unpack {name}")))
+}
+
+/// Unpacks an archive of unknown origin into the empty directory `dir`: a tar archive, packed by gzip
+/// or xz or not at all, or a zip archive, told by how it begins. No more than `total_bytes` come
+/// out, nothing leaves the directory, and no link points out of it. Blocking; it ends soon after
+/// `cancelled` is set.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] when it is the archive's fault, [`ErrorKind::Invalid`] when it is none;
+/// else those of the disk.
+pub fn unpack_archive(
+    archive: &Path,
+    dir: &Path,
+    total_bytes: u64,
+    cancelled: &AtomicBool,
+) -> Result<Unpacked> {
+    let mut begin = Vec::new();
+    let read = File::open(archive).and_then(|file| file.take(512).read_to_end(&mut begin));
+    read.map_err(|error| failed("read", archive, error))?;
+    let form = Form::by_content(&begin).ok_or_else(|| strange("it"))?;
+    let bounds = Bounds {
+        links: LinkRule::Inside,
+        total_bytes,
+        cancelled,
+    };
+    unpack_as(form, archive, dir, &bounds)
+}
+
+fn strange(name: &str) -> Error {
+    let error = Error::new(
+        ErrorKind::Invalid,
+        format!("{name} is no archive of a known kind"),
+    );
+    error.with_hint(".tar.gz, .tar.xz, .tar and .zip are known")
+}
+
+fn unpack_as(form: Form, archive: &Path, dir: &Path, bounds: &Bounds<'_>) -> Result<Unpacked> {
     let file = File::open(archive).map_err(|error| failed("read", archive, error))?;
     let length = file
         .metadata()
@@ -42,18 +130,14 @@ pub(super) fn unpack(
         .len();
     let mut limits = Limits::default();
     limits.ratio_from = RATIO_FROM;
-    let name = archive
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let gzip = name.ends_with(".tar.gz") || name.ends_with(".tgz");
-    if !gzip {
+    limits.total_bytes = limits.total_bytes.min(bounds.total_bytes);
+    if form != Form::Gzip {
         // Only gzip is judged while it runs; of the others the whole is bounded before.
         limits.total_bytes = limits
             .total_bytes
             .min(limits.ratio_from.max(length.saturating_mul(limits.ratio)));
     }
-    let links = match links {
+    let links = match bounds.links {
         LinkRule::Inside => Links::Inside,
         LinkRule::Refuse => Links::Refuse,
     };
@@ -62,27 +146,19 @@ pub(super) fn unpack(
         .policy(Policy::default().links(links).limits(limits))
         .deadline(Instant::now() + DEADLINE)
         .disk_floor(FLOOR)
-        .cancel_when(|| cancelled.load(Ordering::Relaxed));
+        .cancel_when(|| bounds.cancelled.load(Ordering::Relaxed));
     let file = BufReader::with_capacity(1 << 16, file);
-    let done = match name {
-        _ if gzip => untar.unpack(file).map_err(refused),
-        _ if name.ends_with(".tar.xz") => {
+    match form {
+        Form::Gzip => untar.unpack(file).map_err(refused),
+        Form::Xz => {
             let xz = XzReader::new_mem_limit(file, true, XZ_MEMORY);
             untar
                 .unpack_tar(BufReader::with_capacity(1 << 16, xz))
                 .map_err(refused)
         }
-        _ if name.ends_with(".tar") => untar.unpack_tar(file).map_err(refused),
-        _ if name.ends_with(".zip") => unzip(file, untar),
-        _ => {
-            let error = Error::new(
-                ErrorKind::Invalid,
-                format!("{name} is no archive of a known kind"),
-            );
-            Err(error.with_hint(".tar.gz, .tar.xz, .tar and .zip are known"))
-        }
-    };
-    done.map_err(|error| error.while_doing(format!("unpack {name}")))
+        Form::Tar => untar.unpack_tar(file).map_err(refused),
+        Form::Zip => unzip(file, untar),
+    }
 }
 
 /// An archive's fault, or the disk's.

@@ -70,6 +70,11 @@ impl Source {
         Self { deadline, ..self }
     }
 
+    /// Through what its mirrors are asked.
+    pub fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
     /// The rows.
     pub fn rows(&self) -> &Rows {
         &self.rows

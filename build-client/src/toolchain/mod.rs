@@ -32,6 +32,7 @@ mod rows;
 mod signature;
 mod spec;
 
+pub use archive::unpack_archive;
 pub use dir::{Installed, Ready, ToolchainDir};
 pub use fetch::{Happening, Source};
 pub use gotip::{Gotip, TipRef};

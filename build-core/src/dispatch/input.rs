@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::{Command, CommandKey};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Artifact, Base, Batch, BlobRef, Principal, UnitEnd};
+use crate::event::{Artifact, Base, Batch, BlobRef, Principal, Snapshot, UnitEnd};
 use crate::ids::{BuildId, BuilderName, HolderId, LeaseId, SessionId, WishKey};
 use crate::plan::Plan;
 use crate::schedule::{Allotment, Machine};
@@ -141,7 +141,12 @@ pub enum Reply {
     /// [`Command::Kill`]; what matters is the answer of [`Command::Run`].
     Killed,
     /// [`Command::Keep`].
-    Kept(Vec<Artifact>),
+    Kept {
+        /// The files.
+        artifacts: Vec<Artifact>,
+        /// The directory that was kept as a whole.
+        snapshot: Option<Snapshot>,
+    },
     /// [`Command::Release`]: nothing of it is left.
     Released,
 }

@@ -71,12 +71,17 @@ impl Dispatcher {
                 self.ran(build, (unit, *attempt), end, output_bytes, listing, now);
             }
             // When this machine has gone, another one runs the step again.
-            (CommandKey::Keep(_, step, lease), Reply::Kept(artifacts))
-                if self.leases.contains_key(lease) =>
-            {
+            (
+                CommandKey::Keep(_, step, lease),
+                Reply::Kept {
+                    artifacts,
+                    snapshot,
+                },
+            ) if self.leases.contains_key(lease) => {
                 let kept = BuildEvent::Kept {
                     step: step.clone(),
                     artifacts,
+                    snapshot,
                 };
                 self.record(build, kept, now);
             }

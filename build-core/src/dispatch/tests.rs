@@ -269,7 +269,10 @@ impl Farm {
             Command::Kill { .. } => Reply::Killed,
             Command::Keep { step, .. } => {
                 self.done.push(format!("keep {step}"));
-                Reply::Kept(Vec::new())
+                Reply::Kept {
+                    artifacts: Vec::new(),
+                    snapshot: None,
+                }
             }
             Command::Release { .. } => Reply::Released,
         };

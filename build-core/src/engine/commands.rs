@@ -3,7 +3,7 @@
 use crate::buildlet::Exec;
 use crate::event::Base;
 use crate::ids::{ExecId, HolderId, LeaseId, StepName};
-use crate::plan::Unit;
+use crate::plan::{Input, Unit};
 use crate::pool::{LeaseRecord, LeaseRequest};
 use crate::work::{Builder, WorkItem};
 
@@ -54,6 +54,8 @@ pub enum Command {
         builder: Builder,
         /// Commits of history in the checkout.
         depth: u32,
+        /// What lies in it besides; only for a checkout, a copy has it.
+        inputs: Vec<Input>,
         /// Directories below the checkout that an earlier build may have kept; only for a checkout.
         caches: Vec<String>,
     },
@@ -96,6 +98,8 @@ pub enum Command {
         step: StepName,
         /// Globs below the checkout.
         artifacts: Vec<String>,
+        /// The directory below the checkout that is kept as a whole.
+        snapshot: Option<String>,
     },
     /// Keeps `caches` for later builds, as well as it can, then ends everything on the machine
     /// and gives it back. Whatever else is being carried out on this lease stops.

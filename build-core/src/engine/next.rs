@@ -341,7 +341,7 @@ impl<'a> Turn<'a> {
             if !self.progress.status[at].is_open() {
                 continue;
             }
-            let own = Some(at).filter(|_| !step.artifacts.is_empty());
+            let own = Some(at).filter(|_| step.keeps());
             for need in self.build.index.base(at).into_iter().chain(own) {
                 let holders = self.build.holders(need, self.ordered);
                 let works =

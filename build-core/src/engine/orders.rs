@@ -31,9 +31,12 @@ impl Orders<'_> {
     }
 
     pub(super) fn prepare(&self, plan: &Plan, lease: &LeaseState, base: Base) -> Option<Command> {
-        let caches = match base {
-            Base::Source => distinct(plan.steps.iter().flat_map(|step| &step.cache)),
-            Base::CopyOf(_) => Vec::new(),
+        let (inputs, caches) = match base {
+            Base::Source => {
+                let caches = distinct(plan.steps.iter().flat_map(|step| &step.cache));
+                (plan.inputs.clone(), caches)
+            }
+            Base::CopyOf(_) => (Vec::new(), Vec::new()),
         };
         Some(Command::Prepare {
             build: self.build.id().clone(),
@@ -42,6 +45,7 @@ impl Orders<'_> {
             item: self.item.clone(),
             builder: self.builder?.clone(),
             depth: plan.depth,
+            inputs,
             caches,
         })
     }
@@ -52,6 +56,7 @@ impl Orders<'_> {
             lease: lease.record.lease.clone(),
             step: step.name.clone(),
             artifacts: step.artifacts.clone(),
+            snapshot: step.snapshot.clone(),
         }
     }
 

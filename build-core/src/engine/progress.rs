@@ -209,7 +209,7 @@ pub(super) fn is_unkept(step: &Step, state: &StepState) -> bool {
             .get(part)
             .is_some_and(|u| *u.status() == UnitStatus::Passed)
     };
-    !step.artifacts.is_empty() && !state.kept && listed && parts_of(step, state).iter().all(passed)
+    step.keeps() && !state.kept && listed && parts_of(step, state).iter().all(passed)
 }
 
 fn waiting_parts(step: &Step, state: &StepState) -> Vec<Part> {

@@ -8,7 +8,7 @@ use super::step::UnitStatus;
 use crate::buildlet::Exec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Name;
-use crate::plan::{Part, Plan, Step, Unit};
+use crate::plan::{Input, Part, Plan, Step, StepInput, Unit};
 use crate::work::{Builder, WorkItem};
 
 /// A failed unit, and all that comes before it in its work directory: the checkout, the caches,
@@ -21,6 +21,10 @@ pub struct Repro {
     pub builder: Builder,
     /// How many commits the checkout has.
     pub depth: u32,
+    /// What lies in the directory besides the commit.
+    pub inputs: Vec<Input>,
+    /// Trees of other steps that the failed one got, or one that ran before it.
+    pub trees: Vec<StepInput>,
     /// Directories that were put back, if there were any.
     pub caches: Vec<String>,
     /// What ran before in the same directory, in order.
@@ -55,6 +59,8 @@ impl Repro {
             (unit.clone(), Exec { id: None, ..exec })
         };
         let before = ancestors(plan, step);
+        let trees = before.iter().copied().chain([step]);
+        let trees = trees.flat_map(|step| step.inputs.clone()).collect();
         let before = before.iter().map(|step| {
             let unit = Unit {
                 step: step.name.clone(),
@@ -74,6 +80,8 @@ impl Repro {
             item: item.clone(),
             builder: builder.clone(),
             depth: plan.depth,
+            inputs: plan.inputs.clone(),
+            trees,
             caches,
         })
     }

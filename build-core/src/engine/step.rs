@@ -207,7 +207,7 @@ impl StepState {
     /// Whether all units passed and its files are not kept yet.
     pub(super) fn is_unkept(&self, step: &Step) -> bool {
         let is_open = !self.waiting.is_empty() || self.running > 0 || self.failed > 0;
-        !step.artifacts.is_empty() && !self.kept && self.is_listed() && !is_open
+        step.keeps() && !self.kept && self.is_listed() && !is_open
     }
 
     /// The part that comes first.

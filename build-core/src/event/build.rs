@@ -132,6 +132,9 @@ events! {
             step: StepName,
             /// The files.
             artifacts: Vec<Artifact>,
+            /// The directory that was kept as a whole.
+            @(default, skip_serializing_if = "Option::is_none")
+            snapshot: Option<Snapshot>,
         },
         /// The right to a machine has ended.
         LeaseEnded = "lease_ended" must {
@@ -182,6 +185,15 @@ pub struct Artifact {
     pub size: u64,
     /// SHA-256 of its contents, lower-case hex.
     pub sha256: String,
+}
+
+/// A directory that a build has kept as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its path below the checkout; empty for all of it.
+    pub dir: String,
+    /// The packed directory.
+    pub contents: BlobRef,
 }
 
 /// How a unit ended.

@@ -11,7 +11,10 @@ use crate::ids::{
     RepoName, SecretName, SessionId, StepName, WishKey,
 };
 use crate::name::Name;
-use crate::plan::{CommandLine, Network, Part, Plan, Sandbox, Step, Unit};
+use crate::plan::{
+    CommandLine, FoundSnapshot, Input, InputFrom, Network, Part, Plan, Sandbox, Step, StepInput,
+    Unit,
+};
 use crate::test_lines::{SlowTest, TestCounts};
 use crate::work::{Builder, Class, Trust, WorkItem};
 
@@ -61,6 +64,68 @@ fn plan() -> Plan {
     let builder = BuilderName::new("linux").unwrap();
     let builder = Builder::new(builder, HostType::new("vm").unwrap());
     plan.builder = Some(Box::new(builder));
+    plan
+}
+
+/// A plan with every kind of input.
+fn plan_with_inputs() -> Plan {
+    let make = Step {
+        snapshot: Some("out".into()),
+        ..Step::new(StepName::new("make").unwrap(), "make")
+    };
+    let test = Step {
+        inputs: vec![StepInput {
+            step: make.name.clone(),
+            dir: "made".into(),
+        }],
+        ..Step::new(StepName::new("test").unwrap(), "make test").needing(&make.name)
+    };
+    let mut plan = Plan::new(vec![make, test], ".farmer.toml").unwrap();
+    let input = |dir: &str, from| Input {
+        dir: dir.into(),
+        from,
+    };
+    plan.inputs = vec![
+        input(
+            "tools",
+            InputFrom::Checkout {
+                repo: "tools".into(),
+                rev: Some("main".into()),
+                item: Some(Box::new(WorkItem::new(
+                    RepoName::new("tools").unwrap(),
+                    "https://go.example.org/tools",
+                    item().commit,
+                ))),
+            },
+        ),
+        input(
+            "data",
+            InputFrom::Archive {
+                url: "https://go.example.org/data.tar.gz".into(),
+                sha256: "ef".repeat(32),
+                max_bytes: 1 << 20,
+                unpack: true,
+                strip: 1,
+            },
+        ),
+        input(
+            "go",
+            InputFrom::Snapshot {
+                step: StepName::new("make").unwrap(),
+                builder: Some(BuilderName::new("linux").unwrap()),
+                repo: Some("go".into()),
+                rev: Some("master".into()),
+                optional: true,
+                found: Some(FoundSnapshot {
+                    build: BuildId::from_bits(8),
+                    contents: BlobRef {
+                        sha256: "ab".repeat(32),
+                        size: 12,
+                    },
+                }),
+            },
+        ),
+    ];
     plan
 }
 
@@ -152,6 +217,7 @@ fn of_builds() -> Vec<BuildEvent> {
                     sha256: "cd".repeat(32),
                 })
                 .into(),
+            snapshot: None,
         },
         BuildEvent::CancelRequested {
             by: Principal::person("ann"),
@@ -181,6 +247,20 @@ fn of_builds() -> Vec<BuildEvent> {
                 text: "no shell".into(),
                 hint: "install one".into(),
             },
+        },
+        BuildEvent::Planned {
+            plan: plan_with_inputs(),
+        },
+        BuildEvent::Kept {
+            step: StepName::new("make").unwrap(),
+            artifacts: Vec::new(),
+            snapshot: Some(Snapshot {
+                dir: "out".into(),
+                contents: BlobRef {
+                    sha256: "ab".repeat(32),
+                    size: 12,
+                },
+            }),
         },
     ]
 }

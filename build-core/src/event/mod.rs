@@ -23,7 +23,9 @@ mod stream;
 mod wish;
 
 pub use batch::{Admitted, Batch, Numbering, Page, StreamHead, Term, ended_term};
-pub use build::{Artifact, Base, BlobRef, BuildEvent, LeaseEnd, Outcome, SessionEnd, UnitEnd};
+pub use build::{
+    Artifact, Base, BlobRef, BuildEvent, LeaseEnd, Outcome, SessionEnd, Snapshot, UnitEnd,
+};
 pub use kinds::{EventKind, KindSet, StreamKind};
 pub use memo::{Memo, MemoKey};
 #[cfg(any(test, feature = "testing"))]

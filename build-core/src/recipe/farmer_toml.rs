@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::input_toml::{Given, RawInput};
 use super::keys;
 use super::nearest::name_hint;
 use super::quantity::parse_size;
@@ -43,6 +44,7 @@ pub struct FarmerToml {
     builders: Vec<Builder>,
     hosts: Vec<Host>,
     depth: u32,
+    inputs: Vec<Given>,
 }
 
 /// A host type of a configuration: which machines, from which pool.
@@ -67,6 +69,8 @@ struct RawFile {
     #[serde(default)]
     step: Vec<RawStep>,
     #[serde(default)]
+    input: Vec<RawInput>,
+    #[serde(default)]
     limits: RawLimits,
     #[serde(default)]
     builder: Vec<RawBuilder>,
@@ -88,7 +92,7 @@ struct RawLimits {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum RawSize {
+pub(super) enum RawSize {
     Bytes(u64),
     Text(String),
 }
@@ -153,6 +157,10 @@ impl FarmerToml {
             builders: raw.builder.into_iter().map(RawBuilder::read).collect(),
             hosts: raw.host.into_iter().map(RawHost::read).collect(),
             depth: raw.depth.unwrap_or(HISTORY_DEPTH).max(1),
+            inputs: (0..)
+                .zip(raw.input)
+                .map(|(n, input)| input.read(n))
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -246,7 +254,7 @@ impl FarmerToml {
         }
         let plan = Plan::new(steps, reason)
             .map_err(|e| e.while_doing(format!("plan for builder \"{builder}\"")))?;
-        Ok(self.govern(plan, builder))
+        self.govern(plan, builder).checked()
     }
 
     /// Steps from elsewhere, with what the file says about all of them.
@@ -255,6 +263,11 @@ impl FarmerToml {
         Plan {
             limits: self.limits.clone(),
             depth: self.depth,
+            inputs: self
+                .inputs
+                .iter()
+                .filter_map(|given| given.on(builder))
+                .collect(),
             builder: configured.cloned().map(Box::new),
             ..plan
         }
@@ -275,11 +288,13 @@ pub(super) fn local_builder() -> Builder {
 }
 
 fn runs_on(step: &Step, builder: &BuilderName) -> bool {
-    step.builders.is_empty()
-        || step
-            .builders
-            .iter()
-            .any(|glob| Glob::new(glob).matches(builder.as_str().as_bytes()))
+    runs_here(&step.builders, builder)
+}
+
+/// Whether one of `globs` names a builder; none of them: all are named.
+pub(super) fn runs_here(globs: &[String], builder: &BuilderName) -> bool {
+    let matches = |glob: &String| Glob::new(glob).matches(builder.as_str().as_bytes());
+    globs.is_empty() || globs.iter().any(matches)
 }
 
 pub(super) fn invalid(text: String) -> Error {
@@ -297,15 +312,22 @@ pub(super) fn unreadable(error: &toml::de::Error) -> Error {
     invalid(error.to_string().trim_end().to_owned())
 }
 
+impl RawSize {
+    /// The bytes of the size called `key`.
+    pub(super) fn read(self, key: &str) -> Result<u64> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Text(text) => parse_size(&text).map_err(|e| e.while_doing(key.to_owned())),
+        }
+    }
+}
+
 impl RawLimits {
     fn read(self) -> Result<Limits> {
         let default = Limits::default();
-        let size = |raw: Option<RawSize>, key: &str| match raw {
-            None => Ok(None),
-            Some(RawSize::Bytes(bytes)) => Ok(Some(bytes)),
-            Some(RawSize::Text(text)) => parse_size(&text)
-                .map(Some)
-                .map_err(|e| e.while_doing(format!("limits.{key}"))),
+        let size = |raw: Option<RawSize>, key: &str| {
+            let read = raw.map(|size| size.read(&format!("limits.{key}")));
+            read.transpose()
         };
         Ok(Limits {
             log_bytes: size(self.log, "log")?,

@@ -103,6 +103,16 @@ const STEP: &[Key] = &[
         "Directories that are kept for the next build.",
     ),
     key(
+        "snapshot",
+        Kind::Text,
+        "A directory that is kept as a whole when the step has passed, for other steps and later builds; \".\" for the checkout.",
+    ),
+    key(
+        "inputs",
+        Kind::Tables(STEP_INPUT),
+        "Snapshots of steps it needs, each with the directory where it goes.",
+    ),
+    key(
         "builders",
         Kind::Texts,
         "Globs of the builders that run the step; all when not given.",
@@ -132,6 +142,70 @@ const STEP: &[Key] = &[
         "no_tests",
         Kind::Text,
         "What becomes of the step when its test runner finds no test: \"fail\", or \"pass\".",
+    ),
+];
+
+const STEP_INPUT: &[Key] = &[
+    required("step", Kind::Text, "The step whose snapshot it is."),
+    required("dir", Kind::Text, "Where it goes, below the checkout."),
+];
+
+const INPUT: &[Key] = &[
+    required(
+        "dir",
+        Kind::Text,
+        "Where it goes, below the checkout; of a file that is not unpacked its name.",
+    ),
+    key(
+        "repo",
+        Kind::Text,
+        "A repository that is checked out: its name in the farm, a git URL, or ../PATH beside a repository on the farm's machine.",
+    ),
+    key(
+        "rev",
+        Kind::Text,
+        "Its branch, tag or commit; its default branch when not given.",
+    ),
+    key(
+        "url",
+        Kind::Text,
+        "An archive (.tar.gz, .tar.xz, .tar, .zip), fetched by the farm.",
+    ),
+    key("sha256", Kind::Text, "Its SHA-256; needed with `url`."),
+    key(
+        "size",
+        Kind::Size,
+        "Bytes it may have; 1 GiB when not given.",
+    ),
+    key(
+        "unpack",
+        Kind::Flag,
+        "Whether it is an archive that is unpacked, and not just a file; true when not given.",
+    ),
+    key(
+        "strip",
+        Kind::Number,
+        "Folders at the beginning of each name in it that are left out.",
+    ),
+    key(
+        "snapshot",
+        Kind::Text,
+        "The step of an earlier build whose snapshot it is.",
+    ),
+    key(
+        "builder",
+        Kind::Text,
+        "The builder of that build; the same when not given.",
+    ),
+    key(
+        "optional",
+        Kind::Flag,
+        "Whether the build goes on when there is no such snapshot; false when not given.",
+    ),
+    key(
+        "builders",
+        Kind::Texts,
+        "Globs of the builders whose builds have it; all when not given.",
     ),
 ];
 
@@ -386,6 +460,11 @@ pub(super) const FILE: &[Key] = &[
     ),
     key("shell", Kind::Text, SHELL_ABOUT),
     key("step", Kind::Tables(STEP), "The steps, in any order."),
+    key(
+        "input",
+        Kind::Tables(INPUT),
+        "What lies in the work directory besides the commit.",
+    ),
     key(
         "limits",
         Kind::Table(LIMITS),

@@ -13,6 +13,8 @@ mod farmer_toml;
 #[cfg(feature = "config")]
 mod identity_toml;
 #[cfg(feature = "config")]
+mod input_toml;
+#[cfg(feature = "config")]
 mod keys;
 mod nearest;
 #[cfg(feature = "config")]

@@ -9,7 +9,9 @@ use super::farmer_toml::invalid;
 use super::quantity::{parse_duration, show_duration};
 use crate::error::{Error, Result};
 use crate::ids::StepName;
-use crate::plan::{CommandLine, Network, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Shell, Step};
+use crate::plan::{
+    CommandLine, Network, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Shell, Step, StepInput, check_place,
+};
 
 #[derive(Deserialize)]
 pub(super) struct RawStep {
@@ -30,6 +32,9 @@ pub(super) struct RawStep {
     artifacts: Vec<String>,
     #[serde(default)]
     cache: Vec<String>,
+    snapshot: Option<String>,
+    #[serde(default)]
+    inputs: Vec<StepInput>,
     #[serde(default)]
     builders: Vec<String>,
     #[serde(default)]
@@ -119,6 +124,13 @@ impl RawStep {
             tests: self.tests.map(|tests| tests.read(shell)),
             artifacts: self.artifacts,
             cache: self.cache,
+            snapshot: self.snapshot.as_deref().map(plain_dir),
+            inputs: (self.inputs.into_iter())
+                .map(|input| StepInput {
+                    dir: plain_dir(&input.dir),
+                    ..input
+                })
+                .collect(),
             builders: self.builders,
             tools: self.tools,
             may_run_no_tests: self.no_tests == Some(NoTests::Pass),
@@ -138,10 +150,15 @@ impl RawStep {
         let reports = self.reports.iter().map(|path| ("reports", path));
         let caches = self.cache.iter().map(|path| ("cache", path));
         let artifacts = self.artifacts.iter().map(|path| ("artifacts", path));
+        let snapshot = self.snapshot.iter().map(|path| ("snapshot", path));
         dirs.chain(caches)
             .chain(artifacts)
             .chain(reports)
-            .try_for_each(|(key, path)| check_inside(name, key, path))
+            .chain(snapshot)
+            .try_for_each(|(key, path)| check_inside(name, key, path))?;
+        self.inputs.iter().try_for_each(|input| {
+            check_place(&format!("step \"{name}\", inputs"), &plain_dir(&input.dir))
+        })
     }
 }
 
@@ -180,6 +197,13 @@ pub(super) fn check_shell(place: &str, name: &str) -> Result<()> {
             "known are {known}; of another one give the words: run = [\"{name}\", \"-c\", \"...\"]"
         )),
     )
+}
+
+/// A directory below the checkout, in its plain form; empty for the checkout itself.
+pub(super) fn plain_dir(path: &str) -> String {
+    let first = if path.starts_with('/') { "/" } else { "" };
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    first.to_owned() + &parts.collect::<Vec<_>>().join("/")
 }
 
 /// Paths of a step are below the checkout: anything else would be refused when it runs.
@@ -260,6 +284,18 @@ pub(super) fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
     ];
     for (key, names) in lists.iter().filter(|(_, names)| !names.is_empty()) {
         writeln!(text, "{key} = [{}]", list(names))?;
+    }
+    if let Some(snapshot) = &step.snapshot {
+        let dir = if snapshot.is_empty() { "." } else { snapshot };
+        writeln!(text, "snapshot = {}", quoted(dir))?;
+    }
+    if !step.inputs.is_empty() {
+        let input = |input: &StepInput| {
+            let (step, dir) = (quoted(input.step.as_str()), quoted(&input.dir));
+            format!("{{ step = {step}, dir = {dir} }}")
+        };
+        let inputs: Vec<_> = step.inputs.iter().map(input).collect();
+        writeln!(text, "inputs = [{}]", inputs.join(", "))?;
     }
     if !step.toolchain.is_empty() {
         let named = step.toolchain.iter();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use build_core::clock::{Clock, SystemClock};
-use build_core::ids::{BuilderName, HostType};
+use build_core::ids::{BuilderName, HostType, RepoName};
 use build_core::pool::Pool;
 use build_core::recipe::Recipe;
 use build_core::schedule::{Allotment, DefaultPolicy, Policy};
@@ -16,7 +16,9 @@ use tokio::sync::mpsc;
 use super::find::Chooser;
 use super::handle::{Handle, REQUESTS};
 use super::{AnyPolicy, Coordinator, Parts};
+use crate::archives::Archives;
 use crate::kind::{Kind, Kinds};
+use crate::run::MayHave;
 use crate::source::{Checkouts, GitCheckouts};
 use crate::store::Store;
 use crate::toolchains::Toolchains;
@@ -42,6 +44,8 @@ pub struct CoordinatorBuilder {
     recipe: Option<Arc<dyn Recipe>>,
     checkouts: Option<Arc<dyn Checkouts>>,
     toolchains: Option<Arc<dyn Toolchains>>,
+    archives: Option<Arc<dyn Archives>>,
+    may_have: Option<MayHave>,
     address: Option<String>,
     builders: Vec<Builder>,
     store: Option<Store>,
@@ -105,6 +109,22 @@ impl CoordinatorBuilder {
     /// Where steps get toolchains from that their machines do not have. Default: nowhere.
     pub fn toolchains(mut self, toolchains: impl Toolchains + 'static) -> Self {
         self.toolchains = Some(Arc::new(toolchains));
+        self
+    }
+
+    /// Where archives come from that plans name as inputs. Default: nowhere.
+    pub fn archives(mut self, archives: impl Archives + 'static) -> Self {
+        self.archives = Some(Arc::new(archives));
+        self
+    }
+
+    /// Whether builds of the first repository may have a checkout, or a snapshot, of the second
+    /// one: whoever reads their logs reads its files. Default: they may.
+    pub fn inputs_when(
+        mut self,
+        may: impl Fn(&RepoName, &RepoName) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.may_have = Some(Arc::new(may));
         self
     }
 
@@ -194,6 +214,8 @@ impl CoordinatorBuilder {
                 clock,
                 reruns: !self.without_reruns,
                 toolchains: self.toolchains,
+                archives: self.archives,
+                may_have: self.may_have.unwrap_or_else(|| Arc::new(|_, _| true)),
                 address: self.address,
                 allotment: self.allotment,
                 wind_down: self.wind_down.unwrap_or_else(wind_down),

@@ -33,8 +33,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::actor::Actor;
+use crate::archives::Archives;
 use crate::rerun;
-use crate::run::{Means, Runner};
+use crate::run::{MayHave, Means, Runner};
 use crate::source::Checkouts;
 use crate::store::Store;
 use crate::supervise::Supervisor;
@@ -77,6 +78,8 @@ struct Parts {
     clock: Arc<dyn Clock>,
     reruns: bool,
     toolchains: Option<Arc<dyn Toolchains>>,
+    archives: Option<Arc<dyn Archives>>,
+    may_have: MayHave,
     address: Option<String>,
     allotment: Allotment,
     wind_down: Duration,
@@ -114,7 +117,7 @@ impl Coordinator {
         // When this future is dropped, its tasks end too.
         let _tasks_end = tasks.token().clone().drop_guard();
         let find = tasks.group("find");
-        for source in self.parts.sources {
+        for source in self.parts.sources.iter().cloned() {
             let finding = find::find(source, self.handle.clone(), self.handle.looks());
             let token = find.token().clone();
             find.spawn("source", async move {
@@ -146,6 +149,9 @@ impl Coordinator {
             store: self.parts.store.clone(),
             logs: self.handle.logs().clone(),
             toolchains: self.parts.toolchains,
+            archives: self.parts.archives,
+            sources: self.parts.sources,
+            may_have: self.parts.may_have,
             address: self.parts.address,
         };
         let actor = Actor {

@@ -9,9 +9,9 @@ mod session;
 use std::time::Duration;
 
 use build_core::clock::{Timestamp, micros};
-use build_core::event::{Artifact, BlobRef, BuildEvent, Outcome, Recorded, Seq, UnitEnd};
+use build_core::event::{Artifact, BlobRef, BuildEvent, Outcome, Recorded, Seq, Snapshot, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, StepName};
-use build_core::plan::{Part, Unit};
+use build_core::plan::{Input, Part, Unit};
 use build_core::test_lines::TestCounts;
 use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,9 @@ pub struct KeptFiles {
     pub step: StepName,
     /// The files.
     pub artifacts: Vec<Artifact>,
+    /// The directory that was kept as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
 }
 
 /// The build that runs the failed tests of another one again.
@@ -160,6 +163,9 @@ pub struct BuildRow {
     pub steps: Vec<StepName>,
     /// Why these steps: the file they were read from, or what was detected.
     pub reason: String,
+    /// What lies in its work directories besides the commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
     /// Every run of every unit, in order of being started.
     pub runs: Vec<Run>,
     /// Cached directories that were put back.
@@ -191,6 +197,7 @@ impl BuildRow {
             finished: None,
             steps: Vec::new(),
             reason: String::new(),
+            inputs: Vec::new(),
             runs: Vec::new(),
             cache_hits: Vec::new(),
             kept: Vec::new(),
@@ -210,6 +217,7 @@ impl BuildRow {
             BuildEvent::Planned { plan } => {
                 self.steps = plan.steps.iter().map(|s| s.name.clone()).collect();
                 self.reason.clone_from(&plan.reason);
+                self.inputs.clone_from(&plan.inputs);
             }
             BuildEvent::Leased { lease, .. } => {
                 self.started.get_or_insert(at);
@@ -261,9 +269,14 @@ impl BuildRow {
                     run.tested.clone_from(tests);
                 }
             }
-            BuildEvent::Kept { step, artifacts } => self.kept.push(KeptFiles {
+            BuildEvent::Kept {
+                step,
+                artifacts,
+                snapshot,
+            } => self.kept.push(KeptFiles {
                 step: step.clone(),
                 artifacts: artifacts.clone(),
+                snapshot: snapshot.clone(),
             }),
             BuildEvent::Finished { outcome } => {
                 self.state = outcome.into();

@@ -11,7 +11,8 @@ use std::sync::PoisonError;
 use build_client::once;
 use build_core::clock::Timestamp;
 use build_core::engine::CHECKOUT_DIR;
-use build_core::ids::CommitHash;
+use build_core::ids::{BuildId, CommitHash};
+use build_core::plan::identity;
 use build_core::tarutil::{EntryHeader, EntryKind, Modified};
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
@@ -37,6 +38,17 @@ struct Manifest {
     /// The time of the files that have not changed since the first of a row of caches.
     base: Timestamp,
     contents: String,
+    /// What lay beside the commit: its files have no times that tell whether they changed.
+    #[serde(default)]
+    inputs: String,
+}
+
+/// Of what build directories are kept.
+#[derive(Clone, Copy)]
+pub(super) struct MadeBy<'a> {
+    pub(super) build: &'a BuildId,
+    pub(super) item: &'a WorkItem,
+    pub(super) builder: &'a Builder,
 }
 
 /// What the caches on a machine came from.
@@ -137,7 +149,9 @@ impl Inner {
 
     async fn hit(&self, work: &Work<'_>, path: &str) -> Result<Option<Hit>> {
         let key = manifest_key(work.item, work.builder, path)?;
-        let Some(manifest) = self.manifest(&key).await? else {
+        let manifest = self.manifest(&key).await?;
+        let same = |manifest: &Manifest| manifest.inputs == identity(work.inputs);
+        let Some(manifest) = manifest.filter(same) else {
             return Ok(None);
         };
         let changed = self
@@ -171,19 +185,20 @@ impl Inner {
     }
 
     /// Keeps directories of a machine, as well as it can: a build does not fail by its caches.
-    pub(super) async fn keep_caches(
-        &self,
-        held: &Held,
-        item: &WorkItem,
-        builder: &Builder,
-        paths: &[String],
-    ) {
+    pub(super) async fn keep_caches(&self, held: &Held, of: MadeBy<'_>, paths: &[String]) {
         // The commit would not tell what a work tree held.
-        if item.worktree {
+        if of.item.worktree {
             return;
         }
+        let inputs = match self.plan_of(of.build).await {
+            Ok(plan) => plan.map_or_else(String::new, |plan| identity(&plan.inputs)),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "cannot keep caches");
+                return;
+            }
+        };
         for path in paths {
-            match self.keep_cache(held, item, builder, path).await {
+            match self.keep_cache(held, of, &inputs, path).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     tracing::debug!(path, "no such directory, nothing is cached");
@@ -196,10 +211,11 @@ impl Inner {
     async fn keep_cache(
         &self,
         held: &Held,
-        item: &WorkItem,
-        builder: &Builder,
+        of: MadeBy<'_>,
+        inputs: &str,
         path: &str,
     ) -> Result<()> {
+        let MadeBy { item, builder, .. } = of;
         let restored = {
             let restored = held.restored.lock().unwrap_or_else(PoisonError::into_inner);
             restored.clone()
@@ -226,6 +242,7 @@ impl Inner {
             commit: item.commit.clone(),
             base: restored.base.unwrap_or(item.commit_time),
             contents,
+            inputs: inputs.to_owned(),
         };
         let text = serde_json::to_vec(&manifest)
             .map_err(|e| Error::caused_by(ErrorKind::Bug, "write down a cache", e))?;

@@ -7,7 +7,7 @@ use build_core::buildlet::{Buildlet, ByteStream, ListDir};
 use build_core::dispatch::Reply;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::event::Artifact;
-use build_core::ids::LeaseId;
+use build_core::ids::{BuildId, LeaseId, StepName};
 use build_core::tarutil::{Glob, Untar};
 use build_core::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
@@ -17,10 +17,29 @@ use super::Inner;
 use crate::store::BlobKind;
 
 impl Inner {
-    pub(super) async fn keep(&self, lease: &LeaseId, globs: &[String]) -> Result<Reply> {
+    pub(super) async fn keep(
+        &self,
+        lease: &LeaseId,
+        (build, step): (&BuildId, &StepName),
+        globs: &[String],
+        snapshot: Option<&str>,
+    ) -> Result<Reply> {
         let held = self.leases.find(lease)?;
-        let keep = self.keep_matching(held.buildlet(), globs);
-        Ok(Reply::Kept(held.unless_over(keep).await?))
+        let keep = async {
+            let artifacts = match globs.is_empty() {
+                true => Vec::new(),
+                false => self.keep_matching(held.buildlet(), globs).await?,
+            };
+            let snapshot = match snapshot {
+                Some(dir) => self.keep_snapshot(&held, build, step, dir).await?,
+                None => None,
+            };
+            Ok(Reply::Kept {
+                artifacts,
+                snapshot,
+            })
+        };
+        held.unless_over(keep).await
     }
 
     async fn keep_matching(
@@ -48,14 +67,7 @@ impl Inner {
         buildlet: &dyn Buildlet,
         paths: &[String],
     ) -> Result<tempfile::TempDir> {
-        let place = self.store.dir()?.join("unpacked");
-        let made = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&place)?;
-            tempfile::tempdir_in(&place)
-        });
-        let dir = made
-            .await
-            .map_err(|e| Error::caused_by(ErrorKind::Bug, "unpack artifacts", e))??;
+        let dir = self.new_dir().await?;
         match buildlet.get_files(CHECKOUT_DIR, paths).await {
             Ok(packed) => unpack(packed, dir.path().to_owned()).await?,
             Err(error) if error.kind() == ErrorKind::Unsupported => {

@@ -9,13 +9,12 @@ use build_core::buildlet::Buildlet;
 use build_core::dispatch::Reply;
 use build_core::ids::{BuildId, ExecId, LeaseId, MachineId};
 use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, Pool};
-use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::Inner;
-use super::caches::Restored;
+use super::caches::{MadeBy, Restored};
 
 /// Longest keeping of caches when a machine is given back: others wait for it.
 const KEEP_CACHES: Duration = Duration::from_secs(3 * 60);
@@ -272,15 +271,15 @@ impl Inner {
     pub(super) async fn release(
         &self,
         lease: &LeaseId,
-        for_caches: Option<(&WorkItem, &Builder)>,
+        made_by: Option<MadeBy<'_>>,
         caches: &[String],
     ) -> Result<Reply> {
         let Some(held) = self.leases.arrival(lease).await else {
             return Ok(Reply::Released);
         };
         held.over.cancel();
-        if let Some((item, builder)) = for_caches.filter(|_| !caches.is_empty()) {
-            let keep = self.keep_caches(&held, item, builder, caches);
+        if let Some(of) = made_by.filter(|_| !caches.is_empty()) {
+            let keep = self.keep_caches(&held, of, caches);
             if tokio::time::timeout(KEEP_CACHES, keep).await.is_err() {
                 tracing::warn!(%lease, "keeping caches took too long, they stay as they were");
             }

@@ -4,6 +4,8 @@
 //! not done again. The coordinator calls `Runner::carry_out`, one task for each command.
 
 mod caches;
+mod fill;
+mod inputs;
 mod junit;
 mod keep;
 mod leases;
@@ -12,6 +14,7 @@ mod prepare;
 mod renew;
 mod reports;
 mod results;
+mod snapshots;
 mod sources;
 mod tools;
 mod units;
@@ -23,20 +26,22 @@ use std::time::Duration;
 use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{Command, CommandKey, Repro};
 use build_core::event::Base;
-use build_core::ids::{BuildId, HolderId, HostType, LeaseId};
+use build_core::ids::{BuildId, HolderId, HostType, LeaseId, RepoName};
 use build_core::plan::Plan;
 use build_core::pool::{Lease, Pool};
 use build_core::recipe::Recipe;
-use build_core::work::Builder;
+use build_core::work::{Builder, WorkSource};
 use build_core::{Error, ErrorKind, Result};
 
 pub use logs::LiveLogs;
 pub(crate) use renew::{RENEW_EVERY, Silent};
 
+use self::caches::MadeBy;
 use self::leases::Leases;
 use self::prepare::Packing;
 use self::sources::{SourceTree, no_sources};
 use self::units::Ordered;
+use crate::archives::Archives;
 use crate::source::Checkouts;
 use crate::store::Store;
 use crate::toolchains::Toolchains;
@@ -55,12 +60,18 @@ struct Inner {
     store: Store,
     logs: LiveLogs,
     toolchains: Option<Arc<dyn Toolchains>>,
+    archives: Option<Arc<dyn Archives>>,
+    sources: Vec<Arc<dyn WorkSource>>,
+    may_have: MayHave,
     address: Option<String>,
     leases: Leases,
     packing: Packing,
     /// Commands that were ordered to end, whether they run by now or not.
     ordered: Ordered,
 }
+
+/// Whether builds of the first repository may have files of the second one.
+pub(crate) type MayHave = Arc<dyn Fn(&RepoName, &RepoName) -> bool + Send + Sync>;
 
 /// What a runner works with.
 pub(crate) struct Means {
@@ -71,6 +82,12 @@ pub(crate) struct Means {
     pub(crate) logs: LiveLogs,
     /// Where toolchains come from that machines do not have.
     pub(crate) toolchains: Option<Arc<dyn Toolchains>>,
+    /// Where archives come from that plans name.
+    pub(crate) archives: Option<Arc<dyn Archives>>,
+    /// Which repositories are watched.
+    pub(crate) sources: Vec<Arc<dyn WorkSource>>,
+    /// Which repositories' files builds may have.
+    pub(crate) may_have: MayHave,
     /// Where the farm's pages are.
     pub(crate) address: Option<String>,
 }
@@ -109,6 +126,9 @@ impl Runner {
             store: means.store,
             logs: means.logs,
             toolchains: means.toolchains,
+            archives: means.archives,
+            sources: means.sources,
+            may_have: means.may_have,
             address: means.address,
             leases: Leases::default(),
             packing: Packing::default(),
@@ -133,8 +153,17 @@ impl Runner {
             item: &repro.item,
             builder: &repro.builder,
             depth: repro.depth,
+            inputs: &repro.inputs,
         };
-        let filled = self.0.prepare(lease, Base::Source, &work, &repro.caches);
+        let filled = async {
+            let filled = self.0.prepare(lease, Base::Source, &work, &repro.caches);
+            let filled = filled.await?;
+            let held = self.0.leases.find(lease)?;
+            if let Some(missing) = self.0.put_trees(&held, build, &repro.trees).await? {
+                return Err(Error::new(ErrorKind::NotFound, missing));
+            }
+            Ok(filled)
+        };
         match tokio::time::timeout(FILL, filled).await {
             Ok(Ok(Reply::Prepared { cache_hits, .. })) => Ok(cache_hits),
             Ok(Ok(_)) => Ok(Vec::new()),
@@ -200,6 +229,7 @@ impl Runner {
                 let tree = SourceTree { item: &item, tree };
                 let plan = inner.recipe.plan(&item, &builder, &tree).await?;
                 inner.check_host(&plan, &builder)?;
+                let plan = inner.resolve(&item, &builder, &tree, plan).await?;
                 Ok(Reply::Planned(plan))
             }
             Command::Acquire { request, .. } => inner.acquire(&request).await,
@@ -211,6 +241,7 @@ impl Runner {
                 item,
                 builder,
                 depth,
+                inputs,
                 caches,
             } => {
                 let work = prepare::Work {
@@ -218,6 +249,7 @@ impl Runner {
                     item: &item,
                     builder: &builder,
                     depth,
+                    inputs: &inputs,
                 };
                 inner.prepare(&lease, base, &work, &caches).await
             }
@@ -234,17 +266,31 @@ impl Runner {
             }
             Command::Kill { lease, exec, .. } => inner.kill(&lease, &exec).await,
             Command::Keep {
-                lease, artifacts, ..
-            } => inner.keep(&lease, &artifacts).await,
+                build,
+                lease,
+                step,
+                artifacts,
+                snapshot,
+            } => {
+                let of = (a_build(&build)?, &step);
+                inner
+                    .keep(&lease, of, &artifacts, snapshot.as_deref())
+                    .await
+            }
             Command::Release {
+                build,
                 lease,
                 item,
                 builder,
                 caches,
-                ..
             } => {
-                let for_caches = item.as_ref().zip(builder.as_ref());
-                inner.release(&lease, for_caches, &caches).await
+                let of = item.as_ref().zip(builder.as_ref()).zip(build.build());
+                let made_by = of.map(|((item, builder), build)| MadeBy {
+                    build,
+                    item,
+                    builder,
+                });
+                inner.release(&lease, made_by, &caches).await
             }
             other => {
                 let text = format!("no way to carry out {:?}", other.key());

@@ -8,6 +8,7 @@ use build_core::dispatch::Reply;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::event::Base;
 use build_core::ids::{BuildId, LeaseId};
+use build_core::plan::Input;
 use build_core::tarutil::retime;
 use build_core::work::{Builder, WorkItem};
 use build_core::{Error, ErrorKind, Result};
@@ -23,11 +24,14 @@ use crate::source::stream_of;
 use crate::store::{BlobKey, BlobKind};
 
 /// What is built, and how its caches are called.
+#[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub(super) build: &'a BuildId,
     pub(super) item: &'a WorkItem,
     pub(super) builder: &'a Builder,
     pub(super) depth: u32,
+    /// What lies in the work directory besides.
+    pub(super) inputs: &'a [Input],
 }
 
 /// Sources that are being packed: whoever wants the same one waits for it.
@@ -35,7 +39,7 @@ pub(super) struct Work<'a> {
 pub(super) struct Packing(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Packing {
-    fn gate(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn gate(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
         // Nothing panics while it holds this lock.
         let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         gates.retain(|_, gate| Arc::strong_count(gate) > 1);
@@ -52,8 +56,8 @@ impl Inner {
         caches: &[String],
     ) -> Result<Reply> {
         let held = self.leases.find(lease)?;
-        // The source and each cache can be damaged once: then it is gone.
-        let tries = 2 + caches.len();
+        // The source, each input and each cache can be damaged once: then it is gone.
+        let tries = 2 + caches.len() + work.inputs.len();
         let fill = async {
             let mut tried = 1;
             loop {
@@ -86,6 +90,7 @@ impl Inner {
             Base::Source => {
                 let hits = self.hits(work, caches).await?;
                 self.put_source(held, work, Times::of(&hits)).await?;
+                self.put_inputs(held, work).await?;
                 self.restore_caches(held, work, hits).await
             }
             Base::CopyOf(from) => {
@@ -110,7 +115,7 @@ impl Inner {
     }
 
     /// The packed checkout; made once of what goes into it.
-    async fn packed(&self, work: &Work<'_>) -> Result<BlobKey> {
+    pub(super) async fn packed(&self, work: &Work<'_>) -> Result<BlobKey> {
         let of = self.checkouts.fingerprint(work.item, work.depth).await?;
         let key = source_key(work, &of)?;
         let blobs = self.store.blobs();

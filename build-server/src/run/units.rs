@@ -9,7 +9,7 @@ use build_core::dispatch::{Listing, Reply};
 use build_core::event::{BuildEvent, Recorded, UnitEnd, Version};
 use build_core::ids::{BuildId, ExecId, LeaseId};
 use build_core::name::Name;
-use build_core::plan::{Part, Unit};
+use build_core::plan::{Part, StepInput, Unit};
 use build_core::pool::LEASE_TTL;
 use build_core::shard::Durations;
 use build_core::{Error, ErrorKind, Result};
@@ -38,9 +38,6 @@ const DISK_FULL: Duration = Duration::from_secs(5 * 60);
 const MAX_LISTING: usize = 16 << 20;
 /// Earlier builds that are asked how long tests took.
 const PAST_BUILDS: usize = 3;
-
-/// Events from the beginning of a build among which its plan is.
-const PLANNED_WITHIN: usize = 100;
 
 /// Commands that were ordered to end.
 #[derive(Default)]
@@ -83,7 +80,7 @@ impl Inner {
             Some((build.clone(), id.clone()));
         let mut log = self.logs.append(build, &id).await?;
         let followed = held
-            .unless_over(self.follow(&held, exec, (tools, &asked), &id, &mut log))
+            .unless_over(self.follow(&held, (build, exec), (tools, &asked), &id, &mut log))
             .await;
         *held.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let (end, took, before) = followed?;
@@ -124,7 +121,7 @@ impl Inner {
     async fn follow(
         &self,
         held: &Held,
-        mut exec: Exec,
+        (build, mut exec): (&BuildId, Exec),
         (tools, asked): (&[String], &Asked),
         id: &ExecId,
         log: &mut OpenLog,
@@ -137,6 +134,9 @@ impl Inner {
             let never = |end| Ok((end, Some(Duration::ZERO), Before::new()));
             if self.ordered.contains(id) {
                 return never(UnitEnd::Exited(ExecOutcome::Killed));
+            }
+            if let Some(missing) = self.put_trees(held, build, &asked.trees).await? {
+                return never(UnitEnd::Exited(ExecOutcome::NotStarted(missing)));
             }
             if let Some(url) = &asked.url {
                 exec.env.insert(0, format!("FARMER_URL={url}"));
@@ -174,14 +174,7 @@ impl Inner {
 
     /// What the step of a unit asks for beside its command.
     async fn asked(&self, build: &BuildId, unit: &Unit) -> Result<Asked> {
-        let events = self.store.events();
-        let stream = build.into();
-        let first = events.read_stream(&stream, Version(0), PLANNED_WITHIN);
-        let first = first.await?;
-        let plan = first.iter().find_map(|event| match event.read() {
-            Some(BuildEvent::Planned { plan }) => Some(plan),
-            _ => None,
-        });
+        let plan = self.plan_of(build).await?;
         let mut asked = Asked {
             url: self
                 .address
@@ -192,6 +185,7 @@ impl Inner {
         let steps = plan.into_iter().flat_map(|plan| plan.steps);
         if let Some(step) = steps.into_iter().find(|step| step.name == unit.step) {
             asked.toolchain = step.toolchain;
+            asked.trees = step.inputs;
             if unit.part != Part::List {
                 asked.reports = step.reports;
             }
@@ -317,6 +311,8 @@ async fn is_started(buildlet: &dyn Buildlet, id: &ExecId) -> Result<bool> {
 struct Asked {
     reports: Vec<String>,
     toolchain: BTreeMap<String, String>,
+    /// Trees of earlier steps.
+    trees: Vec<StepInput>,
     /// The page of its build.
     url: Option<String>,
 }

@@ -319,7 +319,10 @@ impl World {
             return Ok(Err(Self::failure(ErrorKind::Unavailable, GONE)));
         };
         match &held.dir {
-            Some(dir) if dir.steps.contains(step) => Ok(Ok(Reply::Kept(Vec::new()))),
+            Some(dir) if dir.steps.contains(step) => Ok(Ok(Reply::Kept {
+                artifacts: Vec::new(),
+                snapshot: None,
+            })),
             _ => Err(format!(
                 "files of {step} are kept from {lease}, which has none"
             )),

@@ -68,8 +68,20 @@ impl GitCheckouts {
     /// [`ErrorKind::Invalid`] when nothing was committed yet.
     pub async fn resolve(&self, origin: &str, rev: Option<&str>) -> Result<WorkItem> {
         let parsed = Origin::parse(origin)?;
-        let repo = self.repos.refresh(&parsed).await?;
-        let commit = repo.resolve(rev.unwrap_or("HEAD")).await?;
+        // A commit that is on no branch can be fetched by its whole hash alone.
+        let hash = rev.and_then(|rev| CommitHash::new(rev).ok());
+        let (repo, commit) = match hash {
+            Some(hash) => {
+                let repo = self.repos.open_with(&parsed, &hash).await?;
+                let commit = repo.resolve(hash.as_str()).await?;
+                (repo, commit)
+            }
+            None => {
+                let repo = self.repos.refresh(&parsed).await?;
+                let commit = repo.resolve(rev.unwrap_or("HEAD")).await?;
+                (repo, commit)
+            }
+        };
         self.repos.remember(&repo, &commit);
         let named = async {
             match rev {
@@ -325,6 +337,10 @@ impl Checkouts for GitCheckouts {
             e.while_doing(format!("check out {} of {origin}", item.commit.short()))
         };
         self.packed(item, depth).await.map_err(named)
+    }
+
+    async fn resolve(&self, origin: &str, rev: Option<&str>) -> Result<WorkItem> {
+        Self::resolve(self, origin, rev).await
     }
 
     async fn fingerprint(&self, item: &WorkItem, depth: u32) -> Result<String> {

@@ -1,5 +1,6 @@
 //! Where commits come from: repositories on this machine and others, through the `git` program.
 
+mod beside;
 mod checkout;
 mod checkouts;
 mod fingerprint;
@@ -19,12 +20,13 @@ mod watch;
 mod worktree;
 
 use async_trait::async_trait;
-use build_core::Result;
 use build_core::buildlet::ByteStream;
 use build_core::ids::CommitHash;
 use build_core::recipe::Tree;
 use build_core::work::WorkItem;
+use build_core::{Error, ErrorKind, Result};
 
+pub(crate) use beside::Named;
 pub use checkouts::GitCheckouts;
 pub(crate) use git::without_passwords;
 pub(crate) use pack::stream_of;
@@ -68,6 +70,20 @@ pub trait Checkouts: Send + Sync {
         item: &WorkItem,
         base: &CommitHash,
     ) -> Result<Option<Vec<String>>>;
+
+    /// The commit that `rev` (`None`: what is checked out, or the remote's default branch) names in
+    /// the repository at a path or a URL, as it is now. The default knows no repositories.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such repository or revision.
+    async fn resolve(&self, origin: &str, rev: Option<&str>) -> Result<WorkItem> {
+        let _unknown = rev;
+        let text = format!(
+            "no way to look for commits in {}",
+            without_passwords(origin)
+        );
+        Err(Error::new(ErrorKind::NotFound, text))
+    }
 
     /// The commit of `item`, its first parent, the first parent of that one and so on, at most
     /// `limit`: tests are judged along it. `None`, which the default says, when that is not known.

@@ -125,6 +125,10 @@ impl WorkSource for GitSource {
         format!("git {}", without_passwords(&self.origin))
     }
 
+    fn origins(&self) -> Vec<String> {
+        vec![self.origin.clone()]
+    }
+
     async fn wanted(&self) -> Result<Vec<WorkItem>> {
         // Looked at before the branches are read: what moves meanwhile is seen as a change.
         let refs = self.checkouts.state_of_refs(&self.origin).await?;

@@ -40,6 +40,15 @@ impl PrivateRepos {
     pub fn contains(&self, repo: &RepoName) -> bool {
         self.0.iter().any(|pattern| pattern.matches(repo.as_str()))
     }
+
+    /// Whether builds of `repo` may have files of `input`, which whoever reads their logs then
+    /// sees: those of a repository that is not private, or when one of the patterns fits both.
+    #[must_use]
+    pub fn lets_into(&self, repo: &RepoName, input: &RepoName) -> bool {
+        let mut patterns = self.0.iter();
+        let is_one = |of: &RepoName, pattern: &Pattern| pattern.matches(of.as_str());
+        !self.contains(input) || patterns.any(|p| is_one(repo, p) && is_one(input, p))
+    }
 }
 
 /// What one visitor is shown.

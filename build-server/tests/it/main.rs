@@ -38,6 +38,8 @@ mod go_interop;
 mod gomote;
 #[cfg(all(feature = "grpc", feature = "testing"))]
 mod grpc;
+#[cfg(all(feature = "coordinator", feature = "toolchains"))]
+mod inputs;
 #[cfg(feature = "https")]
 mod interop;
 #[cfg(feature = "sqlite")]

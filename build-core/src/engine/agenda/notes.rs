@@ -56,7 +56,7 @@ impl Agenda {
     /// Who keeps the files of a step, if they are to be kept.
     fn note_keeper(&mut self, build: &BuildState, step: usize) {
         let planned = build.plan().and_then(|plan| plan.steps.get(step));
-        let Some(planned) = planned.filter(|planned| !planned.artifacts.is_empty()) else {
+        let Some(planned) = planned.filter(|planned| planned.keeps()) else {
             return;
         };
         let holders: Vec<u32> = self
@@ -107,7 +107,7 @@ impl Agenda {
         let Some(plan) = build.plan().filter(|_| changed) else {
             return;
         };
-        let own = Some(step).filter(|step| !plan.steps[*step].artifacts.is_empty());
+        let own = Some(step).filter(|step| plan.steps[*step].keeps());
         for need in build.index.base(step).into_iter().chain(own) {
             let demand = self.demand.entry(need).or_default();
             let before = *demand;

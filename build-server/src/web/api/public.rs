@@ -2,6 +2,7 @@
 
 use build_core::event::Recorded;
 use build_core::ids::BuildId;
+use build_core::plan::InputFrom;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 
@@ -13,6 +14,14 @@ use build_core::ErrorKind;
 /// A row without its secrets.
 pub(crate) fn row(mut row: BuildRow) -> BuildRow {
     row.item.origin = without_passwords(&row.item.origin);
+    for input in &mut row.inputs {
+        if let InputFrom::Checkout {
+            item: Some(item), ..
+        } = &mut input.from
+        {
+            item.origin = without_passwords(&item.origin);
+        }
+    }
     row
 }
 
