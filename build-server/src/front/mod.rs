@@ -77,6 +77,11 @@ pub struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remote(pub IpAddr);
 
+/// The host and port that a request is for, in the client's words, as an extension of it. Good to
+/// tell the same client where to ask next, and for nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority(pub String);
+
 /// Serves the connections whose first request it takes.
 #[async_trait]
 pub trait Dialect: Send + Sync {

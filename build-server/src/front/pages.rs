@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 use super::judged::Judged;
 use super::streams::{StreamExecutor, busy, unless_stalled};
-use super::{Inner, Peer, Remote, Stream};
+use super::{Authority, Inner, Peer, Remote, Stream};
 
 /// Bytes of each stream of HTTP/2 that wait for their peer.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -112,12 +112,25 @@ async fn answer(door: &Inner, mut request: Request<Incoming>, peer: Peer) -> Res
     };
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(Remote(peer.address.ip()));
+    if let Some(authority) = authority(&request) {
+        request.extensions_mut().insert(Authority(authority));
+    }
     let is_grpc = is_http2 && is_grpc(&request);
     let router = door.services.router(is_grpc);
     match router.oneshot(request.map(Body::new)).await {
         Ok(response) => door.streams.hold(place, response),
         Err(never) => match never {},
     }
+}
+
+/// The host and port that the request is for; `None` when it says something else.
+fn authority(request: &Request<Incoming>) -> Option<String> {
+    let named = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers().get(header::HOST)?.to_str().ok()?,
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    (!named.is_empty() && named.len() < 300 && named.bytes().all(plain)).then(|| named.to_owned())
 }
 
 fn is_grpc(request: &Request<Incoming>) -> bool {

@@ -15,7 +15,7 @@ use super::sessions::Sessions;
 use super::user::User;
 use super::{create, proxy, repro};
 use crate::front::{Dialect, Peer, Stream};
-use crate::who::{self, Credential, Directory, Right};
+use crate::who::{self, Caller, Credential, Directory, Right};
 
 /// How long a connection may rest between requests: Go clients keep theirs for a minute or so.
 const IDLE: Duration = Duration::from_secs(600);
@@ -124,8 +124,7 @@ impl Gomote {
 
     /// Whose request it is.
     async fn admit(&self, head: &RequestHead, peer: Peer) -> Result<User, Refusal> {
-        let is_private = peer.encrypted || (self.sessions.settings().plain_from_here && peer.local);
-        if !is_private {
+        if !self.is_private(peer) {
             return Err(Refusal::bad("https required"));
         }
         refuse_browsers(head.headers())?;
@@ -136,12 +135,26 @@ impl Gomote {
         };
         let value = std::str::from_utf8(value).map_err(|_| missing())?;
         let credential = Credential::of_authorization(value).ok_or_else(missing)?;
-        let address = Some(peer.address.ip());
-        let caller = self.directory.caller(&credential, address).await;
-        let caller = caller.and_then(|caller| caller.require(Right::Sessions).map(|()| caller));
+        let caller = self.caller(&credential, peer).await;
         let caller = caller.map_err(|refused| refusal(&refused))?;
         let name = caller.principal().name();
         User::new(name).map_err(|error| Refusal::new(403, error.to_string()))
+    }
+
+    /// Who shows this, and may have sessions.
+    pub(super) async fn caller(
+        &self,
+        credential: &Credential<'_>,
+        peer: Peer,
+    ) -> Result<Caller, who::Refusal> {
+        let address = Some(peer.address.ip());
+        let caller = self.directory.caller(credential, address).await?;
+        caller.require(Right::Sessions).map(|()| caller)
+    }
+
+    /// Whether nobody else reads what passes.
+    pub(super) fn is_private(&self, peer: Peer) -> bool {
+        peer.encrypted || (self.sessions.settings().plain_from_here && peer.local)
     }
 }
 

@@ -13,6 +13,14 @@
 mod create;
 mod dialect;
 mod instance;
+#[cfg(feature = "gomote-grpc")]
+#[expect(
+    missing_docs,
+    clippy::pedantic,
+    reason = "made from proto/gomote.proto"
+)]
+#[rustfmt::skip]
+pub mod protos;
 mod proxy;
 mod repro;
 mod sessions;
