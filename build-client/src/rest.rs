@@ -25,6 +25,15 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 /// # Errors
 /// [`ErrorKind::Invalid`] when `more_roots` holds no certificate.
 pub fn client(more_roots: Option<&[u8]>) -> Result<reqwest::Client> {
+    let built = builder(more_roots)?.build();
+    built.map_err(|error| Error::caused_by(ErrorKind::Bug, "setting up the HTTP client", error))
+}
+
+/// What [`client`] is made of, for those who need more.
+///
+/// # Errors
+/// As [`client`].
+pub fn builder(more_roots: Option<&[u8]>) -> Result<reqwest::ClientBuilder> {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject as _;
     let mut roots = rustls::RootCertStore {
@@ -45,13 +54,11 @@ pub fn client(more_roots: Option<&[u8]>) -> Result<reqwest::Client> {
         .map_err(bug)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    reqwest::Client::builder()
+    Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("farmer/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
-        .build()
-        .map_err(|error| Error::caused_by(ErrorKind::Bug, "setting up the HTTP client", error))
+        .read_timeout(SILENCE))
 }
 
 /// `text` as a segment of a path.

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// Everything that a farm keeps in its data directory, the lock last.
-const KEPT: [&str; 16] = [
+const KEPT: [&str; 17] = [
     "farmer.db",
     "farmer.db-wal",
     "farmer.db-shm",
@@ -25,6 +25,7 @@ const KEPT: [&str; 16] = [
     "logs",
     "machines",
     "git",
+    "gomote",
     "query",
     "reverse",
     "toolchains",

@@ -1,12 +1,20 @@
 //! What is behind the door of a farm. Each part adds its own here, a line each.
 
+use std::path::Path;
+
 use build_server::coordinator::Handle;
 use build_server::front::Services;
-use build_server::gomote::{Gomote, Sessions, Settings};
+use build_server::gomote::{
+    Gomote, GomoteService, ObjectLimits, Objects, PROTOS, Sessions, Settings,
+};
+use build_server::grpc::Methods;
 use build_server::pool::ReversePool;
 use build_server::supervise::Supervisor;
 use build_server::web::{Site, service};
 use build_server::who::Directory;
+use farmer_cli::{Exit, Failure};
+
+use crate::output::failure;
 
 /// Everything that a farm serves on its port.
 pub(crate) fn services(site: &Site, machines: &ReversePool, gomote: Gomote) -> Services {
@@ -32,4 +40,23 @@ pub(crate) async fn gomote(
     };
     let sessions = Sessions::open(handle.clone(), settings, tasks).await?;
     Ok(Gomote::new(sessions, directory))
+}
+
+/// The same machines by gRPC, and the files that it hands over, which are kept in `data`.
+///
+/// # Errors
+/// When the directory for them cannot be used.
+pub(crate) async fn with_grpc(
+    services: Services,
+    gomote: Gomote,
+    data: &Path,
+    tasks: &Supervisor,
+) -> Result<Services, Failure> {
+    let objects = Objects::open(&data.join("gomote"), ObjectLimits::default(), tasks);
+    let objects = objects.map_err(|e| failure(&e))?;
+    let service = GomoteService::new(gomote, objects.clone()).map_err(|e| failure(&e))?;
+    let methods = Methods::new().with(service.into_server(), PROTOS);
+    let methods = methods.into_router().await;
+    let methods = methods.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+    Ok(services.with_pages(objects.router()).with_grpc(methods))
 }

@@ -29,7 +29,7 @@ use crate::farm_file::{FarmFile, Settings};
 use crate::machines::{pools, toolchains};
 use crate::news;
 use crate::output::{failure, print_text};
-use crate::services::{gomote, services};
+use crate::services::{gomote, services, with_grpc};
 use crate::watched::{Watched, watch};
 
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
@@ -86,7 +86,9 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let serving = CancellationToken::new();
     let gomote = gomote(&handle, directory.clone(), &all).await;
     let gomote = gomote.map_err(|e| failure(&e))?;
-    door.serve(services(&site, &machines, gomote), &all, &serving);
+    let services = services(&site, &machines, gomote.clone());
+    let services = with_grpc(services, gomote, &data, &all).await?;
+    door.serve(services, &all, &serving);
     let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs)
         .park_readers(outboxes.clone(), handle.ledger());
     let token = all.token().clone();

@@ -6,6 +6,9 @@
 //! goes on to that machine. [`Gomote`] is a [`Dialect`](crate::front::Dialect) of the front door,
 //! for answers with trailers and connections that are taken over need HTTP/1.1 as it stands.
 //!
+//! With the feature `gomote-grpc` the same sessions are served as the Go project's gomote of later
+//! years speaks ([`GomoteService`]), with the files that it hands over ([`Objects`]).
+//!
 //! A session lasts for [`Settings::ttl`] after its last use, is found again after a crash of the
 //! coordinator, and belongs to who created it alone. What clients show of themselves is checked
 //! by a [`Directory`](crate::who::Directory) and never reaches a machine.
@@ -13,6 +16,8 @@
 mod create;
 mod dialect;
 mod instance;
+#[cfg(feature = "gomote-grpc")]
+mod objects;
 #[cfg(feature = "gomote-grpc")]
 #[expect(
     missing_docs,
@@ -23,6 +28,8 @@ mod instance;
 pub mod protos;
 mod proxy;
 mod repro;
+#[cfg(feature = "gomote-grpc")]
+mod service;
 mod sessions;
 mod settings;
 mod tunnel;
@@ -30,6 +37,14 @@ mod user;
 
 pub use dialect::Gomote;
 pub use instance::{Ended, Instance};
+#[cfg(feature = "gomote-grpc")]
+pub use objects::{ObjectLimits, Objects};
+#[cfg(feature = "gomote-grpc")]
+pub use service::{GomoteService, SshKeys};
 pub use sessions::{Creating, Sessions, Unusable, Use, Waiting, Watcher};
 pub use settings::{Ports, Settings};
 pub use user::User;
+
+/// The descriptors of `proto/gomote.proto`.
+#[cfg(feature = "gomote-grpc")]
+pub const PROTOS: &[u8] = include_bytes!("../../proto/gomote.bin");

@@ -60,7 +60,7 @@ fn build() -> Option<PathBuf> {
     }
 }
 
-fn skipped<T>(why: &str) -> Option<T> {
+pub(super) fn skipped<T>(why: &str) -> Option<T> {
     let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
     assert!(!in_ci, "no test against Go's gomote: {why}");
     eprintln!("SKIPPED: no test against Go's gomote: {why}");
@@ -79,14 +79,22 @@ fn has_networks() -> bool {
     }
 }
 
-struct Ran {
-    code: Option<i32>,
+pub(super) struct Ran {
+    pub(super) code: Option<i32>,
     out: Vec<u8>,
-    err: String,
+    pub(super) err: String,
 }
 
 impl Ran {
-    fn text(&self) -> &str {
+    pub(super) fn of(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: output.stdout,
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
         std::str::from_utf8(&self.out).unwrap()
     }
 }
@@ -141,12 +149,7 @@ impl User {
             .unwrap();
         child.stdin.take().unwrap().write_all(input).await.unwrap();
         let output = tokio::time::timeout(super::SOON, child.wait_with_output());
-        let output = output.await.expect("it ends soon").unwrap();
-        Ran {
-            code: output.status.code(),
-            out: output.stdout,
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Ran::of(output.await.expect("it ends soon").unwrap())
     }
 }
 
@@ -163,7 +166,7 @@ async fn lead(socket: PathBuf, to: std::net::SocketAddr) {
     }
 }
 
-fn git_tree(root: &Path) {
+pub(super) fn git_tree(root: &Path) {
     for (name, text) in [
         ("src/a.go", "package a\n"),
         ("src/b.go", "package b\n"),

@@ -1,8 +1,11 @@
-//! Machines for people, over HTTP as in 2020.
+//! Machines for people, over HTTP as in 2020, and over gRPC as in later years.
 
 mod attacks;
 mod go;
+mod go_newest;
 mod resume;
+mod rpc;
+mod rpc_attacks;
 mod served;
 mod use_of_machines;
 
@@ -12,14 +15,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::{basic_auth, header};
-use build_core::clock::Timestamp;
+use build_core::clock::{ManualClock, Timestamp};
 use build_core::h1::io::{Body as _, Client, Duplex};
 use build_core::h1::{Headers, Limits, RequestHead};
 use build_core::key::MasterKey;
 use build_core::work::Builder;
 use build_server::coordinator::Coordinator;
 use build_server::front::{Front, Services};
-use build_server::gomote::{Gomote, Sessions, Settings};
+use build_server::gomote::{
+    Gomote, GomoteService, ObjectLimits, Objects, PROTOS, Sessions, Settings,
+};
+use build_server::grpc::Methods;
 use build_server::https::{Tls, development};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
@@ -44,7 +50,18 @@ struct Hall {
     running: JoinHandle<build_core::Result<()>>,
     tasks: Supervisor,
     dir: Arc<tempfile::TempDir>,
+    /// What files on their way go by.
+    clock: ManualClock,
 }
+
+/// Small enough to be reached.
+const OBJECTS: ObjectLimits = ObjectLimits {
+    life: Duration::from_secs(600),
+    object_bytes: 1 << 20,
+    owner_bytes: 3 << 19,
+    all_bytes: 2 << 20,
+    per_owner: 10,
+};
 
 fn master() -> MasterKey {
     MasterKey::new("secret-master").unwrap()
@@ -56,8 +73,38 @@ fn directory() -> Directory {
 }
 
 /// Stands for an identity provider: its tokens are `signed.HEX.`, with a mail address in hex, for
-/// a token has two dots.
+/// a token has two dots; or what Go's client takes for a JWT, signed as [`jwt`] does.
 struct Provider;
+
+/// A token for a mail address that is good for an hour.
+fn jwt(email: &str) -> String {
+    use base64::Engine as _;
+    let encode = |value: serde_json::Value| {
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string())
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let until = now.unwrap().as_secs() + 3600;
+    let head = encode(serde_json::json!({"alg": "test", "typ": "JWT"}));
+    let claims = encode(serde_json::json!({"email": email, "exp": until}));
+    let signature = master().key_of(&format!("{head}.{claims}"));
+    format!("{head}.{claims}.{signature}")
+}
+
+/// Whose token it is, when [`jwt`] has made it.
+fn email_of(token: &str) -> Option<String> {
+    use base64::Engine as _;
+    let (signed, signature) = token.rsplit_once('.')?;
+    let (_, claims) = signed.split_once('.')?;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(claims)
+        .ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    let is_good = master().accepts(signed, signature);
+    claims["email"]
+        .as_str()
+        .filter(|_| is_good)
+        .map(str::to_owned)
+}
 
 #[async_trait]
 impl SignedTokens for Provider {
@@ -65,6 +112,7 @@ impl SignedTokens for Provider {
         let user = token.strip_prefix("signed.");
         let user = user.and_then(|rest| hex::decode(rest.trim_end_matches('.')).ok());
         let user = user.and_then(|bytes| String::from_utf8(bytes).ok());
+        let user = user.or_else(|| email_of(token));
         let user = user.ok_or(Refusal::Unknown)?;
         Ok(SignedName::new(user, Some(Role::User), Vec::new()))
     }
@@ -106,7 +154,17 @@ impl Hall {
         let tls = Tls::new(development(dir.path(), &[]).unwrap().certificate().clone());
         let listener = TcpListener::bind(at).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let front = Front::new(Services::new().with_dialect(gomote.clone())).with_tls(tls);
+        let clock = ManualClock::at(Timestamp::from_seconds(1));
+        let objects_dir = dir.path().join("objects");
+        let objects =
+            Objects::open_at(&objects_dir, OBJECTS, &tasks, Arc::new(clock.clone())).unwrap();
+        let service = GomoteService::new(gomote.clone(), objects.clone()).unwrap();
+        let methods = Methods::new().with(service.into_server(), PROTOS);
+        let services = Services::new()
+            .with_dialect(gomote.clone())
+            .with_pages(objects.router())
+            .with_grpc(methods.into_router().await.unwrap());
+        let front = Front::new(services).with_tls(tls);
         tasks.spawn("front", front.run(listener, stop.clone()));
         Self {
             address,
@@ -115,6 +173,7 @@ impl Hall {
             running,
             tasks,
             dir,
+            clock,
         }
     }
 
