@@ -97,7 +97,7 @@ struct Args {
 
 /// What it runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     Dev,
     Prod,
 }
@@ -110,7 +110,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
 async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
     let mode = args.mode()?;
     let address = args.address(mode)?;
-    let master = args.master_key(mode)?;
+    let master = master_key(&args.masterkey, mode)?;
     let environment = args.environment(mode)?;
     let farm = builders(args.builders.as_deref())?;
     args.check_certificate(mode)?;
@@ -208,34 +208,6 @@ impl Args {
         Ok(address)
     }
 
-    /// The public key of dev mode is taken nowhere else.
-    fn master_key(&self, mode: Mode) -> Result<MasterKey, Failure> {
-        if self.masterkey.is_empty() {
-            return match mode {
-                Mode::Dev => MasterKey::new(GO_DEVELOPMENT_MASTER).map_err(|e| failure(&e)),
-                Mode::Prod => Err(Failure::usage(
-                    "No builder master key provided",
-                    "give the file that holds it with -masterkey",
-                )),
-            };
-        }
-        let name = &self.masterkey;
-        let text = std::fs::read(&self.masterkey).map_err(|error| {
-            let text = format!("cannot read the master key {name}: {error}");
-            Failure::usage(text, "give a file that can be read with -masterkey")
-        })?;
-        let is_public = text.trim_ascii() == GO_DEVELOPMENT_MASTER.as_bytes();
-        let key = MasterKey::new(text).map_err(|_| {
-            let hint = "put a long random secret into it, for example: openssl rand -hex 32";
-            Failure::usage(format!("the master key {name} is empty"), hint)
-        })?;
-        if mode == Mode::Prod && is_public {
-            let text = format!("the master key {name} is the public one of dev mode");
-            return Err(Failure::usage(text, "use a secret of your own"));
-        }
-        Ok(key)
-    }
-
     fn environment(&self, mode: Mode) -> Result<Environment, Failure> {
         let name = match (self.env.as_str(), mode) {
             ("", Mode::Dev) => "dev",
@@ -262,7 +234,36 @@ impl Args {
     }
 }
 
-fn builders(file: Option<&Path>) -> Result<Farm, Failure> {
+/// The secret that keys are made from. The public key of dev mode is taken nowhere else.
+pub(crate) fn master_key(file: &str, mode: Mode) -> Result<MasterKey, Failure> {
+    if file.is_empty() {
+        return match mode {
+            Mode::Dev => MasterKey::new(GO_DEVELOPMENT_MASTER).map_err(|e| failure(&e)),
+            Mode::Prod => Err(Failure::usage(
+                "No builder master key provided",
+                "give the file that holds it with -masterkey",
+            )),
+        };
+    }
+    let name = file;
+    let text = std::fs::read(file).map_err(|error| {
+        let text = format!("cannot read the master key {name}: {error}");
+        Failure::usage(text, "give a file that can be read with -masterkey")
+    })?;
+    let is_public = text.trim_ascii() == GO_DEVELOPMENT_MASTER.as_bytes();
+    let key = MasterKey::new(text).map_err(|_| {
+        let hint = "put a long random secret into it, for example: openssl rand -hex 32";
+        Failure::usage(format!("the master key {name} is empty"), hint)
+    })?;
+    if mode == Mode::Prod && is_public {
+        let text = format!("the master key {name} is the public one of dev mode");
+        return Err(Failure::usage(text, "use a secret of your own"));
+    }
+    Ok(key)
+}
+
+/// The builders and hosts of a file, else those of the Go project.
+pub(crate) fn builders(file: Option<&Path>) -> Result<Farm, Failure> {
     let Some(file) = file else {
         return Ok(Farm::go2020());
     };

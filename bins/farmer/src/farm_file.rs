@@ -89,6 +89,11 @@ impl FarmFile {
         }
     }
 
+    /// The identity providers that are believed.
+    pub(crate) fn identity(&self) -> &[Identity] {
+        &self.farm.identity
+    }
+
     /// How builds are kept apart from this machine.
     pub(crate) fn sandbox(&self, given: Option<Sandbox>) -> Sandbox {
         given.or(self.farm.sandbox).unwrap_or_default()

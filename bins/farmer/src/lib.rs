@@ -16,6 +16,7 @@ mod down;
 mod farm;
 mod farm_file;
 mod follow;
+mod gomoteserver;
 mod init;
 mod join;
 mod key;

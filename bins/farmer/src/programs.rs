@@ -10,7 +10,10 @@ use farmer_cli::{Failure, Program};
 use crate::cli::{Cli, Command};
 
 /// The classic programs that are made of this one's own parts.
-const PROGRAMS: &[(&str, Program)] = &[("coordinator", crate::coordinator::main)];
+const PROGRAMS: &[(&str, Program)] = &[
+    ("coordinator", crate::coordinator::main),
+    ("gomoteserver", crate::gomoteserver::main),
+];
 
 /// The program that this one was started as, by its own name.
 pub(crate) fn by_own_name(argv0: Option<&OsString>) -> Option<Program> {

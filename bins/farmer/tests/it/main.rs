@@ -8,6 +8,7 @@ mod damage;
 mod errors;
 mod farms;
 mod gomote;
+mod gomoteserver;
 mod join;
 mod kill;
 mod kinds;
