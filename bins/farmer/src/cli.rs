@@ -266,6 +266,9 @@ pub(crate) struct Down {
     /// Then remove everything that was kept: builds, logs, caches, the token
     #[arg(long)]
     pub purge: bool,
+    /// End the machines of open sessions too; without it the next start finds them again
+    #[arg(long)]
+    pub sessions: bool,
 }
 
 #[derive(Debug, Args)]

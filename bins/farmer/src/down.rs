@@ -4,12 +4,15 @@ use std::io::ErrorKind as Io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use build_server::store::DataLock;
+use build_server::pool::LocalPool;
+use build_server::store::{DataLock, Store};
 use farmer_cli::{Exit, Failure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::Down;
 use crate::output::failure;
+use crate::records::Recorded;
+use crate::sessions::staying;
 
 /// How long a farm may take to end: it lets process trees end by themselves.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -53,12 +56,47 @@ pub(crate) async fn down(args: Down, data: &Path) -> Result<(), Failure> {
             farmer_cli::say!("farmer: ending {owner}");
             kill_process(pid, Signal::TERM).map_err(std::io::Error::from)?;
             wait_for_end(data).await?;
+            if !args.purge && !args.sessions {
+                tell_of_sessions(data).await?;
+            }
         }
-        None if args.purge => {}
+        None if args.purge || args.sessions => {}
         None => farmer_cli::say!("farmer: no farm runs on {}", data.display()),
+    }
+    if args.purge || args.sessions {
+        end_machines(data).await?;
     }
     if args.purge {
         purge(data)?;
+    }
+    Ok(())
+}
+
+/// Ends the machines that the farm has left for its next start.
+async fn end_machines(data: &Path) -> Result<(), Failure> {
+    if !data.exists() {
+        return Ok(());
+    }
+    // No farm begins while they are ended.
+    let lock = DataLock::acquire(data).map_err(|e| failure(&e))?;
+    match LocalPool::end_left(data).await.map_err(|e| failure(&e))? {
+        0 => {}
+        1 => farmer_cli::say!("farmer: 1 machine has ended"),
+        n => farmer_cli::say!("farmer: {n} machines have ended"),
+    }
+    drop(lock);
+    Ok(())
+}
+
+/// Says which sessions stay with their machines.
+async fn tell_of_sessions(data: &Path) -> Result<(), Failure> {
+    if !Store::is_in(data) {
+        return Ok(());
+    }
+    let recorded = Recorded::open(data).await?;
+    let open = recorded.store.records().open_sessions().await;
+    if let Some(text) = staying(&open.map_err(|e| failure(&e))?) {
+        farmer_cli::say!("farmer: {text}");
     }
     Ok(())
 }

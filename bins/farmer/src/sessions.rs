@@ -1,6 +1,7 @@
 //! Sentences about sessions: machines held by hand.
 
 use build_core::clock::Timestamp;
+use build_core::dispatch::SESSION_TTL;
 use build_core::ids::SessionId;
 use build_server::record::SessionRow;
 use farmer_cli::Failure;
@@ -16,6 +17,30 @@ pub(crate) fn line(row: &SessionRow, now: Timestamp) -> String {
     let machine = row.machine.as_ref().map_or("-", |m| m.as_str());
     let (id, builder, by) = (&row.id, row.builder.as_str(), row.by.text());
     format!("{id}  {state:<14} {since:>8}  {builder:<10} {machine:<14} session of {by}\n")
+}
+
+/// What becomes of the sessions that are held when a farm stops, and how they are ended; `None`
+/// when there are none.
+pub(crate) fn staying(open: &[SessionRow]) -> Option<String> {
+    let held = open
+        .iter()
+        .filter(|row| row.outcome.is_none() && row.ready.is_some());
+    let names: Vec<&str> = held
+        .map(|row| row.name.as_deref().unwrap_or(row.id.as_str()))
+        .collect();
+    let (first, count) = (names.first()?, names.len());
+    let what = match count {
+        1 => format!("1 session stays open with its machine ({first})"),
+        n => format!(
+            "{n} sessions stay open with their machines ({})",
+            names.join(", ")
+        ),
+    };
+    let minutes = SESSION_TTL.as_secs() / 60;
+    Some(format!(
+        "{what} for {minutes} min, for the next start to find; then gomote destroy ends one, and \
+         farmer down --sessions ends all now"
+    ))
 }
 
 /// The session called `id`, when that is what it is the name of.

@@ -30,6 +30,7 @@ use crate::machines::{pools, toolchains};
 use crate::news;
 use crate::output::{failure, print_text};
 use crate::services::{gomote, services, with_grpc};
+use crate::sessions::staying;
 use crate::watched::{Watched, watch};
 
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
@@ -233,6 +234,10 @@ fn tell_outcome(build: &BuildId, outcome: &Outcome, row: Option<&BuildRow>) {
 /// Says at the first signal what becomes of the builds that run.
 async fn tell_of_the_end(handle: &Handle, stop: &CancellationToken) {
     stop.cancelled().await;
+    let sessions = handle.records().open_sessions().await.unwrap_or_default();
+    if let Some(text) = staying(&sessions) {
+        farmer_cli::say!("farmer: {text}");
+    }
     let open = handle.records().open().await.unwrap_or_default();
     match open.iter().filter(|row| row.outcome.is_none()).count() {
         0 => farmer_cli::say!("farmer: stopping"),

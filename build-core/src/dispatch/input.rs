@@ -95,8 +95,9 @@ pub enum Input {
     },
     /// The time of [`Effect::WakeAt`] has come.
     Tick,
-    /// The program is about to stop: what runs is interrupted, machines are given back. Done
-    /// when [`super::Dispatcher::is_idle`].
+    /// The program is about to stop: what runs is interrupted, machines are given back. Sessions
+    /// that have their machine keep it, for the next process to find; those that wait for one
+    /// end. Done when [`super::Dispatcher::is_idle`].
     Stop,
 }
 

@@ -76,6 +76,11 @@ pub struct Dispatcher {
     woken_for: Option<Timestamp>,
 }
 
+/// Whether somebody holds a machine by it, or waits for one.
+fn is_open_session(state: &BuildState) -> bool {
+    state.opened_by().is_some() && state.outcome().is_none()
+}
+
 impl Dispatcher {
     /// A dispatcher without builds and machines.
     ///
@@ -135,10 +140,23 @@ impl Dispatcher {
     pub fn is_idle(&self) -> bool {
         let done = |open: &Open| match self.mode {
             Mode::Run => false,
-            // What is not understood is left as it is.
-            Mode::Stop => open.state.foreign().is_some() || open.state.leases().next().is_none(),
+            // What is not understood is left as it is, and so are sessions.
+            Mode::Stop => {
+                open.state.foreign().is_some()
+                    || is_open_session(&open.state)
+                    || open.state.leases().next().is_none()
+            }
         };
         self.builds.values().all(done) && self.orphans.is_empty() && self.outbox.is_empty()
+    }
+
+    /// The machines of open sessions: they stay when this process stops.
+    pub fn kept(&self) -> BTreeSet<LeaseId> {
+        let open = self.builds.values().map(|open| &open.state);
+        let leases = open.filter(|state| is_open_session(state));
+        leases
+            .flat_map(|state| state.leases().map(|lease| lease.record().lease.clone()))
+            .collect()
     }
 
     /// Whether everything that is known here is in the log.

@@ -770,14 +770,27 @@ fn a_machine_that_does_not_start_is_replaced_and_then_given_up() {
 }
 
 #[test]
-fn a_stop_ends_sessions_and_a_person_can_cancel_them() {
+fn a_stop_leaves_sessions_that_have_their_machine_and_a_person_can_cancel_them() {
     let mut farm = Farm::new(1, vec![]);
     farm.open_session();
     farm.run();
+    let lease = farm.dispatcher.session_machine(&session()).unwrap().clone();
+    farm.tell(Input::Stop);
+    farm.run();
+    assert_eq!(farm.outcome(), None);
+    assert!(farm.dispatcher.is_idle(), "it does not hold up a stop");
+    assert_eq!(farm.dispatcher.kept(), [lease.clone()].into());
+    farm.crash();
+    farm.run();
+    assert_eq!(farm.dispatcher.session_machine(&session()), Some(&lease));
+
+    // One that waits for its machine ends: nobody could be told of it.
+    let mut farm = Farm::new(1, vec![]);
+    farm.open_session();
     farm.tell(Input::Stop);
     farm.run();
     assert_eq!(farm.outcome(), Some(&Outcome::Closed(SessionEnd::Stopped)));
-    assert!(farm.dispatcher.is_idle());
+    assert!(farm.dispatcher.is_idle() && farm.dispatcher.kept().is_empty());
 
     let mut farm = Farm::new(1, vec![]);
     farm.open_session();

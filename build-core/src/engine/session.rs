@@ -20,6 +20,10 @@ pub(super) fn next(session: &BuildState, builder: Option<&Builder>, mode: Mode) 
     if let Some(outcome) = ending(session, builder, mode) {
         return Next::finished(outcome);
     }
+    if mode == Mode::Stop {
+        // It goes on with the next process, which finds its machine as it is.
+        return Next::default();
+    }
     let mut next = Next::default();
     let granted = session
         .leases()
@@ -51,12 +55,18 @@ fn ending(session: &BuildState, builder: Option<&Builder>, mode: Mode) -> Option
         });
     }
     if mode == Mode::Stop {
-        return Some(Outcome::Closed(SessionEnd::Stopped));
+        // Whoever waits for its machine cannot be told any more when it comes.
+        return (!is_ready(session)).then_some(Outcome::Closed(SessionEnd::Stopped));
     }
     builder.is_none().then(|| Outcome::Misconfigured {
         text: format!("there is no builder called {}", session.builder()),
         hint: "add it to the configuration, or open the session on another one".into(),
     })
+}
+
+/// Whether it has its machine.
+fn is_ready(session: &BuildState) -> bool {
+    session.leases().any(|lease| lease.phase() == Phase::Ready)
 }
 
 /// A machine that is held by an earlier process must be found again: nothing else asks for it.

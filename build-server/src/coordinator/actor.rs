@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use build_core::clock::{Clock, Timestamp};
-use build_core::dispatch::{Dispatcher, Effect, Failure, Input, LEASE_MEMOS};
+use build_core::dispatch::{Dispatcher, Effect, Failure, Input, LEASE_MEMOS, SESSION_TTL};
 use build_core::engine::{Command, CommandKey, Repro};
 use build_core::event::{
     Batch, MemoKey, Principal, Seq, StreamId, StreamKind, Version, WishedBuild,
@@ -134,10 +134,14 @@ impl Actor {
                 _ = look.tick() => turning.look_at_pools(),
                 () = changed(&pools) => turning.look_at_pools(),
                 () = until(deadline) => {
-                    turning.actor.runner.let_go();
+                    let kept = turning.actor.dispatcher.kept();
+                    turning.actor.runner.let_go(&kept);
                     break;
                 }
             }
+        }
+        if deadline.is_some() && turning.failed.is_none() {
+            turning.leave().await;
         }
         turning.failed.map_or(Ok(()), Err)
     }
@@ -164,6 +168,14 @@ impl Turning {
         let stopped =
             deadline.is_some() && self.append.is_none() && self.actor.dispatcher.is_idle();
         self.failed.is_none() && !stopped
+    }
+
+    /// Machines of open sessions wait for the next process as long as sessions do.
+    fn leave(&self) -> impl Future<Output = ()> + Send + use<> {
+        // Nobody else renews them any more, for less.
+        self.actor.tasks.token().cancel();
+        let (runner, kept) = (self.actor.runner.clone(), self.actor.dispatcher.kept());
+        async move { runner.leave(&kept, SESSION_TTL).await }
     }
 
     fn now(&self) -> Timestamp {

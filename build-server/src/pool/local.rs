@@ -264,6 +264,23 @@ impl LocalPool {
         }
     }
 
+    /// Ends the machines that a farm which has ended left in its data directory, with everything
+    /// that runs on them, and waits for it. Says how many. The caller owns the directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or a machine cannot be ended.
+    pub async fn end_left(data_dir: &Path) -> Result<usize> {
+        let mut left = Vec::new();
+        for kind in place::entries(&data_dir.join("machines"), |name| !name.starts_with('.'))? {
+            for dir in place::entries(&kind, |name| !name.starts_with('.'))? {
+                left.extend(Machine::find_again(&dir)?);
+            }
+        }
+        let ended = futures::future::join_all(left.iter().map(Machine::end)).await;
+        ended.into_iter().collect::<Result<()>>()?;
+        Ok(left.len())
+    }
+
     /// What its machines keep builds apart with, and why with nothing higher. Blocks, some
     /// milliseconds as a rule: it is tried, once.
     pub fn sandboxes(&self) -> Available {

@@ -1,7 +1,7 @@
 //! The machines that are held: got, found again, given back.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::caches::{MadeBy, Restored};
+
+/// For a machine to hear that it is left for a while.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Longest keeping of caches when a machine is given back: others wait for it.
 const KEEP_CACHES: Duration = Duration::from_secs(3 * 60);
@@ -259,11 +262,29 @@ impl Inner {
         })
     }
 
-    /// This process ends: machines that were not given back are asked to end.
-    pub(super) fn let_go(&self) {
+    /// This process ends: machines that were not given back are asked to end, but for those
+    /// that stay.
+    pub(super) fn let_go(&self, kept: &BTreeSet<LeaseId>) {
         for held in self.leases.all() {
-            held.lease.let_go();
+            if !kept.contains(&held.lease.record().lease) {
+                held.lease.let_go();
+            }
         }
+    }
+
+    /// This process ends and another one comes: machines that stay last for `ttl` until then.
+    /// One that does not answer in time lasts as long as it was told last.
+    pub(super) async fn leave(&self, kept: &BTreeSet<LeaseId>, ttl: Duration) {
+        let stays = |held: &Arc<Held>| kept.contains(&held.lease.record().lease);
+        let staying = self.leases.all().into_iter().filter(stays);
+        let told = staying.map(|held| async move {
+            match tokio::time::timeout(LEAVE, held.lease.renew(ttl)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(error = error.chain(), "a machine may not stay"),
+                Err(_) => tracing::warn!("a machine may not stay: it is silent"),
+            }
+        });
+        futures::future::join_all(told).await;
     }
 
     /// Keeps caches as well as it can, then gives the machine back; a machine that is on its way,

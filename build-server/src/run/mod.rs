@@ -175,9 +175,14 @@ impl Runner {
         }
     }
 
-    /// Machines that are still held are asked to end: their holder ends now.
-    pub(crate) fn let_go(&self) {
-        self.0.let_go();
+    /// Machines that are still held are asked to end, but for `kept`: their holder ends now.
+    pub(crate) fn let_go(&self, kept: &BTreeSet<LeaseId>) {
+        self.0.let_go(kept);
+    }
+
+    /// Machines that stay last for `ttl` without their holder, who ends now and comes back.
+    pub(crate) async fn leave(&self, kept: &BTreeSet<LeaseId>, ttl: Duration) {
+        self.0.leave(kept, ttl).await;
     }
 
     /// Takes note of a command that is about to be carried out, before any that comes after it.

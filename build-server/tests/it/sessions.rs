@@ -127,16 +127,36 @@ async fn a_session_survives_the_coordinator_and_is_taken_up_again() {
 }
 
 #[tokio::test]
-async fn stopping_ends_sessions() {
+async fn a_stop_leaves_sessions_and_the_next_start_takes_them_up() {
     let pool = FakePool::new(1);
     let store = Store::memory();
     let farm = Farm::start(&pool, store.clone(), no_steps());
     let session = create(&farm).await;
+    let id = session.id().clone();
+    session.exec(Exec::shell("echo kept > file")).await.unwrap();
+    // The only machine is taken: whoever waits for it is told that there will be none.
+    let handle = farm.handle.clone();
+    let waiting = handle.open("local", "me", None).await.unwrap();
+    let waits = waiting.id().clone();
+    farm.stop().await;
+    assert_eq!(pool.leases().len(), 1, "it keeps its machine");
+    drop((session, waiting));
+    let outcome_of = async |id: &SessionId| {
+        let row = store.records().session(id).await.unwrap();
+        row.unwrap().outcome
+    };
+    assert_eq!(outcome_of(&id).await, None);
+    let stopped = Outcome::Closed(SessionEnd::Stopped);
+    assert_eq!(outcome_of(&waits).await, Some(stopped));
+
+    let farm = Farm::start(&pool, store.clone(), no_steps());
+    let again = tokio::time::timeout(SOON, farm.handle.session(&id)).await;
+    let again = again.expect("it is found again soon").unwrap();
+    let out = again.exec(Exec::shell("cat file")).await.unwrap();
+    assert_eq!(out.text(), "kept\n");
+    again.close().await.unwrap();
     farm.stop().await;
     assert!(pool.leases().is_empty());
-    let row = store.records().session(session.id()).await.unwrap();
-    let ended = row.unwrap().outcome;
-    assert_eq!(ended, Some(Outcome::Closed(SessionEnd::Stopped)));
 }
 
 #[tokio::test]

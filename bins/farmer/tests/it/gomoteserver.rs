@@ -1,9 +1,8 @@
 //! `gomoteserver`: the real program, with a machine of this computer.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-
-use crate::processes::kill;
 
 fn farmer(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farmer"));
@@ -34,16 +33,22 @@ fn start(data: &str) -> Server {
 }
 
 impl Server {
-    fn stop(mut self) {
-        kill(self.child.id(), "TERM");
+    /// `farmer down` with these flags, and what it says.
+    fn down(mut self, data: &Path, flags: &[&str]) -> String {
+        let mut down = farmer(&["down"]);
+        let output = down.args(flags).env("FARMER_DATA", data).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
         assert!(self.child.wait().unwrap().success());
+        said
     }
 }
 
 #[test]
 fn a_server_of_machines_alone_keeps_them_over_a_stop() {
     let dir = tempfile::tempdir().unwrap();
-    let data = format!("-data={}", dir.path().join("data").display());
+    let kept_in = dir.path().join("data");
+    let data = format!("-data={}", kept_in.display());
     let home = dir.path().join("home");
     let key = build_core::key::MasterKey::new(build_core::key::GO_DEVELOPMENT_MASTER).unwrap();
     std::fs::create_dir_all(home.join("gomote")).unwrap();
@@ -70,14 +75,16 @@ fn a_server_of_machines_alone_keeps_them_over_a_stop() {
         &server,
         &["run", name, "/bin/sh", "-c", "echo kept > file"],
     ));
-    server.stop();
+    let told = server.down(&kept_in, &[]);
+    let stays = format!("1 session stays open with its machine ({name})");
+    assert!(told.contains(&stays), "{told}");
 
     let server = start(&data);
     let kept = said(gomote(&server, &["run", name, "/bin/cat", "file"]));
     assert_eq!(kept, "kept\n");
-    said(gomote(&server, &["destroy", name]));
-    assert_eq!(said(gomote(&server, &["list"])), "");
-    server.stop();
+    assert!(said(gomote(&server, &["list"])).starts_with(name));
+    let told = server.down(&kept_in, &["--sessions"]);
+    assert!(told.contains("1 machine has ended"), "{told}");
 }
 
 #[test]

@@ -88,16 +88,7 @@ impl Place {
     }
 
     fn entries(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
-        let dir = self.dir()?;
-        let mut found = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            // Names that are no text are not ours.
-            if entry.file_name().to_str().is_some_and(&wanted) {
-                found.push(entry.path());
-            }
-        }
-        Ok(found)
+        entries(self.dir()?, wanted)
     }
 
     /// The directory that was given to a lease.
@@ -131,6 +122,23 @@ impl Place {
             renamed => renamed.map(|()| Some(trash)),
         }
     }
+}
+
+/// What is in a directory; nothing when there is none.
+pub(super) fn entries(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+    let listed = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let mut found = Vec::new();
+    for entry in listed {
+        let entry = entry?;
+        // Names that are no text are not ours.
+        if entry.file_name().to_str().is_some_and(&wanted) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// The name of a machine.
