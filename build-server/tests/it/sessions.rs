@@ -138,6 +138,8 @@ async fn a_stop_leaves_sessions_and_the_next_start_takes_them_up() {
     let handle = farm.handle.clone();
     let waiting = handle.open("local", "me", None).await.unwrap();
     let waits = waiting.id().clone();
+    // An answer about it comes after its beginning.
+    handle.explain(&waits).await.unwrap();
     farm.stop().await;
     assert_eq!(pool.leases().len(), 1, "it keeps its machine");
     drop((session, waiting));
