@@ -60,6 +60,7 @@ pub mod gitauth;
 #[cfg(feature = "gomote")]
 pub mod gomote;
 pub mod gophers;
+pub mod greplogs;
 #[cfg(feature = "httpdl")]
 pub mod httpdl;
 #[cfg(feature = "tls")]

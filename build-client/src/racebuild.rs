@@ -12,7 +12,7 @@ use std::time::Duration;
 use build_core::buildlet::{Exec, ExecEvent};
 use build_core::ids::{BuilderName, LeaseId, MachineId, Nonce};
 use build_core::pool::{LEASE_TTL, Lease, LeaseRequest, Pool};
-use build_core::racebuild::{RACE_DIR, Recipe, with_readme_line};
+use build_core::racebuild::{PATCH, RACE_DIR, Recipe, with_readme_line};
 use build_core::schedule::Machine;
 use build_core::tarutil::{Policy, Untar};
 use futures::StreamExt as _;
@@ -37,6 +37,12 @@ pub struct Job {
     pub go_rev: String,
     /// A gzip-compressed tar file of a Go that builds Go, put into `go1.4` on the machine.
     pub bootstrap: Option<PathBuf>,
+    /// A patch that the scripts apply to LLVM; the README tells its name.
+    pub llvm_patch: Option<PathBuf>,
+    /// A change of Gerrit that the scripts put on top of the Go revision.
+    pub go_change: Option<GoChange>,
+    /// Takes a library that is there although the script has failed; the platform fails still.
+    pub copy_on_fail: bool,
     /// More environment for the scripts, `NAME=value`.
     pub env: Vec<String>,
     /// How often a machine is asked for.
@@ -57,14 +63,42 @@ impl Job {
             llvm_rev: llvm_rev.into(),
             go_rev: go_rev.into(),
             bootstrap: None,
+            llvm_patch: None,
+            go_change: None,
+            copy_on_fail: false,
             env: Vec::new(),
             attempts: 10,
             first_wait: Duration::from_secs(1),
         }
     }
 
+    /// The name of the patch, as the README tells it.
+    fn patch_name(&self) -> Option<String> {
+        let name = self.llvm_patch.as_ref()?.file_name()?;
+        Some(name.to_string_lossy().into_owned())
+    }
+
     fn race_dir(&self) -> PathBuf {
         self.goroot.join(RACE_DIR)
+    }
+}
+
+/// A change of Gerrit on top of a Go revision, by its ref: `refs/changes/NN/NUMBER/PATCHSET`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GoChange {
+    /// It alone is picked.
+    CherryPick(String),
+    /// It is checked out, with what it stands on.
+    Checkout(String),
+}
+
+impl GoChange {
+    /// The command of git, and the ref.
+    fn parts(&self) -> (&str, &str) {
+        match self {
+            Self::CherryPick(name) => ("cherry-pick", name),
+            Self::Checkout(name) => ("checkout", name),
+        }
     }
 }
 
@@ -126,9 +160,10 @@ pub async fn run(
         };
         let built = one.build().await;
         let kept = match built {
-            Ok(library) => {
+            Ok((library, failed)) => {
                 let _one_at_a_time = writing.lock().await;
-                keep(job, recipe, &library)
+                let kept = keep(job, recipe, &library);
+                failed.map_or(kept, Err)
             }
             Err(error) => Err(error),
         };
@@ -170,7 +205,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn build(&self) -> Result<Vec<u8>> {
+    /// The library, and why the platform fails nevertheless.
+    async fn build(&self) -> Result<(Vec<u8>, Option<Error>)> {
         let lease = self.lease().await?;
         let work = async {
             tokio::select! {
@@ -222,17 +258,15 @@ impl Run<'_> {
         }
     }
 
-    async fn on(&self, lease: &dyn Lease) -> Result<Vec<u8>> {
+    async fn on(&self, lease: &dyn Lease) -> Result<(Vec<u8>, Option<Error>)> {
         let (job, recipe, machine) = (self.job, self.recipe, lease.buildlet());
         if let Some(bootstrap) = &job.bootstrap {
-            let bytes = tokio::fs::read(bootstrap).await.map_err(|error| {
-                Error::caused_by(
-                    ErrorKind::Invalid,
-                    format!("reading {}", bootstrap.display()),
-                    error,
-                )
-            })?;
-            machine.put_tar(once(bytes), "go1.4").await?;
+            machine
+                .put_tar(once(read(bootstrap).await?), "go1.4")
+                .await?;
+        }
+        if let Some(patch) = &job.llvm_patch {
+            machine.put(PATCH, 0o600, once(read(patch).await?)).await?;
         }
         let script = recipe.script_name();
         machine
@@ -241,6 +275,12 @@ impl Run<'_> {
         let mut exec = Exec::in_work_dir(script)
             .env("REV", &job.llvm_rev)
             .env("GOREV", &job.go_rev);
+        if job.llvm_patch.is_some() {
+            exec = exec.env("LLVM_PATCH", PATCH);
+        }
+        if let Some((operation, name)) = job.go_change.as_ref().map(GoChange::parts) {
+            exec = exec.env("GOGITOP", operation).env("GOSRCREF", name);
+        }
         exec.env.extend(job.env.iter().cloned());
         // Beside the script, which makes its directories there.
         exec.dir = ".".to_owned();
@@ -252,21 +292,35 @@ impl Run<'_> {
                 ExecEvent::Ended(ended) => outcome = Some(ended),
             }
         }
-        match outcome {
-            Some(outcome) if outcome.is_ok() => {}
+        let failed = match outcome {
+            Some(outcome) if outcome.is_ok() => None,
             Some(outcome) => {
                 let text = format!(
                     "{script} on {}: {}",
                     machine.name(),
                     outcome.to_process_state()
                 );
-                return Err(Error::new(ErrorKind::Invalid, text));
+                Some(Error::new(ErrorKind::Invalid, text))
             }
             None => {
                 let text = format!("the output of {script} ended before it did");
                 return Err(Error::new(ErrorKind::Unavailable, text));
             }
+        };
+        match failed {
+            Some(error) if job.copy_on_fail => match self.library(machine).await {
+                Ok(library) => Ok((library, Some(error))),
+                // There is none: that the script has failed says why.
+                Err(_) => Err(error),
+            },
+            Some(error) => Err(error),
+            None => Ok((self.library(machine).await?, None)),
         }
+    }
+
+    /// What the script has left behind.
+    async fn library(&self, machine: &dyn build_core::buildlet::Buildlet) -> Result<Vec<u8>> {
+        let recipe = self.recipe;
         let mut packed = Vec::new();
         let mut archive = machine.get_tar(&recipe.output).await?;
         while let Some(piece) = archive.next().await {
@@ -280,6 +334,13 @@ impl Run<'_> {
         }
         only_file(&packed, recipe.file())
     }
+}
+
+async fn read(file: &Path) -> Result<Vec<u8>> {
+    tokio::fs::read(file).await.map_err(|error| {
+        let what = format!("reading {}", file.display());
+        Error::caused_by(ErrorKind::Invalid, what, error)
+    })
 }
 
 fn canceled() -> Error {
@@ -322,7 +383,14 @@ fn keep(job: &Job, recipe: &Recipe, library: &[u8]) -> Result<Built> {
     replace(&dir.join(recipe.file()), library)?;
     let readme = dir.join("README");
     let text = std::fs::read_to_string(&readme).map_err(|error| unwritten(&readme, error))?;
-    let new = with_readme_line(&text, recipe.file(), &job.llvm_rev, &job.go_rev);
+    let patch = job.patch_name();
+    let new = with_readme_line(
+        &text,
+        recipe.file(),
+        &job.llvm_rev,
+        patch.as_deref(),
+        &job.go_rev,
+    );
     if new != text {
         replace(&readme, new.as_bytes())?;
     }

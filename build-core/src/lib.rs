@@ -81,6 +81,7 @@ pub mod h1;
 pub mod ids;
 pub mod key;
 pub mod livelog;
+pub mod log_failures;
 pub mod log_hash;
 pub mod name;
 pub mod plan;

@@ -46,6 +46,9 @@ impl Recipe {
     }
 }
 
+/// What a patch of LLVM is called on the machine.
+pub const PATCH: &str = "patch.patch";
+
 /// Where the Go libraries are, below the root of the tree.
 pub const RACE_DIR: &str = "src/runtime/race";
 
@@ -98,8 +101,13 @@ fn unix_script(file: &str, installs: bool, tries: bool, default_compiler: bool) 
         "#!/usr/bin/env bash\nset -euo pipefail\n{install}\
          git clone \"${{GO_REPO:-https://go.googlesource.com/go}}\" go\n\
          git -C go checkout \"$GOREV\"\n\
+         if [ -n \"${{GOGITOP:-}}\" ]; then\n\
+         git -C go fetch \"${{GO_REPO:-https://go.googlesource.com/go}}\" \"$GOSRCREF\"\n\
+         git -C go -c user.name=racebuild -c user.email=racebuild@localhost \"$GOGITOP\" FETCH_HEAD\n\
+         fi\n\
          git clone \"${{LLVM_REPO:-https://github.com/llvm/llvm-project}}\" llvm-project\n\
          git -C llvm-project checkout \"$REV\"\n\
+         if [ -n \"${{LLVM_PATCH:-}}\" ]; then git -C llvm-project apply \"$PWD/$LLVM_PATCH\"; fi\n\
          tsan=llvm-project/compiler-rt/lib/tsan/go\n\
          (cd \"$tsan\" && {compiler}./buildgo.sh)\n\
          cp \"$tsan/{file}\" go/{RACE_DIR}/\n{tried}"
@@ -112,8 +120,11 @@ fn windows_script(file: &str) -> String {
         "call refreshenv",
         "git clone https://go.googlesource.com/go go",
         "git -C go checkout %GOREV%",
+        "if not \"%GOGITOP%\"==\"\" git -C go fetch https://go.googlesource.com/go %GOSRCREF%",
+        "if not \"%GOGITOP%\"==\"\" git -C go -c user.name=racebuild -c user.email=racebuild@localhost %GOGITOP% FETCH_HEAD",
         "git clone https://github.com/llvm/llvm-project llvm-project",
         "git -C llvm-project checkout %REV%",
+        "if not \"%LLVM_PATCH%\"==\"\" git -C llvm-project apply %CD%\\%LLVM_PATCH%",
         "pushd llvm-project\\compiler-rt\\lib\\tsan\\go && call build.bat",
         "popd",
     ];
@@ -162,11 +173,19 @@ pub fn select(recipes: &[Recipe], wanted: &str) -> Result<Vec<Recipe>> {
         .collect())
 }
 
-/// `readme` with the line of `file` saying what it is made from now: the line is replaced where
+/// `readme` with the line of `file` saying what it is made from now, a patch of LLVM by its name
+/// included: the line is replaced where
 /// it is, and appended when there is none. Everything else stays as it is.
 #[must_use]
-pub fn with_readme_line(readme: &str, file: &str, llvm_rev: &str, go_rev: &str) -> String {
-    let line = format!("{file} built with LLVM {llvm_rev} and Go {go_rev}.");
+pub fn with_readme_line(
+    readme: &str,
+    file: &str,
+    llvm_rev: &str,
+    patch: Option<&str>,
+    go_rev: &str,
+) -> String {
+    let patch = patch.map_or_else(String::new, |name| format!(" with patch {name}"));
+    let line = format!("{file} built with LLVM {llvm_rev}{patch} and Go {go_rev}.");
     let mut found = false;
     let mut text = String::with_capacity(readme.len() + line.len() + 1);
     for old in readme.split_inclusive('\n') {
@@ -209,18 +228,18 @@ mod tests {
     fn a_second_run_changes_its_own_line_alone() {
         let readme = "head\nrace_linux_amd64.syso built with LLVM aa and Go bb.\n\
                       race_linux_arm64.syso built with LLVM aa with patch x.diff and Go bb.\ntail\n";
-        let new = with_readme_line(readme, "race_linux_amd64.syso", "11", "22");
+        let new = with_readme_line(readme, "race_linux_amd64.syso", "11", None, "22");
         assert_eq!(
             new,
             readme.replacen("LLVM aa and Go bb", "LLVM 11 and Go 22", 1)
         );
         assert_eq!(
-            with_readme_line(&new, "race_linux_amd64.syso", "11", "22"),
+            with_readme_line(&new, "race_linux_amd64.syso", "11", None, "22"),
             new
         );
-        let new = with_readme_line(readme, "race_linux_arm64.syso", "11", "22");
+        let new = with_readme_line(readme, "race_linux_arm64.syso", "11", None, "22");
         assert!(new.contains("race_linux_arm64.syso built with LLVM 11 and Go 22.\ntail\n"));
-        let new = with_readme_line("no end", "f.syso", "11", "22");
+        let new = with_readme_line("no end", "f.syso", "11", None, "22");
         assert_eq!(new, "no end\nf.syso built with LLVM 11 and Go 22.\n");
     }
 

@@ -14,6 +14,7 @@
 //! }
 //! ```
 
+mod autocert;
 mod failure;
 mod go_flags;
 mod group;
@@ -24,6 +25,7 @@ pub mod progress;
 mod run;
 mod shown;
 
+pub use autocert::CertificateArgs;
 pub use failure::{Exit, Failure};
 pub use go_flags::{dashes_of, dashes_until_word};
 pub use group::{Program, find, multi_call};

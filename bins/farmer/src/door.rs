@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use build_server::front::{Front, Limits, Plain, Services};
-use build_server::https::acme::{Acme, FolderCache, ObjectCache};
+use build_server::https::acme::{Acme, Autocert};
 use build_server::https::{CertificateFiles, Tls, development};
 use build_server::supervise::Supervisor;
 use farmer_cli::{Exit, Failure};
@@ -139,24 +139,16 @@ fn acme(args: &TlsArgs, data: &Path) -> Result<Acme, Failure> {
         let hint = "give names that lead to this machine, and a place that can be written";
         Failure::because(Exit::Usage, &error, Some(hint))
     };
-    let made = match &args.acme_cache {
-        // Credentials of a store are those of the environment, as its own tools read them.
-        Some(url) => {
-            ObjectCache::at(url, std::env::vars()).and_then(|kept| Acme::new(&args.acme, kept))
-        }
-        None => FolderCache::open(data.join("acme")).and_then(|kept| Acme::new(&args.acme, kept)),
+    let kept = args.acme_cache.clone();
+    let wanted = Autocert {
+        hosts: args.acme.clone(),
+        cache: kept.unwrap_or_else(|| data.join("acme").display().to_string()),
+        directory: args.acme_directory.clone(),
+        root: args.acme_root.clone(),
+        contact: args.acme_mail.clone(),
     };
-    let mut acme = made.map_err(failed)?;
-    if let Some(directory) = &args.acme_directory {
-        acme = acme.directory(directory);
-    }
-    if let Some(root) = &args.acme_root {
-        acme = acme.root_file(root);
-    }
-    if let Some(mail) = &args.acme_mail {
-        acme = acme.contact(format!("mailto:{mail}"));
-    }
-    Ok(acme)
+    // Credentials of a store are those of the environment, as its own tools read them.
+    wanted.open(std::env::vars()).map_err(failed)
 }
 
 /// Listens on the address; on the loopback one of the other family too, for browsers may try

@@ -1,5 +1,6 @@
 //! Servers beside the coordinator: each a module with an entry point.
 
+mod door;
 mod gitmirror;
 mod hooks;
 mod listen;

@@ -6,6 +6,20 @@ use tokio::net::TcpListener;
 
 /// Listens on `address`, such as `127.0.0.1:8080` or `:8080`, and says where on standard error.
 pub(crate) async fn listen(address: &str, what: &str) -> Result<TcpListener, Failure> {
+    let scheme = match what.split(' ').next() {
+        Some("Subversion's") => "svn",
+        Some("Mail") => "smtp",
+        _ => "http",
+    };
+    listen_as(address, what, scheme).await
+}
+
+/// The same, with another beginning of what is said.
+pub(crate) async fn listen_as(
+    address: &str,
+    what: &str,
+    scheme: &str,
+) -> Result<TcpListener, Failure> {
     // As in Go, a port alone is the port of every address of the machine.
     let full = match address.strip_prefix(':') {
         Some(port) => format!("[::]:{port}"),
@@ -20,11 +34,6 @@ pub(crate) async fn listen(address: &str, what: &str) -> Result<TcpListener, Fai
         )
     })?;
     let address = listener.local_addr()?;
-    let scheme = match what.split(' ').next() {
-        Some("Subversion's") => "svn",
-        Some("Mail") => "smtp",
-        _ => "http",
-    };
     eprintln!("{what} on {scheme}://{address}");
     Ok(listener)
 }

@@ -9,6 +9,7 @@ use build_server::pubsub::{DkimVerifier, EventHub, MailPolicy, Options, PubSub};
 use clap::Parser;
 use farmer_cli::{Failure, serving};
 
+use crate::door::DoorArgs;
 use crate::listen::{failure, listen};
 
 /// Turns webhooks of GitHub and mail of Gerrit into one stream of events, for programs that
@@ -16,7 +17,7 @@ use crate::listen::{failure, listen};
 #[derive(Parser, Debug)]
 #[command(
     name = "pubsubhelper",
-    after_help = "Examples:\n  pubsubhelper -http :80 -smtp :25 -host pubsub.example.org -webhook-secret-file secret -behind-tls\n  \
+    after_help = "Examples:\n  pubsubhelper -http :80 -smtp :25 -host pubsub.example.org -webhook-secret-file secret -behind-tls\n  pubsubhelper -http :80 -smtp :25 -autocert pubsub.example.org -webhook-secret-file secret\n  \
         pubsubhelper -http 127.0.0.1:8090 -webhook-secret-file secret\n  \
         curl 'http://127.0.0.1:8090/waitevent?after=2020-12-23T10:00:00Z'\n\n\
         Pages: / (events), /recent, /status.json (counters). Health: /healthz.\n\
@@ -69,32 +70,22 @@ struct Args {
     /// A name that it answers to, besides loopback; may be repeated.
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
-    /// Domains of certificates: not available here; a proxy in front ends TLS.
-    #[arg(long, value_name = "DOMAIN", hide = true)]
-    autocert: Option<String>,
+    #[command(flatten)]
+    door: DoorArgs,
 }
 
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     serving::<Args>(args, async |args, stop| {
-        if args
-            .autocert
-            .as_ref()
-            .is_some_and(|domain| !domain.is_empty())
-        {
-            return Err(Failure::usage(
-                "certificates are not made here",
-                "put a proxy that ends TLS in front, and give -behind-tls",
-            ));
-        }
+        let names = args.host.iter().cloned().chain(args.door.names());
         let options = Options {
             webhook_secret: secret(&args)?,
             allow_sha1: !args.no_sha1,
             strict: args.strict,
-            require_https: args.behind_tls,
+            require_https: args.behind_tls || args.door.is_wanted(),
             mail_host: args.mail_host.clone(),
             recipient: args.rcpt.clone(),
             policy: policy(&args.trust)?,
-            hosts: args.host.iter().fold(Hosts::default(), Hosts::and),
+            hosts: names.fold(Hosts::default(), Hosts::and),
         };
         if options.webhook_secret.is_none() && args.smtp.is_empty() {
             return Err(Failure::usage(
@@ -112,7 +103,10 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
             "" => None,
             address => Some(listen(address, "Mail is taken").await?),
         };
-        server.run(listener, mail, stop).await.map_err(failure)
+        let (doors, renewed) = args.door.open(listener, None).await?;
+        let renewed = renewed.run(stop.clone());
+        let (served, ()) = tokio::join!(server.run(doors, mail, stop.clone()), renewed);
+        served.map_err(failure)
     })
 }
 

@@ -9,7 +9,11 @@ use build_server::tip::{Config, Tip};
 use clap::Parser;
 use farmer_cli::{Failure, serving};
 
+use crate::door::DoorArgs;
 use crate::listen::{failure, listen};
+
+/// For a year nobody comes to a site that has TLS without it, as the program of 2020 says.
+const TRANSPORT_SECURITY: &str = "max-age=31536000; includeSubDomains; preload";
 
 /// Serves a site from the newest good commit of its sources.
 ///
@@ -19,7 +23,7 @@ use crate::listen::{failure, listen};
 #[command(
     name = "tip",
     after_help = "Examples:\n  tip -config tip.toml -data /var/lib/tip\n  \
-        TIP_BUILDER=golangorg tip -http :8080\n  tip -config tip.toml -check\n\n\
+        TIP_BUILDER=golangorg tip -http :8080\n  tip -config tip.toml -http :80 -autocert tip.example.org -autocert-cache /var/lib/tip/certificates\n  tip -config tip.toml -check\n\n\
         While it runs: /_tip (page), /_tipstatus, /_tipstatus?format=json, /_ah/health.\n\
         What tip.toml holds is described in docs/programs/tip.md."
 )]
@@ -42,30 +46,30 @@ struct Args {
     /// Only reads the configuration.
     #[arg(long)]
     check: bool,
-    /// Hosts for certificates: not available here; a proxy in front ends TLS.
-    #[arg(long, value_name = "HOSTS", hide = true)]
-    autocert: Option<String>,
+    #[command(flatten)]
+    door: DoorArgs,
 }
 
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     serving::<Args>(args, async |args, stop| {
-        if args.autocert.is_some_and(|hosts| !hosts.is_empty()) {
-            return Err(Failure::usage(
-                "certificates are not made here",
-                "put a proxy that ends TLS in front, and leave -autocert out",
-            ));
-        }
         let config = read(args.config.as_deref(), args.builder.as_deref())?;
         if args.check {
             println!("the configuration is fine");
             return Ok(());
         }
-        let hosts = args.host.iter().fold(Hosts::default(), Hosts::and);
+        let names = args.host.iter().cloned().chain(args.door.names());
+        let hosts = names.fold(Hosts::default(), Hosts::and);
         let tip = Tip::new(config, args.data)
             .map_err(failure)?
             .with_hosts(hosts);
         let listener = listen(&args.http, "the newest good commit is served").await?;
-        tip.run(listener, stop).await.map_err(failure)
+        let (doors, renewed) = args.door.open(listener, None).await?;
+        let doors = doors
+            .only_encrypted()
+            .with_transport_security(TRANSPORT_SECURITY);
+        let renewed = renewed.run(stop.clone());
+        let (served, ()) = tokio::join!(tip.run(doors, stop.clone()), renewed);
+        served.map_err(failure)
     })
 }
 

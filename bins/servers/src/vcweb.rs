@@ -4,11 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use build_client::httpdl::HttpOptions;
 use build_server::http::Hosts;
-use build_server::vcweb::{Options, Vcweb};
+use build_server::https::Hellos;
+use build_server::vcweb::{Options, Vcweb, ZipSource};
 use clap::Parser;
 use farmer_cli::serving;
 
+use crate::door::DoorArgs;
 use crate::listen::{failure, listen};
 
 /// Serves git, Mercurial, Subversion, Bazaar and Fossil repositories, and plain files, for
@@ -21,8 +24,8 @@ use crate::listen::{failure, listen};
     name = "vcweb",
     after_help = "Examples:\n  vcweb -scripts $(go env GOROOT)/src/cmd/go/testdata/vcstest\n  \
         vcweb -d /srv/repositories -http :8088 -host vcs-test.example.org\n  \
-        git clone http://127.0.0.1:8088/git/hello\n\n\
-        While it runs: / (what there is, and what is not installed), /healthz.\n\
+        vcweb -zips https://storage.googleapis.com/vcs-test\n  git clone http://127.0.0.1:8088/git/hello\n\n\
+        While it runs: / (what there is, and what is not installed), /tls, /healthz.\n\
         The scripts are described in docs/programs/vcweb.md."
 )]
 struct Args {
@@ -35,6 +38,9 @@ struct Args {
     /// Scripts that make repositories.
     #[arg(long, value_name = "DIR")]
     scripts: Option<PathBuf>,
+    /// Archives of ready repositories: a folder with git/hello.zip, or the address of one
+    #[arg(long, value_name = "DIR|URL")]
+    zips: Option<String>,
     /// Where Subversion's own protocol is served, when svnserve is installed.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     svn: String,
@@ -44,6 +50,8 @@ struct Args {
     /// A name that it answers to, besides loopback; may be repeated.
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
+    #[command(flatten)]
+    door: DoorArgs,
 }
 
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
@@ -52,10 +60,36 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         let mut options = Options::new(args.data, path);
         options.scripts = args.scripts;
         options.svn_over_http = args.svn_over_http;
-        options.hosts = args.host.iter().fold(Hosts::default(), Hosts::and);
+        let names = args.host.iter().cloned().chain(args.door.names());
+        options.hosts = names.fold(Hosts::default(), Hosts::and);
+        options.zips = args.zips.map(source).transpose().map_err(failure)?;
+        let hellos = Hellos::default();
+        options.hellos = args.door.is_wanted().then(|| hellos.clone());
         let site = Vcweb::new(options).map_err(failure)?;
         let listener = listen(&args.http, "repositories are served").await?;
         let svn = listen(&args.svn, "Subversion's own protocol").await?;
-        site.run(listener, Some(svn), stop).await.map_err(failure)
+        let (doors, renewed) = args.door.open(listener, Some(&hellos)).await?;
+        let renewed = renewed.run(stop.clone());
+        let (served, ()) = tokio::join!(site.run(doors, Some(svn), stop.clone()), renewed);
+        served.map_err(failure)
     })
+}
+
+/// Where archives are; an address is asked through the proxy that the environment names.
+fn source(place: String) -> build_core::Result<ZipSource> {
+    if !place.starts_with("http://") && !place.starts_with("https://") {
+        return Ok(ZipSource::Folder(place.into()));
+    }
+    let variable = |name: &str| {
+        let lower = std::env::var(name.to_ascii_lowercase());
+        lower.or_else(|_| std::env::var(name)).ok()
+    };
+    let mut options = HttpOptions::default().user_agent("farmer-vcweb/1");
+    if let Some(proxy) = variable("HTTPS_PROXY") {
+        options = options.https_proxy(proxy);
+    }
+    if let Some(hosts) = variable("NO_PROXY") {
+        options = options.no_proxy(hosts);
+    }
+    Ok(ZipSource::Address(place, options.build()?))
 }

@@ -195,27 +195,30 @@ impl Args {
                 Some("make it first"),
             ));
         }
-        let cache = std::env::var_os("XDG_CACHE_HOME")
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from);
-        let below_home = if cfg!(target_os = "macos") {
-            "Library/Caches"
-        } else {
-            ".cache"
-        };
-        let cache = cache.or_else(|| Some(std::env::home_dir()?.join(below_home)));
-        let dir = cache
-            .ok_or_else(|| {
-                Failure::usage(
-                    "nobody knows where your home is",
-                    "set HOME, or name a directory with -dir",
-                )
-            })?
-            .join("fetchlogs");
+        let dir = default_dir().ok_or_else(|| {
+            Failure::usage(
+                "nobody knows where your home is",
+                "set HOME, or name a directory with -dir",
+            )
+        })?;
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&dir)?;
         Ok(dir)
     }
+}
+
+/// Where logs are kept when nobody says; `None` when nobody knows where the home is.
+pub(crate) fn default_dir() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
+    let below_home = if cfg!(target_os = "macos") {
+        "Library/Caches"
+    } else {
+        ".cache"
+    };
+    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(below_home)));
+    Some(cache?.join("fetchlogs"))
 }

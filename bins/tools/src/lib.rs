@@ -7,6 +7,7 @@ pub mod gerritctl;
 pub mod gitauth;
 pub mod gomote;
 pub mod gophers;
+pub mod greplogs;
 mod perf;
 mod perfrun;
 pub mod racebuild;
@@ -27,6 +28,7 @@ pub const PROGRAMS: &[(&str, Program)] = &[
     ("gitauth", gitauth::main),
     ("gomote", gomote::main),
     ("gophers", gophers::main),
+    ("greplogs", greplogs::main),
     ("perf", perf::main),
     ("perfrun", perfrun::main),
     ("racebuild", racebuild::main),

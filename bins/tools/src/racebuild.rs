@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use build_client::address_pool::AddressPool;
-use build_client::racebuild::{Job, run};
+use build_client::racebuild::{GoChange, Job, run};
 use build_client::{ErrorKind, HttpBuildlet};
 use build_core::ids::{HostType, MachineId};
 use build_core::pool::Pool;
@@ -25,6 +25,8 @@ const EXAMPLES: &str = "Examples:
       on a machine of this machine
   racebuild -goroot ~/go -rev 51bfeff0 -buildlet linux/amd64=10.0.0.5:80 -buildlet netbsd/amd64=10.0.0.6:80 -platforms linux/amd64,netbsd/amd64
       on two buildlets that run already
+  racebuild -goroot ~/go -rev 51bfeff0 -llvm-patch fix.diff -cherrypick refs/changes/07/350007/3
+      with a patch of LLVM, on top of a change of Go
 
 Exit codes: 0 all libraries are built, 1 one failed, 2 bad usage, 3 no machine or a machine was lost.";
 
@@ -57,6 +59,18 @@ struct Args {
     /// Tarball of a Go that builds Go, unpacked into go1.4 on the machine
     #[arg(long, value_name = "FILE")]
     bootstrap: Option<PathBuf>,
+    /// Patch to apply to llvm-project; it should change the directory compiler-rt alone
+    #[arg(long, value_name = "FILE")]
+    llvm_patch: Option<PathBuf>,
+    /// Change of Gerrit to pick on top of the Go revision, refs/changes/NN/NUMBER/PATCHSET
+    #[arg(long, value_name = "REF")]
+    cherrypick: Option<String>,
+    /// Change of Gerrit to check out instead
+    #[arg(long, value_name = "REF", conflicts_with = "cherrypick")]
+    checkout: Option<String>,
+    /// Take the library also when the script fails after it was built
+    #[arg(long)]
+    copyonfail: bool,
     /// More environment for the scripts; repeat it for more
     #[arg(short = 'e', value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -78,6 +92,9 @@ impl Args {
         let recipes = self.recipes()?;
         let job = Job {
             bootstrap: self.bootstrap.clone(),
+            llvm_patch: self.llvm_patch.clone(),
+            go_change: self.go_change()?,
+            copy_on_fail: self.copyonfail,
             env: self.env.clone(),
             attempts: self.attempts,
             ..Job::new(&self.goroot, &self.rev, self.go_rev()?)
@@ -114,6 +131,28 @@ impl Args {
             pool.close().await.map_err(|e| failure(&e))?;
         }
         self.tell(results?)
+    }
+
+    fn go_change(&self) -> Result<Option<GoChange>, Failure> {
+        if let Some(file) = self.llvm_patch.as_ref().filter(|file| !file.is_file()) {
+            let text = format!("no patch {}", file.display());
+            return Err(Failure::usage(text, "name a file with -llvm-patch"));
+        }
+        let change = match (&self.cherrypick, &self.checkout) {
+            (Some(name), _) => GoChange::CherryPick(name.clone()),
+            (None, Some(name)) => GoChange::Checkout(name.clone()),
+            (None, None) => return Ok(None),
+        };
+        let (GoChange::CherryPick(name) | GoChange::Checkout(name)) = &change;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'/';
+        if !name.starts_with("refs/changes/") || !name.bytes().all(plain) {
+            let text = format!("{name:?} is no ref of a change");
+            return Err(Failure::usage(
+                text,
+                "write refs/changes/NN/NUMBER/PATCHSET",
+            ));
+        }
+        Ok(Some(change))
     }
 
     fn recipes(&self) -> Result<Vec<Recipe>, Failure> {

@@ -9,6 +9,7 @@ use build_client::build_dashboard::{Dashboard, Failure as Failed};
 use build_client::{Error, ErrorKind};
 use build_core::flaky_log::{Phrases, is_flaky};
 use build_core::key::MasterKey;
+use build_server::grpc::ClearClient;
 use clap::Parser;
 use farmer_cli::{Exit, Failure};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -68,6 +69,14 @@ struct Args {
     /// Address of the dashboard
     #[arg(long, value_name = "URL", default_value = "https://build.golang.org")]
     builder_prefix: String,
+    /// Clear by gRPC at this coordinator, HOST:PORT; the certificate of localhost is not checked
+    #[arg(
+        long,
+        value_name = "HOST",
+        default_value = "",
+        hide_default_value = true
+    )]
+    grpc_host: String,
     /// Say what would be cleared, and clear nothing
     #[arg(long)]
     dry_run: bool,
@@ -95,20 +104,24 @@ impl Args {
     async fn retry(&self) -> Result<(), Failure> {
         let dashboard = Dashboard::new(&self.builder_prefix).map_err(|e| failure(&e))?;
         let chosen = self.choose(&dashboard).await?;
+        let coordinator = match self.grpc_host.as_str() {
+            host if !host.is_empty() && !self.dry_run && !chosen.is_empty() => {
+                Some(ClearClient::connect(host).await.map_err(|e| failure(&e))?)
+            }
+            _ => None,
+        };
         let mut left = 0;
         for (failed, why) in &chosen {
             let outcome = if self.dry_run {
                 "would be cleared".to_owned()
             } else {
-                match dashboard
-                    .clear(
-                        &failed.builder,
-                        &failed.hash,
-                        &self.key_of(&failed.builder)?,
-                        WAIT,
-                    )
-                    .await
-                {
+                let key = self.key_of(&failed.builder)?;
+                let (builder, hash) = (&failed.builder, &failed.hash);
+                let cleared = match &coordinator {
+                    Some(coordinator) => coordinator.clear(builder, hash, &key).await,
+                    None => dashboard.clear(builder, hash, &key, WAIT).await,
+                };
+                match cleared {
                     Ok(()) => "cleared".to_owned(),
                     Err(error) => {
                         left += 1;

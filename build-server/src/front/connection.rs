@@ -121,7 +121,7 @@ pub(super) async fn serve(
         return;
     };
     let span = Steps.create_span("tls_handshake", &address.to_string());
-    let greeting = tls.accept(Rewind::new(received.freeze(), tcp));
+    let greeting = tls.accept_from(Rewind::new(received.freeze(), tcp), address);
     let greeting = async { span.done(greeting.await) };
     let greeted = stop.run_until_cancelled(timeout(limits.handshake, greeting));
     // Whatever else came of it, the log of steps has it.

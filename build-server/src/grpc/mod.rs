@@ -6,6 +6,7 @@
 //! ([`TrailersAlways`]).
 
 mod clear;
+mod clear_client;
 #[expect(
     missing_docs,
     clippy::pedantic,
@@ -23,6 +24,7 @@ use tonic::server::NamedService;
 use tower::Service;
 
 pub use clear::{Clear, ClearResults, DashboardResults, FarmResults};
+pub use clear_client::ClearClient;
 pub use maintner_core::maintapi::TrailersAlways;
 
 /// The descriptors of `proto/protos.proto`.

@@ -5,6 +5,7 @@
 //! scripts for servers that have no menu of their own.
 
 mod answer;
+mod doors;
 mod guard;
 mod hosts;
 pub mod page;
@@ -14,6 +15,7 @@ mod serve;
 
 pub use crate::front::Remote;
 pub use answer::Refusal;
+pub use doors::Doors;
 pub use guard::{Guard, guarded};
 pub use hosts::Hosts;
 #[cfg(feature = "proxy")]

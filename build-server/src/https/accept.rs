@@ -1,4 +1,5 @@
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use build_core::h1::io::{Duplex, Rewind};
@@ -7,6 +8,7 @@ use rustls::server::ResolvesServerCert;
 use tokio::io::AsyncReadExt as _;
 use tokio_rustls::TlsAcceptor;
 
+use super::hellos::{Agreed, Hellos};
 use super::sni;
 
 /// Largest record of a handshake; more is left for TLS to refuse.
@@ -24,6 +26,7 @@ pub type TlsStream<I> = tokio_rustls::server::TlsStream<Rewind<I>>;
 pub struct Tls {
     acceptor: TlsAcceptor,
     hides_bad_names: bool,
+    hellos: Option<Hellos>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -60,7 +63,15 @@ impl Tls {
         Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             hides_bad_names: true,
+            hellos: None,
         }
+    }
+
+    /// Tells `hellos` of each handshake of which it is said where it comes from.
+    #[must_use]
+    pub fn with_hellos(mut self, hellos: Hellos) -> Self {
+        self.hellos = Some(hellos);
+        self
     }
 
     /// Leaves server names as they come: what the tests show to fail.
@@ -85,13 +96,42 @@ impl Tls {
     ///
     /// # Cancel safety
     /// A dropped future has lost the stream.
-    pub async fn accept<I: Duplex>(&self, mut io: I) -> io::Result<TlsStream<I>> {
+    pub async fn accept<I: Duplex>(&self, io: I) -> io::Result<TlsStream<I>> {
+        self.shake_hands(io, None).await
+    }
+
+    /// Does the handshake with a client that comes from `from`. See [`Tls::accept`].
+    ///
+    /// # Errors
+    /// The stream's, or the handshake's.
+    ///
+    /// # Cancel safety
+    /// A dropped future has lost the stream.
+    pub async fn accept_from<I: Duplex>(
+        &self,
+        io: I,
+        from: SocketAddr,
+    ) -> io::Result<TlsStream<I>> {
+        self.shake_hands(io, Some(from)).await
+    }
+
+    async fn shake_hands<I: Duplex>(
+        &self,
+        mut io: I,
+        from: Option<SocketAddr>,
+    ) -> io::Result<TlsStream<I>> {
         let mut record = Vec::new();
         read_record(&mut io, &mut record).await?;
+        let told = self.hellos.as_ref().zip(from);
+        let told = told.map(|(hellos, from)| (hellos, hellos.begin(from, &record)));
         if self.hides_bad_names {
             sni::hide(&mut record);
         }
-        self.acceptor.accept(Rewind::new(record.into(), io)).await
+        let shaken = self.acceptor.accept(Rewind::new(record.into(), io)).await;
+        if let Some((hellos, number)) = told {
+            hellos.end(number, agreed(&shaken));
+        }
+        shaken
     }
 
     /// The protocol that was agreed on, if any.
@@ -99,6 +139,20 @@ impl Tls {
     pub fn protocol<I>(stream: &TlsStream<I>) -> Option<&[u8]> {
         stream.get_ref().1.alpn_protocol()
     }
+}
+
+/// What came of a handshake.
+fn agreed<I>(shaken: &io::Result<TlsStream<I>>) -> Result<Agreed, String> {
+    let stream = shaken.as_ref().map_err(ToString::to_string)?;
+    let connection = stream.get_ref().1;
+    let version = connection.protocol_version();
+    let suite = connection.negotiated_cipher_suite();
+    let protocol = connection.alpn_protocol().unwrap_or_default();
+    Ok(Agreed {
+        version: version.map_or_else(String::new, |version| format!("{version:?}")),
+        cipher_suite: suite.map_or_else(String::new, |suite| format!("{:?}", suite.suite())),
+        protocol: String::from_utf8_lossy(protocol).into_owned(),
+    })
 }
 
 /// The first record of a connection, or what there is of it.

@@ -23,6 +23,7 @@ mod accept;
 pub mod acme;
 mod development;
 mod files;
+mod hellos;
 mod pin;
 mod sni;
 
@@ -39,6 +40,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 pub use accept::{Tls, TlsStream};
 pub use development::{Development, development};
 pub use files::CertificateFiles;
+pub use hellos::{Agreed, Greeting, Hellos, Offered};
 pub use pin::pin_of_pem;
 
 /// Why a certificate cannot be served.

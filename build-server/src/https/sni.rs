@@ -17,7 +17,7 @@ use rustls_pki_types::ServerName;
 const SERVER_NAME: [u8; 2] = [0, 0];
 /// For private use. A client that sends it fails in its own handshake, and harms nobody.
 const HIDDEN: [u8; 2] = [0xff, 0xa5];
-const HANDSHAKE: u8 = 22;
+pub(super) const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 /// Head of a record.
 pub(super) const RECORD_HEAD: usize = 5;

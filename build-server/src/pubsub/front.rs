@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use askama::Template;
-use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use axum::{Extension, Json};
 use build_core::clock::{Clock, SystemClock, Timestamp};
 use build_core::pubsubtypes::{Event, GitHubEvent, parse_time};
 use build_core::webhook::{Algorithm, verify};
@@ -18,6 +18,7 @@ use build_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use super::{PubSub, count};
+use crate::front::Peer;
 use crate::http::page::{Frame, files, html, text};
 use crate::http::{Guard, guarded};
 
@@ -106,9 +107,15 @@ struct Numbered {
     number: u64,
 }
 
-async fn github(State(site): State<PubSub>, headers: HeaderMap, body: Bytes) -> Response {
+async fn github(
+    State(site): State<PubSub>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let encrypted = peer.is_some_and(|Extension(peer)| peer.encrypted);
     let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
-    if site.options.require_https && header("x-forwarded-proto") != Some("https") {
+    if site.options.require_https && !encrypted && header("x-forwarded-proto") != Some("https") {
         return text(StatusCode::BAD_REQUEST, "HTTPS required\n");
     }
     count(&site.counts.webhooks);

@@ -24,7 +24,7 @@ pub use dkim::DkimVerifier;
 pub use gerrit::{MailPolicy, MailVerifier, Signed, header_values};
 pub use hub::EventHub;
 
-use crate::http::Hosts;
+use crate::http::{Doors, Hosts};
 
 /// What the server is told.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ pub struct Options {
     /// Answers a wrong signature with 401; otherwise everything is answered with 200, so that
     /// the code host does not queue what it will never get rid of.
     pub strict: bool,
-    /// Takes notices only from a proxy that says that they came over TLS.
+    /// Takes notices only over TLS: that of this server, or of a proxy that says so.
     pub require_https: bool,
     /// The name by which it presents itself to those who send mail.
     pub mail_host: String,
@@ -116,12 +116,12 @@ impl PubSub {
     /// When a listener fails for good.
     pub async fn run(
         self,
-        listener: TcpListener,
+        doors: impl Into<Doors>,
         mail: Option<TcpListener>,
         token: CancellationToken,
     ) -> Result<()> {
         let router = front::router(self.clone());
-        let pages = crate::http::serve(listener, router, token.clone());
+        let pages = crate::http::serve(doors, router, token.clone());
         let mail = async {
             match mail {
                 Some(mail) => smtp::serve(mail, self, token.clone()).await,

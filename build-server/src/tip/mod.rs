@@ -33,7 +33,6 @@ use std::time::Duration;
 use build_core::clock::{Clock, SystemClock, Timestamp};
 use build_core::{Error, ErrorKind, Result};
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +42,7 @@ use self::config::seconds;
 pub use self::config::{Config, Probe, Serve, Source, Step};
 use self::side::Side;
 use self::source::{Head, signature};
-use crate::http::Hosts;
+use crate::http::{Doors, Hosts};
 use crate::supervise::Supervisor;
 
 /// Attempts that the page shows.
@@ -172,11 +171,11 @@ impl Tip {
     ///
     /// # Errors
     /// When the listener fails for good.
-    pub async fn run(self, listener: TcpListener, token: CancellationToken) -> Result<()> {
+    pub async fn run(self, doors: impl Into<Doors>, token: CancellationToken) -> Result<()> {
         // The sides outlive the front: running answers end before their servers do.
         let tasks = Supervisor::new("tip");
         let router = front::router(self.shared.clone(), &self.config, self.hosts.clone());
-        let serve = crate::http::serve(listener, router, token.clone());
+        let serve = crate::http::serve(doors, router, token.clone());
         let work = async {
             self.restore(&tasks).await;
             tokio::join!(self.follow(&tasks), self.keep_alive(&tasks));

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -80,14 +81,32 @@ fn file(path: &Path) -> Result<Response> {
     let mut begin = Vec::new();
     std::io::Read::read_to_end(&mut std::io::Read::take(&mut file, 512), &mut begin)?;
     std::io::Seek::rewind(&mut file)?;
-    let length = file.metadata()?.len();
+    let about = file.metadata()?;
+    let (length, changed) = (about.len(), about.modified()?);
     let name = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     let headers = [
         (header::CONTENT_TYPE, kind(name, &begin).to_owned()),
         (header::CONTENT_LENGTH, length.to_string()),
+        (header::LAST_MODIFIED, http_date(changed)),
+        (header::ETAG, tag(changed, length)),
     ];
     let body = Body::from_stream(ReaderStream::new(tokio::fs::File::from_std(file)));
     Ok((headers, body).into_response())
+}
+
+fn http_date(time: SystemTime) -> String {
+    // Times that no calendar has are those of the epoch.
+    let time = jiff::Timestamp::try_from(time).unwrap_or_default();
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer
+        .timestamp_to_rfc9110_string(&time)
+        .unwrap_or_default()
+}
+
+/// Tells versions of a file apart that are of the same second.
+fn tag(changed: SystemTime, length: u64) -> String {
+    let since = changed.duration_since(SystemTime::UNIX_EPOCH);
+    format!("\"{:x}-{length:x}\"", since.unwrap_or_default().as_nanos())
 }
 
 /// The type of a file by its name, or by how it begins.

@@ -16,10 +16,13 @@ mod archive;
 mod cgi;
 mod files;
 mod modzip;
+mod overview;
 mod script;
 mod serve;
 mod svnserve;
+mod tls;
 mod words;
+mod zips;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -27,10 +30,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use askama::Template;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
 use build_core::clock::{Clock, SystemClock, Timestamp};
@@ -40,9 +43,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::serve::{Context, Handler, Kind, insecure};
-use crate::http::page::{Frame, files as page_files, html, text};
-use crate::http::{Guard, Hosts, Upstream, guarded};
+pub use self::zips::ZipSource;
+use self::zips::Zips;
+use crate::http::page::{files as page_files, text};
+use crate::http::{Doors, Guard, Hosts, Upstream, guarded};
+use crate::https::Hellos;
 
+/// The pages about this server.
+const LINKS: &[(&str, &str)] = &[("/", "Repositories"), ("/tls", "TLS")];
 /// Version control programs: their names, and what is shown when they are absent.
 const PROGRAMS: [&str; 7] = ["bzr", "fossil", "git", "hg", "svn", "svnadmin", "svnserve"];
 /// Settings of git, so that the same script makes the same commits.
@@ -107,6 +115,10 @@ pub struct Options {
     pub path: OsString,
     /// A server of Subversion over HTTP, for the ready repositories below `svn`.
     pub svn_over_http: Option<String>,
+    /// Archives of ready repositories, such as `git/hello.zip`.
+    pub zips: Option<ZipSource>,
+    /// Handshakes of this server's TLS, shown on a page; without TLS there are none.
+    pub hellos: Option<Hellos>,
     /// The names it answers to.
     pub hosts: Hosts,
 }
@@ -130,6 +142,10 @@ pub struct Vcweb {
     known: Mutex<HashMap<PathBuf, Arc<Entry>>>,
     svn: Option<String>,
     svn_over_http: Option<Upstream>,
+    zips: Option<Zips>,
+    asked: tls::Asked,
+    hellos: Hellos,
+    has_tls: bool,
 }
 
 /// What came of a script.
@@ -161,7 +177,13 @@ impl Vcweb {
         fs::create_dir_all(&made)?;
         let tools = Tools::new(data.join(".home"), options.path.clone())?;
         let svn_over_http = options.svn_over_http.clone().map(Upstream::new);
+        let zips = options.zips.clone();
+        let zips = zips.map(|source| Zips::new(source, &data)).transpose()?;
         Ok(Self {
+            zips,
+            asked: tls::Asked::default(),
+            has_tls: options.hellos.is_some(),
+            hellos: options.hellos.clone().unwrap_or_default(),
             options: Options { data, ..options },
             tools,
             made,
@@ -177,7 +199,7 @@ impl Vcweb {
     /// When a listener fails for good.
     pub async fn run(
         mut self,
-        listener: TcpListener,
+        doors: impl Into<Doors>,
         svn: Option<TcpListener>,
         token: CancellationToken,
     ) -> Result<()> {
@@ -191,7 +213,7 @@ impl Vcweb {
         };
         let env = self.tools.env.clone();
         let router = Arc::new(self).router();
-        let pages = crate::http::serve(listener, router, token.clone());
+        let pages = crate::http::serve(doors, router, token.clone());
         let svn = async {
             match svn {
                 Some(svn) => svnserve::serve(svn, root, env, token.clone()).await,
@@ -206,9 +228,11 @@ impl Vcweb {
         // Whoever asks first waits until the repository is made.
         let guard = guard.with_max_wait(script::SCRIPT_LIMIT * 2);
         let routes = Router::new()
-            .route("/", get(overview))
+            .route("/", get(overview::page))
+            .route("/tls", get(tls::page))
             .route("/healthz", get(async || "ok\n"))
-            .fallback(answer);
+            .fallback(answer)
+            .layer(from_fn_with_state(self.clone(), tls::remember));
         guarded(routes.merge(page_files()), guard).with_state(self)
     }
 
@@ -299,6 +323,9 @@ impl Vcweb {
             [first, name, ..] => (*first, *name),
             _ => return not_found(),
         };
+        if let Some(zips) = &self.zips {
+            zips.load(first, name, insists(request.uri().query())).await;
+        }
         if first == "svn"
             && let Some(upstream) = &self.svn_over_http
         {
@@ -378,6 +405,12 @@ async fn answer(State(site): State<Arc<Vcweb>>, request: Request) -> Response {
     }
 }
 
+/// Whether a client wants what is new, however short ago somebody looked.
+fn insists(query: Option<&str>) -> bool {
+    let mut fields = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    fields.any(|(name, value)| matches!(&*name, "vcweb-force-reload" | "go-get") && value == "1")
+}
+
 /// Passes what only reads on to a server of Subversion over HTTP.
 async fn svn_over_http(upstream: &Upstream, request: Request) -> Response {
     let reads = ["GET", "HEAD", "PROPFIND", "OPTIONS", "REPORT"];
@@ -407,88 +440,4 @@ fn refused(error: &Error) -> Response {
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     text(status, format!("{}\n", error.chain()))
-}
-
-struct Row {
-    path: String,
-    sign: &'static str,
-    class: &'static str,
-    told: String,
-}
-
-#[derive(Template)]
-#[template(path = "vcweb.html")]
-struct Overview {
-    frame: Frame,
-    programs: Vec<(&'static str, bool)>,
-    rows: Vec<Row>,
-    svn: Option<String>,
-}
-
-/// The scripts and what came of them.
-async fn overview(State(site): State<Arc<Vcweb>>, method: Method) -> Response {
-    let mut rows = Vec::new();
-    if let Some(scripts) = &site.options.scripts {
-        let mut found = Vec::new();
-        find_scripts(scripts, Path::new(""), &mut found);
-        found.sort();
-        for script in found {
-            let entry = {
-                let known = site.known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.get(&script).cloned()
-            };
-            rows.push(match entry {
-                Some(entry) => row(&script, entry.outcome.read().await.as_ref()),
-                None => row(&script, None),
-            });
-        }
-    }
-    tracing::debug!(%method, scripts = rows.len(), "the overview");
-    html(&Overview {
-        frame: Frame::new("vcweb", "Repositories", SystemClock.now()),
-        programs: PROGRAMS.map(|p| (p, site.tools.has(p))).to_vec(),
-        rows,
-        svn: site.svn.clone(),
-    })
-}
-
-fn row(script: &Path, outcome: Option<&Outcome>) -> Row {
-    let (sign, class, told) = match outcome {
-        None => ("·", "x", "not asked for yet".to_owned()),
-        Some(Outcome {
-            made: Ok(handler),
-            at,
-            ..
-        }) => (
-            "✓",
-            "p",
-            format!("served as {} since {at}", handler.kind.name()),
-        ),
-        Some(Outcome {
-            made: Err((_, told)),
-            at,
-            ..
-        }) => ("✗", "f", format!("{at}: {told}")),
-    };
-    Row {
-        path: script.display().to_string(),
-        sign,
-        class,
-        told,
-    }
-}
-
-fn find_scripts(root: &Path, below: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(root.join(below))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let path = below.join(entry.file_name());
-        if entry.path().is_dir() {
-            find_scripts(root, &path, found);
-        } else if path.extension().is_some_and(|e| e == "txt") {
-            found.push(path.with_extension(""));
-        }
-    }
 }

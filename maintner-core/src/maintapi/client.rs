@@ -59,48 +59,10 @@ impl Client {
     /// # Errors
     /// When the address is none, or nobody answers there within 10 s.
     pub async fn connect(server: &str) -> Result<Self, ConnectError> {
-        let address = || ConnectError::Address {
-            server: server.to_owned(),
-        };
-        let plain = server.starts_with("http://");
-        let named = server.strip_prefix("https://").unwrap_or(server);
-        let url = if plain {
-            named.to_owned()
-        } else if has_port(named) {
-            format!("http://{named}")
-        } else {
-            format!("http://{named}:443")
-        };
-        let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| address())?;
-        let host = uri
-            .host()
-            .ok_or_else(address)?
-            .trim_matches(['[', ']'])
-            .to_owned();
-        let name = ServerName::try_from(host.clone()).map_err(|_| address())?;
-        let tls = (!plain).then(|| TlsConnector::from(Arc::new(tls::config(host == "localhost"))));
-        let port = uri.port_u16().unwrap_or(80);
-        let connect = tower::service_fn(move |_: Uri| {
-            let (host, name, tls) = (host.clone(), name.clone(), tls.clone());
-            async move { dial(&host, port, name, tls).await }
-        });
-        // The scheme of requests is that of the connection, whoever encrypts it.
-        let scheme = if plain { "http" } else { "https" };
-        let authority = uri.authority().ok_or_else(address)?;
-        let shown: Uri = format!("{scheme}://{authority}")
-            .parse()
-            .map_err(|_| address())?;
-        let endpoint = Endpoint::from(uri.clone())
-            .origin(shown)
-            .connect_timeout(CONNECT)
-            .timeout(PATIENCE);
-        let channel = endpoint.connect_with_connector(connect).await;
-        let channel = channel.map_err(|source| ConnectError::Connect {
-            server: server.to_owned(),
-            source,
-        })?;
-        let inner = MaintnerServiceClient::new(channel).max_decoding_message_size(LONGEST);
-        Ok(Self { inner })
+        let inner = MaintnerServiceClient::new(channel(server).await?);
+        Ok(Self {
+            inner: inner.max_decoding_message_size(LONGEST),
+        })
     }
 
     /// Whether one commit is an ancestor of another; both are named by forty hexadecimal digits.
@@ -172,6 +134,55 @@ impl Client {
         let answer = self.inner.get_dashboard(Request::new(request)).await?;
         Ok(answer.into_inner())
     }
+}
+
+/// A connection to a server of gRPC: to `HOST:PORT` over TLS (port 443 when none is named), or to
+/// `http://HOST:PORT` without. The certificate of `localhost` is not checked. Clones share it, and
+/// it is made anew when it broke.
+///
+/// # Errors
+/// When the address is none, or nobody answers there within 10 s.
+pub async fn channel(server: &str) -> Result<Channel, ConnectError> {
+    let address = || ConnectError::Address {
+        server: server.to_owned(),
+    };
+    let plain = server.starts_with("http://");
+    let named = server.strip_prefix("https://").unwrap_or(server);
+    let url = if plain {
+        named.to_owned()
+    } else if has_port(named) {
+        format!("http://{named}")
+    } else {
+        format!("http://{named}:443")
+    };
+    let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| address())?;
+    let host = uri
+        .host()
+        .ok_or_else(address)?
+        .trim_matches(['[', ']'])
+        .to_owned();
+    let name = ServerName::try_from(host.clone()).map_err(|_| address())?;
+    let tls = (!plain).then(|| TlsConnector::from(Arc::new(tls::config(host == "localhost"))));
+    let port = uri.port_u16().unwrap_or(80);
+    let connect = tower::service_fn(move |_: Uri| {
+        let (host, name, tls) = (host.clone(), name.clone(), tls.clone());
+        async move { dial(&host, port, name, tls).await }
+    });
+    // The scheme of requests is that of the connection, whoever encrypts it.
+    let scheme = if plain { "http" } else { "https" };
+    let authority = uri.authority().ok_or_else(address)?;
+    let shown: Uri = format!("{scheme}://{authority}")
+        .parse()
+        .map_err(|_| address())?;
+    let endpoint = Endpoint::from(uri.clone())
+        .origin(shown)
+        .connect_timeout(CONNECT)
+        .timeout(PATIENCE);
+    let channel = endpoint.connect_with_connector(connect).await;
+    channel.map_err(|source| ConnectError::Connect {
+        server: server.to_owned(),
+        source,
+    })
 }
 
 fn has_port(server: &str) -> bool {

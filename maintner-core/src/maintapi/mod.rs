@@ -40,7 +40,7 @@ mod trywork;
 pub mod version;
 
 pub use api::Api;
-pub use client::{Client, ConnectError};
+pub use client::{Client, ConnectError, channel};
 #[cfg(feature = "net")]
 pub use gerrit::GerritSearch;
 pub use policy::Policy;

@@ -19,7 +19,9 @@ fn an_unknown_program_is_told_with_the_known_ones() {
     assert!(told.contains("name one of its programs"), "{told}");
 }
 
+mod door;
 mod gitmirror;
+mod go_peers;
 mod hooks;
 mod peer;
 mod perfdata;

@@ -256,7 +256,11 @@ fn tip_says_what_is_wrong_before_it_serves() {
     assert!(told(&[]).contains("TIP_BUILDER"));
     assert!(told(&["-builder", "beta"]).contains("golangorg or talks"));
     assert!(told(&["-config", "/no/such"]).contains("/no/such"));
-    assert!(told(&["-builder", "talks", "-autocert", "x"]).contains("proxy"));
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    let named = ["-builder", "talks", "-http", "127.0.0.1:0", "-data", &data];
+    let named = told(&[&named[..], &["-autocert", "x"]].concat());
+    assert!(named.contains("no authority vouches"), "{named}");
     assert!(run(&["-builder", "golangorg", "-check"]).status.success());
     let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
     assert!(help.contains("Examples:"), "{help}");

@@ -8,5 +8,7 @@ import (
 	_ "golang.org/x/build/cmd/genbootstrap"
 	_ "golang.org/x/build/cmd/racebuild"
 	_ "golang.org/x/build/cmd/retrybuilds"
+	_ "golang.org/x/build/cmd/tip"
 	_ "golang.org/x/build/cmd/xb"
+	_ "golang.org/x/build/vcs-test/vcweb"
 )

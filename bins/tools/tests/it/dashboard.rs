@@ -289,3 +289,65 @@ fn retrybuilds_tells_what_it_could_not_do() {
         done.err
     );
 }
+
+/// A coordinator that hands on to a dashboard what it is asked to clear, over TLS.
+fn coordinator(dashboard: &str, dir: &Path) -> (tokio::runtime::Runtime, String) {
+    use build_server::front::{Front, Services};
+    use build_server::grpc::{ClearResults, DashboardResults, Methods, PROTOS};
+    use build_server::https::{Tls, development};
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let dashboard = build_client::build_dashboard::Dashboard::new(dashboard).unwrap();
+    let service = ClearResults::new(DashboardResults::new(dashboard));
+    let made = development(dir, &[]).unwrap();
+    let address = runtime.block_on(async {
+        let methods = Methods::new().with(service, PROTOS).into_router().await;
+        let services = Services::new().with_grpc(methods.unwrap());
+        let front = Front::new(services).with_tls(Tls::new(made.certificate().clone()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(front.run(listener, tokio_util::sync::CancellationToken::new()));
+        format!("localhost:{port}")
+    });
+    (runtime, address)
+}
+
+#[test]
+fn retrybuilds_clears_by_grpc_what_the_go_program_clears() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("m"), "gophers rule\n").unwrap();
+    let go = go_program("retrybuilds");
+    let mut calls = Vec::new();
+    for mut command in [Some(program("retrybuilds")), go.as_ref().map(Command::new)]
+        .into_iter()
+        .flatten()
+    {
+        let (server, _) = dashboard(true);
+        let answer = "{\"Response\":null,\"Error\":\"\"}\n";
+        server.world().answer("/clear-results", 200, answer);
+        let (_runtime, address) = coordinator(server.url(), home.path());
+        command.args(["-grpc-host", &address, "-substr=2"]);
+        command.args(["-builder-prefix", server.url(), "-masterkey"]);
+        let done = run(command.arg(home.path().join("m")));
+        assert_eq!(done.code, Some(0), "{}", done.err);
+        calls.push(cleared(&server));
+    }
+    assert_eq!(calls[0].len(), 2, "{calls:?}");
+    assert!(calls.iter().all(|c| *c == calls[0]), "{calls:?}");
+
+    // What the dashboard refuses is the failure of each cell.
+    let (server, _) = dashboard(true);
+    let answer = "{\"Response\":null,\"Error\":\"no such builder\"}\n";
+    server.world().answer("/clear-results", 200, answer);
+    let (_runtime, address) = coordinator(server.url(), home.path());
+    let done = run(program("retrybuilds")
+        .args(["-grpc-host", &address, "-builder=linux-386"])
+        .args(["-builder-prefix", server.url(), "-masterkey"])
+        .arg(home.path().join("m")));
+    assert_eq!(done.code, Some(3), "{}", done.err);
+    assert!(
+        done.err.contains("no such builder (FailedPrecondition)"),
+        "{}",
+        done.err
+    );
+}

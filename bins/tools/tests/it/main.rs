@@ -6,10 +6,12 @@ mod dashboard;
 mod go_peer;
 mod gomote;
 mod gomote_go;
+mod greplogs;
 mod keys;
 mod people;
 mod racebuild;
 mod rmplaysnippet;
+mod s3;
 mod updatestd;
 mod upload;
 

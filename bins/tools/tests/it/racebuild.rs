@@ -87,6 +87,36 @@ fn racebuild_builds_on_a_local_machine() {
     assert_eq!(run(&mut racebuild()).code, Some(0));
     assert_eq!(readme(), before, "a second run changes nothing");
 
+    // With a patch and a change, and taken although its test fails.
+    let patch = dir.path().join("fix.diff");
+    write(&patch, "a patch\n");
+    write(
+        &script,
+        &format!(
+            "#!/bin/sh\nmkdir -p go/{RACE}\n(cat \"$LLVM_PATCH\"; echo $GOGITOP $GOSRCREF) > go/{RACE}/{file}\nexit 3\n"
+        ),
+    );
+    let patched = |more: &[&str]| {
+        let mut command = racebuild();
+        command.arg("-llvm-patch").arg(&patch);
+        command.args(["-cherrypick", "refs/changes/07/7/3"]);
+        run(command.args(more))
+    };
+    let done = patched(&[]);
+    assert!(done.code == Some(1) && readme() == before, "{}", done.err);
+    let done = patched(&["-copyonfail"]);
+    assert!(
+        done.code == Some(1) && done.err.contains("exit status 3"),
+        "{}",
+        done.err
+    );
+    let library = std::fs::read_to_string(dir.path().join(RACE).join(&file)).unwrap();
+    assert_eq!(library, "a patch\ncherry-pick refs/changes/07/7/3\n");
+    let line = format!("\n{file} built with LLVM 51bfeff0 with patch fix.diff and Go {head}.\n");
+    assert!(readme().ends_with(&line), "{}", readme());
+    let done = patched(&["-checkout", "refs/heads/master"]);
+    assert_eq!(done.code, Some(2), "{}", done.err);
+
     write(&script, "#!/bin/sh\necho broken\nexit 4\n");
     let done = run(&mut racebuild());
     assert_eq!(done.code, Some(1), "{}", done.err);

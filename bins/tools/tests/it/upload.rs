@@ -1,9 +1,10 @@
-//! `upload`, to a folder.
+//! `upload`, to a folder and to S3.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use crate::s3::{SECRET, Store, environment};
 use crate::{Ran, program, run};
 
 fn upload(dir: &Path, args: &[&str]) -> Ran {
@@ -133,8 +134,74 @@ fn upload_refuses_what_it_cannot_do() {
         "{}",
         done.err
     );
-    if !cfg!(feature = "cloud") {
-        let done = upload(dir, &["-file=a", "golang/x"]);
-        assert!(done.err.contains("--features cloud"), "{}", done.err);
-    }
+}
+
+#[test]
+fn upload_speaks_to_s3() {
+    let store = Store::start();
+    let dir = tempfile::tempdir().unwrap();
+    let put = |secret: &str, args: &[&str]| {
+        let mut command = program("upload");
+        for name in [
+            "AWS_SESSION_TOKEN",
+            "AWS_PROFILE",
+            "HTTP_PROXY",
+            "http_proxy",
+        ] {
+            command.env_remove(name);
+        }
+        command.envs(environment(&store, secret));
+        run(command
+            .current_dir(dir.path())
+            .args(["-verbose"])
+            .args(args))
+    };
+    let asked = |what: &str| {
+        let state = store.state();
+        state
+            .asked
+            .iter()
+            .filter(|asked| asked.starts_with(what))
+            .count()
+    };
+    let page = "/site/docs/index.html";
+    std::fs::write(dir.path().join("page"), "<html>one").unwrap();
+    let target = "s3://site/docs/index.html";
+    let ruled = ["-cacheable=false", "-file=page", target];
+    let done = put(SECRET, &ruled);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let stored = store.state().objects[page].clone();
+    assert_eq!(stored.bytes, b"<html>one");
+    assert_eq!(stored.fields["content-type"], "text/html; charset=utf-8");
+    assert_eq!(stored.fields["cache-control"], "no-cache");
+    assert_eq!(stored.fields["x-amz-meta-sha256"].len(), 64);
+
+    // The same is written once, by whoever asks; what differs is written again.
+    assert_eq!(put(SECRET, &ruled).err.trim(), "Already uploaded.");
+    assert_eq!(asked("PUT"), 1);
+    std::fs::write(dir.path().join("page"), "<html>two").unwrap();
+    let done = put(SECRET, &["-if-absent", "-file=page", target]);
+    assert_eq!(done.code, Some(1), "{}", done.err);
+    assert_eq!(store.state().objects[page].bytes, b"<html>one");
+    assert!(put(SECRET, &ruled).err.contains("Uploaded"));
+    assert_eq!(store.state().objects[page].bytes, b"<html>two");
+    std::fs::write(dir.path().join("page"), "<html>three").unwrap();
+    let done = put("another secret", &ruled);
+    assert_ne!(done.code, Some(0), "a wrong signature is refused");
+    assert!(!done.err.contains("another secret"), "{}", done.err);
+
+    // A large one comes in parts, whole or not at all.
+    let large: Vec<u8> = (0..17 << 20).map(|n: u32| (n % 251) as u8).collect();
+    std::fs::write(dir.path().join("large"), &large).unwrap();
+    store.state().refuses_part = Some(2);
+    let done = put(SECRET, &["-file=large", "s3://site/large.bin"]);
+    assert_ne!(done.code, Some(0));
+    assert!(!store.state().objects.contains_key("/site/large.bin"));
+    assert!(store.state().open.is_empty(), "its parts are given back");
+    store.state().refuses_part = None;
+    let done = put(SECRET, &["-file=large", "s3://site/large.bin"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(store.state().objects["/site/large.bin"].bytes == large);
+    let done = put(SECRET, &["-file=large", "s3://site/large.bin"]);
+    assert_eq!(done.err.trim(), "Already uploaded.");
 }

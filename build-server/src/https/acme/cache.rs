@@ -51,6 +51,19 @@ impl<C: CertificateCache + ?Sized> CertificateCache for std::sync::Arc<C> {
     }
 }
 
+#[async_trait]
+impl<C: CertificateCache + ?Sized> CertificateCache for Box<C> {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        (**self).get(name).await
+    }
+    async fn put(&self, name: &str, contents: Vec<u8>) -> Result<(), Error> {
+        (**self).put(name, contents).await
+    }
+    async fn delete(&self, name: &str) -> Result<(), Error> {
+        (**self).delete(name).await
+    }
+}
+
 /// Forgets with the process.
 #[derive(Debug, Default)]
 pub struct MemoryCache(Mutex<HashMap<String, Vec<u8>>>);

@@ -19,6 +19,7 @@
 //! # Ok(()) }
 //! ```
 
+mod autocert;
 mod cache;
 #[cfg(feature = "acme-objects")]
 mod objects;
@@ -33,6 +34,7 @@ use rustls::sign::CertifiedKey;
 use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+pub use autocert::Autocert;
 pub use cache::{CertificateCache, FolderCache, MemoryCache};
 #[cfg(feature = "acme-objects")]
 pub use objects::ObjectCache;

@@ -1,0 +1,160 @@
+//! `greplogs`, over a directory as `fetchlogs` keeps it.
+
+use std::path::Path;
+
+use crate::{Ran, program, run, write};
+
+const PANIC: &str = "##### Testing packages.\nok  \tfmt\t0.1s\npanic: runtime error: index out of range\n\n\
+    goroutine 1 [running]:\nmain.f(0x1)\n\t/x/f.go:12 +0x1d\nexit status 2\nFAIL\texample.com/p\t0.1s\n";
+const TEST: &str = "##### Testing packages.\n--- FAIL: TestA (0.00s)\n    a_test.go:7: unexpected EOF\nFAIL\nFAIL\texample.com/q\t0.1s\n";
+
+/// Two commits with three failures.
+fn keep(dir: &Path) {
+    for (rev, builder, hash, text) in [
+        ("2020-12-22T09:00:00-0123abc", "linux-amd64", "aa11", PANIC),
+        (
+            "2020-12-23T10:00:00-4567def-89abcde",
+            "linux-amd64",
+            "bb22",
+            TEST,
+        ),
+        (
+            "2020-12-23T10:00:00-4567def-89abcde",
+            "plan9-386",
+            "bb22",
+            TEST,
+        ),
+    ] {
+        write(&dir.join("log").join(hash), text);
+        let link = dir.join("rev").join(rev).join(builder);
+        write(&link.with_file_name(".rev.json"), "{}\n");
+        std::os::unix::fs::symlink(format!("../../log/{hash}"), link).unwrap();
+    }
+}
+
+fn grep(dir: &Path, args: &[&str]) -> Ran {
+    run(program("greplogs").arg("-dir").arg(dir).args(args))
+}
+
+#[test]
+fn greplogs_finds_failures_and_makes_lists_to_tick_off() {
+    let dir = tempfile::tempdir().unwrap();
+    keep(dir.path());
+    let names = grep(dir.path(), &["-md=false", "-l", "-e", "FAIL"]);
+    assert_eq!(
+        names.out,
+        "2020-12-23T10:00:00-4567def-89abcde/linux-amd64\n\
+         2020-12-23T10:00:00-4567def-89abcde/plan9-386\n2020-12-22T09:00:00-0123abc/linux-amd64\n"
+    );
+    assert_eq!(names.code, Some(0));
+    let found = grep(dir.path(), &["-E", "index out of", "-since", "2020-12-01"]);
+    let link =
+        "[2020-12-22T09:00:00-0123abc/linux-amd64](https://build.golang.org/log/aa11):\n```\n";
+    assert!(found.out.starts_with("`greplogs -dir "), "{}", found.out);
+    assert!(found.out.contains(link), "{}", found.out);
+    assert!(found.out.contains("main.f(0x1)"), "{}", found.out);
+    assert_eq!(found.out.matches("```").count(), 2);
+    let colored = grep(dir.path(), &["-color=always", "-md=false", "-E", "EOF"]);
+    assert!(
+        colored.out.contains("unexpected \x1b[1;31mEOF\x1b[0m"),
+        "{}",
+        colored.out
+    );
+
+    let triage = grep(
+        dir.path(),
+        &[
+            "-triage",
+            "-broken",
+            "plan9-386",
+            "-known-issue",
+            "go.dev/issue/1=index out",
+        ],
+    );
+    assert!(
+        triage
+            .out
+            .contains("- [ ] [2020-12-23T10:00:00-4567def-89abcde/linux-amd64](https://")
+    );
+    assert!(
+        triage.out.contains("- [x] (go.dev/issue/1) [2020-12-22"),
+        "{}",
+        triage.out
+    );
+    assert!(triage.out.ends_with("\n(2 matching logs)\n") && !triage.out.contains("/plan9"));
+
+    let json = grep(
+        dir.path(),
+        &[
+            "-json",
+            "-omit",
+            "plan9",
+            "-before=2020-12-23T10:00:01",
+            "-E=EOF",
+        ],
+    );
+    let told: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(told["failures"][0]["test"], "TestA");
+    assert_eq!(told["failures"][0]["line"], 7);
+    assert_eq!(told["url"], "https://build.golang.org/log/bb22");
+
+    let nothing = grep(dir.path(), &["-e", "no such text"]);
+    assert_eq!(nothing.code, Some(1));
+    assert!(
+        nothing.out.ends_with("\n(0 matching logs)\n"),
+        "{}",
+        nothing.out
+    );
+    assert_eq!(
+        grep(dir.path(), &["-e", "FAIL", "-omit", "^4567def"])
+            .out
+            .matches("aa11")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn greplogs_says_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    keep(dir.path());
+    for (args, told) in [
+        (vec!["-e", "("], "the expression \"(\" cannot be read"),
+        (vec!["-since", "yesterday"], "write 2020-12-31"),
+        (vec!["x.log"], "-dashboard and paths are incompatible"),
+        (vec!["-known-issue", "x"], "missing key"),
+    ] {
+        let done = grep(dir.path(), &args);
+        assert_eq!(done.code, Some(2), "{args:?}");
+        assert!(done.err.contains(told), "{args:?}: {}", done.err);
+    }
+    // Logs that are no dashboard's have no time, and all of them are looked at.
+    write(&dir.path().join("other/a"), "FAIL\tp\t1s\n");
+    let other = dir.path().join("other").display().to_string();
+    let done = grep(
+        dir.path(),
+        &[
+            "-dashboard=false",
+            "-md=false",
+            "-l",
+            "-e=FAIL",
+            &other,
+            "/no/such",
+        ],
+    );
+    assert_eq!(done.code, Some(2));
+    assert!(
+        done.out.contains("other/a") && done.err.contains("/no/such"),
+        "{}",
+        done.err
+    );
+    let done = grep(
+        dir.path(),
+        &["-dashboard=false", "-since=2020-01-01", "-e=FAIL", &other],
+    );
+    assert!(
+        done.err.contains("timestamp not found in rev dir name"),
+        "{}",
+        done.err
+    );
+}
