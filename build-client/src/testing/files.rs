@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use build_core::buildlet::{ByteStream, DirEntry, FileMode, ListDir};
 use build_core::clock::Timestamp;
-use build_core::tarutil::{GzipOptions, Pack, Untar};
+use build_core::tarutil::{GzipOptions, Pack, Policy, Untar};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
@@ -39,7 +39,7 @@ pub(super) fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
 
 pub(super) fn unpack(dir: &Path, tgz: &[u8]) -> Result<()> {
     fs::create_dir_all(dir).map_err(|e| io_error(dir, e))?;
-    let unpacked = Untar::open(dir)?.unpack(tgz);
+    let unpacked = Untar::open(dir)?.policy(Policy::trees()).unpack(tgz);
     unpacked
         .map(drop)
         .map_err(|e| Error::caused_by(ErrorKind::Invalid, "unpack archive", e))

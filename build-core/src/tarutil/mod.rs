@@ -8,8 +8,6 @@
 //! thread that may block. Callers are the buildlet's `/tgz` and `/writetgz` handlers and every client
 //! that pushes a tree. Protocol facts: docs/protocol/buildlet.md, archives.
 
-#[cfg(unix)]
-mod beneath;
 mod file_list;
 mod frame;
 mod glob;
@@ -51,6 +49,8 @@ pub use glob::Glob;
 pub use glob::fuzz_glob;
 pub use gunzip::{Gunzip, fuzz_gunzip};
 pub use header::{EntryHeader, EntryKind, Modified};
+#[cfg(unix)]
+pub(crate) use names::climbs_only_first;
 #[cfg(unix)]
 pub use pack::{Pack, PackError, Packed};
 pub use pargzip::{GzipOptions, PargzipWriter};

@@ -106,7 +106,15 @@ impl<'a> Pack<'a> {
         let path = path.as_ref();
         // Not blocking: opening a pipe must not wait for its other end.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let root = rustix::fs::open(path, flags, Mode::empty())?;
+        Self::of(rustix::fs::open(path, flags, Mode::empty())?, path)
+    }
+
+    /// What was opened at `path`, which names the only entry when it is a single file.
+    ///
+    /// # Errors
+    /// When the system cannot tell what it is.
+    pub fn of(root: OwnedFd, path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
         let single = (FileType::from_raw_mode(rustix::fs::fstat(&root)?.st_mode)
             != FileType::Directory)
             .then(|| {

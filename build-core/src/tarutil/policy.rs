@@ -6,6 +6,10 @@
 pub enum Links {
     /// Written after all files, when they stay inside the directory; else the archive is refused.
     Inside,
+    /// Written after all files as they are, wherever a symbolic one points: git makes such trees, and
+    /// so do tools. None is followed out: an entry whose way leads outside through a link ends the
+    /// unpacking, and a hard link is one to a file inside.
+    Anywhere,
     /// As the Go buildlet of 2020 does: symbolic links are left out, a hard link becomes an empty file.
     Skip,
     /// The archive is refused.
@@ -82,6 +86,13 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Trees as git and tools make them, with links that point anywhere: what a buildlet unpacks.
+    /// Whoever reads the directory afterwards must follow none of them, see
+    /// [`Beneath`](crate::tree::Beneath).
+    pub fn trees() -> Self {
+        Self::default().links(Links::Anywhere)
+    }
+
     /// The Go buildlet's `/writetgz` of 2020: links are not made, names by its rule.
     pub fn go2020() -> Self {
         Self {

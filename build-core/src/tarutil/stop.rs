@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::beneath::free_bytes;
 use super::policy::Limits;
 use super::untar_error::{Bound, UntarError};
+use crate::tree::free_bytes;
 
 /// How often, in entries and in bytes, the disk is asked for its free space.
 const FLOOR_ENTRIES: u64 = 256;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::UNIX_EPOCH;
 
-use super::beneath::set_modified;
 use super::frame::{Entries, FrameError};
 use super::header::{EntryHeader, EntryKind, Modified};
 use super::links::{Deferred, Link};
@@ -19,6 +18,7 @@ use super::policy::Links;
 use super::stop::Account;
 use super::untar::{Unpacked, Untar};
 use super::untar_error::{Bound, UntarError};
+use crate::tree::set_modified;
 
 /// Bytes after the archive's end mark that are still read so that checksums are verified; GNU tar
 /// pads to 10 KiB.
@@ -96,10 +96,8 @@ impl<'a> Unpacking<'a> {
 
     fn dir(&mut self, path: &[u8]) -> Result<(), UntarError> {
         self.links.forget(path);
-        self.job
-            .dir
-            .create_dir_all(path)
-            .map_err(|error| self.failed(path, error))?;
+        let made = self.job.dir.create_dir_all(path).map(drop);
+        made.map_err(|error| self.failed(path, error))?;
         self.done.dirs += 1;
         Ok(())
     }
@@ -164,13 +162,12 @@ impl<'a> Unpacking<'a> {
                 return Ok(());
             }
             Links::Refuse => return Err(self.unsupported(header)),
-            Links::Inside => {}
+            Links::Inside | Links::Anywhere => {}
         }
-        if let Link::Symbolic(target) = &link {
-            let decided = self.job.dir.kernel_resolves() || climbs_only_first(target);
-            if !decided || !target_stays_inside(&path, target) {
-                return Err(self.outside(header));
-            }
+        if let Link::Symbolic(target) = &link
+            && !self.may_point_to(&path, target)
+        {
+            return Err(self.outside(header));
         }
         let max = self.job.policy.limits.link_bytes;
         let name = shown(&path);
@@ -184,11 +181,22 @@ impl<'a> Unpacking<'a> {
         Ok(())
     }
 
-    /// Links come last and in order. Those that then lead out are taken away again, also when not all
-    /// could be made.
+    fn may_point_to(&self, path: &[u8], target: &[u8]) -> bool {
+        if self.job.policy.links == Links::Anywhere {
+            return !target.is_empty() && !target.contains(&0);
+        }
+        let is_decided = self.job.dir.kernel_resolves() || climbs_only_first(target);
+        is_decided && target_stays_inside(path, target)
+    }
+
+    /// Links come last and in order. Those that then lead out and may not are taken away again, also
+    /// when not all could be made.
     fn write_links(&mut self) -> Result<(), UntarError> {
         let links = std::mem::take(&mut self.links).into_ordered();
         let made = self.make_links(&links);
+        if self.job.policy.links == Links::Anywhere {
+            return made;
+        }
         let mut outside = None;
         for (path, link) in links.iter().take(self.done.links as usize) {
             let Some(target) = self.symbolic_target(path, link) else {

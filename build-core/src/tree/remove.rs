@@ -38,13 +38,21 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = rustix::fs::open(parent, flags, Mode::empty())?;
-    if remove_leaf(parent.as_fd(), name.as_bytes())? {
+    remove_tree_at(parent.as_fd(), name.as_bytes())
+}
+
+/// As [`remove_tree`], of what is called `name` in an open directory.
+///
+/// # Errors
+/// As [`remove_tree`].
+pub fn remove_tree_at(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    if remove_leaf(parent, name)? {
         return Ok(());
     }
-    let root = open(parent.as_fd(), name.as_bytes())?;
+    let root = open(parent, name)?;
     let mut failed = None;
     empty(Descent::at(root)?, &mut failed)?;
-    match rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR) {
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(error) => Err(failed.unwrap_or_else(|| error.into())),
         Ok(()) => Ok(()),
     }
@@ -127,15 +135,23 @@ fn open(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     }
 }
 
-/// Gives the owner of a directory every right to it.
+/// Gives the owner of a directory every right to it. It is opened first, so that a link that took
+/// its place is refused and what that leads to keeps its rights.
+#[cfg(target_os = "linux")]
 fn allow(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    // Looked at before: it is a directory, and what is removed is nobody's work any more.
-    Ok(rustix::fs::chmodat(
-        dir,
-        name,
-        ALL_RIGHTS,
-        AtFlags::empty(),
-    )?)
+    use std::os::fd::AsRawFd as _;
+    // To be named, it need not be readable.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    Ok(rustix::fs::chmod(path, ALL_RIGHTS)?)
+}
+
+/// Gives the owner of a directory every right to it, unless a link took its place.
+#[cfg(not(target_os = "linux"))]
+fn allow(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    Ok(rustix::fs::chmodat(dir, name, ALL_RIGHTS, flags)?)
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Trees: unpacked from archives, and packed.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use build_core::buildlet::{NOT_GET, header, param};
@@ -14,7 +13,7 @@ use flate2::write::GzEncoder;
 use super::answer::{Lost, Refusal, chain};
 use super::bridge::{BodyReader, BodyWriter, consume, produce_body, stream};
 use super::fetch;
-use super::paths::Places;
+use super::paths::{Place, Places};
 use super::routes::{Reply, Request, query_params, read_params, refuse, reply};
 use super::server::App;
 
@@ -66,12 +65,12 @@ async fn url_job(
     }
     let job = Job::new(app, request)?;
     let once = params.query().get(param::DIR) == Some(FETCHED_ONCE);
-    Ok((!once || !job.base.is_dir()).then_some((url, job)))
+    Ok((!once || !job.base.path().is_dir()).then_some((url, job)))
 }
 
 /// An archive to be unpacked.
 struct Job {
-    base: PathBuf,
+    base: Place,
     app: Arc<App>,
 }
 
@@ -79,8 +78,9 @@ impl Job {
     fn new(app: &Arc<App>, request: &Request<'_>) -> Result<Self, Refusal> {
         app.ensure_work_dir()?;
         let params = query_params(request)?;
-        let base = Places::of(app).dir_path(params.get(param::DIR).unwrap_or_default());
-        let base = base.map_err(|_| Refusal::bad("bogus dir"))?;
+        let dir = params.get(param::DIR).unwrap_or_default();
+        let base = Places::of(app).dir(dir);
+        let base = base.map_err(|outside| outside.refusal("bogus dir", dir))?;
         Ok(Self {
             base,
             app: app.clone(),
@@ -90,10 +90,9 @@ impl Job {
     /// Unpacks on this thread.
     fn run(self, body: BodyReader) -> Result<Reply, Refusal> {
         let bad_base = |error: io::Error| Refusal::failed(format!("mkdir of base: {error}"));
-        fs::create_dir_all(&self.base).map_err(bad_base)?;
+        let base = self.base.make_dir().map_err(bad_base)?;
         let stop = self.app.supervisor.token().clone();
-        let untar = Untar::open(&self.base).map_err(bad_base)?;
-        let untar = untar
+        let untar = Untar::beneath(base, self.base.path())
             .policy(self.app.config.archives.clone())
             .cancel_when(|| stop.is_cancelled());
         match untar.unpack(body) {
@@ -119,7 +118,9 @@ pub(crate) async fn pack(app: &Arc<App>, mut request: Request<'_>) -> Result<(),
         Err(refusal) => return refuse(request, refusal).await,
     };
     let produced = produce_body(&app.supervisor, "pack a directory", move |out| {
-        let pack = Pack::open(&target.base).map_err(|error| no_such_dir(&target.base, &error))?;
+        let path = target.base.path();
+        let opened = target.base.open().and_then(|found| Pack::of(found, &path));
+        let pack = opened.map_err(|error| no_such_dir(&path, &error))?;
         let pack = match &target.files {
             Some(files) => pack.filter(|path| is_on_the_way(files, path)),
             None => pack,
@@ -137,7 +138,7 @@ pub(crate) async fn pack(app: &Arc<App>, mut request: Request<'_>) -> Result<(),
 }
 
 struct PackTarget {
-    base: PathBuf,
+    base: Place,
     /// Whether several members are wanted.
     parallel: bool,
     /// The files that are wanted; `None`: all.
@@ -151,8 +152,9 @@ async fn pack_target(app: &App, request: &mut Request<'_>) -> Result<PackTarget,
         true => read_params(request).await?,
         false => query_params(request)?,
     };
-    let base = Places::of(app).dir_path(params.get(param::DIR).unwrap_or_default());
-    let base = base.map_err(|_| Refusal::bad("bogus dir"))?;
+    let dir = params.get(param::DIR).unwrap_or_default();
+    let base = Places::of(app).dir(dir);
+    let base = base.map_err(|outside| outside.refusal("bogus dir", dir))?;
     let files = params.all(param::PATH);
     let files: BTreeSet<Vec<u8>> = files.map(|path| path.as_bytes().to_vec()).collect();
     if is_form && files.is_empty() {

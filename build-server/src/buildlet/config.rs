@@ -89,7 +89,7 @@ impl Config {
             adopt_orphans: false,
             links_may_leave: false,
             fetch_anywhere: false,
-            archives: tarutil::Policy::default(),
+            archives: tarutil::Policy::trees(),
             ssh: None,
             sandbox: None,
         }
@@ -152,7 +152,8 @@ impl Config {
         }
     }
 
-    /// Whether paths may lead out of the work directory through symbolic links. Default: no.
+    /// Whether paths of requests may lead out of the work directory through symbolic links. Default:
+    /// no; that such links exist is another matter.
     #[must_use]
     pub fn links_may_leave(self, may: bool) -> Self {
         Self {
@@ -171,7 +172,8 @@ impl Config {
         }
     }
 
-    /// What archives may contain. Default: links that stay inside, generous bounds.
+    /// What archives may contain. Default: links that point anywhere and are not
+    /// followed out, generous bounds.
     #[must_use]
     pub fn archives(self, policy: tarutil::Policy) -> Self {
         Self {

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::answer::{Lost, Refusal};
 use super::bridge::{STALL, within};
 use super::connection::Io;
+use super::paths::{Outside, Places};
 use super::processes::{Child, Command, Grace, widen};
 use super::routes::{Request, read_params};
 use super::server::App;
@@ -43,6 +44,9 @@ const FIRST_PIECE_BYTES: usize = 8 << 10;
 /// What an answer announces to follow its body.
 const TRAILERS: &str =
     "Process-State, X-Exit-Code, X-Signal, X-Duration-Ms, X-Output-Bytes, X-Output";
+
+/// What is said of a directory that no command may run in.
+const BAD_DIR: &str = "bogus 'dir' parameter";
 
 /// A command as it will be started.
 pub(crate) struct Prepared {
@@ -100,7 +104,10 @@ async fn accept(app: &App, request: &mut Request<'_>) -> Result<Prepared, Refusa
 pub(crate) fn prepare(app: &App, params: &Params) -> Result<Prepared, Refusal> {
     let exec = parse_exec(params).map_err(|error| Refusal::bad(error.to_string()))?;
     let (program, dir) = match exec.lookup {
-        Program::OfSystem => (system_program(app, &exec), system_dir(app, &exec.dir)),
+        Program::OfSystem => {
+            let dir = system_dir(app, &exec.dir)?;
+            (system_program(app, &exec, &dir), dir)
+        }
         Program::InWorkDir => {
             let program = work_program(app, &exec)?;
             let dir = work_program_dir(app, &exec.dir, &program)?;
@@ -163,26 +170,24 @@ fn work_program_dir(app: &App, dir: &str, program: &Path) -> Result<PathBuf, Ref
     if dir.is_empty() {
         return Ok(program.parent().unwrap_or(&app.work_dir).to_owned());
     }
-    let bad = |_| Refusal::bad("bogus 'dir' parameter");
-    Ok(app.work_dir.join(
-        WirePath::of_dir(dir, PathStyle::HERE)
-            .map_err(bad)?
-            .as_str(),
-    ))
+    let place = Places::of(app).dir(dir);
+    let place = place.map_err(|outside| outside.refusal(BAD_DIR, dir))?;
+    Ok(place.path())
 }
 
-/// Absolute as it is, otherwise below the work directory.
-fn system_dir(app: &App, dir: &str) -> PathBuf {
-    match dir {
-        // Joined with nothing it would get a slash at its end.
-        "" => app.work_dir.clone(),
-        dir => app.work_dir.join(dir),
+/// Absolute as it is, as is one whose text leads up; otherwise below the work directory, where no
+/// link leads it out.
+fn system_dir(app: &App, dir: &str) -> Result<PathBuf, Refusal> {
+    match Places::of(app).dir(dir) {
+        Ok(place) => Ok(place.path()),
+        Err(Outside::ByText) => Ok(app.work_dir.join(dir)),
+        Err(outside) => Err(outside.refusal(BAD_DIR, dir)),
     }
 }
 
-fn system_program(app: &App, exec: &Exec) -> Result<PathBuf, String> {
+fn system_program(app: &App, exec: &Exec, dir: &Path) -> Result<PathBuf, String> {
     if exec.cmd.contains('/') {
-        return Ok(system_dir(app, &exec.dir).join(&exec.cmd));
+        return Ok(dir.join(&exec.cmd));
     }
     let dirs = app.search_path.iter().map(|dir| dir.join(&exec.cmd));
     dirs.into_iter()

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use build_core::buildlet::{FileMode, param};
-use build_core::tree::remove_tree;
+use build_core::tree::{remove_tree, remove_tree_at};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::answer::{Lost, Refusal};
 use super::bridge::{BodyReader, consume};
@@ -29,34 +30,40 @@ pub(crate) async fn write(app: &Arc<App>, mut request: Request<'_>) -> Result<()
     reply(request, result).await
 }
 
-fn write_target(app: &App, request: &Request<'_>) -> Result<(PathBuf, u32), Refusal> {
+fn write_target(app: &App, request: &Request<'_>) -> Result<(Place, u32), Refusal> {
     app.ensure_work_dir()?;
     let params = query_params(request)?;
     let mode = FileMode::parse_decimal(params.get(param::MODE).unwrap_or_default());
     let mode = mode.map_err(|error| Refusal::bad(error.to_string()))?;
-    let target = Places::of(app).below(params.get(param::PATH).unwrap_or_default());
-    let target = target.map_err(|_| Refusal::bad("bad path"))?;
-    Ok((target, mode.to_unix_permissions()))
+    let path = params.get(param::PATH).unwrap_or_default();
+    match Places::of(app).entry(path) {
+        Ok(target) if target.is_root() => Err(Refusal::bad("bad path")),
+        Ok(target) => Ok((target, mode.to_unix_permissions())),
+        Err(outside) => Err(outside.refusal("bad path", path)),
+    }
 }
 
 /// Writes beside the target and renames: readers see the old file or the new one, and a program
 /// that runs keeps its own.
-fn write_file(target: &Path, mode: u32, mut body: BodyReader) -> io::Result<()> {
-    let parent = target.parent().unwrap_or(target);
-    fs::create_dir_all(parent)?;
+fn write_file(target: &Place, mode: u32, mut body: BodyReader) -> io::Result<()> {
+    let (parent, name) = target.parent();
+    let parent = parent.make_dir()?;
     let random = getrandom::u64().map_err(io::Error::other)?;
-    let new = parent.join(format!(".new-{random:016x}"));
-    let written = write_new(&new, mode, &mut body).and_then(|()| fs::rename(&new, target));
+    let new = format!(".new-{random:016x}");
+    let written = write_new(parent.as_fd(), &new, mode, &mut body)
+        .and_then(|()| Ok(rustix::fs::renameat(&parent, new.as_str(), &parent, name)?));
     if written.is_err() {
         // The error to tell is the first one.
-        let _ = fs::remove_file(&new);
+        let _ = rustix::fs::unlinkat(&parent, new.as_str(), AtFlags::empty());
     }
     written
 }
 
-fn write_new(new: &Path, mode: u32, body: &mut BodyReader) -> io::Result<()> {
+fn write_new(dir: BorrowedFd<'_>, new: &str, mode: u32, body: &mut BodyReader) -> io::Result<()> {
     use std::io::BufRead as _;
-    let mut file = fs::File::create_new(new)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, new, flags, Mode::from_raw_mode(0o666))?;
+    let mut file = fs::File::from(file);
     loop {
         let piece = body.fill_buf()?;
         if piece.is_empty() {
@@ -76,12 +83,7 @@ pub(crate) async fn remove_all(app: &Arc<App>, mut request: Request<'_>) -> Resu
         Ok(targets) => targets,
         Err(refusal) => return refuse(request, refusal).await,
     };
-    let work_dir = app.work_dir.clone();
-    let work = move || {
-        targets
-            .iter()
-            .try_for_each(|target| remove(target, &work_dir))
-    };
+    let work = move || targets.iter().try_for_each(remove);
     let removed = app
         .supervisor
         .spawn_blocking("remove files", work)
@@ -94,62 +96,41 @@ pub(crate) async fn remove_all(app: &Arc<App>, mut request: Request<'_>) -> Resu
     .await
 }
 
-async fn remove_targets(app: &App, request: &mut Request<'_>) -> Result<Vec<PathBuf>, Refusal> {
+async fn remove_targets(app: &App, request: &mut Request<'_>) -> Result<Vec<Place>, Refusal> {
     let params = read_params(request).await?;
+    app.ensure_work_dir()?;
     let places = Places::of(app);
-    let checked = params
-        .all(param::PATH)
-        .map(|path| match places.place(path) {
-            Ok(Place::Root) => Ok(app.work_dir.clone()),
-            Ok(Place::Below(target)) => Ok(target),
-            Err(_) => Err(Refusal::bad(format!("bad 'path' parameter: {path:?}"))),
-        });
-    let targets: Vec<PathBuf> = checked.collect::<Result<_, _>>()?;
+    let checked = params.all(param::PATH).map(|path| {
+        let refused = format!("bad 'path' parameter: {path:?}");
+        let place = places.entry(path);
+        place.map_err(|outside| outside.refusal(&refused, path))
+    });
+    let targets: Vec<Place> = checked.collect::<Result<_, _>>()?;
     if targets.is_empty() {
         return Err(Refusal::bad("requires 'path' parameter"));
     }
     Ok(targets)
 }
 
-fn remove(target: &Path, work_dir: &Path) -> io::Result<()> {
-    match remove_tree(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+fn remove(target: &Place) -> io::Result<()> {
+    let removed = match target.is_root() {
+        true => remove_tree(&target.path()),
+        false => {
+            let (parent, name) = target.parent();
+            parent
+                .open()
+                .and_then(|dir| remove_tree_at(dir.as_fd(), name))
+        }
+    };
+    match removed {
+        Err(error) if is_absent(&error) => Ok(()),
         // A mount point cannot be removed; empty is as good.
-        Err(_) if target == work_dir && is_empty_dir(target) => Ok(()),
+        Err(_) if target.is_root() && target.is_empty_dir() => Ok(()),
         removed => removed,
     }
 }
 
-fn is_empty_dir(path: &Path) -> bool {
-    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trees_without_rights_can_be_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let tree = dir.path().join("a");
-        fs::create_dir_all(tree.join("b/c")).unwrap();
-        fs::write(tree.join("b/f"), "x").unwrap();
-        for path in ["b", ""] {
-            fs::set_permissions(tree.join(path), fs::Permissions::from_mode(0o500)).unwrap();
-        }
-        remove(&tree, dir.path()).unwrap();
-        assert!(!tree.exists());
-        remove(&tree, dir.path()).unwrap();
-    }
-
-    #[test]
-    fn links_are_removed_and_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (outside, link) = (dir.path().join("outside"), dir.path().join("link"));
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("kept"), "").unwrap();
-        std::os::unix::fs::symlink(&outside, &link).unwrap();
-        remove(&link, dir.path()).unwrap();
-        assert!(outside.join("kept").exists() && !link.exists());
-    }
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
 }

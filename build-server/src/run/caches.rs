@@ -110,20 +110,27 @@ impl Times {
 
 impl Inner {
     /// What can be put back.
-    pub(super) async fn hits(&self, work: &Work<'_>, paths: &[String]) -> Result<Vec<Hit>> {
+    pub(super) async fn hits(
+        &self,
+        work: &Work<'_>,
+        paths: &[String],
+        refused: &[String],
+    ) -> Result<Vec<Hit>> {
         let mut hits = Vec::new();
-        for path in paths {
+        for path in paths.iter().filter(|path| !refused.contains(path)) {
             hits.extend(self.hit(work, path).await?);
         }
         Ok(hits)
     }
 
-    /// Puts back what can be; the answer is the paths that were.
+    /// Puts back what can be; the answer is the paths that were. One that the machine refuses is
+    /// added to `refused`, and the work directory is to be filled anew.
     pub(super) async fn restore_caches(
         &self,
         held: &Held,
         work: &Work<'_>,
         hits: Vec<Hit>,
+        refused: &mut Vec<String>,
     ) -> Result<Vec<String>> {
         let Some(base) = hits.iter().map(|hit| hit.manifest.base).min() else {
             return Ok(Vec::new());
@@ -133,8 +140,18 @@ impl Inner {
             commits: Vec::new(),
         };
         for hit in hits {
-            if self.put_back(held, &hit).await? {
-                restored.commits.push((hit.path, hit.manifest.commit));
+            match self.put_back(held, &hit).await {
+                Ok(true) => restored.commits.push((hit.path, hit.manifest.commit)),
+                Ok(false) => {}
+                Err(error) if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TimedOut) => {
+                    // A link or a file of the commit stands in its way for one, and the machine may
+                    // have a part of it: whoever asked begins anew without it. No build ends by its
+                    // caches; when the machine is at fault, that is seen then.
+                    refused.push(hit.path.clone());
+                    let text = format!("the cache {} does not fit into the checkout", hit.path);
+                    return Err(Error::caused_by(ErrorKind::Corrupt, text, error));
+                }
+                Err(error) => return Err(error),
             }
         }
         tracing::info!(build = %work.build, restored = ?restored.commits, "caches were put back");

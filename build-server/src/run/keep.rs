@@ -1,14 +1,15 @@
 //! Keeps files of a step that has passed.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use build_core::buildlet::{Buildlet, ByteStream, ListDir};
 use build_core::dispatch::Reply;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::event::Artifact;
 use build_core::ids::{BuildId, LeaseId, StepName};
-use build_core::tarutil::{Glob, Untar};
+use build_core::tarutil::{Glob, Policy, Untar};
+use build_core::tree::Beneath;
 use build_core::{Error, ErrorKind, Result};
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
@@ -55,18 +56,14 @@ impl Inner {
         let unpacked = self.fetch(buildlet, &paths).await?;
         let mut kept = Vec::new();
         for path in paths {
-            kept.push(self.keep_file(unpacked.path(), path).await?);
+            kept.push(self.keep_file(&unpacked, path).await?);
         }
         Ok(kept)
     }
 
-    /// The files in a directory of this machine, which goes with the answer. Of a machine that packs
-    /// whole directories only, everything beside the files comes along.
-    pub(super) async fn fetch(
-        &self,
-        buildlet: &dyn Buildlet,
-        paths: &[String],
-    ) -> Result<tempfile::TempDir> {
+    /// The files in a directory of this machine. Of a machine that packs whole directories only,
+    /// everything beside the files comes along.
+    pub(super) async fn fetch(&self, buildlet: &dyn Buildlet, paths: &[String]) -> Result<Fetched> {
         let dir = self.new_dir().await?;
         match buildlet.get_files(CHECKOUT_DIR, paths).await {
             Ok(packed) => unpack(packed, dir.path().to_owned()).await?,
@@ -78,13 +75,12 @@ impl Inner {
             }
             Err(error) => return Err(error),
         }
-        Ok(dir)
+        Ok(Fetched(dir))
     }
 
-    async fn keep_file(&self, unpacked: &Path, path: String) -> Result<Artifact> {
-        let at: PathBuf = unpacked.join(&path);
-        let opened = tokio::fs::File::open(&at).await;
-        let opened = opened.map_err(|e| Error::from(e).while_doing(format!("keep {path}")))?;
+    async fn keep_file(&self, unpacked: &Fetched, path: String) -> Result<Artifact> {
+        let opened = unpacked.open(&path).await;
+        let opened = opened.map_err(|e| e.while_doing(format!("keep {path}")))?;
         let contents = ReaderStream::new(opened).map_err(Error::from).boxed();
         let blobs = self.store.blobs();
         let (_, info) = blobs.put_by_hash(BlobKind::Artifact, contents).await?;
@@ -96,12 +92,28 @@ impl Inner {
     }
 }
 
+/// Files of a machine, in a directory that goes with this. The machine made what is in there, and says
+/// itself what it is called: nothing else of this computer is ever read in its place.
+pub(super) struct Fetched(tempfile::TempDir);
+
+impl Fetched {
+    /// One of the files.
+    pub(super) async fn open(&self, path: &str) -> Result<tokio::fs::File> {
+        let (dir, path) = (self.0.path().to_owned(), path.as_bytes().to_vec());
+        let open = move || Beneath::open(&dir)?.without_links().open_file(&path);
+        let opened = tokio::task::spawn_blocking(open).await;
+        let opened = opened.map_err(|e| Error::caused_by(ErrorKind::Bug, "open a file", e))?;
+        Ok(tokio::fs::File::from_std(opened?))
+    }
+}
+
 async fn unpack(packed: ByteStream, dir: PathBuf) -> Result<()> {
     let reader = StreamReader::new(packed.map_err(std::io::Error::other));
     let reader = SyncIoBridge::new(reader);
     let unpack = move || {
         std::fs::create_dir_all(&dir)?;
-        let unpacked = Untar::open(&dir)?.unpack(reader);
+        let untar = Untar::open(&dir)?.policy(Policy::trees());
+        let unpacked = untar.unpack(reader);
         unpacked
             .map(drop)
             .map_err(|e| Error::caused_by(ErrorKind::Unavailable, "unpack artifacts", e))
@@ -147,6 +159,28 @@ async fn matching(buildlet: &dyn Buildlet, globs: &[String]) -> Result<Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_machine_calls_its_file_is_no_other_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("secret"), "x").unwrap();
+        let fetched = Fetched(tempfile::tempdir_in(dir.path()).unwrap());
+        let place = fetched.0.path();
+        std::fs::create_dir(place.join("a")).unwrap();
+        std::fs::write(place.join("a/b"), "x").unwrap();
+        std::os::unix::fs::symlink("..", place.join("up")).unwrap();
+        std::os::unix::fs::symlink("../secret", place.join("link")).unwrap();
+        assert!(fetched.open("a/b").await.is_ok());
+        for path in [
+            "../secret",
+            "up/secret",
+            "link",
+            "a/../../secret",
+            "/etc/passwd",
+        ] {
+            assert!(fetched.open(path).await.is_err(), "{path}");
+        }
+    }
 
     #[test]
     fn no_directory_is_packed_twice() {

@@ -56,12 +56,13 @@ impl Inner {
         caches: &[String],
     ) -> Result<Reply> {
         let held = self.leases.find(lease)?;
-        // The source, each input and each cache can be damaged once: then it is gone.
+        // The source, each input and each cache can be damaged, or a cache not fit, once: then it is
+        // gone or left out.
         let tries = 2 + caches.len() + work.inputs.len();
         let fill = async {
-            let mut tried = 1;
+            let (mut tried, mut refused) = (1, Vec::new());
             loop {
-                match self.fill(&held, &base, work, caches).await {
+                match self.fill(&held, &base, work, caches, &mut refused).await {
                     Err(error) if error.kind() == ErrorKind::Corrupt && tried < tries => {
                         let error = error.chain();
                         tracing::warn!(build = %work.build, error, "it is made again");
@@ -76,22 +77,24 @@ impl Inner {
     }
 
     /// Fills an empty work directory. What was found damaged and can be made again was removed
-    /// when this fails with [`ErrorKind::Corrupt`]: the next try makes it.
+    /// when this fails with [`ErrorKind::Corrupt`], and caches that do not fit are in `refused`: the
+    /// next try makes it.
     async fn fill(
         &self,
         held: &Held,
         base: &Base,
         work: &Work<'_>,
         caches: &[String],
+        refused: &mut Vec<String>,
     ) -> Result<Vec<String>> {
         let checkout = [CHECKOUT_DIR.to_owned()];
         held.buildlet().remove_all(&checkout).await?;
         match base {
             Base::Source => {
-                let hits = self.hits(work, caches).await?;
+                let hits = self.hits(work, caches, refused).await?;
                 self.put_source(held, work, Times::of(&hits)).await?;
                 self.put_inputs(held, work).await?;
-                self.restore_caches(held, work, hits).await
+                self.restore_caches(held, work, hits, refused).await
             }
             Base::CopyOf(from) => {
                 let from = self.leases.find(from)?;

@@ -7,6 +7,7 @@ use build_core::buildlet::{Buildlet, DirEntry, ListDir};
 use build_core::engine::CHECKOUT_DIR;
 use build_core::tarutil::Glob;
 use build_core::test_lines::{TestCounts, TestLines};
+use tokio::io::AsyncReadExt as _;
 
 use super::{Inner, junit};
 
@@ -64,7 +65,8 @@ impl Inner {
         for path in paths {
             let counts = counts.get_or_insert_with(TestLines::default);
             let read = async {
-                let report = tokio::fs::read(unpacked.path().join(&path)).await?;
+                let mut report = Vec::new();
+                unpacked.open(&path).await?.read_to_end(&mut report).await?;
                 junit::read(&report, counts)
             };
             let read: Result<()> = read.await;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use build_core::clock::Timestamp;
 use build_core::ids::CommitHash;
+use build_core::tree::Beneath;
 use build_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -113,7 +114,14 @@ impl Checkout<'_> {
                 nesting: self.nesting + 1,
             };
             let dir = target.join(&submodule.path);
-            tokio::fs::create_dir_all(&dir).await?;
+            let (top, path) = (target.to_owned(), submodule.path.clone());
+            // Wherever git has put links: a submodule lies in real directories of its checkout.
+            let make = move || {
+                let mut top = Beneath::open(&top)?.without_links();
+                top.create_dir_all(path.as_bytes()).map(drop)
+            };
+            let made = tokio::task::spawn_blocking(make).await;
+            made.map_err(|e| Error::caused_by(ErrorKind::Bug, "make a directory", e))??;
             inner.make(&dir).await
         }
         .boxed()

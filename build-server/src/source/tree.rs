@@ -1,11 +1,15 @@
 //! The files of a commit, or of a work tree, for recipes.
 
-use std::path::{Component, Path, PathBuf};
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use build_core::ids::CommitHash;
 use build_core::recipe::Tree;
+use build_core::tree::Beneath;
 use build_core::{Error, ErrorKind, Result};
+use rustix::fs::{AtFlags, Dir, FileType};
 
 use super::repo::Repo;
 
@@ -65,6 +69,7 @@ impl Tree for CommitTree {
                 }
                 Ok(Some(self.repo.run(&["cat-file", "blob", words[0]]).await?))
             }
+            Some(words) if words[0] == "symlink" => Err(leads_out(path)),
             _ => Ok(None),
         }
     }
@@ -93,11 +98,12 @@ impl Tree for CommitTree {
 }
 
 impl CommitTree {
-    /// Hash, type and size of an object; `None` when there is none of that name.
+    /// Hash, type and size of an object, which links of the commit may lead to; `symlink …` when they
+    /// lead out of it, `None` when there is none of that name.
     async fn about(&self, object: &str) -> Result<Option<String>> {
         let git = &self.repo.git;
         let input = format!("{object}\n");
-        let args = ["cat-file", "--batch-check"];
+        let args = ["cat-file", "--batch-check", "--follow-symlinks"];
         let line = git
             .run_with(self.repo.place(), &args, input.as_bytes())
             .await?;
@@ -119,55 +125,117 @@ fn name_in(dir: &str, line: &[u8]) -> Option<String> {
     })
 }
 
-impl WorkTree {
-    fn path(&self, path: &str) -> Option<PathBuf> {
-        let relative = Path::new(path.trim_matches('/'));
-        let is_plain = relative
-            .components()
-            .all(|c| matches!(c, Component::Normal(_)));
-        is_plain.then(|| self.top.join(relative))
+/// What a path leads to, and what that is; `None` when there is no such thing. Links are followed as
+/// long as they stay in the directory. Blocking.
+fn open_below(top: &Path, path: &str) -> Result<Option<(File, Metadata)>> {
+    use std::io::ErrorKind::{CrossesDevices, InvalidInput, NotADirectory, NotFound};
+    let path = path.trim_matches('/');
+    let opened = Beneath::open(top).and_then(|beneath| {
+        let file = beneath.open_target(path.as_bytes())?;
+        let about = file.metadata()?;
+        Ok((file, about))
+    });
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory | InvalidInput) => Ok(None),
+        Err(e) if e.kind() == CrossesDevices => Err(leads_out(path)),
+        Err(e) => Err(Error::from(e).while_doing(format!("read {}", top.join(path).display()))),
     }
+}
+
+fn leads_out(path: &str) -> Error {
+    let text = format!("{path} is a link that leads out of the repository");
+    Error::new(ErrorKind::Invalid, text)
+}
+
+/// The names in a directory, those of directories with a slash; without `.git`. Blocking.
+fn names_in(dir: &File) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let name = entry?.file_name().to_owned();
+        let Ok(text) = name.to_str() else {
+            continue;
+        };
+        if matches!(text, "." | ".." | ".git") {
+            continue;
+        }
+        let about = rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_dir = FileType::from_raw_mode(about.st_mode) == FileType::Directory;
+        names.push(format!("{text}{}", if is_dir { "/" } else { "" }));
+    }
+    names.sort();
+    Ok(names)
 }
 
 #[async_trait]
 impl Tree for WorkTree {
     async fn list(&self, dir: &str) -> Result<Vec<String>> {
-        let Some(dir) = self.path(dir) else {
-            return Ok(Vec::new());
+        let (top, dir) = (self.top.clone(), dir.to_owned());
+        let list = move || match open_below(&top, &dir)? {
+            Some((found, about)) if about.is_dir() => Ok(names_in(&found)?),
+            _ => Ok(Vec::new()),
         };
-        let mut entries = match tokio::fs::read_dir(&dir).await {
-            Ok(entries) => entries,
-            Err(_) => return Ok(Vec::new()),
-        };
-        let mut names = Vec::new();
-        while let Some(entry) = entries.next_entry().await? {
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
-            };
-            match entry.file_type().await?.is_dir() {
-                _ if name == ".git" => {}
-                true => names.push(format!("{name}/")),
-                false => names.push(name),
-            }
-        }
-        names.sort();
-        Ok(names)
+        blocking(list).await
     }
 
     async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>> {
-        let Some(file) = self.path(path) else {
-            return Ok(None);
+        let (top, path) = (self.top.clone(), path.to_owned());
+        let read = move || {
+            let Some((mut file, about)) = open_below(&top, &path)? else {
+                return Ok(None);
+            };
+            if !about.is_file() {
+                return Ok(None);
+            }
+            if about.len() > max_bytes {
+                return Err(too_large(&path, about.len(), max_bytes));
+            }
+            let mut contents = Vec::new();
+            let read = file.read_to_end(&mut contents);
+            read.map_err(|e| Error::from(e).while_doing(format!("read {path}")))?;
+            Ok(Some(contents))
         };
-        let about = match tokio::fs::metadata(&file).await {
-            Ok(about) if about.is_file() => about,
-            _ => return Ok(None),
-        };
-        if about.len() > max_bytes {
-            return Err(too_large(path, about.len(), max_bytes));
+        blocking(read).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::caused_by(ErrorKind::Bug, "read a work tree", e))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_work_tree_is_read_through_links_that_stay_in_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        std::fs::create_dir_all(top.join("ci")).unwrap();
+        std::fs::create_dir(dir.path().join("outside")).unwrap();
+        std::fs::write(dir.path().join("outside/secret"), "theirs").unwrap();
+        std::fs::write(top.join("ci/plan"), "ours").unwrap();
+        symlink("ci/plan", top.join("inside")).unwrap();
+        symlink("../outside", top.join("out")).unwrap();
+        symlink("/etc/passwd", top.join("absolute")).unwrap();
+        let tree = WorkTree::at(&top);
+        assert_eq!(tree.read("inside", 99).await.unwrap().unwrap(), b"ours");
+        assert_eq!(tree.read("ci", 99).await.unwrap(), None);
+        assert_eq!(tree.read("ci/none", 99).await.unwrap(), None);
+        assert_eq!(tree.read("../outside/secret", 99).await.unwrap(), None);
+        for path in ["out/secret", "absolute"] {
+            let error = tree.read(path, 99).await.unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("leads out of the repository"), "{said}");
         }
-        let contents = tokio::fs::read(&file).await;
-        Ok(Some(contents.map_err(|e| {
-            Error::from(e).while_doing(format!("read {}", file.display()))
-        })?))
+        let names = tree.list("").await.unwrap();
+        assert_eq!(names, ["absolute", "ci/", "inside", "out"]);
+        assert_eq!(tree.list("../outside").await.unwrap(), [""; 0]);
+        assert!(tree.list("out").await.is_err());
     }
 }

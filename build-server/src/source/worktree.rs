@@ -1,12 +1,17 @@
 //! Uncommitted files on top of a checkout.
 
 use std::ffi::OsStr;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
-use build_core::tree::remove_tree;
+use build_core::tree::{Beneath, remove_tree_at};
 use build_core::{Error, ErrorKind, Result};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::repo::Repo;
 
@@ -39,93 +44,113 @@ pub(super) async fn overlay(repo: &Repo, target: &Path) -> Result<()> {
 }
 
 /// Paths as git lists them, in any bytes that a file system allows.
-fn names(listed: &[u8]) -> Vec<PathBuf> {
+fn names(listed: &[u8]) -> Vec<Vec<u8>> {
     let pieces = listed.split(|&b| b == 0).filter(|p| !p.is_empty());
-    pieces
-        .map(|p| PathBuf::from(OsStr::from_bytes(p)))
-        .collect()
+    pieces.map(<[u8]>::to_vec).collect()
 }
 
-fn copy_all(top: &Path, target: &Path, files: &[PathBuf]) -> Result<()> {
+fn copy_all(top: &Path, target: &Path, files: &[Vec<u8>]) -> Result<()> {
+    let mut copying = Copying {
+        top: Beneath::open(top)?.without_links(),
+        target: Beneath::open(target)?.without_links(),
+    };
     for file in files {
-        let copied = copy(top, target, file);
+        let copied = copying.copy(file);
         copied.map_err(|e| {
-            Error::from(e).while_doing(format!("copy {}", top.join(file).display()))
+            let file = top.join(OsStr::from_bytes(file));
+            Error::from(e).while_doing(format!("copy {}", file.display()))
         })?;
     }
     Ok(())
 }
 
-fn copy(top: &Path, target: &Path, file: &Path) -> io::Result<()> {
-    let (from, to) = (top.join(file), target.join(file));
-    let about = match from.symlink_metadata() {
-        // Git does not look through a link either: the file is gone, whatever the link leads to.
-        Ok(_) if is_behind_a_link(top, file)? => return remove(target, file),
-        Ok(about) => about,
-        Err(e) if is_absent(&e) => return remove(target, file),
-        Err(e) => return Err(e),
-    };
-    // A changed submodule, or a repository inside of this one: not ours to copy.
-    if about.is_dir() {
-        return Ok(());
-    }
-    real_parents(target, file)?;
-    remove(target, file)?;
-    if about.is_symlink() {
-        return std::os::unix::fs::symlink(from.read_link()?, to);
-    }
-    std::fs::copy(from, &to)?;
-    std::fs::File::open(to)?.set_modified(about.modified()?)
+/// From one directory to another, through no link of either: somebody may work in the first one
+/// meanwhile.
+struct Copying {
+    top: Beneath,
+    target: Beneath,
 }
 
-/// Whether a directory on the way from `top` to `file` is a link.
-fn is_behind_a_link(top: &Path, file: &Path) -> io::Result<bool> {
-    let mut dir = top.to_owned();
-    for part in file.parent().into_iter().flat_map(Path::components) {
-        dir.push(part);
-        match dir.symlink_metadata() {
-            Ok(about) if about.is_symlink() => return Ok(true),
-            Ok(_) => {}
-            Err(e) if is_absent(&e) => return Ok(false),
-            Err(e) => return Err(e),
+impl Copying {
+    fn copy(&mut self, file: &[u8]) -> io::Result<()> {
+        let (above, name) = split(file);
+        let from = match self.top.open_dir(above) {
+            // Git does not look through a link either: the file is gone, whatever that leads to.
+            Err(e) if is_absent(&e) => return self.remove(file),
+            from => from?,
+        };
+        let about = match rustix::fs::statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return self.remove(file),
+            about => about?,
+        };
+        match FileType::from_raw_mode(about.st_mode) {
+            FileType::Symlink => {
+                let leads = rustix::fs::readlinkat(&from, name, Vec::new())?;
+                self.make_room(file)?;
+                self.target.symlink(file, leads.as_bytes())
+            }
+            FileType::RegularFile => self.copy_file(file, from.as_fd()),
+            // A changed submodule, or a repository inside of this one, is not ours to copy; git knows
+            // nothing else.
+            _ => Ok(()),
         }
     }
-    Ok(false)
-}
 
-/// Makes the directories above `file` real ones: what the commit has in their place, such as a
-/// link that leads out of the checkout, gives way and is never written through.
-fn real_parents(target: &Path, file: &Path) -> io::Result<()> {
-    let mut dir = target.to_owned();
-    for part in file.parent().into_iter().flat_map(Path::components) {
-        dir.push(part);
-        match dir.symlink_metadata() {
-            Ok(about) if about.is_dir() => continue,
-            Ok(_) => std::fs::remove_file(&dir)?,
-            Err(e) if is_absent(&e) => {}
-            Err(e) => return Err(e),
+    fn copy_file(&mut self, file: &[u8], from: BorrowedFd<'_>) -> io::Result<()> {
+        let (_, name) = split(file);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut contents = File::from(rustix::fs::openat(from, name, flags, Mode::empty())?);
+        let about = contents.metadata()?;
+        self.make_room(file)?;
+        let mut made = self.target.create_file(file, about.mode())?;
+        io::copy(&mut contents, &mut made)?;
+        made.set_permissions(Permissions::from_mode(about.mode() & 0o777))?;
+        made.set_modified(about.modified()?)
+    }
+
+    /// Removes what the checkout has in the place of a file, and makes the directories above it real
+    /// ones: what the commit has there, such as a link that leads out of the checkout, gives way and
+    /// is never written through.
+    fn make_room(&mut self, file: &[u8]) -> io::Result<()> {
+        let slashes = file.iter().enumerate().filter(|(_, b)| **b == b'/');
+        for (slash, _) in slashes {
+            let dir = &file[..slash];
+            match self.target.open_dir(dir) {
+                Ok(_) => {}
+                Err(e) if is_absent(&e) => {
+                    self.remove(dir)?;
+                    self.target.create_dir_all(dir)?;
+                }
+                Err(e) => return Err(e),
+            }
         }
-        std::fs::create_dir(&dir)?;
+        self.remove(file)
     }
-    Ok(())
+
+    /// Removes what the checkout has there, unless a link leads to it.
+    fn remove(&mut self, file: &[u8]) -> io::Result<()> {
+        let (above, name) = split(file);
+        let removed = self.target.open_dir(above);
+        match removed.and_then(|dir| remove_tree_at(dir.as_fd(), name)) {
+            Err(e) if is_absent(&e) => Ok(()),
+            done => done,
+        }
+    }
 }
 
-/// Removes what the checkout has there, unless a link leads to it.
-fn remove(target: &Path, file: &Path) -> io::Result<()> {
-    if is_behind_a_link(target, file)? {
-        return Ok(());
-    }
-    match remove_tree(&target.join(file)) {
-        Err(e) if is_absent(&e) => Ok(()),
-        done => done,
+/// The directory of a path and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
     }
 }
 
+/// Nothing is there, or a file or a link is in the way.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let is_link = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+    is_link || matches!(error.kind(), NotFound | NotADirectory)
 }
 
 #[cfg(test)]
@@ -162,6 +187,28 @@ mod tests {
     }
 
     #[test]
+    fn files_and_directories_change_places_and_modes_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, target) = (dir.path().join("top"), dir.path().join("t"));
+        fs::create_dir_all(top.join("a/b")).unwrap();
+        fs::create_dir_all(target.join("f/below")).unwrap();
+        fs::write(target.join("a"), "was a file").unwrap();
+        fs::write(top.join("a/b/run"), "x").unwrap();
+        fs::set_permissions(top.join("a/b/run"), Permissions::from_mode(0o755)).unwrap();
+        fs::write(top.join("f"), "is one now").unwrap();
+        symlink("/dev/null", top.join("n")).unwrap();
+        let files = ["a", "a/b/run", "f", "f/below", "n", "gone/x"].map(|f| f.as_bytes().to_vec());
+        copy_all(&top, &target, &files).unwrap();
+        let run = target.join("a/b/run").metadata().unwrap();
+        assert_eq!(run.permissions().mode() & 0o777, 0o755);
+        assert_eq!(fs::read_to_string(target.join("f")).unwrap(), "is one now");
+        assert_eq!(
+            fs::read_link(target.join("n")).unwrap(),
+            Path::new("/dev/null")
+        );
+    }
+
+    #[test]
     fn any_name_is_copied() {
         let dir = tempfile::tempdir().unwrap();
         let (top, target) = (dir.path().join("top"), dir.path().join("t"));
@@ -169,8 +216,9 @@ mod tests {
         fs::create_dir_all(&target).unwrap();
         let odd = names(b"caf\xe9\0a\nb\0");
         odd.iter()
-            .for_each(|name| fs::write(top.join(name), "x").unwrap());
+            .for_each(|name| fs::write(top.join(OsStr::from_bytes(name)), "x").unwrap());
         copy_all(&top, &target, &odd).unwrap();
-        assert!(odd.iter().all(|name| target.join(name).is_file()));
+        let is_there = |name: &Vec<u8>| target.join(OsStr::from_bytes(name)).is_file();
+        assert!(odd.iter().all(is_there));
     }
 }

@@ -58,7 +58,7 @@ const FLAGS: &[Flag] = &[
     ),
     Flag::switch(
         "links-may-leave",
-        "paths may lead out of the work directory through symbolic links",
+        "paths of requests may lead out of the work directory through symbolic\nlinks; without it such links may exist and are never followed",
     ),
     Flag::switch(
         "fetch-anywhere",
@@ -269,7 +269,7 @@ impl Options {
             archives: if switch("go2020-archives")? {
                 tarutil::Policy::go2020()
             } else {
-                tarutil::Policy::default()
+                tarutil::Policy::trees()
             },
             ssh: ssh.then(|| SshAccess::at_port(ssh_port)),
             sandbox: switch("sandbox")?,

@@ -13,6 +13,7 @@ mod join;
 mod kill;
 mod kinds;
 mod limits;
+mod links;
 mod news;
 mod people;
 mod processes;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use build_client::{Error, ErrorKind, HttpBuildlet};
 use build_core::builders::Farm;
 use build_core::buildlet::{Buildlet as _, ByteStream, FileMode, ListDir};
-use build_core::tarutil::{EntryHeader, FileList, GzipOptions, Pack, Untar};
+use build_core::tarutil::{EntryHeader, FileList, GzipOptions, Pack, Policy, Untar};
 use farmer_cli::{Failure, progress};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
@@ -441,6 +441,7 @@ async fn copy_here(target: &Target, from: &str, to: &Path) -> Result<(), Failure
     let bridge = SyncIoBridge::new(reader);
     let unpacked = tokio::task::spawn_blocking(move || {
         Untar::open(&into)?
+            .policy(Policy::trees())
             .unpack(bridge)
             .map(drop)
             .map_err(std::io::Error::other)

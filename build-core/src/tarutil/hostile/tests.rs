@@ -37,12 +37,16 @@ impl Scene {
             .unpack(archive.open())
     }
 
-    fn check_unharmed(&self, name: &str) {
+    fn check_outside(&self, name: &str) {
         assert_eq!(
             outside(self.root.path(), &self.base),
             self.before,
             "{name}: something outside changed"
         );
+    }
+
+    fn check_unharmed(&self, name: &str) {
+        self.check_outside(name);
         let base = self.base.canonicalize().unwrap();
         let mut bytes = 0;
         for path in tree(&self.base) {
@@ -191,6 +195,82 @@ fn a_link_cannot_wait_for_another_archive_to_lead_out() {
     scene.check_unharmed("a target that goes up from a real directory");
 }
 
+#[test]
+fn links_that_lead_out_exist_and_are_never_written_through() {
+    for by_hand in [false, true] {
+        for archive in [names::CASES, links::CASES].concat() {
+            let scene = Scene::new();
+            let untar = || {
+                let untar = Untar::open(&scene.base).unwrap();
+                let untar = untar.policy(policy().links(Links::Anywhere));
+                if by_hand {
+                    untar.without_kernel_help()
+                } else {
+                    untar
+                }
+            };
+            let outcome = untar().unpack(archive.open());
+            if archive.outcome() == Outcome::Harmless {
+                assert!(outcome.is_ok(), "{}: {outcome:?}", archive.name());
+            }
+            scene.check_outside(archive.name());
+            // A second archive tries every link that the first one left.
+            for path in tree(&scene.base) {
+                if !path.is_symlink() {
+                    continue;
+                }
+                let link = path.strip_prefix(&scene.base).unwrap().to_str().unwrap();
+                let through = build::Tar::default()
+                    .file(&format!("{link}/canary"), b"evil")
+                    .gz();
+                drop(untar().unpack(through));
+                let hard = build::Tar::default().hard_link("h", &format!("{link}/canary"));
+                drop(untar().unpack(hard.gz()));
+                drop(untar().unpack(build::Tar::default().dir(&format!("{link}/made")).gz()));
+                scene.check_outside(archive.name());
+                // In its own place a file takes over, and the link's target stays as it is.
+                let over = build::Tar::default().file(link, b"mine").gz();
+                untar().unpack(over).unwrap();
+                assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+                scene.check_outside(archive.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_virtual_environment_comes_back_as_it_was() {
+    let (from, to) = (Scene::new(), Scene::new());
+    let links = [
+        ("venv/bin/python3", "/usr/bin/python3"),
+        ("venv/bin/python", "python3"),
+        ("venv/lib64", "lib"),
+        ("n", "/dev/null"),
+        ("l", "../../outside"),
+        ("up", ".."),
+    ];
+    let tar = links.iter().fold(
+        build::Tar::default().file("venv/lib/x.py", b"x"),
+        |tar, (at, to)| tar.symlink(at, to),
+    );
+    let untar = |scene: &Scene| Untar::open(&scene.base).unwrap().policy(Policy::trees());
+    let done = untar(&from).unpack(tar.gz()).unwrap();
+    assert_eq!((done.links, done.files), (6, 1));
+    let mut packed = Vec::new();
+    let pack = super::super::Pack::open(&from.base).unwrap();
+    pack.write_tar(&mut packed).unwrap();
+    untar(&to).unpack_tar(packed.as_slice()).unwrap();
+    for (at, target) in links {
+        assert_eq!(
+            std::fs::read_link(to.base.join(at)).unwrap(),
+            Path::new(target)
+        );
+    }
+    crate::tree::remove_tree(&to.base).unwrap();
+    std::fs::create_dir(&to.base).unwrap();
+    to.check_outside("a virtual environment");
+}
+
 /// Entries over so few names that links meet files, directories and each other all the time.
 fn tangle() -> impl Strategy<Value = Vec<(u8, String, String)>> {
     let part = prop_oneof![4 => Just("a"), 4 => Just("b"), 2 => Just("c"), 3 => Just(".."), 1 => Just(".")];
@@ -216,14 +296,18 @@ proptest! {
     /// Two archives one after the other into the same directory, each half of them refused at some
     /// point: whatever they leave there, nothing outside changes and no link of theirs leads out.
     #[test]
-    fn no_tangle_of_links_gets_out(first in tangle(), second in tangle(), by_hand: bool) {
+    fn no_tangle_of_links_gets_out(first in tangle(), second in tangle(), by_hand: bool, anywhere: bool) {
         let scene = Scene::new();
         for entries in [first, second] {
             let untar = Untar::open(&scene.base).unwrap();
             let untar = if by_hand { untar.without_kernel_help() } else { untar };
+            let untar = if anywhere { untar.policy(Policy::trees()) } else { untar };
             // Most are refused somewhere; what is on the disk then is the question.
             drop(untar.unpack(tangled(&entries).gz()));
-            scene.check_unharmed("tangle");
+            match anywhere {
+                true => scene.check_outside("tangle"),
+                false => scene.check_unharmed("tangle"),
+            }
         }
     }
 }

@@ -30,21 +30,15 @@ async fn files_are_written_with_their_mode() {
 async fn bad_paths_and_modes_are_refused() {
     let peer = Peer::start().await;
     symlink("..", peer.work_dir().join("up")).unwrap();
-    for path in [
-        "",
-        "..",
-        "../x",
-        "%2Fx",
-        "a%2F..%2F..%2Fx",
-        ".",
-        "up%2Fx",
-        "a%00b",
-    ] {
+    for path in ["", "..", "../x", "%2Fx", "a%2F..%2F..%2Fx", ".", "a%00b"] {
         let answer = peer
             .put(&format!("/write?mode=420&path={path}"), b"x")
             .await;
         assert_eq!(answer.refusal(), (400, "bad path"), "{path:?}");
     }
+    let answer = peer.put("/write?mode=420&path=up%2Fx", b"x").await;
+    let text = "bad path: a link leads \"up/x\" out of the work directory";
+    assert_eq!(answer.refusal(), (400, text));
     for mode in ["", "0o644", "rw", "2147484068", "-1"] {
         let answer = peer.put(&format!("/write?path=x&mode={mode}"), b"x").await;
         assert_eq!(answer.refusal(), (400, "bad mode"), "{mode:?}");

@@ -6,6 +6,7 @@ mod archives;
 mod commands;
 mod detached;
 mod files;
+mod links;
 mod machine;
 
 use std::os::unix::fs::symlink;
