@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) names: Vec<String>,
     pub(crate) branches: Vec<String>,
+    pub(crate) tags: Vec<String>,
     pub(crate) machines: Option<u32>,
     pub(crate) sandbox: Sandbox,
     pub(crate) keep_logs: Duration,
@@ -78,6 +79,7 @@ impl FarmFile {
             port: args.port.or(farm.port).unwrap_or(PORT),
             names: or(&args.host, &farm.names),
             branches: or(&args.branch, &farm.branches),
+            tags: or(&args.tag, &farm.tags),
             machines: args.machines.or(farm.machines),
             sandbox: self.sandbox(args.sandbox),
             keep_logs: args.keep_logs.or(farm.keep_logs).unwrap_or(KEEP_LOGS),
@@ -186,6 +188,7 @@ impl FarmFile {
             farm.port.map(|port| format!("answers on port {port}")),
             listed("is opened as", &farm.names),
             listed("watches branches too:", &farm.branches),
+            listed("builds tags that come:", &farm.tags),
             farm.machines
                 .map(|n| format!("starts at most {n} machines")),
             farm.sandbox

@@ -59,7 +59,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         }
     }
     let coordinator = coordinator(
-        (&settings, &args.tag, &door.address),
+        (&settings, &door.address),
         &watched,
         &store,
         &checkouts,
@@ -172,7 +172,7 @@ fn private(settings: &Settings) -> Result<PrivateRepos, Failure> {
 }
 
 fn coordinator(
-    (settings, tags, address): (&Settings, &[String], &str),
+    (settings, address): (&Settings, &str),
     watched: &Watched,
     store: &Store,
     checkouts: &GitCheckouts,
@@ -200,7 +200,7 @@ fn coordinator(
     for origin in &watched.origins {
         let source = GitSource::watch(origin).through(checkouts.clone());
         let source = settings.branches.iter().fold(source, GitSource::branch);
-        parts = parts.source(tags.iter().fold(source, GitSource::tag));
+        parts = parts.source(settings.tags.iter().fold(source, GitSource::tag));
     }
     parts = match &watched.recipe {
         Some(file) => parts.recipe(file.clone()),

@@ -35,6 +35,8 @@ pub struct FarmToml {
     pub allotment: Allotment,
     /// Globs of branches that are watched besides the default one.
     pub branches: Vec<String>,
+    /// Globs of tags that are built when they come.
+    pub tags: Vec<String>,
     /// The address to answer on.
     pub addr: Option<IpAddr>,
     /// The port to answer on.
@@ -61,6 +63,8 @@ pub struct FarmToml {
 struct Raw {
     #[serde(default)]
     branches: Vec<String>,
+    #[serde(default)]
+    tags: Vec<String>,
     addr: Option<String>,
     port: Option<u16>,
     #[serde(default)]
@@ -117,6 +121,7 @@ impl FarmToml {
                 quotas: raw.quotas.read()?,
             },
             branches: raw.branches,
+            tags: raw.tags,
             addr: raw.addr.as_deref().map(address).transpose()?,
             port: raw.port,
             names: raw.names,
@@ -231,6 +236,7 @@ mod tests {
         let farm = FarmToml::parse(
             r#"
             branches = ["release/*"]
+            tags = ["v*"]
             addr = "::1"
             port = 8000
             names = ["farm.example.org"]

@@ -394,6 +394,11 @@ pub(super) const FARM: &[Key] = &[
         "Globs of branches that are watched too; as --branch.",
     ),
     key(
+        "tags",
+        Kind::Texts,
+        "Globs of tags that are built when they come; as --tag.",
+    ),
+    key(
         "addr",
         Kind::Text,
         "The address to answer on; \"127.0.0.1\" when not given; as --addr.",

@@ -85,6 +85,10 @@ impl HealthCheck for Work {
             level: Level::Warn,
             text,
         });
+        let lost = status.lost.iter().map(|lost| Finding {
+            level: Level::Warn,
+            text: lost.text(),
+        });
         let machines = status.machines.into_iter().filter_map(|machine| {
             let text = format!("{}: {}", machine.machine, machine.trouble?);
             let level = Level::Warn;
@@ -93,6 +97,7 @@ impl HealthCheck for Work {
         Ok(stalled
             .into_iter()
             .chain(settings)
+            .chain(lost)
             .chain(machines)
             .collect())
     }

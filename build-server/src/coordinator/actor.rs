@@ -434,6 +434,7 @@ impl Turning {
                     stalled: self.actor.dispatcher.stalled().map(str::to_owned),
                     stalled_since: self.stalled_since,
                     misconfigured: None,
+                    lost: Vec::new(),
                 };
                 // Whoever asked may have gone.
                 let _ = answer.send(status);

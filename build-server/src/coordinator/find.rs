@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use build_core::clock::Clock;
 use build_core::event::{Batch, BranchId, Memo, MemoKey, Principal, PrincipalKind};
 use build_core::ids::{BuilderName, CommitHash, RepoId, RepoName, WishKey};
 use build_core::name::Name;
@@ -53,16 +54,21 @@ pub(super) async fn find(
     source: Arc<dyn WorkSource>,
     handle: Handle,
     mut look: watch::Receiver<u64>,
+    clock: Arc<dyn Clock>,
 ) {
     let mut finding = Finding {
         source,
         handle,
+        clock,
         tips: HashMap::new(),
     };
     loop {
         look.mark_unchanged();
         match finding.look().await {
             Ok(()) => {
+                if finding.tell(None) {
+                    tracing::info!(source = finding.source.name(), "can be read again");
+                }
                 let changed = async {
                     tokio::select! {
                         () = finding.source.changed() => {}
@@ -73,12 +79,18 @@ pub(super) async fn find(
                 let _ = timeout(ASK_AGAIN, changed).await;
             }
             Err(error) => {
-                tracing::warn!(
-                    source = finding.source.name(),
-                    error = error.chain(),
-                    "cannot find work"
-                );
-                sleep(ASK_AFTER_ERROR).await;
+                // Once each time: it is asked again for as long as it is away.
+                if finding.tell(Some(&error.chain())) {
+                    tracing::warn!(
+                        source = finding.source.name(),
+                        error = error.chain(),
+                        "cannot find work, it is asked again until it can be read"
+                    );
+                }
+                tokio::select! {
+                    () = sleep(ASK_AFTER_ERROR) => {}
+                    Ok(()) = look.changed() => {}
+                }
             }
         }
     }
@@ -104,11 +116,18 @@ struct Before {
 struct Finding {
     source: Arc<dyn WorkSource>,
     handle: Handle,
+    clock: Arc<dyn Clock>,
     /// The newest commit of each branch and tag that everything was asked for.
     tips: HashMap<Place, CommitHash>,
 }
 
 impl Finding {
+    /// Shows whether the source can be read; whether that is news.
+    fn tell(&self, why: Option<&str>) -> bool {
+        self.handle
+            .set_lost(&self.source.name(), why, self.clock.now())
+    }
+
     async fn look(&mut self) -> Result<()> {
         let mut wanted = Vec::new();
         for item in self.source.wanted().await? {

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use build_core::buildlet::ByteStream;
-use build_core::clock::Clock;
+use build_core::clock::{Clock, Timestamp};
 use build_core::engine::Repro;
 use build_core::event::{
     KindSet, Outcome, Principal, Recorded, Seq, StreamId, StreamKind, Version, WishedBuild,
@@ -29,7 +29,7 @@ use super::figures::{Counts, Figures};
 use super::find::Chooser;
 use super::repos::Repos;
 use super::session::{Held, Holder, Session, line};
-use super::status::{FarmStatus, Waiting};
+use super::status::{FarmStatus, LostSource, Waiting};
 use crate::flakes::{FailedTest, failed_tests};
 use crate::kind::{self, Kinds};
 use crate::readers::Outboxes;
@@ -58,6 +58,8 @@ pub struct Handle {
     looks: watch::Sender<u64>,
     /// What is wrong with the settings of the farm.
     misconfigured: watch::Sender<Option<String>>,
+    /// Sources that cannot be read, by name.
+    lost: watch::Sender<BTreeMap<String, LostSource>>,
     /// The first builder of each kind of machine.
     by_host_type: Arc<BTreeMap<HostType, BuilderName>>,
     configured: Arc<BTreeMap<BuilderName, Builder>>,
@@ -175,6 +177,7 @@ impl Handle {
             chooser: Arc::new(chooser),
             looks: watch::channel(0).0,
             misconfigured: watch::channel(None).0,
+            lost: watch::channel(BTreeMap::new()).0,
             logs: LiveLogs::new(store.logs().clone()),
             repos: Arc::new(Repos::new(repos, clock)),
             kinds,
@@ -624,6 +627,23 @@ impl Handle {
         })
     }
 
+    /// Notes that a source cannot be read, or that it can again; whether that is news.
+    pub(super) fn set_lost(&self, source: &str, why: Option<&str>, now: Timestamp) -> bool {
+        self.lost.send_if_modified(|lost| match why {
+            None => lost.remove(source).is_some(),
+            Some(why) => {
+                let before = lost.get(source).map(|known| known.since);
+                let now = LostSource {
+                    source: source.to_owned(),
+                    since: before.unwrap_or(now),
+                    why: why.to_owned(),
+                };
+                lost.insert(source.to_owned(), now);
+                before.is_none()
+            }
+        })
+    }
+
     /// What the farm does at present.
     ///
     /// # Errors
@@ -634,6 +654,7 @@ impl Handle {
         let status = answered.await.map_err(|_| stopped())?;
         Ok(FarmStatus {
             misconfigured: self.misconfigured.borrow().clone(),
+            lost: self.lost.borrow().values().cloned().collect(),
             ..status
         })
     }

@@ -17,7 +17,7 @@ pub use builder::CoordinatorBuilder;
 pub use figures::{BUCKETS, Counts, Histogram};
 pub use handle::{EventStream, Handle, Opening, Wanted};
 pub use session::Session;
-pub use status::{FarmStatus, Waiting};
+pub use status::{FarmStatus, LostSource, Waiting};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +118,12 @@ impl Coordinator {
         let _tasks_end = tasks.token().clone().drop_guard();
         let find = tasks.group("find");
         for source in self.parts.sources.iter().cloned() {
-            let finding = find::find(source, self.handle.clone(), self.handle.looks());
+            let finding = find::find(
+                source,
+                self.handle.clone(),
+                self.handle.looks(),
+                self.parts.clock.clone(),
+            );
             let token = find.token().clone();
             find.spawn("source", async move {
                 token.run_until_cancelled(finding).await;

@@ -18,6 +18,27 @@ pub struct FarmStatus {
     pub stalled_since: Option<Timestamp>,
     /// What is wrong with the settings of the farm, so that those before go on.
     pub misconfigured: Option<String>,
+    /// Sources that cannot be read at present; each is asked again every few seconds.
+    pub lost: Vec<LostSource>,
+}
+
+/// A source of work that cannot be read, as a repository that is away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LostSource {
+    /// Its name.
+    pub source: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, as it was said last.
+    pub why: String,
+}
+
+impl LostSource {
+    /// What is wrong, as one sentence.
+    pub fn text(&self) -> String {
+        let Self { source, since, why } = self;
+        format!("{source} cannot be read since {since} and is asked again: {why}")
+    }
 }
 
 impl FarmStatus {

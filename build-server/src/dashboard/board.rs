@@ -1,6 +1,6 @@
 //! `/`: the dashboard. Commits down, builders across; what runs, and what waits for what.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use askama::Template;
 use axum::extract::Query;
@@ -12,12 +12,13 @@ use serde::Deserialize;
 
 use super::error::{Failure, Guest, Looking};
 use super::farm::RunningBuild;
+use super::merges::{self, Brought};
 use super::page::{self, Frame};
 use super::queue::{self, WaitingUnit};
 use super::time::{When, took};
 use super::words::{LEGEND, Mark};
 use crate::record::{BuildState, Rerun};
-use crate::store::{BoardCell, BoardFilter, BoardLine, BoardPage, KnownRepo};
+use crate::store::{BoardCell, BoardCommit, BoardFilter, BoardLine, BoardPage, KnownRepo};
 use crate::web::Site;
 
 /// Commits on a page, when there are few builders.
@@ -40,6 +41,8 @@ pub(super) struct Question {
     repo: Option<String>,
     branch: Option<String>,
     before: Option<String>,
+    /// Anything: merges are shown with what they brought.
+    merges: Option<String>,
 }
 
 #[derive(Template)]
@@ -70,6 +73,8 @@ struct Table {
     rows: Vec<Row>,
     newest: Option<String>,
     older: Option<String>,
+    /// Shows merges with what they brought, or without; there when one repository is chosen.
+    merges: Option<Link>,
 }
 
 struct Row {
@@ -80,6 +85,10 @@ struct Row {
     branch: Option<String>,
     when: When,
     cells: Vec<Option<Cell>>,
+    /// What is said of a merge and what it brought.
+    merge: Option<String>,
+    /// A merge brought it: it stands below that one.
+    is_brought: bool,
 }
 
 struct Cell {
@@ -144,6 +153,7 @@ async fn overview(site: &Site, frame: &Frame, known: &[KnownRepo]) -> Result<Vec
         repo: None,
         branch: None,
         before: None,
+        merges: None,
     };
     for repo in known.iter().take(REPOS) {
         tables.push(table(site, frame, repo, &all, COMMITS_OF_EACH).await?);
@@ -169,21 +179,52 @@ async fn table(
     let builders = columns(builders, &board.lines);
     shorten(&mut board, commits_for(builders.len()));
     let branch = question.branch.as_deref();
+    let with_merges = question.merges.is_some();
+    let at = |before: Option<String>, merges: bool| {
+        let address = address(&known.repo, branch, before);
+        if merges {
+            format!("{address}&merges=1")
+        } else {
+            address
+        }
+    };
     let older = board
         .next
-        .map(|next| address(&known.repo, branch, Some(next.to_string())));
+        .map(|next| at(Some(next.to_string()), with_merges));
     let unable = unable(site, &board.lines, &builders).await;
-    let rows = board.lines.iter();
-    let rows = rows.map(|line| row(frame, line, &builders, &unable));
+    let mut brought = match with_merges {
+        true => merges::brought(site, &board.lines, commits_for(builders.len())).await?,
+        false => BTreeMap::new(),
+    };
+    let mut rows = Vec::new();
+    for line in &board.lines {
+        let mut merge = row(frame, &line.commit, &line.cells, &builders, &unable);
+        let brought = brought.remove(&line.commit.hash);
+        merge.merge = brought.as_ref().map(told);
+        rows.push(merge);
+        for (item, cells) in brought.into_iter().flat_map(|brought| brought.commits) {
+            let row = row(frame, &BoardCommit::of(&item), &cells, &builders, &unable);
+            rows.push(Row {
+                is_brought: true,
+                ..row
+            });
+        }
+    }
+    let merges = question.repo.is_some().then(|| Link {
+        name: "merges with their branches".to_owned(),
+        url: at(question.before.clone(), !with_merges),
+        here: with_merges,
+    });
     Ok(Table {
         repo: known.repo.to_string(),
         url: address(&known.repo, None, None),
         branches: branches(known, branch),
         dense: builders.len() > DENSE,
-        rows: rows.collect(),
+        rows,
         builders,
-        newest: before.map(|_| address(&known.repo, branch, None)),
+        newest: before.map(|_| at(None, with_merges)),
         older,
+        merges,
     })
 }
 
@@ -255,14 +296,25 @@ pub(super) fn address(repo: &RepoName, branch: Option<&str>, before: Option<Stri
     query.finish()
 }
 
+/// What is said of a merge.
+fn told(brought: &Brought) -> String {
+    match (brought.commits.len(), brought.is_cut) {
+        (0, false) => "merge of nothing new".to_owned(),
+        (1, false) => "merge of 1 commit".to_owned(),
+        (count, false) => format!("merge of {count} commits"),
+        (0, true) => "merge; its commits are not shown here".to_owned(),
+        (count, true) => format!("merge of more commits than the {count} shown"),
+    }
+}
+
 fn row(
     frame: &Frame,
-    line: &BoardLine,
+    commit: &BoardCommit,
+    cells: &BTreeMap<BuilderName, BoardCell>,
     builders: &[BuilderName],
     unable: &HashMap<BuilderName, String>,
 ) -> Row {
-    let commit = &line.commit;
-    let cells = builders.iter().map(|name| line.cells.get(name));
+    let cells = builders.iter().map(|name| cells.get(name));
     Row {
         hash: commit.hash.to_string(),
         short: commit.hash.short()[..8].to_owned(),
@@ -273,6 +325,8 @@ fn row(
         cells: cells
             .map(|found| found.map(|c| cell(frame, c, unable)))
             .collect(),
+        merge: None,
+        is_brought: false,
     }
 }
 

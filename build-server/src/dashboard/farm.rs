@@ -7,6 +7,7 @@ use build_core::pool::MachineStatus;
 use super::error::Failure;
 use super::estimate::{Estimate, Estimates};
 use super::time::took;
+use crate::coordinator::LostSource;
 use crate::record::{BuildRow, Run};
 use crate::web::Site;
 
@@ -52,7 +53,11 @@ impl Farm {
                 let stalled = status.stalled_text();
                 let stalled = stalled.map(|why| format!("Nothing new begins {why}"));
                 let settings = status.misconfigured.map(|why| format!("Settings: {why}"));
-                (status.machines, stalled.or(settings))
+                let lost = (!status.lost.is_empty()).then(|| {
+                    let lost: Vec<_> = status.lost.iter().map(LostSource::text).collect();
+                    lost.join("; ")
+                });
+                (status.machines, stalled.or(settings).or(lost))
             }
             Err(error) => (Vec::new(), Some(nothing_begins(error.to_string()))),
         };

@@ -17,6 +17,7 @@ mod farm;
 mod history;
 mod log;
 mod machines;
+mod merges;
 mod page;
 mod people;
 mod queue;

@@ -12,6 +12,7 @@ use build_client::once;
 use build_core::clock::Timestamp;
 use build_core::engine::CHECKOUT_DIR;
 use build_core::ids::{BuildId, CommitHash};
+use build_core::name::Name;
 use build_core::plan::identity;
 use build_core::tarutil::{EntryHeader, EntryKind, Modified};
 use build_core::work::{Builder, WorkItem};
@@ -64,7 +65,7 @@ pub(super) struct Restored {
 pub(super) struct Hit {
     path: String,
     manifest: Manifest,
-    changed: Vec<String>,
+    changed: Vec<Name>,
 }
 
 /// The times of the files of a checkout into which caches are put back.

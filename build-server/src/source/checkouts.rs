@@ -15,7 +15,6 @@ use build_core::work::{Class, SKIP_LABEL, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 use tempfile::TempDir;
 
-use super::Checkouts;
 use super::checkout::{Checkout, set_times};
 use super::fingerprint;
 use super::git::without_passwords;
@@ -26,6 +25,7 @@ use super::refs::RefsState;
 use super::repo::{CommitInfo, Repo};
 use super::tree::{CommitTree, WorkTree};
 use super::worktree::overlay;
+use super::{Checkouts, Merge};
 use crate::spread::spread_below;
 
 /// Commits that are looked at to say where one stands among others.
@@ -349,27 +349,52 @@ impl Checkouts for GitCheckouts {
         fingerprint::of(&repo, &item.commit, depth, &item.origin).await
     }
 
-    async fn changed_since(
-        &self,
-        item: &WorkItem,
-        base: &CommitHash,
-    ) -> Result<Option<Vec<String>>> {
+    async fn changed_since(&self, item: &WorkItem, base: &CommitHash) -> Result<Option<Vec<Name>>> {
         let origin = Origin::parse(&item.origin)?;
         let repo = self.repos.open_with(&origin, &item.commit).await?;
         if !repo.has(base).await? || !repo.is_ancestor(base, &item.commit).await? {
             return Ok(None);
         }
-        // A name that cannot be told is no reason to fail: without what changed there is no cache.
-        let Some(mut changed) = repo.changed(base, &item.commit).await? else {
-            return Ok(None);
-        };
+        let mut changed = repo.changed(base, &item.commit).await?;
         if item.worktree {
-            let Some(uncommitted) = repo.uncommitted_paths().await? else {
-                return Ok(None);
-            };
-            changed.extend(uncommitted);
+            changed.extend(repo.uncommitted_paths().await?);
         }
         Ok(Some(changed))
+    }
+
+    async fn merges(
+        &self,
+        item: &WorkItem,
+        commits: &[CommitHash],
+        limit: usize,
+    ) -> Result<Vec<Merge>> {
+        let origin = Origin::parse(&item.origin)?;
+        let Some(repo) = self.repos.copy_of(&origin).await? else {
+            return Ok(Vec::new());
+        };
+        let brought = |info: CommitInfo| WorkItem {
+            labels: labels(&info),
+            commit: info.hash,
+            commit_time: info.time,
+            subject: info.subject,
+            author: Some(info.author),
+            class: Class::Backfill,
+            branch: None,
+            tag: None,
+            order: None,
+            ..item.clone()
+        };
+        let merged = repo.merged(commits, limit + 1).await?;
+        let merge = |(commit, mut infos): (CommitHash, Vec<CommitInfo>)| {
+            let is_cut = infos.len() > limit;
+            infos.truncate(limit);
+            Merge {
+                commit,
+                brought: infos.into_iter().map(brought).collect(),
+                is_cut,
+            }
+        };
+        Ok(merged.into_iter().map(merge).collect())
     }
 
     async fn history(&self, item: &WorkItem, limit: usize) -> Result<Option<Vec<CommitHash>>> {

@@ -22,6 +22,7 @@ mod worktree;
 use async_trait::async_trait;
 use build_core::buildlet::ByteStream;
 use build_core::ids::CommitHash;
+use build_core::name::Name;
 use build_core::recipe::Tree;
 use build_core::work::WorkItem;
 use build_core::{Error, ErrorKind, Result};
@@ -32,6 +33,19 @@ pub(crate) use git::without_passwords;
 pub(crate) use pack::stream_of;
 pub use tree::WorkTree;
 pub use watch::GitSource;
+
+/// A commit with more than one parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Merge {
+    /// Itself.
+    pub commit: CommitHash,
+    /// The commits that came with it, behind its other parents and not behind the first one, those
+    /// first that were made last.
+    pub brought: Vec<WorkItem>,
+    /// There are more of them.
+    pub is_cut: bool,
+}
 
 /// Reads and packs commits.
 #[async_trait]
@@ -61,15 +75,26 @@ pub trait Checkouts: Send + Sync {
     }
 
     /// What changed from an earlier commit to that of `item`: paths below the checkout, or
-    /// `None` when `base` does not come before it, is not known any more, or a path is not UTF-8.
+    /// `None` when `base` does not come before it or is not known any more.
     ///
     /// # Errors
     /// When the repository cannot be read.
-    async fn changed_since(
+    async fn changed_since(&self, item: &WorkItem, base: &CommitHash) -> Result<Option<Vec<Name>>>;
+
+    /// Which of `commits`, all of the repository of `item`, are merges, and what each brought; at most
+    /// `limit` of it. None, which the default says, when that is not known. Nothing is fetched for it.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    async fn merges(
         &self,
         item: &WorkItem,
-        base: &CommitHash,
-    ) -> Result<Option<Vec<String>>>;
+        commits: &[CommitHash],
+        limit: usize,
+    ) -> Result<Vec<Merge>> {
+        let _unknown = (item, commits, limit);
+        Ok(Vec::new())
+    }
 
     /// The commit that `rev` (`None`: what is checked out, or the remote's default branch) names in
     /// the repository at a path or a URL, as it is now. The default knows no repositories.

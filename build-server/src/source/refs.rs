@@ -100,6 +100,8 @@ mod tests {
         changes("refs/heads/main", "22");
         changes("refs/heads/team/topic", "1");
         changes("packed-refs", "1");
+        fs::create_dir(git_dir.join("reftable")).unwrap();
+        changes("reftable/tables.list", "0x1-0x2.ref\n");
         changes("HEAD", "ref: refs/heads/other\n");
     }
 }

@@ -367,6 +367,40 @@ impl Repo {
         lines.lines().map(CommitHash::new).collect()
     }
 
+    /// Of commits those that are merges, each with what it brought: what is behind its other parents
+    /// and not behind its first one, at most `limit`, those first that were made last.
+    pub(super) async fn merged(
+        &self,
+        commits: &[CommitHash],
+        limit: usize,
+    ) -> Result<Vec<(CommitHash, Vec<CommitInfo>)>> {
+        let mut args = vec![
+            "rev-list",
+            "--no-walk=unsorted",
+            "--parents",
+            "--ignore-missing",
+        ];
+        args.extend(commits.iter().map(CommitHash::as_str));
+        let listed = self.run(&args).await?;
+        let listed = String::from_utf8_lossy(&listed);
+        let count = format!("-{limit}");
+        let mut merged = Vec::new();
+        for line in listed.lines() {
+            let hashes: Vec<&str> = line.split(' ').collect();
+            let [commit, first, others @ ..] = &hashes[..] else {
+                continue;
+            };
+            if others.is_empty() {
+                continue;
+            }
+            let not = format!("^{first}");
+            let mut which = vec!["--topo-order", &count, &not];
+            which.extend(others);
+            merged.push((CommitHash::new(*commit)?, self.infos(&which).await?));
+        }
+        Ok(merged)
+    }
+
     async fn infos(&self, which: &[&str]) -> Result<Vec<CommitInfo>> {
         let format = [
             "log",
@@ -397,12 +431,12 @@ impl Repo {
         Ok(self.ask(&args).await?.is_some())
     }
 
-    /// Paths that differ between two commits; `None` when one is not UTF-8.
+    /// Paths that differ between two commits.
     pub(super) async fn changed(
         &self,
         base: &CommitHash,
         commit: &CommitHash,
-    ) -> Result<Option<Vec<String>>> {
+    ) -> Result<Vec<Name>> {
         let args = [
             "diff-tree",
             "-r",
@@ -424,14 +458,12 @@ impl Repo {
             .count())
     }
 
-    /// Those files; `None` when one has a name that is not UTF-8.
-    pub(super) async fn uncommitted_paths(&self) -> Result<Option<Vec<String>>> {
-        let Some(lines) = paths(&self.status().await?) else {
-            return Ok(None);
-        };
+    /// Those files.
+    pub(super) async fn uncommitted_paths(&self) -> Result<Vec<Name>> {
+        let lines = paths(&self.status().await?);
         // Two letters and a space stand before each path.
-        let files = lines.iter().filter_map(|line| line.get(3..));
-        Ok(Some(files.map(str::to_owned).collect()))
+        let files = lines.iter().filter_map(|line| line.as_bytes().get(3..));
+        Ok(files.map(Name::from).collect())
     }
 
     async fn status(&self) -> Result<Vec<u8>> {
@@ -449,10 +481,10 @@ impl Repo {
     }
 }
 
-/// Paths separated by zero bytes; `None` when one is not UTF-8.
-fn paths(listed: &[u8]) -> Option<Vec<String>> {
+/// Paths separated by zero bytes.
+fn paths(listed: &[u8]) -> Vec<Name> {
     let pieces = listed.split(|&b| b == 0).filter(|p| !p.is_empty());
-    pieces.map(|p| String::from_utf8(p.to_vec()).ok()).collect()
+    pieces.map(Name::from).collect()
 }
 
 #[cfg(test)]

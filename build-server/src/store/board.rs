@@ -140,7 +140,7 @@ impl FromStr for BoardPlace {
 }
 
 impl BoardCommit {
-    pub(super) fn of(item: &WorkItem) -> Self {
+    pub(crate) fn of(item: &WorkItem) -> Self {
         Self {
             hash: item.commit.clone(),
             subject: item.subject.clone(),
@@ -154,7 +154,7 @@ impl BoardCommit {
 impl BoardCell {
     /// The cell of a build. A build of uncommitted files says nothing of the commit and has
     /// none; one that runs another again is told of in the cell of that one.
-    pub(super) fn of(row: &BuildRow) -> Option<Self> {
+    pub(crate) fn of(row: &BuildRow) -> Option<Self> {
         (!row.item.worktree && row.item.rerun_of.is_none()).then(|| Self {
             builder: row.builder.clone(),
             build: row.id.clone(),

@@ -1,11 +1,12 @@
 //! What a farm finds: new branches, rebased ones, tags, commits that ask to be passed over.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use build_server::source::GitSource;
 use build_server::store::{BuildFilter, Store};
 
-use crate::farm::{FakePool, Farm, Repository, Steps, step};
+use crate::farm::{FakePool, Farm, Repository, SOON, Steps, git_in, step};
 
 fn farm(pool: &FakePool, store: &Store, source: GitSource) -> Farm {
     let steps = Steps(vec![step("ok", "true")]);
@@ -110,5 +111,44 @@ async fn a_commit_that_asks_not_to_be_built_is_passed_over() {
     let last = repository.commit("more code");
     farm.until_finished(3).await;
     assert_eq!(built(&farm).await, plain(&[first, wanted, last]));
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn a_repository_that_goes_away_is_shown_and_asked_again_until_it_is_back() {
+    let place = tempfile::tempdir().unwrap();
+    let (here, away) = (place.path().join("project"), place.path().join("away"));
+    std::fs::create_dir(&here).unwrap();
+    git_in(&here, &["init", "--quiet", "--initial-branch=main"]);
+    let commit = |subject: &str| git_in(&here, &["commit", "-q", "--allow-empty", "-m", subject]);
+    commit("first");
+    let pool = FakePool::new(1);
+    let source = GitSource::watch(here.to_str().unwrap());
+    let farm = farm(&pool, &Store::memory(), source);
+    farm.until_finished(1).await;
+    std::fs::rename(&here, &away).unwrap();
+    let lost = async |count: usize| {
+        let seen = async {
+            loop {
+                farm.handle.look_for_work();
+                let lost = farm.handle.status().await.unwrap().lost;
+                if lost.len() == count {
+                    return lost;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(SOON, seen)
+            .await
+            .expect("it is shown soon")
+    };
+    let shown = lost(1).await;
+    assert!(shown[0].source.ends_with("/project"), "{shown:?}");
+    assert!(shown[0].text().contains("project"), "{shown:?}");
+    std::fs::rename(&away, &here).unwrap();
+    assert!(lost(0).await.is_empty());
+    commit("second");
+    farm.handle.look_for_work();
+    farm.until_finished(2).await;
     farm.stop().await;
 }

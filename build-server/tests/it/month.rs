@@ -14,6 +14,7 @@ use build_core::buildlet::{ByteStream, ExecOutcome};
 use build_core::clock::{Clock, ManualClock, Timestamp};
 use build_core::event::{BuildEvent, KindSet, Seq, StreamKind};
 use build_core::ids::{BuildId, CommitHash, RepoName};
+use build_core::name::Name;
 use build_core::recipe::Tree;
 use build_core::work::{Class, WorkItem};
 use build_core::{ErrorKind, Result};
@@ -64,7 +65,7 @@ impl Checkouts for Empty {
         Ok(futures::stream::iter([Ok(packed)]).boxed())
     }
 
-    async fn changed_since(&self, _: &WorkItem, _: &CommitHash) -> Result<Option<Vec<String>>> {
+    async fn changed_since(&self, _: &WorkItem, _: &CommitHash) -> Result<Option<Vec<Name>>> {
         Ok(None)
     }
 }

@@ -304,7 +304,7 @@ fn names_of_any_bytes_are_built_and_their_changes_seen() {
     let repo = Repo::new();
     repo.write(
         ".farmer.toml",
-        "[[step]]\nname = \"x\"\nrun = \"cat caf*\"\n",
+        "[[step]]\nname = \"x\"\ncache = [\"c\"]\nrun = \"test -e c/x && echo warm; mkdir -p c; echo >c/x; cat caf*\"\n",
     );
     let odd = repo.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
     std::fs::write(&odd, "1\n").unwrap();
@@ -315,7 +315,8 @@ fn names_of_any_bytes_are_built_and_their_changes_seen() {
     repo.commit("second");
     let second = repo.run(&["build"]).exits(0).out();
     assert!(second.contains("| 2\n"), "{second}");
+    assert!(second.contains("warm"), "{second}");
     std::fs::write(&odd, "3\n").unwrap();
     let mine = repo.run(&["build", "--worktree"]).exits(0).out();
-    assert!(mine.contains("| 3\n"), "{mine}");
+    assert!(mine.contains("| 3\n") && mine.contains("warm"), "{mine}");
 }

@@ -8,6 +8,7 @@ use build_core::ids::{BuildId, HostType, LeaseId};
 use build_core::pool::MachineStatus;
 use serde::Serialize;
 
+use crate::coordinator::LostSource;
 use crate::web::{Looking, Refusal};
 
 /// The machines of one kind.
@@ -31,6 +32,8 @@ pub(super) struct Pools {
     stalled_since: Option<Timestamp>,
     /// What is wrong with the settings of the farm, if so: those before go on.
     misconfigured: Option<String>,
+    /// Sources that cannot be read at present.
+    lost: Vec<LostSource>,
 }
 
 pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal> {
@@ -54,6 +57,7 @@ pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal
         stalled: status.stalled,
         stalled_since: status.stalled_since,
         misconfigured: status.misconfigured,
+        lost: status.lost,
     }))
 }
 

@@ -88,6 +88,43 @@ async fn the_dashboard_shows_commits_and_builders() {
 }
 
 #[tokio::test]
+async fn a_merge_is_shown_with_what_it_brought_when_that_is_wanted() {
+    let world = World::new(vec![step("s", "true")]).await;
+    let repository = &world.repository;
+    repository.git(&["checkout", "--quiet", "-b", "side"]);
+    repository.commit("leaf: one");
+    world.farm.build(repository).await;
+    repository.commit("leaf: <two>");
+    repository.git(&["checkout", "--quiet", "main"]);
+    repository.commit("trunk");
+    repository.git(&["merge", "--quiet", "--no-ff", "-m", "graft", "side"]);
+    world.farm.build(repository).await;
+    let repo = repository.path().file_name().unwrap().to_str().unwrap();
+    let plain = world.get(&format!("/?repo={repo}")).await;
+    assert!(!ok(&plain).contains("leaf: &#60;two"), "{}", plain.body);
+    let link = format!("repo={repo}&#38;merges=1\"");
+    assert!(plain.body.contains(&link), "{}", plain.body);
+    let shown = world.get(&format!("/?repo={repo}&merges=1")).await;
+    let table = read(between(ok(&shown), "<tbody", "</tbody>"));
+    let at = |text: &str| {
+        table
+            .find(text)
+            .unwrap_or_else(|| panic!("{text}: {table}"))
+    };
+    assert!(at("graft") < at("merge of 2 commits"), "{table}");
+    assert!(at("merge of 2 commits") < at("leaf: <two>"), "{table}");
+    assert!(at("leaf: <two>") < at("leaf: one"), "{table}");
+    assert!(
+        !table.contains("trunk"),
+        "it came before the merge: {table}"
+    );
+    // What was built of it on its branch is shown.
+    let one = &table[at("leaf: one")..];
+    assert!(one.contains("passed"), "{table}");
+    world.farm.stop().await;
+}
+
+#[tokio::test]
 async fn a_build_says_first_how_it_went_then_why() {
     let world = World::new(vec![step("s", "true")]).await;
     let answer = world.get("/builds/B000000001").await;
