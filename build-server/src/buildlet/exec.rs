@@ -104,10 +104,11 @@ async fn accept(app: &App, request: &mut Request<'_>) -> Result<Prepared, Refusa
 pub(crate) fn prepare(app: &App, params: &Params) -> Result<Prepared, Refusal> {
     let exec = parse_exec(params).map_err(|error| Refusal::bad(error.to_string()))?;
     let (program, dir) = match exec.lookup {
-        Program::OfSystem => {
-            let dir = system_dir(app, &exec.dir)?;
-            (system_program(app, &exec, &dir), dir)
-        }
+        Program::OfSystem => match system_dir(app, &exec.dir) {
+            Ok(dir) => (system_program(app, &exec, &dir), dir),
+            // As a directory that is missing: what the commit holds is no fault of the machine.
+            Err(refusal) => (Err(refusal.text), app.work_dir.clone()),
+        },
         Program::InWorkDir => {
             let program = work_program(app, &exec)?;
             let dir = work_program_dir(app, &exec.dir, &program)?;
