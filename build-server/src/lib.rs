@@ -99,6 +99,8 @@ pub mod source;
 pub mod spanlog;
 #[cfg(feature = "coordinator")]
 mod spread;
+#[cfg(feature = "ssh")]
+pub mod ssh;
 #[cfg(feature = "coordinator")]
 pub mod store;
 pub mod supervise;

@@ -1,7 +1,7 @@
 //! The command line of `farmer`: one definition for `--help`, completions and the manual.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -183,6 +183,9 @@ pub(crate) struct Up {
     pub host: Vec<String>,
     #[command(flatten)]
     pub tls: TlsArgs,
+    /// Let users into their sessions over ssh, scp, sftp and rsync at this port, or IP:PORT
+    #[arg(long, value_name = "ADDR", env = "FARMER_SSH", value_parser = crate::ssh::address)]
+    pub ssh: Option<SocketAddr>,
     /// Take the steps from this file, not from the commits
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

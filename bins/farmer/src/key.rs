@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::describe::took;
 use crate::output::{print_json, print_text};
+use crate::ssh_key::{Ssh, ssh_key};
 use crate::user::{caller, opened, parsed, refused};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -27,6 +28,7 @@ Examples:
   farmer key list                                       every key: whose, what for, used last when
   farmer key revoke K0123abcd                           ends it at once, also while the farm runs
   farmer key rotate K0123abcd --grace 1d                another in its place; the old one for a day more
+  farmer key ssh add ann ~/.ssh/id_ed25519.pub          ann comes to her sessions over ssh with that key
   farmer key master new                                 another master key for the keys of Go's programs
   farmer key log                                        who changed what, and who was refused
 
@@ -72,6 +74,9 @@ pub(crate) enum KeyCommand {
         /// The name
         name: String,
     },
+    /// Public keys with which users come to their sessions over ssh
+    #[command(subcommand)]
+    Ssh(Ssh),
     /// The master key, from which the legacy keys of Go's programs are made
     #[command(subcommand)]
     Master(Master),
@@ -183,6 +188,7 @@ pub(crate) fn key(command: KeyCommand, data: &Path, json: bool) -> Result<(), Fa
             let value = json!({ "name": name, "refused": false });
             say(format!("the legacy key of {name} is taken again"), value)
         }
+        KeyCommand::Ssh(command) => ssh_key(command, &directory, json),
         KeyCommand::Master(command) => {
             match &command {
                 Master::New => directory.change_master(&by, None),

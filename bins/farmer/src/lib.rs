@@ -32,6 +32,8 @@ mod records;
 mod remote;
 mod services;
 mod sessions;
+mod ssh;
+mod ssh_key;
 mod status;
 mod up;
 mod user;

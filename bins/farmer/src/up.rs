@@ -31,6 +31,7 @@ use crate::news;
 use crate::output::{failure, print_text};
 use crate::services::{gomote, services, with_grpc};
 use crate::sessions::staying;
+use crate::ssh;
 use crate::watched::{Watched, watch};
 
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
@@ -88,7 +89,12 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let gomote = gomote(&handle, directory.clone(), &all).await;
     let gomote = gomote.map_err(|e| failure(&e))?;
     let services = services(&site, &machines, gomote.clone());
-    let services = with_grpc(services, gomote, &data, &all).await?;
+    let mut services = with_grpc(services, gomote.clone(), &data, &all).await?;
+    if let Some(address) = args.ssh {
+        let port = ssh::Port::open(address, &data, &gomote, &directory).await?;
+        services = services.with_dialect(port.tickets(gomote)?);
+        port.serve(&all, &serving);
+    }
     door.serve(services, &all, &serving);
     let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs)
         .park_readers(outboxes.clone(), handle.ledger());

@@ -86,6 +86,18 @@ pub fn seconds_until(time: &str) -> Option<u64> {
     Some(u64::try_from(left).unwrap_or(0))
 }
 
+/// What `ssh` needs to log in to a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SshTicket {
+    /// A certificate, for some minutes: a line as in a file `.pub`.
+    pub certificate: String,
+    /// The key that the gateway shows: such a line too.
+    pub host_key: String,
+    /// Where it listens, on the coordinator's host.
+    pub port: u16,
+}
+
 /// What happens while a machine is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -348,6 +360,43 @@ impl GomoteClient {
             .with(header::SSH_USER, user)
             .with(header::AUTHORIZED_KEY, key);
         self.take_over(name, head).await
+    }
+
+    /// What `ssh` needs to log in to a machine at the coordinator's gateway, for the private half
+    /// of `key` (a line as in a file `.pub`); `None` when there is no gateway.
+    ///
+    /// # Errors
+    /// The coordinator's own words.
+    pub async fn ssh_ticket(&self, name: &str, key: &str) -> Result<Option<SshTicket>> {
+        let head = self
+            .request("POST", "/buildlet/ssh")
+            .with("Content-Type", header::FORM_TYPE);
+        let form = Form::new().with("name", name).with("key", key).encode();
+        let asked = async {
+            let mut client = self.connect().await?;
+            let answer = client.send(&head, Some(form.as_bytes())).await;
+            let answer = answer.map_err(broken)?.head().clone();
+            match answer.status() {
+                200 => {
+                    let body = client.read_all(MAX_LIST).await.map_err(broken)?;
+                    parse(&body).map(Some)
+                }
+                404 | 405 => Ok(None),
+                _ => Err(refused(&mut client, &answer).await),
+            }
+        };
+        timeout(LIMIT, asked).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// The host at which the coordinator answers, without its port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let authority = self.dial.authority();
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        host.trim_start_matches('[').trim_end_matches(']')
     }
 
     async fn take_over(&self, name: &str, head: RequestHead) -> Result<Rewind<Connection>> {

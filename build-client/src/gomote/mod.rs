@@ -12,6 +12,8 @@ pub mod groups;
 pub mod push;
 mod run;
 
-pub use client::{Credentials, Event, GomoteClient, Listed, Reproduced, Step, seconds_until};
+pub use client::{
+    Credentials, Event, GomoteClient, Listed, Reproduced, SshTicket, Step, seconds_until,
+};
 pub use folder::Folder;
 pub use run::{Running, run};

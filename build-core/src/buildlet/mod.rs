@@ -1,6 +1,7 @@
 //! A machine that runs commands: the seam between whoever builds and whatever machine.
 
 mod address;
+mod attached;
 mod basic_auth;
 mod debug_line;
 mod env;
@@ -24,6 +25,9 @@ use futures::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 
 pub use address::{base_url, go_tls_name, tls_name};
+pub use attached::{
+    ATTACHED_PROTOCOL, FromCommand, INPUT_WINDOW, MAX_FRAME_BYTES, ToCommand, Window,
+};
 pub use basic_auth::{GO_USER, basic_auth, has_password, parse_basic_auth};
 pub use debug_line::{debug_line, go_quote, is_secret};
 pub use env::{EnvStyle, Environment, apply_path, windows_compiler_path};

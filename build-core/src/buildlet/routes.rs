@@ -66,6 +66,10 @@ pub mod param {
     pub const NONCE: &str = "nonce";
     /// How long a lease is good for, in milliseconds (ours).
     pub const TTL_MS: &str = "ttl_ms";
+    /// The type of the terminal that an attached command gets, such as `xterm` (ours).
+    pub const TERMINAL: &str = "terminal";
+    /// Its size: `80x24x0x0`, in letters and in pixels (ours).
+    pub const WINDOW: &str = "window";
     /// Whether the buildlet's `TMPDIR` and `GOCACHE` win over the caller's (ours).
     pub const OVERRIDE_TMP: &str = "override_tmp";
 }
@@ -145,6 +149,8 @@ pub enum Route<'a> {
     Exec,
     /// `/exec/start`: starts a detached command (ours).
     ExecStart,
+    /// `/exec/attached`: the connection becomes one to a command that reads (ours).
+    ExecAttached,
     /// `/exec/ID`: its state; DELETE forgets it (ours).
     ExecOf(&'a str),
     /// `/exec/ID/log`: its output (ours).
@@ -159,6 +165,8 @@ pub enum Route<'a> {
     ConnectSsh,
     /// `/tcpproxy`: the connection becomes one to a port of the machine; coordinators only.
     TcpProxy,
+    /// `/sftp`: the connection becomes one of the sftp protocol (ours).
+    Sftp,
     /// `/debug/goroutines`: what the buildlet is doing.
     DebugTasks,
     /// `/debug/x`: so many bytes, to test the network.
@@ -168,7 +176,7 @@ pub enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    const FIXED: [(&'static str, Self); 17] = [
+    const FIXED: [(&'static str, Self); 19] = [
         ("/", Self::Root),
         ("/status", Self::Status),
         ("/workdir", Self::WorkDir),
@@ -179,10 +187,12 @@ impl<'a> Route<'a> {
         ("/removeall", Self::RemoveAll),
         ("/exec", Self::Exec),
         ("/exec/start", Self::ExecStart),
+        ("/exec/attached", Self::ExecAttached),
         ("/lease", Self::Lease),
         ("/halt", Self::Halt),
         ("/connect-ssh", Self::ConnectSsh),
         ("/tcpproxy", Self::TcpProxy),
+        ("/sftp", Self::Sftp),
         ("/debug/goroutines", Self::DebugTasks),
         ("/debug/x", Self::DebugX),
         ("/healthz", Self::Healthz),
@@ -228,11 +238,13 @@ impl<'a> Route<'a> {
             Self::ExecOf(_) => (&["GET", "DELETE"], "requires GET or DELETE method"),
             Self::RemoveAll
             | Self::ExecStart
+            | Self::ExecAttached
             | Self::ExecKill(_)
             | Self::Lease
             | Self::Halt
             | Self::ConnectSsh
-            | Self::TcpProxy => (&["POST"], "requires POST method"),
+            | Self::TcpProxy
+            | Self::Sftp => (&["POST"], "requires POST method"),
         };
         (!allowed.contains(&method)).then_some(refusal)
     }

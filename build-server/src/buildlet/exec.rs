@@ -345,7 +345,7 @@ async fn held_too_long(ended: Option<Instant>) {
     }
 }
 
-async fn end(child: &mut Child, grace: Duration) {
+pub(crate) async fn end(child: &mut Child, grace: Duration) {
     child.end_tree(Grace::Wait(grace)).await;
     // SIGKILL was sent to the first process: this only takes it off.
     let _ = tokio::time::timeout(OUTPUT_GRACE, child.wait()).await;

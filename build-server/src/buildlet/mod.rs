@@ -15,6 +15,7 @@
 
 mod answer;
 mod archives;
+mod attached;
 mod bridge;
 mod config;
 mod connection;
@@ -35,6 +36,8 @@ mod processes;
 mod routes;
 pub mod sandbox;
 mod server;
+#[cfg(feature = "buildlet-sftp")]
+mod sftp;
 mod ssh;
 mod state;
 mod tcp_proxy;

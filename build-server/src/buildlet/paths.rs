@@ -69,9 +69,13 @@ enum Last {
 
 impl<'a> Places<'a> {
     pub(crate) fn of(app: &'a App) -> Self {
+        Self::new(&app.work_dir, app.config.links_may_leave)
+    }
+
+    pub(crate) fn new(work_dir: &'a Path, links_may_leave: bool) -> Self {
         Self {
-            work_dir: &app.work_dir,
-            links_may_leave: app.config.links_may_leave,
+            work_dir,
+            links_may_leave,
         }
     }
 

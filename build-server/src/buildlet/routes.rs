@@ -13,7 +13,9 @@ use super::answer::{Lost, Refusal, chain};
 use super::bridge::STALL;
 use super::connection::Io;
 use super::server::App;
-use super::{archives, debug, detached_calls, exec, files, listing, machine, ssh, tcp_proxy};
+use super::{
+    archives, attached, debug, detached_calls, exec, files, listing, machine, ssh, tcp_proxy,
+};
 
 /// One request to answer.
 pub(crate) type Request<'c> = Exchange<'c, Io>;
@@ -64,6 +66,7 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<'_>) -> Result<(), L
         Route::Exec if request.head().method() == "GET" => detached_calls::list(app, request).await,
         Route::Exec => exec::exec(app, request).await,
         Route::ExecStart => detached_calls::start(app, request).await,
+        Route::ExecAttached => attached::attached(app, request).await,
         Route::ExecOf(id) if request.head().method() == "DELETE" => {
             detached_calls::forget(app, request, id).await
         }
@@ -71,6 +74,8 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<'_>) -> Result<(), L
         Route::ExecLog(id) => detached_calls::log(app, request, id).await,
         Route::ExecKill(id) => detached_calls::kill(app, request, id).await,
         Route::ConnectSsh => ssh::connect(app, request).await,
+        #[cfg(feature = "buildlet-sftp")]
+        Route::Sftp => super::sftp::serve(app, request).await,
         Route::TcpProxy => tcp_proxy::connect(app, request).await,
         Route::DebugTasks => reply(request, Ok(debug::tasks(app))).await,
         Route::DebugX => debug::bytes(request).await,

@@ -124,6 +124,26 @@ impl Gomote {
 
     /// Whose request it is.
     async fn admit(&self, head: &RequestHead, peer: Peer) -> Result<User, Refusal> {
+        let caller = self.show(head, peer).await?;
+        let name = caller.principal().name();
+        User::new(name).map_err(|error| Refusal::new(403, error.to_string()))
+    }
+
+    /// Whose request it is, for parts beside this one: somebody who may have sessions.
+    ///
+    /// # Errors
+    /// The status and the text of the answer.
+    #[cfg(feature = "ssh")]
+    pub(crate) async fn shown(
+        &self,
+        head: &RequestHead,
+        peer: Peer,
+    ) -> Result<Caller, (u16, String)> {
+        let shown = self.show(head, peer).await;
+        shown.map_err(|refusal| (refusal.status, refusal.text))
+    }
+
+    async fn show(&self, head: &RequestHead, peer: Peer) -> Result<Caller, Refusal> {
         if !self.is_private(peer) {
             return Err(Refusal::bad("https required"));
         }
@@ -136,9 +156,7 @@ impl Gomote {
         let value = std::str::from_utf8(value).map_err(|_| missing())?;
         let credential = Credential::of_authorization(value).ok_or_else(missing)?;
         let caller = self.caller(&credential, peer).await;
-        let caller = caller.map_err(|refused| refusal(&refused))?;
-        let name = caller.principal().name();
-        User::new(name).map_err(|error| Refusal::new(403, error.to_string()))
+        caller.map_err(|refused| refusal(&refused))
     }
 
     /// Who shows this, and may have sessions.

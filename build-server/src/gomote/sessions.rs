@@ -214,7 +214,8 @@ impl Sessions {
         &self.0.handle
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    /// What the farm allows.
+    pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
@@ -298,6 +299,13 @@ impl Sessions {
             name,
             kept: false,
         })
+    }
+
+    /// Whose a session is; `None` when there is none of this name.
+    pub fn owner_of(&self, name: &str) -> Option<String> {
+        let table = self.table();
+        let entry = table.entries.get(name)?;
+        Some(entry.instance.owner.clone())
     }
 
     /// A session, to be used by its owner. It does not expire while the answer lives, and lasts
@@ -505,6 +513,20 @@ impl Use {
     /// The machine.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Completes when the session has ended, however it did.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn ended(&self) {
+        let mut changed = self.sessions.0.changed.subscribe();
+        let is_there = || {
+            let table = self.sessions.table();
+            let entry = table.entries.get(&self.instance.name);
+            entry.is_some_and(|entry| entry.instance.session == self.instance.session)
+        };
+        while is_there() && changed.changed().await.is_ok() {}
     }
 
     /// Gives the machine back.

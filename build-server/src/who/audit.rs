@@ -52,6 +52,16 @@ pub enum Act {
     MasterChanged,
     /// The master keys before the present one are not good any more.
     MasterRetired,
+    /// A public key for ssh was added.
+    SshKeyAdded,
+    /// A public key for ssh was taken away.
+    SshKeyRemoved,
+    /// A certificate for ssh was signed.
+    SshCertified,
+    /// Somebody came to a session over ssh.
+    SshConnected,
+    /// They have left.
+    SshLeft,
     /// Somebody was refused.
     Refused,
     /// Something that this version does not know.
@@ -96,6 +106,11 @@ impl Act {
             Self::NameAllowed => "takes again the",
             Self::MasterChanged => "changed the",
             Self::MasterRetired => "retired the older",
+            Self::SshKeyAdded => "added",
+            Self::SshKeyRemoved => "removed",
+            Self::SshCertified => "got a certificate for",
+            Self::SshConnected => "came over ssh to",
+            Self::SshLeft => "left, over ssh,",
             Self::Refused => "refused",
             Self::Other => "did something of a later version with",
         }

@@ -11,7 +11,7 @@ use build_core::key::{Token, TokenHash};
 use build_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, Pattern, Role, Scope};
+use super::{Grant, Pattern, Role, Scope, SshKey};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -244,6 +244,9 @@ pub(super) struct Book {
     pub(super) users: BTreeMap<String, UserEntry>,
     #[serde(default)]
     pub(super) keys: BTreeMap<KeyId, Stored>,
+    /// By fingerprint.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) ssh_keys: BTreeMap<String, SshKey>,
     /// Names whose legacy keys are refused.
     #[serde(default)]
     pub(super) refused: BTreeSet<String>,

@@ -24,24 +24,24 @@ pub struct Made {
 }
 
 /// What changes, for the audit log.
-struct Note {
+pub(super) struct Note {
     act: Act,
     object: String,
     text: String,
 }
 
 impl Note {
-    fn new(act: Act, object: String, text: impl Into<String>) -> Self {
+    pub(super) fn new(act: Act, object: String, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { act, object, text }
     }
 }
 
-fn invalid(text: impl Into<String>, hint: &str) -> Error {
+pub(super) fn invalid(text: impl Into<String>, hint: &str) -> Error {
     Error::new(ErrorKind::Invalid, text).with_hint(hint)
 }
 
-fn no_user(name: &str) -> Error {
+pub(super) fn no_user(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no user {name:?}"))
         .with_hint("list them: farmer user list; add one: farmer user add NAME")
 }
@@ -64,7 +64,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 impl Directory {
     /// Makes a change of the book: one at a time, over all processes.
-    fn change<T>(
+    pub(super) fn change<T>(
         &self,
         by: &Principal,
         change: impl FnOnce(&mut Book, Timestamp) -> Result<(T, Note)>,
@@ -196,6 +196,7 @@ impl Directory {
                 key.revoked = Some(now);
                 count += 1;
             }
+            book.ssh_keys.retain(|_, key| key.user != name);
             let text = format!("{count} keys revoked, and the legacy key of user-{name}");
             Ok((
                 count,

@@ -147,7 +147,7 @@ pub(super) struct Inner {
     owner: Option<TokenFile>,
     development: MasterKey,
     usage: Usage,
-    throttle: Throttle,
+    pub(super) throttle: Throttle,
 }
 
 impl fmt::Debug for Directory {

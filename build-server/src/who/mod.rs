@@ -11,6 +11,8 @@
 //! | a legacy key by HMAC-MD5 of `user-NAME` | that user, never an admin |
 //! | a legacy key of a host type or a builder | a machine of that kind, or that builder |
 //!
+//! Over ssh, whoever holds the private half of an [`SshPublicKey`] is its user.
+//!
 //! Everything lies in the folder `who` of the data directory, which several processes may use at
 //! a time: `book.json` (users and keys, tokens hashed), `master-keys` (legacy), `used.json` (when a
 //! key was used last) and `audit.jsonl` (who changed what, who was refused). A change of one
@@ -44,6 +46,7 @@ mod folder;
 mod oidc;
 mod role;
 mod scope;
+mod ssh_key;
 mod throttle;
 mod token_file;
 mod usage;
@@ -57,6 +60,7 @@ pub use directory::{Directory, Options, SignedName, SignedTokens};
 pub use oidc::Oidc;
 pub use role::{Right, Role};
 pub use scope::{Grant, Pattern, Scope};
+pub use ssh_key::{SshKey, SshPublicKey};
 pub use token_file::TokenFile;
 pub use usage::LastUse;
 

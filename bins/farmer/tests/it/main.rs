@@ -21,6 +21,7 @@ mod query;
 mod repo;
 mod sessions;
 mod sources;
+mod ssh;
 mod steps;
 mod told;
 mod up;

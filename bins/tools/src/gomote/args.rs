@@ -11,7 +11,7 @@ const EXAMPLES: &str = "Examples:
   gomote -group g create -new-group -count 3 T    three machines in a group
   gomote -group g run -until 'FAIL' go/bin/go test net
   gomote cp INSTANCE:go/pkg/tool ./tool           files from a machine
-  gomote ssh INSTANCE                             a shell, by the machine's own sshd
+  gomote ssh INSTANCE                             a shell, by the farm's ssh gateway or the machine's sshd
   gomote run builder@10.0.0.5 /bin/date           a buildlet that is reached directly
 
 The coordinator is the one given with -server, -localdev or -staging, or GOMOTE_SERVER; else the
@@ -329,12 +329,15 @@ pub(super) struct Repro {
     pub(super) build: String,
 }
 
+/// Whom ssh logs in as at a machine's own server.
+pub(super) const DEFAULT_LOGIN: &str = "root";
+
 impl Ssh {
     /// To a machine, with nothing said.
     pub(super) fn to(name: &str) -> Self {
         Self {
             i_will_not_break_the_host: false,
-            login: "root".into(),
+            login: DEFAULT_LOGIN.into(),
             key: None,
             words: vec![name.to_owned()],
         }
@@ -346,10 +349,11 @@ pub(super) struct Ssh {
     /// Also where a change would be there for the next one (as in 2020; nothing to confirm here)
     #[arg(long)]
     pub(super) i_will_not_break_the_host: bool,
-    /// Log in as this user of the machine
-    #[arg(long, value_name = "USER", default_value = "root")]
+    /// Log in as this user at the machine's own sshd, not at the farm's gateway
+    #[arg(long, value_name = "USER", default_value = DEFAULT_LOGIN)]
     pub(super) login: String,
-    /// The key to log in with (default: ~/.ssh/id_ed25519)
+    /// Log in with this key at the machine's own sshd, not at the farm's gateway
+    /// (default: ~/.ssh/id_ed25519)
     #[arg(long, value_name = "FILE")]
     pub(super) key: Option<PathBuf>,
     /// The machine, then arguments for ssh

@@ -1,8 +1,10 @@
 //! Connections to machines.
 
+use std::collections::VecDeque;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
+use build_client::gomote::{GomoteClient, SshTicket};
 use build_client::{Error, ErrorKind};
 use farmer_cli::Failure;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -11,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Done;
-use super::args::{ConnectSsh, Forward, Ssh};
+use super::args::{ConnectSsh, DEFAULT_LOGIN, Forward, Ssh};
 use super::place::Place;
 use crate::told::failed;
 
@@ -55,11 +57,86 @@ pub(super) async fn forward(
     }
 }
 
-/// Becomes ssh, whose connection goes through the coordinator to the machine's own server.
+/// A throwaway key, with what is needed to log in at a gateway; gone when it is dropped.
+struct Pass {
+    dir: tempfile::TempDir,
+    ticket: SshTicket,
+}
+
+impl Pass {
+    /// `None` when the coordinator has no gateway.
+    async fn get(client: &GomoteClient, session: &str) -> Result<Option<Self>, Failure> {
+        let dir = tempfile::tempdir()?;
+        let mut keygen = tokio::process::Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "gomote", "-f"]);
+        let made = keygen.arg(dir.path().join("key")).status().await;
+        if !made.map_err(not_started)?.success() {
+            return Err(Failure::usage(
+                format!("ssh-keygen made no key in {}", dir.path().display()),
+                "see that the disk for temporary files has room",
+            ));
+        }
+        let public = std::fs::read_to_string(dir.path().join("key.pub"))?;
+        let ticket = client.ssh_ticket(session, public.trim()).await;
+        let Some(ticket) = ticket.map_err(|e| failed(&e))? else {
+            return Ok(None);
+        };
+        // Where ssh looks for it by itself.
+        let certificate = format!("{}\n", ticket.certificate.trim());
+        std::fs::write(dir.path().join("key-cert.pub"), certificate)?;
+        let host = format!("[{}]:{}", client.host(), ticket.port);
+        let known = format!("{host} {}\n", ticket.host_key.trim());
+        std::fs::write(dir.path().join("known_hosts"), known)?;
+        Ok(Some(Self { dir, ticket }))
+    }
+
+    /// `ssh` to the session, and whatever is to follow its name.
+    fn command(&self, host: &str, session: &str) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new("ssh");
+        let known = self.dir.path().join("known_hosts");
+        command
+            .args(["-p", &self.ticket.port.to_string()])
+            .arg("-i")
+            .arg(self.dir.path().join("key"))
+            .args([
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "StrictHostKeyChecking=yes",
+            ])
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", known.display()))
+            .arg(format!("{session}@{host}"));
+        command
+    }
+}
+
+fn not_started(error: std::io::Error) -> Failure {
+    Failure::usage(format!("cannot start ssh: {error}"), "install OpenSSH")
+}
+
+/// Starts ssh: to the coordinator's gateway when it has one, else through the coordinator to the
+/// machine's own server.
 pub(super) async fn ssh(place: &Place, args: Ssh) -> Result<Done, Failure> {
-    let mut words = args.words.into();
+    let mut words = args.words.clone().into();
     let target = place.target(&mut words).await?;
     let _confirmed = args.i_will_not_break_the_host;
+    let client = place.client()?;
+    let wants_own = args.key.is_some() || args.login != DEFAULT_LOGIN;
+    if !wants_own && let Some(pass) = Pass::get(client, &target.name).await? {
+        let mut command = pass.command(client.host(), &target.name);
+        command.args(words);
+        eprintln!("# {:?}", command.as_std());
+        let ended = command.status().await.map_err(not_started)?;
+        // So ssh says that it was ended itself.
+        let code = ended.code().and_then(|code| u8::try_from(code).ok());
+        return Ok(Done::Remote(code.unwrap_or(255)));
+    }
+    machines_own(&target.name, args, words)
+}
+
+/// Becomes ssh, whose connection goes through the coordinator to the machine's own server.
+fn machines_own(name: &str, args: Ssh, words: VecDeque<String>) -> Result<Done, Failure> {
     let key = match args.key {
         Some(key) => key,
         None => std::env::home_dir()
@@ -85,7 +162,7 @@ pub(super) async fn ssh(place: &Place, args: Ssh) -> Result<Done, Failure> {
         "connect-ssh".into(),
         quoted(&args.login),
         quoted(&public.to_string_lossy()),
-        quoted(&target.name),
+        quoted(name),
     ]);
     let mut command = std::process::Command::new("ssh");
     command
@@ -102,14 +179,10 @@ pub(super) async fn ssh(place: &Place, args: Ssh) -> Result<Done, Failure> {
         ])
         .arg("-o")
         .arg("LogLevel=ERROR")
-        .arg(format!("{}@{}", args.login, target.name))
+        .arg(format!("{}@{name}", args.login))
         .args(words);
     eprintln!("# {command:?}");
-    let error = command.exec();
-    Err(Failure::usage(
-        format!("cannot start ssh: {error}"),
-        "install OpenSSH",
-    ))
+    Err(not_started(command.exec()))
 }
 
 /// The other end of ssh's `ProxyCommand`.

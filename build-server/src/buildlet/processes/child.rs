@@ -6,13 +6,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use build_core::buildlet::ExecOutcome;
+use build_core::buildlet::{ExecOutcome, Window};
 use build_core::plan::{Network, Sandbox};
 use rustix::process::{Pid, Signal as Kill, WaitId, WaitIdOptions};
 
 use super::end_watch::EndWatch;
 use super::tree::Whose;
-use crate::buildlet::sandbox::{Fence, Launched, Level, Report};
+use crate::buildlet::sandbox::{Fence, Launched, Level, Reads, Report};
 
 use super::{EndReport, Grace, Known, MARK, Processes};
 
@@ -89,6 +89,16 @@ pub(crate) enum Exit {
     Unknown,
 }
 
+/// The other ends of what an attached command reads and writes.
+pub(crate) enum Ends {
+    Pipes {
+        input: OwnedFd,
+        output: OwnedFd,
+        errors: OwnedFd,
+    },
+    Terminal(OwnedFd),
+}
+
 /// A started command. Ends its process group when it is dropped before its tree has ended.
 pub(crate) struct Child {
     processes: Processes,
@@ -106,14 +116,69 @@ impl Processes {
     /// The system's.
     pub(crate) fn spawn(&self, id: &str, command: &Command) -> io::Result<(Child, OwnedFd)> {
         let (output, input) = pipe()?;
-        let (mut std, launched) = self.command(&self.mark(id), command)?;
+        let (mut std, launched) = self.command(&self.mark(id), command, Reads::Nothing)?;
         std.stdout(input.try_clone()?)
             .stderr(input)
             // No function before exec: the standard library can then use posix_spawn.
             .process_group(0);
+        let child = self.start(id, launched, || std.spawn())?;
+        Ok((child, output))
+    }
+
+    /// Starts a command in a process group of its own that reads what its client sends; with a
+    /// window it gets a terminal of that size, which then is its controlling one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn spawn_attached(
+        &self,
+        id: &str,
+        command: &Command,
+        window: Option<Window>,
+    ) -> io::Result<(Child, Ends)> {
+        let mark = self.mark(id);
+        let Some(window) = window else {
+            let ((theirs, input), (output, their_output)) = (pipe()?, pipe()?);
+            let (errors, their_errors) = pipe()?;
+            let (mut std, launched) = self.command(&mark, command, Reads::Pipe(theirs))?;
+            std.stdout(their_output)
+                .stderr(their_errors)
+                .process_group(0);
+            let child = self.start(id, launched, || std.spawn())?;
+            let ends = Ends::Pipes {
+                input,
+                output,
+                errors,
+            };
+            return Ok((child, ends));
+        };
+        let (pty, its) = pty_process::blocking::open().map_err(io::Error::other)?;
+        resize(&pty, window)?;
+        let (std, launched) = self.command(&mark, command, Reads::Terminal)?;
+        let order = launched.as_ref().map(Launched::order).transpose()?;
+        // It makes a session, and so a process group, of its own.
+        let mut std = pty_process::blocking::Command::from(std);
+        if let Some(order) = order {
+            std = std.stdin(order);
+        }
+        let child = self.start(id, launched, || {
+            std.spawn(its).map_err(|error| match error {
+                pty_process::Error::Io(error) => error,
+                error => io::Error::other(error),
+            })
+        })?;
+        Ok((child, Ends::Terminal(pty.into())))
+    }
+
+    fn start(
+        &self,
+        id: &str,
+        launched: Option<Launched>,
+        spawn: impl FnOnce() -> io::Result<std::process::Child>,
+    ) -> io::Result<Child> {
         // The lock is held so that nobody takes the new child for an orphan.
         let mut known = self.known();
-        let pid = Pid::from_child(&std.spawn()?);
+        let pid = Pid::from_child(&spawn()?);
         known.insert(
             pid.as_raw_nonzero().get(),
             Known {
@@ -123,15 +188,25 @@ impl Processes {
         );
         drop(known);
         let ended = EndWatch::new(pid).inspect_err(|_| abandon(self, pid))?;
-        let child = Child {
+        Ok(Child {
             processes: self.clone(),
             pid,
             ended,
             exit: None,
             launched,
-        };
-        Ok((child, output))
+        })
     }
+}
+
+/// Tells a terminal its size, and so whoever runs there.
+pub(crate) fn resize(terminal: &impl AsFd, window: Window) -> io::Result<()> {
+    let size = rustix::termios::Winsize {
+        ws_row: window.rows,
+        ws_col: window.columns,
+        ws_xpixel: window.width,
+        ws_ypixel: window.height,
+    };
+    Ok(rustix::termios::tcsetwinsize(terminal, size)?)
 }
 
 impl Processes {
@@ -140,13 +215,14 @@ impl Processes {
         &self,
         mark: &str,
         command: &Command,
+        input: Reads,
     ) -> io::Result<(std::process::Command, Option<Launched>)> {
         if let Some((launcher, dir)) = &self.0.fenced {
             let fence = Fence::read(dir)?.tightened(command.sandbox, command.network);
             if fence.level > Level::None {
                 let mut marked = command.clone();
                 marked.env.push(format!("{MARK}={mark}"));
-                let (mut std, launched) = launcher.launch(&marked, fence)?;
+                let (mut std, launched) = launcher.launch(&marked, fence, input)?;
                 std.env(MARK, mark);
                 return Ok((std, Some(launched)));
             }
@@ -162,8 +238,12 @@ impl Processes {
             .env_clear()
             .envs(command.env.iter().filter_map(|pair| pair.split_once('=')))
             .env(MARK, mark)
-            .current_dir(&command.dir)
-            .stdin(Stdio::null());
+            .current_dir(&command.dir);
+        match input {
+            Reads::Nothing => std.stdin(Stdio::null()),
+            Reads::Pipe(pipe) => std.stdin(pipe),
+            Reads::Terminal => &mut std,
+        };
         Ok((std, None))
     }
 }

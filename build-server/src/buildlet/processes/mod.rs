@@ -8,6 +8,7 @@
 
 mod child;
 mod end_watch;
+mod pty;
 mod table;
 mod tree;
 
@@ -18,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-pub(crate) use child::{Child, Command, Exit, os_words, pipe, widen};
+pub(crate) use child::{Child, Command, Ends, Exit, os_words, pipe, resize, widen};
+pub(crate) use pty::Terminal;
 pub(crate) use table::Process;
 #[cfg(feature = "coordinator")]
 pub(crate) use table::start_envs;

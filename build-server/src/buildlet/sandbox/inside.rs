@@ -30,7 +30,7 @@ pub(super) fn run(order: &Order, told: &mut Told) -> Result<ExitCode, String> {
     // The command must not look into this process, though it is the same user's.
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     hidden.map_err(|e| failed("hide the first process", e.into()))?;
-    let child = command(order).spawn();
+    let child = command(order, told)?.spawn();
     let child = child.map_err(|error| not_started(order, &error))?;
     let ended = reap_until(Pid::from_child(&child)).map_err(|e| failed("wait", e))?;
     Ok(match ended {

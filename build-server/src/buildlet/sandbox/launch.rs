@@ -29,7 +29,7 @@ mod linux {
     use std::fs;
     use std::io;
     use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-    use std::process::{Command, ExitCode, Stdio};
+    use std::process::{Command, ExitCode};
 
     use build_core::plan::{Network, Sandbox};
     use rustix::process::{getgid, getuid};
@@ -50,7 +50,7 @@ mod linux {
             Ok(order) if order.fence.level == Level::Namespaces => {
                 apart(&order, &mut told, name, arguments)
             }
-            Ok(order) => become_command(&order),
+            Ok(order) => become_command(&order, &mut told),
             Err(error) => Err(format!("the launcher's order cannot be read: {error}")),
         };
         ended.unwrap_or_else(|text| {
@@ -64,16 +64,21 @@ mod linux {
         ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
     }
 
-    /// The command as it is started, with its own environment and without input.
-    pub(in super::super) fn command(order: &Order) -> Command {
+    /// The command as it is started, with its own environment and what it reads.
+    ///
+    /// # Errors
+    /// When it cannot be handed what it reads.
+    pub(in super::super) fn command(order: &Order, told: &mut Told) -> Result<Command, String> {
+        let input = told.input(order);
+        let input = input.map_err(|error| format!("sandbox: hand on the input: {error}"))?;
         let mut command = Command::new(&order.program);
         command
             .args(&order.args)
             .env_clear()
             .envs(order.env.iter().filter_map(|pair| pair.split_once('=')))
             .current_dir(&order.dir)
-            .stdin(Stdio::null());
-        command
+            .stdin(input);
+        Ok(command)
     }
 
     /// Why it was not started, in the protocol's words.
@@ -89,11 +94,11 @@ mod linux {
         wanted.spawn_failure(error)
     }
 
-    fn become_command(order: &Order) -> Result<ExitCode, String> {
+    fn become_command(order: &Order, told: &mut Told) -> Result<ExitCode, String> {
         if order.fence.level == Level::User {
             restrict::as_user(&order.fence)?;
         }
-        let error = command(order).exec();
+        let error = command(order, told)?.exec();
         Err(not_started(order, &error))
     }
 
@@ -109,6 +114,7 @@ mod linux {
         capabilities::hand_on().map_err(|e| failed("keep capabilities", e))?;
         let mut first = Command::new("/proc/self/exe");
         first.arg0(name).args(arguments).arg(INSIDE);
+        first.stdin(told.hand_on().map_err(|e| failed("hand on the input", e))?);
         let status = first.status();
         let status = status.map_err(|e| failed("start the first process", e))?;
         if let Some(ended) = status.code() {

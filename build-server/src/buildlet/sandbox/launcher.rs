@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+#[cfg(target_os = "linux")]
+use std::process::Stdio;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,9 +59,11 @@ impl Launcher {
         &self,
         command: &Command,
         fence: Fence,
+        reads: Reads,
     ) -> io::Result<(std::process::Command, Launched)> {
         let order = Order {
             fence,
+            on_terminal: matches!(reads, Reads::Terminal),
             program: command.program.clone(),
             args: command.args.clone(),
             env: command.env.clone(),
@@ -74,11 +79,33 @@ impl Launcher {
             .args(&self.arguments)
             .arg(LAUNCH)
             .env_clear()
-            .stdin(file.try_clone()?)
             .current_dir("/");
+        match reads {
+            Reads::Nothing | Reads::Terminal => std.stdin(file.try_clone()?),
+            Reads::Pipe(pipe) => std.stdin(hand(&file, pipe)?),
+        };
         let begin = text.len() as u64;
         Ok((std, Launched { file, begin }))
     }
+}
+
+/// What a command reads.
+#[derive(Debug)]
+pub(crate) enum Reads {
+    Nothing,
+    Pipe(OwnedFd),
+    /// The terminal that it writes to.
+    Terminal,
+}
+
+#[cfg(target_os = "linux")]
+fn hand(file: &File, pipe: OwnedFd) -> io::Result<OwnedFd> {
+    super::handed::hand(file, &pipe)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hand(_: &File, _: OwnedFd) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A file that has no name; only who is handed it can read it.
@@ -97,6 +124,9 @@ fn nameless() -> io::Result<File> {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) fence: Fence,
+    /// Whether it reads from the terminal that it writes to.
+    #[serde(default)]
+    pub(super) on_terminal: bool,
     pub(super) program: PathBuf,
     pub(super) args: Vec<String>,
     pub(super) env: Vec<String>,
@@ -126,6 +156,11 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
+    /// The launcher's standard input, for whoever sets another one.
+    pub(crate) fn order(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// What it has told before it ended with `code`; `None`: the code is that of the command.
     pub(crate) fn report(&mut self, code: i32) -> Option<Report> {
         if code < FAILED {
@@ -144,28 +179,61 @@ impl Launched {
     }
 }
 
-/// The launcher's side of the file: its standard input.
+/// The launcher's side of the file: its standard input; or what comes over it, with what the
+/// command is to read.
 #[cfg(target_os = "linux")]
-pub(super) struct Told(File);
+pub(super) struct Told {
+    file: File,
+    pipe: Option<OwnedFd>,
+}
 
 #[cfg(target_os = "linux")]
 impl Told {
     pub(super) fn stdin() -> io::Result<Self> {
         use std::os::fd::AsFd as _;
-        Ok(Self(io::stdin().as_fd().try_clone_to_owned()?.into()))
+        let stdin = io::stdin();
+        Ok(match super::handed::take(&stdin)? {
+            Some((file, pipe)) => Self {
+                file,
+                pipe: Some(pipe),
+            },
+            None => Self {
+                file: stdin.as_fd().try_clone_to_owned()?.into(),
+                pipe: None,
+            },
+        })
+    }
+
+    /// Standard input for the launcher's own first process.
+    pub(super) fn hand_on(&mut self) -> io::Result<Stdio> {
+        Ok(match self.pipe.take() {
+            Some(pipe) => super::handed::hand(&self.file, &pipe)?.into(),
+            None => Stdio::inherit(),
+        })
+    }
+
+    /// Standard input for the command.
+    pub(super) fn input(&mut self, order: &Order) -> io::Result<Stdio> {
+        use std::os::fd::AsFd as _;
+        Ok(match self.pipe.take() {
+            Some(pipe) => pipe.into(),
+            None if order.on_terminal => io::stdout().as_fd().try_clone_to_owned()?.into(),
+            None => Stdio::null(),
+        })
     }
 
     pub(super) fn order(&mut self) -> io::Result<Order> {
         let mut text = Vec::new();
-        self.0.seek(SeekFrom::Start(0))?;
-        self.0.read_to_end(&mut text)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.read_to_end(&mut text)?;
         let first = text.split(|&b| b == b'\n').next().unwrap_or_default();
         Ok(serde_json::from_slice(first)?)
     }
 
     pub(super) fn has_report(&mut self) -> bool {
         let mut text = Vec::new();
-        let read = self.0.seek(SeekFrom::Start(0)).is_ok() && self.0.read_to_end(&mut text).is_ok();
+        let read =
+            self.file.seek(SeekFrom::Start(0)).is_ok() && self.file.read_to_end(&mut text).is_ok();
         read && text
             .split(|&b| b == b'\n')
             .nth(1)
@@ -179,8 +247,8 @@ impl Told {
         text.push(b'\n');
         // Whoever reads it finds nothing then, and takes the code for that of the command.
         let _ = self
-            .0
+            .file
             .seek(SeekFrom::End(0))
-            .and_then(|_| self.0.write_all(&text));
+            .and_then(|_| self.file.write_all(&text));
     }
 }

@@ -20,6 +20,8 @@ mod calls;
 mod capabilities;
 mod fence;
 #[cfg(target_os = "linux")]
+mod handed;
+#[cfg(target_os = "linux")]
 mod inside;
 mod launch;
 mod launcher;
@@ -34,5 +36,5 @@ mod view;
 pub use fence::{Fence, Level};
 pub use launch::{INSIDE, LAUNCH, launch};
 pub use launcher::Launcher;
-pub(crate) use launcher::{Launched, Report};
+pub(crate) use launcher::{Launched, Reads, Report};
 pub use probe::{Available, probe};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use build_core::plan::{Network, Sandbox};
 
 use super::fence::{Fence, Level};
-use super::launcher::{Launcher, Report};
+use super::launcher::{Launcher, Reads, Report};
 use crate::buildlet::processes::Command;
 
 /// How long one trial may take.
@@ -58,7 +58,7 @@ fn attempt(launcher: &Launcher, level: Level) -> Result<(), String> {
         level,
         ..Fence::default()
     };
-    let launched = launcher.launch(&command, fence);
+    let launched = launcher.launch(&command, fence, Reads::Nothing);
     let (mut std, mut launched) = launched.map_err(|e| e.to_string())?;
     std.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = std.spawn().map_err(|e| e.to_string())?;

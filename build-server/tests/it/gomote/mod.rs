@@ -7,6 +7,8 @@ mod resume;
 mod rpc;
 mod rpc_attacks;
 mod served;
+#[cfg(feature = "ssh")]
+mod ssh;
 mod use_of_machines;
 
 use std::net::SocketAddr;

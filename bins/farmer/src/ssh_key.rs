@@ -1,0 +1,116 @@
+//! `farmer key ssh`: with which public keys users come to their sessions.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use build_server::who::{Directory, SshKey, SshPublicKey};
+use clap::Subcommand;
+use farmer_cli::Failure;
+use serde_json::{Value, json};
+
+use crate::output::{print_json, print_text};
+use crate::user::{caller, refused};
+
+/// Longest file of public keys.
+const MAX_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ssh {
+    /// Add the public keys of a file, each on a line
+    Add {
+        /// Whose; owner for whoever runs the farm
+        user: String,
+        /// The file, such as ~/.ssh/id_ed25519.pub; - for standard input
+        file: PathBuf,
+    },
+    /// List them
+    List {
+        /// Of this user alone
+        user: Option<String>,
+    },
+    /// Take one away
+    Remove {
+        /// As listed: SHA256:...
+        key: String,
+    },
+}
+
+/// Adds, lists and removes public keys for ssh, whether the farm runs or not.
+pub(crate) fn ssh_key(command: Ssh, directory: &Directory, json: bool) -> Result<(), Failure> {
+    let say = |name: &str, key: &SshKey| match json {
+        true => print_json(&value(name, key)),
+        false => print_text(&line(name, key)),
+    };
+    match command {
+        Ssh::Add { user, file } => {
+            // All are read before the first one is added.
+            for key in read(&file)? {
+                let added = directory.add_ssh_key(&caller(), &user, &key);
+                let (name, key) = added.map_err(|e| refused(&e))?;
+                say(&name, &key)?;
+            }
+            Ok(())
+        }
+        Ssh::List { user } => {
+            let keys = directory.ssh_keys().map_err(|e| refused(&e))?;
+            let is_shown = |key: &SshKey| user.as_ref().is_none_or(|user| key.user == *user);
+            let keys: Vec<_> = keys.iter().filter(|(_, key)| is_shown(key)).collect();
+            if keys.is_empty() && !json {
+                let text =
+                    "there are no keys for ssh; add one with: farmer key ssh add USER FILE\n";
+                return print_text(text);
+            }
+            keys.into_iter().try_for_each(|(name, key)| say(name, key))
+        }
+        Ssh::Remove { key } => {
+            let removed = directory.remove_ssh_key(&caller(), &key);
+            let removed = removed.map_err(|e| refused(&e))?;
+            match json {
+                true => print_json(&json!({ "key": key, "user": removed.user, "removed": true })),
+                false => print_text(&format!("{key} of {} is removed\n", removed.user)),
+            }
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<SshPublicKey>, Failure> {
+    let mut text = String::new();
+    let read = match file == Path::new("-") {
+        true => std::io::stdin()
+            .lock()
+            .take(MAX_BYTES)
+            .read_to_string(&mut text),
+        false => std::fs::File::open(file)
+            .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)),
+    };
+    let hint = "name the file of a public key, such as ~/.ssh/id_ed25519.pub";
+    read.map_err(|e| Failure::usage(format!("cannot read {}: {e}", file.display()), hint))?;
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let keys: Result<Vec<SshPublicKey>, _> = lines.map(str::parse).collect();
+    let keys = keys.map_err(|e| refused(&e))?;
+    match keys.is_empty() {
+        true => Err(Failure::usage(
+            format!("{} holds no key", file.display()),
+            hint,
+        )),
+        false => Ok(keys),
+    }
+}
+
+fn line(name: &str, key: &SshKey) -> String {
+    let kind = key.line.split(' ').next().unwrap_or_default();
+    let text = format!("{name}  {}  {kind}  {}", key.user, key.note);
+    format!("{}\n", text.trim_end())
+}
+
+fn value(name: &str, key: &SshKey) -> Value {
+    json!({
+        "key": name,
+        "user": key.user,
+        "line": key.line,
+        "note": key.note,
+        "added": key.added.to_string(),
+        "added_by": key.added_by,
+    })
+}

@@ -1,0 +1,33 @@
+//! What a gateway allows.
+
+use std::time::Duration;
+
+/// Connections, and how long things may take.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most connections at a time (512).
+    pub connections: usize,
+    /// Most connections from one address that have not logged in yet (20).
+    pub strangers: usize,
+    /// Most channels of one connection: commands, transfers, forwarded connections (64).
+    pub channels: usize,
+    /// From the first byte until somebody has logged in (120 s).
+    pub login: Duration,
+    /// How long a wrong key is answered after it came (300 ms).
+    pub rejection: Duration,
+    /// How long a certificate is good for a login (5 min).
+    pub certificate: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            strangers: 20,
+            channels: 64,
+            login: Duration::from_secs(120),
+            rejection: Duration::from_millis(300),
+            certificate: Duration::from_secs(300),
+        }
+    }
+}
