@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use build_core::buildlet::clean;
 use russh_sftp::protocol::{File as Entry, FileAttributes, OpenFlags};
 
-use crate::buildlet::paths::{Place, Places};
+use crate::buildlet::paths::Places;
 
 /// Most bytes of one answer.
 const MOST_READ: usize = 128 << 10;
@@ -63,11 +63,11 @@ impl Root<'_> {
     /// What a path names; its last part may be a link, which is not followed.
     pub(super) fn named(&self, path: &str) -> io::Result<PathBuf> {
         let relative = self.relative(path)?;
-        match self.places.dir(&relative) {
-            Ok(Place::Root) => Ok(self.work_dir.to_owned()),
-            Ok(Place::Below(target)) => Ok(target),
-            Err(_) => Err(outside()),
-        }
+        let place = match relative.is_empty() {
+            true => self.places.dir(""),
+            false => self.places.entry(&relative),
+        };
+        place.map(|place| place.path()).map_err(|_| outside())
     }
 
     /// What a path leads to: a link at its end must not lead out either.
