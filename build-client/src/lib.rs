@@ -35,6 +35,7 @@
 //! - `httpdl`: conditional, resumable downloads (`httpdl::Download`).
 //! - `toolchain`: toolchains by name, fetched, checked and run (`toolchain::ToolchainDir`).
 //! - `rest`: REST calls: [`gerrit`], and what else speaks HTTP.
+//! - `farm`: the API of a farm, typed ([`farm::FarmClient`]).
 //! - `contributors`: [`contributors`], which sorts names.
 //! - `testing-gerrit`: `fake_gerrit::FakeGerrit`.
 //! - `stage0`: which buildlet a machine runs; `workers`: containers of build machines.
@@ -52,6 +53,8 @@ pub mod buildstats;
 pub mod contributors;
 #[cfg(feature = "testing-gerrit")]
 pub mod fake_gerrit;
+#[cfg(feature = "farm")]
+pub mod farm;
 #[cfg(feature = "rest")]
 pub mod fetchlogs;
 #[cfg(feature = "rest")]

@@ -25,8 +25,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 /// # Errors
 /// [`ErrorKind::Invalid`] when `more_roots` holds no certificate.
 pub fn client(more_roots: Option<&[u8]>) -> Result<reqwest::Client> {
-    let built = builder(more_roots)?.build();
-    built.map_err(|error| Error::caused_by(ErrorKind::Bug, "setting up the HTTP client", error))
+    build(builder(more_roots)?)
 }
 
 /// What [`client`] is made of, for those who need more.
@@ -34,6 +33,11 @@ pub fn client(more_roots: Option<&[u8]>) -> Result<reqwest::Client> {
 /// # Errors
 /// As [`client`].
 pub fn builder(more_roots: Option<&[u8]>) -> Result<reqwest::ClientBuilder> {
+    Ok(unhurried(more_roots)?.read_timeout(SILENCE))
+}
+
+/// The same without a bound on silence, for answers that come as things happen.
+pub(crate) fn unhurried(more_roots: Option<&[u8]>) -> Result<reqwest::ClientBuilder> {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject as _;
     let mut roots = rustls::RootCertStore {
@@ -57,8 +61,12 @@ pub fn builder(more_roots: Option<&[u8]>) -> Result<reqwest::ClientBuilder> {
     Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("farmer/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        .read_timeout(SILENCE))
+        .connect_timeout(CONNECT))
+}
+
+pub(crate) fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    let built = builder.build();
+    built.map_err(|error| Error::caused_by(ErrorKind::Bug, "setting up the HTTP client", error))
 }
 
 /// `text` as a segment of a path.

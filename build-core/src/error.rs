@@ -35,6 +35,26 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Invalid,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Denied,
+        Self::Limit,
+        Self::TimedOut,
+        Self::Canceled,
+        Self::Unavailable,
+        Self::Unsupported,
+        Self::Corrupt,
+        Self::Bug,
+    ];
+
+    /// The kind whose [`ErrorKind::code`] is `code`.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
     /// Whether the same request may succeed on another machine or a little later.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut)

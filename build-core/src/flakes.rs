@@ -51,13 +51,6 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
-    /// Whether running the test again may tell something: not of one that is known to be broken.
-    pub fn is_worth_a_rerun(&self) -> bool {
-        matches!(self, Self::New { .. } | Self::KnownFlake { .. })
-    }
-}
-
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

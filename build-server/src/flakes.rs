@@ -4,26 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use build_core::Result;
 use build_core::event::Seq;
-use build_core::flakes::{self, HISTORY_RUNS, Verdict};
+use build_core::flakes::{self, HISTORY_RUNS};
 use build_core::ids::{BuildId, CommitHash, StepName};
 use build_core::name::Name;
+use build_core::report::FailedTest;
 use build_core::work::WorkItem;
-use serde::{Deserialize, Serialize};
 
 use crate::record::{BuildRow, Tested};
 use crate::source::Checkouts;
 use crate::store::Records;
-
-/// A test that failed, and whether that is news.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailedTest {
-    /// The step that ran it.
-    pub step: StepName,
-    /// Its name, as its runner prints it.
-    pub test: Name,
-    /// What its past says.
-    pub verdict: Verdict,
-}
 
 /// The tests that failed in the last attempt of each unit of a build, each judged by up to 500
 /// runs of its step on the same builder, along the history of the commit.
@@ -52,11 +41,8 @@ pub async fn failed_tests(
         for test in tests {
             let others = runs.values().filter(|run| run.tells_of(row, first));
             let runs: Vec<_> = others.filter_map(|run| run.of(&test)).collect();
-            found.push(FailedTest {
-                step: step.clone(),
-                verdict: flakes::judge(&history, &runs),
-                test,
-            });
+            let verdict = flakes::judge(&history, &runs);
+            found.push(FailedTest::new(step.clone(), test, &verdict));
         }
     }
     Ok(found)

@@ -17,6 +17,7 @@ use build_core::event::{BuildEvent, Outcome, Recorded};
 use build_core::ids::{BuildId, EffectKey, ReaderName, SinkName, Topic};
 use build_core::reader::{Effect, How, Taken};
 use build_core::recipe::{Channel, News, Notify};
+use build_core::report::BuildStatus;
 use build_core::work::Class;
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 
 use crate::readers::{LogFeed, Reader};
-use crate::record::{BuildRow, BuildState};
+use crate::record::BuildRow;
 use crate::store::{BuildFilter, Records};
 
 /// How long it is tried to tell somebody.
@@ -152,12 +153,12 @@ impl NotifyReader {
             .builds(&which, Some(row.number), BEFORE)
             .await?;
         let judged = page.builds.iter().find(|other| {
-            let is_known = matches!(other.state, BuildState::Passed | BuildState::Failed);
+            let is_known = matches!(other.state, BuildStatus::Passed | BuildStatus::Failed);
             is_known && line_of(other).is_some()
         });
         Ok(judged.map(|other| Line {
             number: other.number.0,
-            passed: other.state == BuildState::Passed,
+            passed: other.state == BuildStatus::Passed,
         }))
     }
 

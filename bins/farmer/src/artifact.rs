@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use build_client::farm::FarmClient;
 use build_core::buildlet::ByteStream;
 use build_core::event::Artifact;
 use build_core::ids::StepName;
@@ -17,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use crate::cli::{ArtifactCommand, Download};
 use crate::output::{failure, print_json, print_text};
 use crate::records::Recorded;
-use crate::remote::Remote;
+use crate::running;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -148,13 +149,13 @@ fn os_str(bytes: &[u8]) -> &std::ffi::OsStr {
 
 /// Where the contents come from: the farm that runs, else its data directory.
 enum Contents {
-    Farm(Remote),
+    Farm(FarmClient),
     Files(FileBlobs),
 }
 
 impl Contents {
     fn open(data: &Path) -> Result<Self, Failure> {
-        if let Some(farm) = Remote::find(data)? {
+        if let Some(farm) = running::find(data)? {
             return Ok(Self::Farm(farm));
         }
         let blobs = FileBlobs::open(data.join("blobs"), Quota::default());
@@ -163,10 +164,7 @@ impl Contents {
 
     async fn of(&self, row: &BuildRow, step: &StepName, file: &Artifact) -> Result<ByteStream> {
         match self {
-            Self::Farm(farm) => {
-                let address = build_server::web::artifact_address(&row.id, step, file);
-                farm.stream(&address).await
-            }
+            Self::Farm(farm) => farm.artifact(&row.id, step, file).await,
             Self::Files(blobs) => {
                 let key = BlobKey::new(BlobKind::Artifact, &file.sha256)?;
                 blobs.get(&key).await?.ok_or_else(|| {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use build_core::event::Outcome;
 use build_core::ids::{BuildId, BuilderName};
 use build_core::recipe::{Detect, FarmerToml, name_hint};
+use build_core::report::Build as Report;
 use build_core::work::{Builder, Class, WorkItem};
 use build_server::coordinator::{Coordinator, Handle};
 use build_server::pool::LocalPool;
-use build_server::record::BuildRow;
 use build_server::source::{Checkouts, GitCheckouts};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
@@ -27,7 +27,7 @@ use crate::farm_file::FarmFile;
 use crate::follow::{Follower, Show, exit_of};
 use crate::machines::{pools, toolchains};
 use crate::output::failure;
-use crate::remote::Remote;
+use crate::running;
 
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
 /// by themselves.
@@ -46,7 +46,7 @@ pub(crate) async fn build(
     json: bool,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    if let Some(farm) = Remote::find(&data)? {
+    if let Some(farm) = running::find(&data)? {
         return build_there(args, &farm, json, stop).await;
     }
     let store = Store::open(&data).await.map_err(|e| failure(&e))?;
@@ -261,8 +261,8 @@ async fn tell(
         );
         return Ok(());
     };
-    let row = farm.row(build).await.map_err(|e| failure(&e))?;
-    let took = row
+    let report = farm.build(build).await.map_err(|e| failure(&e))?;
+    let took = report
         .as_ref()
         .and_then(|r| Some(r.finished?.since(r.queued)))
         .map_or(String::new(), |t| format!(" in {}", describe::took(t)));
@@ -270,8 +270,8 @@ async fn tell(
         show,
         &format!("{build} {}{took}", describe::outcome(outcome)),
     );
-    if let (Outcome::Failed { .. }, Some(row)) = (outcome, &row) {
-        tell_failed_tests(farm, row, show).await?;
+    if let (Outcome::Failed { .. }, Some(report)) = (outcome, &report) {
+        tell_failed_tests(report, show);
     }
     if let Some(hint) = describe::hint(outcome) {
         say(show, &format!("  hint: {hint}"));
@@ -281,19 +281,18 @@ async fn tell(
 
 /// Names the tests that failed, each with what the past says of it, and the build that runs
 /// them again.
-async fn tell_failed_tests(farm: &dyn Farm, row: &BuildRow, show: Show) -> Result<(), Failure> {
-    let failed = farm.failed_tests(row).await.map_err(|e| failure(&e))?;
+fn tell_failed_tests(report: &Report, show: Show) {
+    let failed = report.failed_tests.as_deref().unwrap_or_default();
     for test in failed.iter().take(FAILED_TESTS) {
-        say(show, &format!("  {}: {}", test.test, test.verdict));
+        say(show, &format!("  {}: {}", test.test, test.text));
     }
     if let Some(more) = failed.len().checked_sub(FAILED_TESTS).filter(|n| *n > 0) {
         say(show, &format!("  and {more} tests more"));
     }
-    if let Some(rerun) = &row.rerun {
+    if let Some(rerun) = &report.rerun {
         let text = format!("  {}: {}", rerun.build, rerun.verdict());
         say(show, &text);
     }
-    Ok(())
 }
 
 fn say(show: Show, text: &str) {

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use build_server::record::BuildRow;
-use build_server::web::NewBuild;
+use build_client::farm::FarmClient;
+use build_core::report::NewBuild;
 use farmer_cli::Failure;
 use futures::future::try_join_all;
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{finish, follow};
@@ -14,33 +13,25 @@ use crate::cli::Build;
 use crate::farm::AnyFarm;
 use crate::follow::Show;
 use crate::output::failure;
-use crate::remote::{Remote, refusal};
-
-#[derive(Deserialize)]
-struct Created {
-    builds: Vec<BuildRow>,
-}
+use crate::running::refusal;
 
 /// Asks the farm for the builds and follows them; stopping this program stops none of them.
 pub(crate) async fn build_there(
     args: Build,
-    farm: &Remote,
+    farm: &FarmClient,
     json: bool,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let wish = wish(&args, farm)?;
-    let created: Created = farm
-        .post("/api/v1/builds", &wish)
-        .await
-        .map_err(|e| refusal(&e))?;
+    let created = farm.create(&wish).await.map_err(|e| refusal(&e))?;
     let Some(first) = created.builds.first() else {
         return Err(Failure::usage(
-            format!("{} has no builder for this commit", farm.owner()),
+            format!("{} has no builder for this commit", farm.name()),
             "name the builders in .farmer.toml, then start the farm again",
         ));
     };
     if !json {
-        let (item, owner) = (&first.item, farm.owner());
+        let (item, owner) = (&first.item, farm.name());
         farmer_cli::say!(
             "farmer: {} at {} {:?}, in {owner}",
             item.repo,
@@ -71,7 +62,7 @@ pub(crate) async fn build_there(
     }
 }
 
-fn wish(args: &Build, farm: &Remote) -> Result<NewBuild, Failure> {
+fn wish(args: &Build, farm: &FarmClient) -> Result<NewBuild, Failure> {
     for (given, flag) in [
         (args.config.is_some(), "--config"),
         (args.machines.is_some(), "--machines"),
@@ -80,7 +71,7 @@ fn wish(args: &Build, farm: &Remote) -> Result<NewBuild, Failure> {
             return Err(Failure::usage(
                 format!(
                     "{flag} cannot be given to a farm that runs: {}",
-                    farm.owner()
+                    farm.name()
                 ),
                 "end it with: farmer down; or use another data directory with --data",
             ));

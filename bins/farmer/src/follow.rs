@@ -7,6 +7,7 @@ use std::pin::Pin;
 use build_core::event::{Base, BuildEvent, Outcome, Recorded};
 use build_core::ids::BuildId;
 use build_core::plan::Unit;
+use build_core::report::Event;
 use bytes::Bytes;
 use farmer_cli::{Exit, Failure};
 use futures::stream::SelectAll;
@@ -94,7 +95,7 @@ impl Follower {
 
     async fn event(&mut self, recorded: Recorded) -> Result<(), Failure> {
         if self.show.json {
-            print_json(&recorded)?;
+            print_json(&Event::from(recorded.clone()))?;
         }
         let Some(event) = recorded.read() else {
             return Ok(());

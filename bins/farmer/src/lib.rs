@@ -29,7 +29,7 @@ mod output;
 mod programs;
 mod query;
 mod records;
-mod remote;
+mod running;
 mod services;
 mod sessions;
 mod ssh;

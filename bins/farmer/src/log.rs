@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use build_core::event::{Recorded as Event, Version};
+use build_core::report::Event as Report;
 use build_server::record::{BuildRow, Run};
 use build_server::run::LiveLogs;
 use farmer_cli::Failure;
@@ -106,7 +107,7 @@ async fn events(recorded: &Recorded, row: &BuildRow, json: bool) -> Result<(), F
         after = last.version;
         for event in &page {
             if json {
-                print_json(event)?;
+                print_json(&Report::from(event.clone()))?;
             } else {
                 print_text(&line(event))?;
             }

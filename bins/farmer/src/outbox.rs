@@ -3,26 +3,14 @@
 use std::path::Path;
 
 use build_core::clock::{Clock, SystemClock, Timestamp};
-use build_server::readers::{OutboxEntry, ReaderStatus};
+use build_core::ids::ReaderName;
+use build_core::report::{ForgetEffect, OutboxEntry, ReaderStatus, RetryEffects};
 use farmer_cli::Failure;
-use serde::Deserialize;
-use serde_json::json;
 
 use crate::cli::OutboxCommand;
 use crate::describe::took;
-use crate::farm::encode;
 use crate::output::{failure, print_json, print_text};
-use crate::remote::Remote;
-
-#[derive(Deserialize)]
-struct Listed {
-    readers: Vec<ReaderStatus>,
-}
-
-#[derive(Deserialize)]
-struct Changed {
-    entries: usize,
-}
+use crate::running::expect;
 
 /// Shows, tries again or forgets.
 pub(crate) async fn outbox(
@@ -30,52 +18,32 @@ pub(crate) async fn outbox(
     data: &Path,
     json: bool,
 ) -> Result<(), Failure> {
-    let farm = Remote::expect(data)?;
-    match command {
+    let farm = expect(data)?;
+    let name = |reader: &str| ReaderName::new(reader).map_err(|e| failure(&e));
+    let (changed, done) = match command {
         OutboxCommand::List => {
-            let listed: Listed = farm.get("/api/v1/outbox").await.map_err(|e| failure(&e))?;
-            match json {
-                true => listed.readers.iter().try_for_each(print_json),
-                false => print_text(&table(&listed.readers, SystemClock.now())),
-            }
+            let readers = farm.outbox().await.map_err(|e| failure(&e))?.readers;
+            return match json {
+                true => readers.iter().try_for_each(print_json),
+                false => print_text(&table(&readers, SystemClock.now())),
+            };
         }
         OutboxCommand::Retry { reader, key } => {
-            change(
-                &farm,
-                "retry",
-                reader,
-                &json!({ "key": key }),
-                json,
-                "tried again",
-            )
-            .await
+            let key = key.as_deref().map(str::parse).transpose();
+            let what = RetryEffects {
+                key: key.map_err(|e| failure(&e))?,
+            };
+            (farm.retry(&name(reader)?, &what).await, "tried again")
         }
         OutboxCommand::Forget { reader, key } => {
-            change(
-                &farm,
-                "forget",
-                reader,
-                &json!({ "key": key }),
-                json,
-                "forgotten",
-            )
-            .await
+            let key = key.parse().map_err(|e| failure(&e))?;
+            let what = ForgetEffect { key };
+            (farm.forget(&name(reader)?, &what).await, "forgotten")
         }
-    }
-}
-
-async fn change(
-    farm: &Remote,
-    what: &str,
-    reader: &str,
-    wish: &serde_json::Value,
-    json: bool,
-    done: &str,
-) -> Result<(), Failure> {
-    let path = format!("/api/v1/outbox/{}/{what}", encode(reader));
-    let changed: Changed = farm.post(&path, wish).await.map_err(|e| failure(&e))?;
+    };
+    let changed = changed.map_err(|e| failure(&e))?;
     match json {
-        true => print_json(&json!({ "entries": changed.entries })),
+        true => print_json(&changed),
         false => print_text(&format!("{} {done}\n", changed.entries)),
     }
 }
@@ -113,7 +81,7 @@ fn line(entry: &OutboxEntry, now: Timestamp) -> String {
         Some(text) => format!(": {text}"),
         None => String::new(),
     };
-    let (key, state) = (&entry.key, &entry.state);
+    let (key, state) = (&entry.key, entry.state.text());
     format!(
         "  {key}  to {}  {state}, {} attempts{next}{text}\n",
         entry.to, entry.attempts
@@ -122,7 +90,7 @@ fn line(entry: &OutboxEntry, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use build_core::ids::ReaderName;
+    use build_core::report::EntryWord;
 
     use super::*;
 
@@ -140,7 +108,7 @@ mod tests {
                 key: "chat/broken/B012345678".parse().unwrap(),
                 topic: "t".parse().unwrap(),
                 to: "notify-chat".parse().unwrap(),
-                state: "given up".into(),
+                state: EntryWord::GivenUp,
                 attempts: 3,
                 text: Some("410 Gone".into()),
                 next: None,

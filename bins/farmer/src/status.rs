@@ -4,6 +4,7 @@ use std::path::Path;
 
 use build_core::clock::{Clock, SystemClock, Timestamp};
 use build_core::name::Name;
+use build_core::report::Build;
 use build_server::record::BuildRow;
 use build_server::store::DataLock;
 use farmer_cli::Failure;
@@ -19,7 +20,8 @@ pub(crate) async fn status(args: Status, data: &Path, json: bool) -> Result<(), 
     let recorded = Recorded::open(data).await?;
     let builds = recorded.newest(args.limit.max(1)).await?;
     if json {
-        return builds.iter().try_for_each(print_json);
+        let mut builds = builds.into_iter().map(Build::from);
+        return builds.try_for_each(|build| print_json(&build));
     }
     if let Some(owner) = DataLock::owner(data).map_err(|e| failure(&e))? {
         farmer_cli::say!("{owner} is at work in {}", data.display());

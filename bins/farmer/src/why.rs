@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use build_core::clock::{Clock, SystemClock};
+use build_core::report::{Build, BuildStatus, Session};
 use build_server::flakes::failed_tests;
-use build_server::record::{BuildRow, BuildState, Run};
+use build_server::record::{BuildRow, Run};
 use build_server::source::GitCheckouts;
 use build_server::store::DataLock;
 use farmer_cli::Failure;
@@ -14,7 +15,7 @@ use crate::cli::Why;
 use crate::describe;
 use crate::output::{failure, print_json, print_text};
 use crate::records::Recorded;
-use crate::remote::Remote;
+use crate::running;
 use crate::sessions;
 
 /// Tells one build's story: one sentence first, then what led to it.
@@ -24,7 +25,7 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
     if let Some(row) = sessions::find(&recorded, named).await? {
         let sentence = sessions::sentence(&row, SystemClock.now());
         if json {
-            return print_json(&json!({ "session": row, "why": sentence }));
+            return print_json(&json!({ "session": Session::from(row), "why": sentence }));
         }
         return print_text(&format!("{} {sentence}\n", row.id));
     }
@@ -35,16 +36,17 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
         .map(|o| o.to_string());
     let ahead: Vec<&BuildRow> = open.iter().filter(|o| o.number < row.number).collect();
     let mut sentence = sentence(&row, &ahead, owner.as_deref());
-    if let (None, Some(farm)) = (&row.outcome, Remote::find(data)?) {
-        sentence = ask(&farm, &row).await?;
+    if let (None, Some(farm)) = (&row.outcome, running::find(data)?) {
+        sentence = farm.why(&row.id).await.map_err(|e| failure(&e))?.why;
     }
     let checkouts = GitCheckouts::new(data.join("git"));
     let failed = failed_tests(&**recorded.store.records(), &checkouts, &row).await;
     let failed = failed.map_err(|e| failure(&e))?;
     if json {
         let ahead: Vec<_> = ahead.iter().map(|o| o.id.as_str()).collect();
+        let report = Build::from(row.clone());
         return print_json(
-            &json!({ "build": row, "why": sentence, "ahead": ahead, "owner": owner, "failed_tests": failed }),
+            &json!({ "build": report, "why": sentence, "ahead": ahead, "owner": owner, "failed_tests": failed }),
         );
     }
     let mut text = format!(
@@ -73,21 +75,10 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
             "  {:<16} {} {}\n",
             test.step.to_string(),
             test.test,
-            test.verdict
+            test.text
         );
     }
     print_text(&text)
-}
-
-/// The farm's own answer: what waits, for what, who is ahead, and for how long.
-async fn ask(farm: &Remote, row: &BuildRow) -> Result<String, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Answer {
-        why: String,
-    }
-    let path = format!("/api/v1/queue/{}/why", row.id);
-    let answer: Answer = farm.get(&path).await.map_err(|e| failure(&e))?;
-    Ok(answer.why)
 }
 
 fn sentence(row: &BuildRow, ahead: &[&BuildRow], owner: Option<&str>) -> String {
@@ -99,10 +90,10 @@ fn sentence(row: &BuildRow, ahead: &[&BuildRow], owner: Option<&str>) -> String 
             .to_owned();
     };
     match row.state {
-        BuildState::Queued if ahead.is_empty() => {
+        BuildStatus::Queued if ahead.is_empty() => {
             format!("waits for its plan and its machine; {owner} is at work")
         }
-        BuildState::Queued => {
+        BuildStatus::Queued => {
             let first = ahead[0];
             format!(
                 "waits behind {} builds, first of them {} of {} ({}); it starts when a machine of {owner} is free",

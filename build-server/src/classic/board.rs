@@ -8,11 +8,11 @@ use build_core::Result;
 use build_core::builders::{Builder, Target};
 use build_core::ids::{BuilderName, RepoName};
 use build_core::name::Name;
+use build_core::report::BuildStatus;
 use serde::Deserialize;
 
 use super::{Classic, Said};
 use crate::http::page::{Frame, html};
-use crate::record::BuildState;
 use crate::store::{BoardFilter, BoardLine};
 
 /// Commits on the page.
@@ -163,9 +163,9 @@ fn row(columns: &[&Column], line: &BoardLine) -> Row {
         let name = BuilderName::new(&column.builder).ok()?;
         let cell = line.cells.get(&name)?;
         let (class, word) = match cell.state {
-            BuildState::Passed => ("better", "ok"),
-            BuildState::Failed => ("worse", "fail"),
-            BuildState::Queued | BuildState::Running => ("dim", "\u{2022}"),
+            BuildStatus::Passed => ("better", "ok"),
+            BuildStatus::Failed => ("worse", "fail"),
+            BuildStatus::Queued | BuildStatus::Running => ("dim", "\u{2022}"),
             _ => ("dim", "error"),
         };
         let log = format!(

@@ -10,13 +10,14 @@ use build_core::Result;
 use build_core::buildlet::ByteStream;
 use build_core::event::{BuildEvent, Recorded, Seq, StreamId, Version};
 use build_core::ids::{BuildId, BuilderName};
+use build_core::report::BuildStatus;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::Deserialize;
 
 use super::{Classic, Said};
 use crate::coordinator::{EventStream, Handle};
-use crate::record::{BuildRow, BuildState, Run};
+use crate::record::{BuildRow, Run};
 use crate::store::BuildFilter;
 
 /// Events that are shown.
@@ -101,7 +102,7 @@ fn head(site: &Classic, row: &BuildRow, events: &[Recorded]) -> String {
     );
     match row.finished {
         Some(ended) => {
-            let success = row.state == BuildState::Passed;
+            let success = row.state == BuildStatus::Passed;
             text.push_str(&format!("    ended: {ended}\n  success: {success}\n"));
         }
         None => text.push_str("   status: still running\n"),

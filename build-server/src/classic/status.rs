@@ -5,13 +5,14 @@ use axum::extract::State;
 use axum::response::Response;
 use build_core::Result;
 use build_core::go_json;
+use build_core::report::BuildStatus;
 use build_core::status_json::ActivePostSubmitBuild;
 use build_core::work::{Class, WorkItem};
 
 use super::health::{Level, findings};
 use super::{Classic, Said, json};
 use crate::http::page::{Frame, html, span};
-use crate::record::{BuildRow, BuildState, SessionRow};
+use crate::record::{BuildRow, SessionRow};
 use crate::store::BuildFilter;
 
 /// Builds that have ended, and those that wait, which are listed.
@@ -149,7 +150,7 @@ pub(super) async fn post_submit_active(State(site): State<Classic>) -> Result<Re
             row.item.class,
             Class::ReleaseTip | Class::DefaultTip | Class::BranchTip | Class::Backfill
         );
-        tip && row.state == BuildState::Running
+        tip && row.state == BuildStatus::Running
     };
     let build = |row: &BuildRow| ActivePostSubmitBuild {
         builder: row.builder.to_string(),

@@ -5,12 +5,13 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use build_core::Result;
+use build_core::report::BuildStatus;
 use build_core::work::Class;
 use serde::{Deserialize, Serialize};
 
 use super::{Classic, Said};
 use crate::http::page::{Frame, html};
-use crate::record::{BuildRow, BuildState};
+use crate::record::BuildRow;
 use crate::store::BuildFilter;
 
 /// Builds of one commit that are looked at: as many as there are builders, several times.
@@ -113,7 +114,7 @@ fn build(row: &BuildRow) -> Build {
         name: row.builder.to_string(),
         start_time: started(row),
         done: row.state.is_final(),
-        succeeded: row.state == BuildState::Passed,
+        succeeded: row.state == BuildStatus::Passed,
     }
 }
 
@@ -160,8 +161,8 @@ pub(super) async fn page(
     let line = |row: &BuildRow| Line {
         name: row.builder.to_string(),
         words: match row.state {
-            BuildState::Passed => "pass",
-            BuildState::Failed => "FAIL",
+            BuildStatus::Passed => "pass",
+            BuildStatus::Failed => "FAIL",
             other => other.as_str(),
         },
         started: started(row),

@@ -7,8 +7,7 @@ use std::time::Duration;
 use build_core::clock::Timestamp;
 use build_core::event::{BuildEvent, EventKind, NewEvent, Recorded};
 use build_core::ids::BuildId;
-
-use crate::record::BuildState;
+use build_core::report::BuildStatus;
 
 /// Upper ends of the buckets, in seconds: from a cached step to a night's work.
 pub const BUCKETS: [f64; 12] = [
@@ -91,7 +90,7 @@ enum What {
     Asked,
     Leased,
     Output(u64),
-    Finished(BuildState),
+    Finished(BuildStatus),
 }
 
 /// Whether an event is worth reading: most are not.
@@ -196,10 +195,10 @@ mod tests {
             note(2, 7, What::Leased),
             note(2, 8, What::Leased),
             note(1, 9, What::Output(100)),
-            note(1, 12, What::Finished(BuildState::Passed)),
-            note(2, 13, What::Finished(BuildState::Failed)),
+            note(1, 12, What::Finished(BuildStatus::Passed)),
+            note(2, 13, What::Finished(BuildStatus::Failed)),
             note(3, 14, What::Asked),
-            note(3, 15, What::Finished(BuildState::Canceled)),
+            note(3, 15, What::Finished(BuildStatus::Canceled)),
         ]);
         let counts = figures.counts();
         let outcomes: Vec<_> = counts.outcomes.into_iter().collect();

@@ -1,42 +1,42 @@
 //! What may be asked of a coordinator that runs.
 
-use std::collections::{BTreeMap, VecDeque};
+mod follow;
+mod sessions;
+mod wishes;
+
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use build_core::buildlet::ByteStream;
 use build_core::clock::{Clock, Timestamp};
 use build_core::engine::Repro;
-use build_core::event::{
-    KindSet, Outcome, Principal, Recorded, Seq, StreamId, StreamKind, Version, WishedBuild,
-};
-use build_core::ids::{
-    BuildId, BuilderName, HolderId, HostType, RepoId, RepoName, SessionId, WishKey,
-};
-use build_core::plan::Unit;
+use build_core::event::{Principal, Recorded, Seq, StreamId, StreamKind, WishedBuild};
+use build_core::ids::{BuildId, BuilderName, HolderId, HostType, SessionId, WishKey};
 use build_core::pool::Lease;
-use build_core::recipe::name_hint;
-use build_core::repository::RepoState;
+use build_core::report::FailedTest;
 use build_core::schedule::Allotment;
 use build_core::wish::Wish;
-use build_core::work::{Builder, WorkItem};
+use build_core::work::Builder;
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::sessions::Opening;
+pub(super) use self::sessions::session_ended;
+pub use self::wishes::Wanted;
 use super::figures::{Counts, Figures};
 use super::find::Chooser;
 use super::repos::Repos;
-use super::session::{Held, Holder, Session, line};
+use super::session::Held;
 use super::status::{FarmStatus, LostSource, Waiting};
-use crate::flakes::{FailedTest, failed_tests};
+use crate::flakes::failed_tests;
 use crate::kind::{self, Kinds};
 use crate::readers::Outboxes;
-use crate::record::{BuildRow, Run};
-use crate::run::{LiveLogs, draw};
+use crate::record::BuildRow;
+use crate::run::LiveLogs;
 use crate::source::Checkouts;
-use crate::store::{EventLog, Ledger, Records, Store};
+use crate::store::{Ledger, Records, Store};
 
 /// Requests that wait for the coordinator; more wait at their senders.
 pub(super) const REQUESTS: usize = 256;
@@ -71,23 +71,6 @@ pub struct Handle {
     head: watch::Receiver<Seq>,
     /// Closed when the coordinator has ended.
     alive: watch::Receiver<()>,
-}
-
-/// What somebody wants built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// By which it can be withdrawn.
-    pub key: WishKey,
-    /// Its builds, in the order of the builders.
-    pub builds: Vec<WishedBuild>,
-}
-
-fn one_of(wanted: Wanted) -> Result<BuildId> {
-    let build = wanted.builds.into_iter().next();
-    build.map(|wished| wished.build).ok_or_else(|| {
-        let text = "a wish for one builder has no build";
-        Error::new(ErrorKind::Bug, text)
-    })
 }
 
 /// To whom a machine is given once it is ready.
@@ -257,36 +240,6 @@ impl Handle {
         self.configured.get(name)
     }
 
-    /// Fills the work directory of a session as that of a build was filled: the checkout, and
-    /// the caches there are; which of them were put back.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when the session holds no machine; the machine's own.
-    pub async fn fill_session(
-        &self,
-        session: &SessionId,
-        build: &BuildId,
-        repro: &Repro,
-    ) -> Result<Vec<String>> {
-        let (answer, answered) = oneshot::channel();
-        let request = Request::FillSession {
-            session: session.clone(),
-            build: build.clone(),
-            repro: Box::new(repro.clone()),
-            answer,
-        };
-        self.send(request).await?;
-        answered.await.map_err(|_| stopped())?
-    }
-
-    /// The builders that a commit is built on when nobody names one.
-    ///
-    /// # Errors
-    /// When the commit cannot be read.
-    pub async fn builders_of(&self, item: &WorkItem) -> Result<Vec<BuilderName>> {
-        self.chooser.builders_of(item, &self.builders).await
-    }
-
     /// Has every source look for new commits now.
     pub fn look_for_work(&self) {
         self.looks.send_modify(|count| *count += 1);
@@ -294,304 +247,6 @@ impl Handle {
 
     pub(super) fn looks(&self) -> watch::Receiver<u64> {
         self.looks.subscribe()
-    }
-
-    /// Asks for a build of a commit on a builder, for a person: a wish of its own, which shares
-    /// the build of the same commit that has no result yet. It is recorded when this returns.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such builder, [`ErrorKind::Unavailable`] when the
-    /// coordinator does not run.
-    pub async fn submit(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
-        let wanted = self.want(item, vec![builder.clone()], "somebody", false);
-        one_of(wanted.await?)
-    }
-
-    /// As [`Handle::submit`], but one more build whatever has no result yet.
-    ///
-    /// # Errors
-    /// As [`Handle::submit`].
-    pub async fn submit_anew(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
-        let wanted = self.want(item, vec![builder.clone()], "somebody", true);
-        one_of(wanted.await?)
-    }
-
-    /// Asks for builds of a commit on these builders, all or none, for a person. Withdrawing the
-    /// wish cancels what nobody else wants. With `alone` the builds are not shared.
-    ///
-    /// # Errors
-    /// As [`Handle::submit`].
-    pub async fn want(
-        &self,
-        item: WorkItem,
-        builders: Vec<BuilderName>,
-        by: impl Into<Principal>,
-        alone: bool,
-    ) -> Result<Wanted> {
-        for builder in &builders {
-            self.check_builder(&item, builder).await?;
-        }
-        let key = WishKey::from_bits(u128::from(draw()?) << 64 | u128::from(draw()?));
-        let order = builders.clone();
-        let mut wish = Wish::new(key, item, builders, by.into());
-        wish.alone = alone;
-        let mut builds = self.ask_for(wish).await?;
-        builds.sort_by_key(|wished| order.iter().position(|name| *name == wished.builder));
-        Ok(Wanted { key, builds })
-    }
-
-    /// Whether the farm, or the commit, has a builder of this name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] naming the nearest one, or all of them.
-    pub async fn check_builder(&self, item: &WorkItem, builder: &BuilderName) -> Result<()> {
-        if self.builders.contains(builder) {
-            return Ok(());
-        }
-        let of_commit = self.builders_of(item).await?;
-        if of_commit.contains(builder) {
-            return Ok(());
-        }
-        let farm = self.builders.iter();
-        let more = of_commit
-            .iter()
-            .filter(|name| !self.builders.contains(name));
-        let known = farm.chain(more).map(BuilderName::as_str);
-        let text = format!("there is no builder called {builder}");
-        Err(Error::new(ErrorKind::NotFound, text).with_hint(name_hint(builder.as_str(), known)))
-    }
-
-    /// Asks for what somebody wants built, under a key of its own; asking twice is asking once,
-    /// also after it was built or withdrawn. It is recorded when this returns.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] when the coordinator does not run.
-    pub async fn ask(&self, wish: Wish) -> Result<()> {
-        if self.were_asked(&[wish.key]).await?.contains(&true) {
-            return Ok(());
-        }
-        self.ask_for(wish).await.map(|_| ())
-    }
-
-    async fn ask_for(&self, wish: Wish) -> Result<Vec<WishedBuild>> {
-        let drawn = self.draw_builds(wish.builders.len()).await?;
-        let (answer, answered) = oneshot::channel();
-        let item = match self.identify(wish.item.clone()).await {
-            // No room to write down a new repository: the wish waits for it, and the next one tells which it is.
-            Err(error) if error.kind() == ErrorKind::Limit => wish.item.clone(),
-            identified => identified?,
-        };
-        let wish = Box::new(Wish { item, ..wish });
-        let request = Request::Ask {
-            wish,
-            drawn,
-            answer,
-        };
-        self.send(request).await?;
-        answered.await.map_err(|_| stopped())?
-    }
-
-    /// Whether these wishes were ever asked for, in their order.
-    ///
-    /// # Errors
-    /// When the event log cannot be read.
-    pub async fn were_asked(&self, keys: &[WishKey]) -> Result<Vec<bool>> {
-        let streams: Vec<StreamId> = keys.iter().map(|key| (*key).into()).collect();
-        let heads = self.ledger.events().heads(&streams).await?;
-        Ok(heads.iter().map(|head| head.version > Version(0)).collect())
-    }
-
-    /// Takes a wish back: builds that only it wants are canceled, all of it or nothing.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when no such wish is open, [`ErrorKind::Unavailable`] when the
-    /// coordinator does not run.
-    pub async fn withdraw(&self, key: WishKey, by: impl Into<Principal>) -> Result<()> {
-        let (answer, answered) = oneshot::channel();
-        let by = by.into();
-        self.send(Request::Withdraw { key, by, answer }).await?;
-        answered.await.map_err(|_| stopped())?
-    }
-
-    /// Ids that no build has, checked with one question.
-    async fn draw_builds(&self, count: usize) -> Result<Vec<BuildId>> {
-        let mut drawn = Vec::with_capacity(count);
-        while drawn.len() < count {
-            let new = (drawn.len()..count).map(|_| Ok(BuildId::from_bits(draw()?)));
-            let new: Vec<BuildId> = new.collect::<Result<_>>()?;
-            let streams: Vec<StreamId> = new.iter().map(Into::into).collect();
-            let heads = self.ledger.events().heads(&streams).await?;
-            let free = new.into_iter().zip(heads);
-            let free = free.filter(|(_, head)| head.version == Version(0));
-            drawn.extend(free.map(|(id, _)| id));
-            drawn.sort_unstable();
-            drawn.dedup();
-        }
-        Ok(drawn)
-    }
-
-    /// Says of an item which repository it is of, unless somebody has: the farm's name and id of
-    /// it, which stay whatever else it is called and wherever it moves.
-    ///
-    /// # Errors
-    /// When the event log cannot be read or written.
-    pub async fn identify(&self, item: WorkItem) -> Result<WorkItem> {
-        self.repos.identify(item).await
-    }
-
-    /// Every repository that something was ever asked of, in order of name.
-    ///
-    /// # Errors
-    /// When the event log cannot be read.
-    pub async fn repos(&self) -> Result<Vec<RepoState>> {
-        self.repos.all().await
-    }
-
-    /// A repository lies somewhere else too: what is asked for there is of it from now on.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such repository.
-    pub async fn repo_moved(
-        &self,
-        id: &RepoId,
-        origin: &str,
-        by: impl Into<Principal>,
-    ) -> Result<()> {
-        self.repos.moved(id, origin, by.into()).await
-    }
-
-    /// A repository is called something else from now on; what was built before keeps its name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such repository, [`ErrorKind::Conflict`] when
-    /// another one is called so.
-    pub async fn repo_named(
-        &self,
-        id: &RepoId,
-        name: RepoName,
-        by: impl Into<Principal>,
-    ) -> Result<()> {
-        self.repos.named(id, name, by.into()).await
-    }
-
-    /// Opens a session: a machine of a builder, or of a kind, to be used by hand. Waits for the
-    /// machine as builds do, before those that nobody waits for.
-    ///
-    /// When the future is dropped the session is given up.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such builder or kind of machine,
-    /// [`ErrorKind::Unavailable`] when no machine could be made ready or the coordinator does not
-    /// run, [`ErrorKind::Canceled`] when somebody canceled the session.
-    pub async fn create(&self, builder_or_host_type: &str) -> Result<Session> {
-        self.create_for(builder_or_host_type, "somebody").await
-    }
-
-    /// [`Handle::create`], for somebody who is named to others, and has turns as an author has.
-    ///
-    /// # Errors
-    /// As [`Handle::create`].
-    pub async fn create_for(
-        &self,
-        builder_or_host_type: &str,
-        by: impl Into<Principal>,
-    ) -> Result<Session> {
-        let opening = self.open(builder_or_host_type, by, None).await?;
-        opening.ready().await
-    }
-
-    /// Asks for a session and does not wait for its machine; `name` is what whoever uses it
-    /// calls it. Names are not looked at: whoever gives them sees to it that they differ.
-    ///
-    /// # Errors
-    /// As [`Handle::create`], as far as they show at once.
-    pub async fn open(
-        &self,
-        builder_or_host_type: &str,
-        by: impl Into<Principal>,
-        name: Option<String>,
-    ) -> Result<Opening> {
-        let builder = self.builder_called(builder_or_host_type)?;
-        let session = self.new_session_id().await?;
-        let (holder, held) = line();
-        let (answer, answered) = oneshot::channel();
-        let request = Request::OpenSession {
-            session: session.clone(),
-            builder,
-            by: by.into(),
-            name,
-            held,
-            answer,
-        };
-        self.send(request).await?;
-        Ok(Opening {
-            id: session,
-            holder,
-            answered,
-            handle: self.clone(),
-        })
-    }
-
-    /// Takes up a session that was left, or whose holder ended with an earlier coordinator.
-    /// While several hold it, the first one that closes or drops it ends it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such session, or it has ended: the text says why.
-    pub async fn session(&self, id: &SessionId) -> Result<Session> {
-        let row = self.records.session(id).await?;
-        let row = row.ok_or_else(|| {
-            let text = format!("there is no session {id}");
-            Error::new(ErrorKind::NotFound, text)
-        })?;
-        if let Some(outcome) = &row.outcome {
-            return Err(session_ended(id, outcome));
-        }
-        let (holder, held) = line();
-        let (answer, answered) = oneshot::channel();
-        let session = id.clone();
-        let request = Request::TakeUpSession {
-            session: session.clone(),
-            held,
-            answer,
-        };
-        self.send(request).await?;
-        self.held(session, holder, answered).await
-    }
-
-    async fn held(
-        &self,
-        id: SessionId,
-        holder: Holder,
-        answered: oneshot::Receiver<Result<Arc<dyn Lease>>>,
-    ) -> Result<Session> {
-        let lease = answered.await.map_err(|_| stopped())??;
-        Ok(Session::new(id, lease, self.clone(), holder))
-    }
-
-    /// Ends a session and waits until its machine is given back.
-    pub(super) async fn close_session(&self, id: &SessionId) -> Result<()> {
-        let mut events = self.events(id, Seq(0));
-        let session = id.clone();
-        self.send(Request::CloseSession { session }).await?;
-        while let Some(event) = events.next().await {
-            event?;
-        }
-        Ok(())
-    }
-
-    /// The builder of this name, or the first one of this kind of machine.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] naming the nearest one, or all of them.
-    pub fn builder_called(&self, name: &str) -> Result<BuilderName> {
-        let by_name = self.builders.iter().find(|b| b.as_str() == name);
-        let host_type = HostType::new(name).ok();
-        let by_kind = host_type.and_then(|kind| self.by_host_type.get(&kind));
-        by_name.or(by_kind).cloned().ok_or_else(|| {
-            let names = self.builders.iter().map(BuilderName::as_str);
-            let text = format!("there is no builder or host type called {name}");
-            Error::new(ErrorKind::NotFound, text).with_hint(name_hint(name, names))
-        })
     }
 
     /// Asks for the end of a build or a session.
@@ -693,184 +348,7 @@ impl Handle {
         &self.records
     }
 
-    /// The events of a stream, such as a build, from the first after `after`, then live, until
-    /// nothing more happens in it or the coordinator ends.
-    pub fn events(&self, stream: impl Into<StreamId>, after: Seq) -> EventStream {
-        self.follow(Some(stream.into()), after)
-    }
-
-    /// The events of all streams from the first after `after`, then live, until the
-    /// coordinator ends.
-    pub fn all_events(&self, after: Seq) -> EventStream {
-        self.follow(None, after)
-    }
-
-    fn follow(&self, stream: Option<StreamId>, after: Seq) -> EventStream {
-        let follower = Follower {
-            events: self.ledger.events().clone(),
-            head: self.head.clone(),
-            alive: self.alive.clone(),
-            stream,
-            after,
-            version: Version(0),
-            read: VecDeque::new(),
-        };
-        futures::stream::try_unfold(follower, Follower::step).boxed()
-    }
-
-    /// The output of one attempt (default: the latest there is) of a unit from byte `offset` on;
-    /// with `follow` until it ends, else as far as it is.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when the unit has not been started.
-    pub async fn log(
-        &self,
-        build: &BuildId,
-        unit: &Unit,
-        attempt: Option<u32>,
-        offset: u64,
-        follow: bool,
-    ) -> Result<ByteStream> {
-        loop {
-            let run = self.find_run(build, unit, attempt).await?;
-            let follow = follow && run.end.is_none();
-            // A unit that was recorded as started is about to be written; after a restart its
-            // log is there already but not yet written again.
-            if !follow || self.logs.begins(&run.exec).await {
-                return self.logs.read(build, &run.exec, offset, follow).await;
-            }
-        }
-    }
-
-    async fn find_run(&self, build: &BuildId, unit: &Unit, attempt: Option<u32>) -> Result<Run> {
-        let row = self.records.build(build).await?;
-        let runs = row.map(|row| row.runs).unwrap_or_default();
-        let mut wanted = runs.into_iter().rev().filter(|run| run.unit == *unit);
-        let run = wanted.find(|run| attempt.is_none_or(|n| n == run.attempt));
-        run.ok_or_else(|| {
-            let text = format!("build {build} has no log of {unit}");
-            Error::new(ErrorKind::NotFound, text)
-        })
-    }
-
-    async fn new_session_id(&self) -> Result<SessionId> {
-        loop {
-            let id = SessionId::from_bits(draw()?);
-            if self.records.session(&id).await?.is_none() {
-                return Ok(id);
-            }
-        }
-    }
-
     async fn send(&self, request: Request) -> Result<()> {
         self.requests.send(request).await.map_err(|_| stopped())
-    }
-}
-
-/// A session that waits for its machine. Dropped, it is given up.
-pub struct Opening {
-    id: SessionId,
-    holder: Holder,
-    answered: oneshot::Receiver<Result<Arc<dyn Lease>>>,
-    handle: Handle,
-}
-
-impl Opening {
-    /// The session, for [`Handle::explain`].
-    pub fn id(&self) -> &SessionId {
-        &self.id
-    }
-
-    /// Waits for the machine.
-    ///
-    /// # Errors
-    /// As [`Handle::create`].
-    pub async fn ready(self) -> Result<Session> {
-        self.handle.held(self.id, self.holder, self.answered).await
-    }
-}
-
-/// Why a session is not there any more.
-pub(super) fn session_ended(id: &SessionId, outcome: &Outcome) -> Error {
-    let kind = match outcome {
-        Outcome::Canceled { .. } => ErrorKind::Canceled,
-        Outcome::Infrastructure { .. } => ErrorKind::Unavailable,
-        Outcome::Misconfigured { .. } => ErrorKind::Invalid,
-        _ => ErrorKind::NotFound,
-    };
-    Error::new(kind, format!("session {id} has ended: {outcome}"))
-}
-
-/// Somebody who reads the log of events and then waits for more.
-struct Follower {
-    events: Arc<dyn EventLog>,
-    head: watch::Receiver<Seq>,
-    alive: watch::Receiver<()>,
-    stream: Option<StreamId>,
-    after: Seq,
-    /// How far the stream was read.
-    version: Version,
-    read: VecDeque<Recorded>,
-}
-
-impl Follower {
-    async fn step(mut self) -> Result<Option<(Recorded, Self)>> {
-        loop {
-            if let Some(event) = self.read.pop_front() {
-                self.after = event.seq;
-                return Ok(Some((event, self)));
-            }
-            // Marked first: what is recorded while we read wakes us.
-            self.head.mark_unchanged();
-            let is_over = self.is_over().await?;
-            if self.read_more().await? {
-                continue;
-            }
-            if is_over || !self.grows().await {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Returns when there may be more; whether the coordinator still runs.
-    async fn grows(&mut self) -> bool {
-        tokio::select! {
-            biased;
-            grown = self.head.changed() => grown.is_ok(),
-            // Nobody ever says anything: it ends.
-            _ = self.alive.changed() => false,
-        }
-    }
-
-    /// Reads on; whether there was anything.
-    async fn read_more(&mut self) -> Result<bool> {
-        let Some(stream) = &self.stream else {
-            let page = self
-                .events
-                .read(&KindSet::all(), self.after, READ_EVENTS)
-                .await?;
-            self.read = page.items.into();
-            return Ok(!self.read.is_empty());
-        };
-        let read = self
-            .events
-            .read_stream(stream, self.version, READ_EVENTS)
-            .await?;
-        let Some(last) = read.last() else {
-            return Ok(false);
-        };
-        self.version = last.version;
-        let new = read.into_iter().filter(|event| event.seq > self.after);
-        self.read = new.collect();
-        Ok(true)
-    }
-
-    /// Asked before reading, so that nothing is missed when it says yes.
-    async fn is_over(&self) -> Result<bool> {
-        let Some(stream) = &self.stream else {
-            return Ok(false);
-        };
-        let heads = self.events.heads(std::slice::from_ref(stream)).await?;
-        Ok(heads.first().is_none_or(|head| !head.is_open))
     }
 }

@@ -8,6 +8,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::response::Response;
 use build_core::ids::{BuilderName, RepoName};
 use build_core::name::Name;
+use build_core::report::{BuildStatus, Rerun};
+use build_core::sentences::{person, took};
 use serde::Deserialize;
 
 use super::error::{Failure, Guest, Looking};
@@ -15,9 +17,8 @@ use super::farm::RunningBuild;
 use super::merges::{self, Brought};
 use super::page::{self, Frame};
 use super::queue::{self, WaitingUnit};
-use super::time::{When, took};
+use super::time::When;
 use super::words::{LEGEND, Mark};
-use crate::record::{BuildState, Rerun};
 use crate::store::{BoardCell, BoardCommit, BoardFilter, BoardLine, BoardPage, KnownRepo};
 use crate::web::Site;
 
@@ -237,7 +238,7 @@ async fn unable(
     let mut unable = HashMap::new();
     for name in builders {
         let cells = lines.iter().filter_map(|line| line.cells.get(name));
-        let mut waiting = cells.filter(|cell| cell.state == BuildState::Queued);
+        let mut waiting = cells.filter(|cell| cell.state == BuildStatus::Queued);
         let Some(cell) = waiting.next() else {
             continue;
         };
@@ -331,7 +332,7 @@ fn row(
 }
 
 fn cell(frame: &Frame, cell: &BoardCell, unable: &HashMap<BuilderName, String>) -> Cell {
-    let waits = cell.state == BuildState::Queued;
+    let waits = cell.state == BuildStatus::Queued;
     let end = cell.finished.unwrap_or(frame.now);
     Cell {
         build: cell.build.to_string(),
@@ -342,12 +343,6 @@ fn cell(frame: &Frame, cell: &BoardCell, unable: &HashMap<BuilderName, String>) 
     }
 }
 
-/// The name in `Name <mail>`.
-pub(super) fn person(author: &str) -> String {
-    let name = author.split('<').next().unwrap_or_default().trim();
-    if name.is_empty() { author } else { name }.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,11 +351,5 @@ mod tests {
     fn a_page_has_fewer_commits_the_more_builders_there_are() {
         let commits = [0, 1, 24, 48, 100, 10_000].map(commits_for);
         assert_eq!(commits, [30, 30, 30, 15, 7, 6]);
-    }
-
-    #[test]
-    fn people_are_called_by_name() {
-        assert_eq!(person("Ada L <ada@example.org>"), "Ada L");
-        assert_eq!(person("<ada@example.org>"), "<ada@example.org>");
     }
 }

@@ -6,6 +6,7 @@ use axum::extract::{Path, Query};
 use axum::response::Response;
 use build_core::event::{Artifact, Outcome};
 use build_core::ids::StepName;
+use build_core::report::{BuildStatus, FailedTest, artifact_address};
 use build_core::{Error, ErrorKind};
 use serde::Deserialize;
 
@@ -20,9 +21,8 @@ use super::queue::{self, WaitingUnit};
 use super::steps::{self, StepView};
 use super::time::When;
 use super::words::{Mark, PASSED};
-use crate::flakes::FailedTest;
-use crate::record::{BuildRow, BuildState, Run};
-use crate::web::{Site, artifact_address};
+use crate::record::{BuildRow, Run};
+use crate::web::Site;
 
 /// Bytes of a log that is put into the page beside the chosen one.
 const SMALL_LOG: u64 = 1_500;
@@ -196,7 +196,7 @@ async fn log_view(
         }
         _ => None,
     };
-    let is_live = run.end.is_none() && row.state == BuildState::Running;
+    let is_live = run.end.is_none() && row.state == BuildStatus::Running;
     let shows_end = window.as_ref().is_none_or(|w| w.later().is_none());
     let next = window.as_ref().map_or(1, |w| w.complete + 1);
     Ok(LogView {

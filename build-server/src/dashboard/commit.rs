@@ -4,12 +4,13 @@ use askama::Template;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::Response;
+use build_core::sentences::took;
 use build_core::work::WorkItem;
 
 use super::board::address;
 use super::error::{Failure, Guest, Looking};
 use super::page::{self, Frame};
-use super::time::{When, took};
+use super::time::When;
 use super::words::{self, Mark};
 use crate::record::BuildRow;
 use crate::store::BuildFilter;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use build_core::Result;
 use build_core::ids::{BuilderName, RepoName, StepName};
 use build_core::plan::{Part, Unit};
+use build_core::sentences::about;
 
-use super::time::about;
 use crate::record::{BuildRow, Timing};
 use crate::store::Records;
 

@@ -3,10 +3,10 @@
 use build_core::clock::Timestamp;
 use build_core::ids::LeaseId;
 use build_core::pool::MachineStatus;
+use build_core::sentences::took;
 
 use super::error::Failure;
 use super::estimate::{Estimate, Estimates};
-use super::time::took;
 use crate::coordinator::LostSource;
 use crate::record::{BuildRow, Run};
 use crate::web::Site;

@@ -3,10 +3,10 @@
 use askama::Template;
 use axum::response::Response;
 use build_core::pool::MachineStatus;
+use build_core::sentences::took;
 
 use super::error::{Failure, Guest, Looking};
 use super::page::{self, Frame};
-use super::time::took;
 use super::words::{LOST, Mark, NOT_RUN, RUNNING};
 
 struct Machine {

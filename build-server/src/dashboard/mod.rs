@@ -26,8 +26,6 @@ mod steps;
 mod time;
 mod words;
 
-pub(crate) use queue::told;
-
 use axum::Router;
 use axum::routing::{get, post};
 

@@ -1,9 +1,10 @@
 //! The steps of a build, with every run of every unit and its reasons.
 
 use build_core::ids::StepName;
+use build_core::sentences::{self, took};
 
 use super::page::Frame;
-use super::time::{When, took};
+use super::time::When;
 use super::words::{self, Mark, NOT_RUN, WAITING};
 use crate::record::{BuildRow, Run};
 
@@ -77,7 +78,7 @@ fn view(frame: &Frame, row: &BuildRow, number: usize, run: &Run) -> RunView {
         text: run
             .end
             .as_ref()
-            .map_or_else(|| "running".into(), words::end),
+            .map_or_else(|| "running".into(), sentences::end),
         why: why_again(row, run),
         tests: run.tests,
         when: frame.when(run.started),
@@ -99,7 +100,7 @@ fn why_again(row: &BuildRow, run: &Run) -> Option<String> {
     let before = run.attempt.checked_sub(1)?;
     let mut runs = row.runs.iter().filter(|other| other.unit == run.unit);
     let before = runs.find(|other| other.attempt == before)?;
-    let reason = words::end(before.end.as_ref()?);
+    let reason = sentences::end(before.end.as_ref()?);
     Some(format!(
         "again, because attempt {}: {reason}",
         before.attempt

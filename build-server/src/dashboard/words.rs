@@ -2,9 +2,10 @@
 
 use build_core::buildlet::ExecOutcome;
 use build_core::event::{Outcome, UnitEnd};
+use build_core::report::BuildStatus;
+use build_core::sentences::took;
 
-use super::time::took;
-use crate::record::{BuildRow, BuildState, Run};
+use crate::record::{BuildRow, Run};
 
 /// How something went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +42,16 @@ pub(super) const LEGEND: [Mark; 7] = [
     CANCELED,
 ];
 
-impl From<BuildState> for Mark {
-    fn from(state: BuildState) -> Self {
+impl From<BuildStatus> for Mark {
+    fn from(state: BuildStatus) -> Self {
         match state {
-            BuildState::Queued => WAITING,
-            BuildState::Running => RUNNING,
-            BuildState::Passed => PASSED,
-            BuildState::Failed => FAILED,
-            BuildState::Misconfigured => MISCONFIGURED,
-            BuildState::Infrastructure => LOST,
-            BuildState::Canceled => CANCELED,
+            BuildStatus::Queued => WAITING,
+            BuildStatus::Running => RUNNING,
+            BuildStatus::Passed => PASSED,
+            BuildStatus::Failed => FAILED,
+            BuildStatus::Misconfigured => MISCONFIGURED,
+            BuildStatus::Infrastructure => LOST,
+            BuildStatus::Canceled => CANCELED,
         }
     }
 }
@@ -67,24 +68,6 @@ impl From<&Run> for Mark {
             Some(UnitEnd::MissingTool(_)) => MISCONFIGURED,
             Some(_) => FAILED,
         }
-    }
-}
-
-/// How a unit ended, as one clause.
-pub(super) fn end(end: &UnitEnd) -> String {
-    match end {
-        UnitEnd::Exited(ExecOutcome::Ok) => "passed".into(),
-        UnitEnd::Exited(ExecOutcome::Exit(status)) => format!("exit status {status}"),
-        UnitEnd::Exited(outcome) => outcome.to_string(),
-        UnitEnd::TimedOut(limit) => format!("ran longer than {}", took(*limit)),
-        UnitEnd::Silent(limit) => format!("printed nothing for {}", took(*limit)),
-        UnitEnd::DiskQuota => "the disk was nearly full".into(),
-        UnitEnd::NoTests => "no tests ran".into(),
-        UnitEnd::MissingTool(tool) => format!("{tool}: not found on PATH"),
-        UnitEnd::Lost(text) => format!("the machine was lost: {text}"),
-        UnitEnd::Interrupted => "interrupted when the farm was stopped, will run again".into(),
-        UnitEnd::Canceled => "canceled".into(),
-        _ => "ended in a way this version does not know".into(),
     }
 }
 

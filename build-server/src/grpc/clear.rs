@@ -7,12 +7,12 @@ use build_client::build_dashboard::{Cleared, Dashboard};
 use build_core::ErrorKind;
 use build_core::ids::BuilderName;
 use build_core::key::MasterKey;
+use build_core::report::BuildStatus;
 use tonic::{Code, Request, Response, Status};
 
 use super::protos::coordinator_server::{Coordinator, CoordinatorServer};
 use super::protos::{ClearResultsRequest, ClearResultsResponse};
 use crate::coordinator::Handle;
-use crate::record::BuildState;
 use crate::store::BuildFilter;
 
 /// What stands before a key.
@@ -125,7 +125,7 @@ impl Clear for FarmResults {
         };
         match row.state {
             // It is about to be built, or has nothing to be cleared of.
-            BuildState::Queued | BuildState::Running | BuildState::Passed => Ok(()),
+            BuildStatus::Queued | BuildStatus::Running | BuildStatus::Passed => Ok(()),
             _ => {
                 let asked = self.handle.submit(row.item, &name).await;
                 asked.map(drop).map_err(|error| failed(&error))

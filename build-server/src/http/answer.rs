@@ -11,9 +11,8 @@ use serde::Serialize;
 pub struct Refusal {
     #[serde(skip)]
     status: StatusCode,
-    code: &'static str,
-    message: String,
-    hint: String,
+    #[serde(flatten)]
+    told: build_core::report::Refusal,
 }
 
 impl Refusal {
@@ -21,9 +20,7 @@ impl Refusal {
     pub fn new(kind: ErrorKind, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             status: status(kind),
-            code: kind.code(),
-            message: message.into(),
-            hint: hint.into(),
+            told: build_core::report::Refusal::new(kind, message, hint),
         }
     }
 
@@ -41,12 +38,12 @@ impl Refusal {
 
     /// One sentence.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.told.message
     }
 
     /// What to do about it.
     pub fn hint(&self) -> &str {
-        &self.hint
+        &self.told.hint
     }
 }
 

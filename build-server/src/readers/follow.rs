@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{Feed, FeedPage};
 use super::memos::Memos;
-use super::outbox::{Outbox, ReaderStatus, Request};
+use super::outbox::{Outbox, Request, status};
 use super::reader::Reader;
 use super::sink::{Made, Sink};
 
@@ -355,7 +355,7 @@ impl<R: Reader> Run<R> {
         // Whoever does not wait for the answer does not need it.
         match request {
             Request::Status(answer) => {
-                let _gone = answer.send(ReaderStatus::of(&self.machine));
+                let _gone = answer.send(status(&self.machine));
             }
             Request::Retry { key, until, answer } => {
                 let count = self.count_given_up(key.as_ref());

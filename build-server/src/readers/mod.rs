@@ -80,7 +80,7 @@ pub use follow::Follower;
 #[cfg(feature = "coordinator")]
 pub use log::{LedgerMemos, LogFeed};
 pub use memos::{MemoryMemos, Memos};
-pub use outbox::{Outbox, OutboxEntry, Outboxes, ReaderStatus, statuses};
+pub use outbox::{Outbox, Outboxes, statuses};
 pub use park::{floor, park};
 pub use reader::{Reader, effect};
 pub use sink::{Made, Sink};

@@ -6,91 +6,15 @@ use std::time::Duration;
 
 use build_core::clock::Timestamp;
 use build_core::event::Memo;
-use build_core::ids::{EffectKey, ReaderName, SinkName, Topic};
-use build_core::reader::{Entry, EntryState, Kept, Machine, Place};
+use build_core::ids::{EffectKey, ReaderName};
+use build_core::reader::{Entry, Kept, Machine, Place};
+use build_core::report::{OutboxEntry, ReaderStatus};
 use build_core::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Where a reader is, and what it has to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReaderStatus {
-    /// Which reader.
-    pub reader: ReaderName,
-    /// How far it has read.
-    pub position: u64,
-    /// When it read something.
-    pub moved: Timestamp,
-    /// Items that it could not look at.
-    pub set_aside: u64,
-    /// Why it reads no further, when it stopped at an item.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<String>,
-    /// Whether events are packed without regard to it.
-    pub parked: bool,
-    /// What it has to do, in order, then what it gave up.
-    pub entries: Vec<OutboxEntry>,
-}
-
-/// One effect that is not made, or of which that is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutboxEntry {
-    /// Which effect.
-    pub key: EffectKey,
-    /// What it is about.
-    pub topic: Topic,
-    /// Whereto it goes.
-    pub to: SinkName,
-    /// `due`, `trying`, `resting` or `given up`.
-    pub state: String,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Why it failed the last time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// When it is tried next.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<Timestamp>,
-    /// When trying ends.
-    pub until: Timestamp,
-}
-
-impl From<&Entry> for OutboxEntry {
-    fn from(entry: &Entry) -> Self {
-        let next = match entry.state {
-            EntryState::Resting { until, .. } => Some(until),
-            _ => None,
-        };
-        Self {
-            key: entry.effect.key.clone(),
-            topic: entry.effect.topic.clone(),
-            to: entry.effect.to.clone(),
-            state: entry.state.as_str().to_owned(),
-            attempts: entry.attempts,
-            text: entry.state.text().map(str::to_owned),
-            next,
-            until: entry.effect.until,
-        }
-    }
-}
-
-impl ReaderStatus {
-    fn new(reader: ReaderName, place: &Place, entries: Vec<OutboxEntry>) -> Self {
-        Self {
-            reader,
-            position: place.cursor.at,
-            moved: place.moved,
-            set_aside: place.set_aside,
-            stopped: place.stopped.clone(),
-            parked: place.parked,
-            entries,
-        }
-    }
-
-    pub(super) fn of(machine: &Machine) -> Self {
-        let entries = machine.entries().map(OutboxEntry::from).collect();
-        Self::new(machine.name().clone(), machine.place(), entries)
-    }
+pub(super) fn status(machine: &Machine) -> ReaderStatus {
+    let entries = machine.entries().map(OutboxEntry::from).collect();
+    ReaderStatus::new(machine.name().clone(), machine.place(), entries)
 }
 
 /// The readers that left these memos, in order of their names: for a farm that does not run.

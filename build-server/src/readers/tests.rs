@@ -7,6 +7,7 @@ use build_core::clock::{Clock, Timestamp};
 use build_core::event::{Memo, MemoKey};
 use build_core::ids::{EffectKey, ReaderName};
 use build_core::reader::{Call, How, Taken};
+use build_core::report::EntryWord;
 use build_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -192,7 +193,7 @@ async fn what_was_given_up_is_listed_tried_again_and_forgotten() {
         .run(async |outbox: Outbox| {
             let status = outbox.status().await.unwrap();
             assert_eq!(status.entries.len(), 1);
-            assert_eq!(status.entries[0].state, "given up");
+            assert_eq!(status.entries[0].state, EntryWord::GivenUp);
             assert_eq!(status.entries[0].text.as_deref(), Some("not that one"));
             let wrong = outbox
                 .retry(Some(EffectKey::new("9").unwrap()), until)

@@ -4,6 +4,7 @@
 //! can rebuild its rows from the log at any time.
 
 mod fold;
+mod report;
 mod session;
 
 use std::time::Duration;
@@ -12,66 +13,13 @@ use build_core::clock::{Timestamp, micros};
 use build_core::event::{Artifact, BlobRef, BuildEvent, Outcome, Recorded, Seq, Snapshot, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, StepName};
 use build_core::plan::{Input, Part, Unit};
+use build_core::report::{BuildStatus, Rerun};
 use build_core::test_lines::TestCounts;
 use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
 
 pub use fold::{OfStep, ROWS_VERSION, RowKey, RowSink, row_keys, rows};
 pub use session::SessionRow;
-
-/// Where a build stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum BuildState {
-    /// It waits for its plan or its first machine.
-    Queued,
-    /// It holds a machine, or held one and waits for the next.
-    Running,
-    /// Every step passed.
-    Passed,
-    /// A step failed.
-    Failed,
-    /// It could not be run as configured.
-    Misconfigured,
-    /// The machines failed more often than allowed.
-    Infrastructure,
-    /// Somebody stopped it.
-    Canceled,
-}
-
-impl BuildState {
-    /// Whether nothing more happens.
-    pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
-    }
-
-    /// The word for it in JSON, pages and the store.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::Misconfigured => "misconfigured",
-            Self::Infrastructure => "infrastructure",
-            Self::Canceled => "canceled",
-        }
-    }
-}
-
-impl From<&Outcome> for BuildState {
-    fn from(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Passed => Self::Passed,
-            Outcome::Failed { .. } => Self::Failed,
-            Outcome::Misconfigured { .. } => Self::Misconfigured,
-            Outcome::Canceled { .. } => Self::Canceled,
-            // A kind this version does not know is nobody's success.
-            _ => Self::Infrastructure,
-        }
-    }
-}
 
 /// One run of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,28 +64,6 @@ pub struct KeptFiles {
     pub snapshot: Option<Snapshot>,
 }
 
-/// The build that runs the failed tests of another one again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rerun {
-    /// Which build.
-    pub build: BuildId,
-    /// Where it stands.
-    pub state: BuildState,
-}
-
-impl Rerun {
-    /// What it says of the first build, in a few words.
-    pub fn verdict(&self) -> &'static str {
-        match self.state {
-            BuildState::Passed => "passed on re-run: flaky",
-            BuildState::Failed => "failed again",
-            BuildState::Queued => "is run again when machines are idle",
-            BuildState::Running => "is run again now",
-            _ => "was to be run again, without a result",
-        }
-    }
-}
-
 /// One build as pages and questions see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildRow {
@@ -150,7 +76,7 @@ pub struct BuildRow {
     /// What it is built on.
     pub builder: BuilderName,
     /// Where it stands.
-    pub state: BuildState,
+    pub state: BuildStatus,
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// When it was asked for.
@@ -190,7 +116,7 @@ impl BuildRow {
             number: first.seq,
             item: item.clone(),
             builder: builder.clone(),
-            state: BuildState::Queued,
+            state: BuildStatus::Queued,
             outcome: None,
             queued: first.at,
             started: None,
@@ -221,7 +147,7 @@ impl BuildRow {
             }
             BuildEvent::Leased { lease, .. } => {
                 self.started.get_or_insert(at);
-                self.state = BuildState::Running;
+                self.state = BuildStatus::Running;
                 self.held.push(lease.clone());
             }
             BuildEvent::LeaseEnded { lease, .. } => self.held.retain(|held| held != lease),

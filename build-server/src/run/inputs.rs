@@ -4,12 +4,13 @@ use build_core::event::{BuildEvent, Version};
 use build_core::ids::{BuildId, BuilderName, RepoName, StepName};
 use build_core::plan::{FoundSnapshot, Input, InputFrom, Plan};
 use build_core::recipe::{Tree, name_hint};
+use build_core::report::BuildStatus;
 use build_core::work::{Builder, Trust, WorkItem};
 use build_core::{Error, ErrorKind, Result};
 
 use super::Inner;
 use super::snapshots::snapshot_key;
-use crate::record::{self, BuildRow};
+use crate::record::BuildRow;
 use crate::source::Named;
 use crate::store::BuildFilter;
 
@@ -208,7 +209,7 @@ impl Inner {
         let passed = BuildFilter {
             repo: Some(from.repo.clone()),
             builder: Some(builder.clone()),
-            state: Some(record::BuildState::Passed),
+            state: Some(BuildStatus::Passed),
             ..BuildFilter::default()
         };
         let (mut best, mut before, mut seen) = (None, None, 0);

@@ -8,11 +8,12 @@ use build_core::clock::Timestamp;
 use build_core::event::Seq;
 use build_core::ids::{BuildId, BuilderName, CommitHash, RepoName};
 use build_core::name::Name;
+use build_core::report::{BuildStatus, Rerun};
 use build_core::work::WorkItem;
 use build_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{BuildRow, BuildState, Rerun};
+use crate::record::BuildRow;
 
 /// Which commits a board shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ pub struct BoardCell {
     /// The build.
     pub build: BuildId,
     /// Where it stands.
-    pub state: BuildState,
+    pub state: BuildStatus,
     /// When its first machine was granted.
     pub started: Option<Timestamp>,
     /// When it ended.

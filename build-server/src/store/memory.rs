@@ -10,6 +10,7 @@ use build_core::event::{
     Version,
 };
 use build_core::ids::{BuildId, BuilderName, RepoName, SessionId, StepName};
+use build_core::report::Rerun;
 use tokio::sync::watch;
 
 use super::log::EventLog;
@@ -18,7 +19,7 @@ use super::{
     BoardFilter, BoardPage, BoardPlace, BoardRecords, BuildFilter, BuildPage, BuildRecords,
     KnownRepo, Records, SessionRecords, TestRecords, again, board,
 };
-use crate::record::{BuildRow, OfStep, Rerun, RowSink, SessionRow, Tested, Timing, rows};
+use crate::record::{BuildRow, OfStep, RowSink, SessionRow, Tested, Timing, rows};
 
 /// Events and rows that are forgotten with the process.
 pub struct MemoryStore {

@@ -5,9 +5,10 @@ use build_core::Result;
 use build_core::event::{Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, SessionId, StepName};
 use build_core::name::Name;
+use build_core::report::BuildStatus;
 
 use super::{BoardFilter, BoardPage, BoardPlace, KnownRepo};
-use crate::record::{BuildRow, BuildState, SessionRow, Tested, Timing};
+use crate::record::{BuildRow, SessionRow, Tested, Timing};
 
 /// Which builds to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct BuildFilter {
     /// Only of commits that begin so.
     pub commit: Option<String>,
     /// Only in this state.
-    pub state: Option<BuildState>,
+    pub state: Option<BuildStatus>,
 }
 
 impl BuildFilter {
@@ -78,7 +79,7 @@ pub trait BuildRecords: Send + Sync {
     /// When the store cannot be read.
     async fn active(&self) -> Result<Vec<BuildRow>> {
         let mut open = self.open().await?;
-        open.retain(|row| row.state != BuildState::Queued);
+        open.retain(|row| row.state != BuildStatus::Queued);
         Ok(open)
     }
 
@@ -88,7 +89,7 @@ pub trait BuildRecords: Send + Sync {
     /// When the store cannot be read.
     async fn queued(&self, limit: usize) -> Result<Vec<BuildRow>> {
         let mut open = self.open().await?;
-        open.retain(|row| row.state == BuildState::Queued);
+        open.retain(|row| row.state == BuildStatus::Queued);
         open.truncate(limit);
         Ok(open)
     }

@@ -13,10 +13,10 @@ use build_core::ids::{
     BuildId, BuilderName, CommitHash, ExecId, LeaseId, RepoName, SessionId, StepName,
 };
 use build_core::plan::{Part, Unit};
+use build_core::report::BuildStatus;
 use build_core::work::{Class, WorkItem};
 
 use super::batch;
-use crate::record::BuildState;
 use crate::store::{BoardFilter, BuildFilter, EventLog, Ledger, MemoryStore, Records};
 
 const BUILDS: u64 = 24;
@@ -143,11 +143,11 @@ async fn everything(records: &dyn Records) -> Result<Vec<String>> {
             ..none()
         },
         BuildFilter {
-            state: Some(BuildState::Passed),
+            state: Some(BuildStatus::Passed),
             ..none()
         },
         BuildFilter {
-            state: Some(BuildState::Queued),
+            state: Some(BuildStatus::Queued),
             ..none()
         },
     ];

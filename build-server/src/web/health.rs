@@ -9,18 +9,19 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use build_core::ErrorKind;
+use build_core::report::BuildStatus;
 
 use super::{Refusal, Site};
 use crate::coordinator::{Counts, FarmStatus, Histogram};
-use crate::record::{BuildRow, BuildState};
+use crate::record::BuildRow;
 
 /// How a build may end: each is told, also while none has ended so.
-const ENDS: [BuildState; 5] = [
-    BuildState::Passed,
-    BuildState::Failed,
-    BuildState::Misconfigured,
-    BuildState::Infrastructure,
-    BuildState::Canceled,
+const ENDS: [BuildStatus; 5] = [
+    BuildStatus::Passed,
+    BuildStatus::Failed,
+    BuildStatus::Misconfigured,
+    BuildStatus::Infrastructure,
+    BuildStatus::Canceled,
 ];
 
 /// The routes.

@@ -20,7 +20,7 @@ use build_core::clock::{Clock, SystemClock};
 use build_core::event::Seq;
 use build_core::ids::RepoName;
 
-pub use api::{NewBuild, OPENAPI, artifact_address};
+pub use api::OPENAPI;
 pub use auth::{Admin, Authorizer, User, Visitor};
 pub(crate) use auth::{COOKIE, CameFrom, sign_in_of};
 pub(crate) use sight::Looking;

@@ -12,9 +12,9 @@ use build_core::event::{
 use build_core::ids::BuilderName;
 use build_core::plan::Part;
 use build_core::recipe::Detect;
+use build_core::report::BuildStatus;
 use build_core::work::Class;
 use build_core::{Error, ErrorKind, Result};
-use build_server::record::BuildState;
 use build_server::source::GitSource;
 use build_server::store::{BuildFilter, EventLog, Store};
 
@@ -41,7 +41,7 @@ async fn a_commit_is_built_and_everything_is_recorded() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(row.state, BuildState::Passed);
+    assert_eq!(row.state, BuildStatus::Passed);
     assert_eq!(row.item.subject, "first");
     let kept = &row.kept[0].artifacts;
     let kept: Vec<_> = kept.iter().map(|a| (a.path.as_str(), a.size)).collect();

@@ -10,9 +10,9 @@ use build_core::ErrorKind;
 use build_core::clock::Timestamp;
 use build_core::event::{BuildEvent, NewEvent, Outcome, Seq};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, RepoName};
+use build_core::report::BuildStatus;
 use build_core::work::{Class, WorkItem};
 use build_server::doctor::examine;
-use build_server::record::BuildState;
 use build_server::source::{Checkouts, GitCheckouts};
 use build_server::store::{
     BlobKey, BlobKind, BuildFilter, BuildRecords, EventLog, Records, SqliteOptions, SqliteStore,
@@ -210,10 +210,10 @@ async fn one_damaged_row_is_named_and_hides_no_other() {
     // What happens to it next is recorded, and mends it.
     append(&store, vec![passed(2)]).await.unwrap();
     let row = store.build(&build(2)).await.unwrap().unwrap();
-    assert_eq!((row.state, row.number), (BuildState::Passed, Seq(2)));
+    assert_eq!((row.state, row.number), (BuildStatus::Passed, Seq(2)));
     store.rebuild().await.unwrap();
     let row = store.build(&build(4)).await.unwrap().unwrap();
-    assert_eq!(row.state, BuildState::Passed);
+    assert_eq!(row.state, BuildStatus::Passed);
 }
 
 /// Every file and directory below `dir`, itself included.

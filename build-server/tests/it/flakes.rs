@@ -22,7 +22,7 @@ async fn said(farm: &Farm, item: WorkItem) -> String {
     farm.events(&build).await;
     let row = farm.handle.records().build(&build).await.unwrap();
     let failed = farm.handle.failed_tests(&row.unwrap()).await.unwrap();
-    let failed = failed.iter().map(|f| format!("{} {}", f.test, f.verdict));
+    let failed = failed.iter().map(|f| format!("{} {}", f.test, f.text));
     failed.collect::<Vec<_>>().join(", ")
 }
 

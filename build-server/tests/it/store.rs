@@ -16,9 +16,10 @@ use build_core::ids::{
     BuildId, BuilderName, CommitHash, ExecId, LeaseId, MachineId, RepoName, StepName,
 };
 use build_core::plan::{Part, Unit};
+use build_core::report::BuildStatus;
 use build_core::test_lines::TestCounts;
 use build_core::work::{Class, WorkItem};
-use build_server::record::{BuildRow, BuildState, Tested};
+use build_server::record::{BuildRow, Tested};
 use build_server::store::{
     BlobKey, BlobKind, BoardFilter, BoardPage, BuildFilter, BuildRecords, EventLog, Ledger,
     MemoryLog, MemoryStore, Records, SqliteOptions, SqliteStore, Store,
@@ -404,7 +405,7 @@ async fn many_clients_write_at_once_and_each_in_its_order() {
         assert_eq!(*ledger.written().borrow(), Seq(80));
         assert_eq!(store.read_open(&[StreamKind::BUILD]).await.unwrap(), []);
         let row = store.build(&build(7)).await.unwrap().unwrap();
-        assert_eq!(row.state, BuildState::Passed);
+        assert_eq!(row.state, BuildStatus::Passed);
     }
 }
 
@@ -455,7 +456,7 @@ async fn rows_say_what_happened_and_can_be_listed() {
         append_all(&**store, (1..=9).map(story).collect()).await;
         append_all(&**store, vec![vec![queued(10)]]).await;
         let row = store.build(&build(3)).await.unwrap().unwrap();
-        assert_eq!(row.state, BuildState::Passed);
+        assert_eq!(row.state, BuildStatus::Passed);
         assert_eq!(row.runs[0].output_bytes, 5);
         assert_eq!(store.build(&build(99)).await.unwrap(), None);
         let open = store.open().await.unwrap();
@@ -463,7 +464,7 @@ async fn rows_say_what_happened_and_can_be_listed() {
 
         let odd = BuildFilter {
             repo: Some(RepoName::new("odd").unwrap()),
-            state: Some(BuildState::Passed),
+            state: Some(BuildStatus::Passed),
             ..BuildFilter::default()
         };
         let first = store.builds(&odd, None, 3).await.unwrap();
@@ -717,14 +718,14 @@ async fn a_rerun_is_told_of_in_the_row_and_the_cell_of_the_first_build() {
             assert_eq!(cell.rerun, row.rerun);
             row.rerun.unwrap()
         };
-        assert_eq!(told().await.state, BuildState::Queued);
+        assert_eq!(told().await.state, BuildStatus::Queued);
         let outcome = Outcome::Passed;
         let end = new(7, BuildEvent::Finished { outcome });
         append_all(&**store, vec![vec![end]]).await;
         let rerun = told().await;
-        assert_eq!((rerun.build, rerun.state), (build(7), BuildState::Passed));
+        assert_eq!((rerun.build, rerun.state), (build(7), BuildStatus::Passed));
         store.rebuild().await.unwrap();
-        assert_eq!(told().await.state, BuildState::Passed);
+        assert_eq!(told().await.state, BuildStatus::Passed);
     }
 }
 
@@ -877,7 +878,7 @@ async fn what_waits_and_what_runs_are_told_apart_without_reading_all_that_waits(
         assert_eq!(ids(store.queued(1).await.unwrap()), [build(1)]);
         assert_eq!(ids(store.queued(9).await.unwrap()), [build(1), build(4)]);
         let which = BuildFilter {
-            state: Some(BuildState::Queued),
+            state: Some(BuildStatus::Queued),
             ..BuildFilter::default()
         };
         let newest = store.builds(&which, None, 1).await.unwrap();

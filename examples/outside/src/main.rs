@@ -22,9 +22,9 @@ use build_core::ids::{BuilderName, HostType, LeaseId, Nonce};
 use build_core::pool::{LEASE_TTL, LeaseRequest, Pool};
 use build_core::recipe::Detect;
 use build_core::tarutil::{GzipOptions, Pack};
+use build_core::report::BuildStatus;
 use build_server::coordinator::Coordinator;
 use build_server::pool::LocalPool;
-use build_server::record::BuildState;
 use build_server::sim::{Faults, HOUR, Sim};
 use build_server::source::GitSource;
 use build_server::store::Store;
@@ -55,7 +55,7 @@ async fn parts(program: &str) -> Result<()> {
     own_parts::keep_their_contracts(dir.path()).await?;
     let row = own_parts::make_a_farm(program, repo.path(), dir.path()).await?;
     println!("own parts keep their contracts, and built {}: {}", row.item.commit.short(), row.state.as_str());
-    if row.state == BuildState::Passed { Ok(()) } else { Err("it did not pass".into()) }
+    if row.state == BuildStatus::Passed { Ok(()) } else { Err("it did not pass".into()) }
 }
 
 /// The corpus of a repository, and of a log that grows.
@@ -139,7 +139,7 @@ async fn farm(program: &str) -> Result<()> {
     token.cancel();
     run.await?;
     println!("built {} {:?}: {}", row.item.commit.short(), row.item.subject, row.state.as_str());
-    if row.state == BuildState::Passed { Ok(()) } else { Err("it did not pass".into()) }
+    if row.state == BuildStatus::Passed { Ok(()) } else { Err("it did not pass".into()) }
 }
 
 fn commit(dir: &Path) -> Result<()> {

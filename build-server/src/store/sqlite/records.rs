@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use build_core::event::{KindSet, Seq};
 use build_core::ids::{BuildId, BuilderName, RepoName, SessionId, StepName};
+use build_core::report::{BuildStatus, Rerun};
 use build_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::SqliteConnection;
@@ -13,7 +14,7 @@ use sqlx::{Connection, Executor, QueryBuilder, Sqlite};
 use super::log::page_of;
 use super::rows::{Rows, Trouble};
 use super::{INSERT_ROWS, SqliteStore, board, from_json, to_i64, to_limit, to_seq};
-use crate::record::{BuildRow, BuildState, ROWS_VERSION, Rerun, SessionRow, Tested, Timing};
+use crate::record::{BuildRow, ROWS_VERSION, SessionRow, Tested, Timing};
 use crate::store::{
     BoardFilter, BoardPage, BoardPlace, BoardRecords, BuildFilter, BuildPage, BuildRecords,
     KnownRepo, Records, SessionRecords, TestRecords,
@@ -61,7 +62,7 @@ impl SqliteStore {
 
     /// Adds to each row the build that runs it again: only one that failed has any.
     async fn with_reruns(&self, mut rows: Vec<BuildRow>) -> Result<Vec<BuildRow>> {
-        let failed = rows.iter().filter(|row| row.state == BuildState::Failed);
+        let failed = rows.iter().filter(|row| row.state == BuildStatus::Failed);
         let mut reruns = self.reruns_of(failed.map(|row| row.id.as_str())).await?;
         for row in &mut rows {
             row.rerun = reruns.remove(&row.id);
@@ -234,7 +235,7 @@ impl BoardRecords for SqliteStore {
             .iter_mut()
             .flat_map(|line| line.cells.values_mut());
         let mut cells: Vec<_> = cells
-            .filter(|cell| cell.state == BuildState::Failed)
+            .filter(|cell| cell.state == BuildStatus::Failed)
             .collect();
         let ids = cells.iter().map(|cell| cell.build.as_str());
         let mut reruns = self.reruns_of(ids).await?;

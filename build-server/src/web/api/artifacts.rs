@@ -11,12 +11,13 @@ use build_core::buildlet::ByteStream;
 use build_core::event::Artifact;
 use build_core::ids::{BuildId, StepName};
 use build_core::name::Name;
+use build_core::report::{
+    ArtifactPage, ArtifactQuery, ListedArtifact, artifact_address, artifact_place,
+};
 use build_core::tarutil::EntryHeader;
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
 
 use super::input::{Id, Params};
 use super::public;
@@ -29,57 +30,23 @@ const PAGE: usize = 1000;
 const MAX_PAGE: usize = 10_000;
 /// A tar archive is made of blocks; two empty ones end it.
 const BLOCK: u64 = 512;
-/// What stands for itself in an address.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Which {
-    step: Option<StepName>,
-    /// How many files are passed over.
-    after: usize,
-    limit: Option<usize>,
-}
-
-/// A part of the list of the files of a build, in the order they were kept.
-#[derive(Debug, Serialize)]
-pub(super) struct Page {
-    artifacts: Vec<Listed>,
-    /// The value of `after` for the next part.
-    next: Option<usize>,
-}
-
-#[derive(Debug, Serialize)]
-struct Listed {
-    step: StepName,
-    #[serde(flatten)]
-    artifact: Artifact,
-    /// Where it is fetched.
-    url: String,
-}
-
 pub(super) async fn list(
     Looking(site): Looking,
     Id(id): Id,
-    Params(which): Params<Which>,
-) -> Result<Json<Page>, Refusal> {
+    Params(which): Params<ArtifactQuery>,
+) -> Result<Json<ArtifactPage>, Refusal> {
     let row = public::find(&site, &id).await?;
     let limit = which.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let mut rest = kept(&row, which.step.as_ref()).skip(which.after);
-    let artifacts: Vec<Listed> = (rest.by_ref().take(limit))
-        .map(|(step, artifact)| Listed {
+    let artifacts: Vec<ListedArtifact> = (rest.by_ref().take(limit))
+        .map(|(step, artifact)| ListedArtifact {
             step: step.clone(),
             artifact: artifact.clone(),
-            url: address(&id, step, artifact),
+            url: artifact_address(&id, step, artifact),
         })
         .collect();
     let next = rest.next().map(|_| which.after + artifacts.len());
-    Ok(Json(Page { artifacts, next }))
+    Ok(Json(ArtifactPage { artifacts, next }))
 }
 
 /// The files that a build has kept, or one of its steps.
@@ -90,18 +57,6 @@ fn kept<'r>(
     let steps = row.kept.iter();
     let steps = steps.filter(move |kept| of.is_none_or(|step| kept.step == *step));
     steps.flat_map(|kept| kept.artifacts.iter().map(|artifact| (&kept.step, artifact)))
-}
-
-/// The address below a farm's own at which a kept file is fetched; it stays.
-pub fn address(build: &BuildId, step: &StepName, artifact: &Artifact) -> String {
-    let place = place(step, artifact);
-    let place = utf8_percent_encode(&place, PLAIN);
-    format!("/api/v1/builds/{build}/artifacts/{place}")
-}
-
-/// The name of a file within its build.
-fn place(step: &StepName, artifact: &Artifact) -> String {
-    format!("{step}/{}", artifact.path.escaped())
 }
 
 /// One file by `STEP/PATH`, or by its path alone when one step has kept such a file. Parts of it
@@ -157,7 +112,8 @@ pub(super) async fn file(
 }
 
 fn find<'r>(row: &'r BuildRow, wanted: &str) -> Result<&'r Artifact, Refusal> {
-    let mut whole = kept(row, None).filter(|(step, artifact)| place(step, artifact) == wanted);
+    let mut whole =
+        kept(row, None).filter(|(step, artifact)| artifact_place(step, artifact) == wanted);
     if let Some((_, artifact)) = whole.next() {
         return Ok(artifact);
     }
@@ -280,7 +236,7 @@ fn part(contents: ByteStream, start: u64, length: u64) -> ByteStream {
 pub(super) async fn archive(
     Looking(site): Looking,
     Id(id): Id,
-    Params(which): Params<Which>,
+    Params(which): Params<ArtifactQuery>,
 ) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
     let files: Vec<_> = kept(&row, which.step.as_ref())

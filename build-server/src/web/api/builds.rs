@@ -6,15 +6,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use build_core::ErrorKind;
 use build_core::event::Seq;
-use build_core::ids::{BuildId, BuilderName, RepoName, WishKey};
+use build_core::ids::{BuildId, WishKey};
 use build_core::name::Name;
+use build_core::report::{Build, BuildPage, BuildQuery, Created, NewBuild};
 use build_core::work::Class;
-use serde::{Deserialize, Serialize};
 
 use super::input::{Body, Id, Params};
 use super::public;
-use crate::flakes::FailedTest;
-use crate::record::{BuildRow, BuildState};
 use crate::store::BuildFilter;
 use crate::web::{Looking, Refusal, Site, User};
 
@@ -22,30 +20,10 @@ use crate::web::{Looking, Refusal, Site, User};
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 1000;
 
-/// Which builds to list.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Which {
-    repo: Option<RepoName>,
-    branch: Option<String>,
-    builder: Option<BuilderName>,
-    commit: Option<String>,
-    state: Option<BuildState>,
-    before: Option<u64>,
-    limit: Option<usize>,
-}
-
-/// A part of the list of builds, newest first.
-#[derive(Debug, Serialize)]
-pub(super) struct Page {
-    builds: Vec<BuildRow>,
-    next: Option<Seq>,
-}
-
 pub(super) async fn list(
     Looking(site): Looking,
-    Params(which): Params<Which>,
-) -> Result<Json<Page>, Refusal> {
+    Params(which): Params<BuildQuery>,
+) -> Result<Json<BuildPage>, Refusal> {
     let filter = BuildFilter {
         repo: which.repo,
         branch: which.branch.map(|branch| Name::unescape(&branch)),
@@ -56,62 +34,18 @@ pub(super) async fn list(
     let limit = which.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let before = which.before.map(Seq);
     let page = site.records().builds(&filter, before, limit).await?;
-    Ok(Json(Page {
-        builds: page.builds.into_iter().map(public::row).collect(),
+    Ok(Json(BuildPage {
+        builds: page.builds.into_iter().map(Build::from).collect(),
         next: page.next,
     }))
 }
 
-/// One build with what the past says of the tests that failed in it.
-#[derive(Debug, Serialize)]
-pub(super) struct Detail {
-    #[serde(flatten)]
-    build: BuildRow,
-    failed_tests: Vec<JudgedTest>,
-}
-
-#[derive(Debug, Serialize)]
-struct JudgedTest {
-    #[serde(flatten)]
-    test: FailedTest,
-    /// The verdict in words.
-    text: String,
-}
-
-pub(super) async fn one(Looking(site): Looking, Id(id): Id) -> Result<Json<Detail>, Refusal> {
+pub(super) async fn one(Looking(site): Looking, Id(id): Id) -> Result<Json<Build>, Refusal> {
     let row = public::find(&site, &id).await?;
     let failed = site.handle().failed_tests(&row).await?;
-    let judged = failed.into_iter().map(|test| JudgedTest {
-        text: test.verdict.to_string(),
-        test,
-    });
-    Ok(Json(Detail {
-        failed_tests: judged.collect(),
-        build: public::row(row),
-    }))
-}
-
-/// A wish for builds.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct NewBuild {
-    /// A path on the machine of the farm, or a URL.
-    pub repo: String,
-    /// The commit: a branch, a tag, a hash; the newest when not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rev: Option<String>,
-    /// On which builders; all that the commit names when empty.
-    pub builders: Vec<BuilderName>,
-    /// The uncommitted files too.
-    pub worktree: bool,
-}
-
-/// The builds that were asked for.
-#[derive(Debug, Serialize)]
-struct Created {
-    /// By which all of them can be withdrawn.
-    wish: WishKey,
-    builds: Vec<BuildRow>,
+    let mut build = Build::from(row);
+    build.failed_tests = Some(failed);
+    Ok(Json(build))
 }
 
 pub(super) async fn create(
@@ -152,7 +86,7 @@ pub(super) async fn create(
     let wanted = handle.want(item, builders, user.name(), false).await?;
     let mut builds = Vec::new();
     for wished in wanted.builds {
-        builds.push(public::row(public::find(&site, &wished.build).await?));
+        builds.push(public::find(&site, &wished.build).await?.into());
     }
     let wish = wanted.key;
     Ok((StatusCode::CREATED, Json(Created { wish, builds })).into_response())
@@ -166,9 +100,9 @@ pub(super) async fn rerun(
     let row = public::find(&site, &id).await?;
     let item = row.item.asked_again();
     let again = site.handle().submit_anew(item, &row.builder).await?;
-    let row = public::row(public::find(&site, &again).await?);
-    let place = [(header::LOCATION, place_of(&row.id))];
-    Ok((StatusCode::CREATED, place, Json(row)).into_response())
+    let build = Build::from(public::find(&site, &again).await?);
+    let place = [(header::LOCATION, place_of(&build.id))];
+    Ok((StatusCode::CREATED, place, Json(build)).into_response())
 }
 
 pub(super) async fn cancel(
@@ -185,8 +119,8 @@ pub(super) async fn cancel(
         ));
     }
     site.handle().cancel(&id, user.name()).await?;
-    let row = public::row(public::find(&site, &id).await?);
-    Ok((StatusCode::ACCEPTED, Json(row)).into_response())
+    let build = Build::from(public::find(&site, &id).await?);
+    Ok((StatusCode::ACCEPTED, Json(build)).into_response())
 }
 
 fn place_of(id: &BuildId) -> String {

@@ -8,8 +8,8 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use build_core::ErrorKind;
 use build_core::event::{Seq, Version};
+use build_core::report::EventQuery;
 use futures::StreamExt;
-use serde::Deserialize;
 
 use super::input::{Id, Params};
 use super::public;
@@ -19,18 +19,12 @@ use crate::web::{Looking, Refusal};
 /// Between two signs of life, for proxies that end silent connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct From {
-    after: Option<u64>,
-}
-
 /// The events of one build from the first on, or after the last one the reader has seen; ends
 /// when nothing more happens to the build. A reader that has seen all is told not to come back.
 pub(super) async fn of_build(
     Looking(site): Looking,
     Id(id): Id,
-    Params(from): Params<From>,
+    Params(from): Params<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
@@ -50,7 +44,7 @@ pub(super) async fn of_build(
 /// The events of all builds from now on, or after the last one the reader has seen.
 pub(super) async fn all(
     Looking(site): Looking,
-    Params(from): Params<From>,
+    Params(from): Params<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let after = match seen(&from, &headers)? {
@@ -61,7 +55,7 @@ pub(super) async fn all(
 }
 
 /// What a browser that connects again says counts more than what its page once asked for.
-fn seen(from: &From, headers: &HeaderMap) -> Result<Option<Seq>, Refusal> {
+fn seen(from: &EventQuery, headers: &HeaderMap) -> Result<Option<Seq>, Refusal> {
     let Some(id) = headers.get("last-event-id") else {
         return Ok(from.after.map(Seq));
     };

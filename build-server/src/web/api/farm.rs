@@ -3,46 +3,20 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use build_core::clock::Timestamp;
 use build_core::ids::{BuildId, HostType, LeaseId};
 use build_core::pool::MachineStatus;
-use serde::Serialize;
+use build_core::report::{LostSource, Machine, Machines, PoolReport, Pools, Session, Sessions};
 
-use crate::coordinator::LostSource;
-use crate::web::{Looking, Refusal};
-
-/// The machines of one kind.
-#[derive(Debug, Serialize)]
-pub(super) struct PoolView {
-    host_type: HostType,
-    machines: usize,
-    /// Held by builds.
-    held: usize,
-    /// Cannot be used at present.
-    troubled: usize,
-}
-
-/// Every kind of machine, and whether the farm takes work.
-#[derive(Debug, Serialize)]
-pub(super) struct Pools {
-    pools: Vec<PoolView>,
-    /// Why nothing new begins, if so.
-    stalled: Option<String>,
-    /// Since when.
-    stalled_since: Option<Timestamp>,
-    /// What is wrong with the settings of the farm, if so: those before go on.
-    misconfigured: Option<String>,
-    /// Sources that cannot be read at present.
-    lost: Vec<LostSource>,
-}
+use crate::coordinator;
+use crate::web::{Looking, Refusal, User};
 
 pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal> {
     let status = site.handle().status().await?;
-    let mut kinds: BTreeMap<HostType, PoolView> = BTreeMap::new();
+    let mut kinds: BTreeMap<HostType, PoolReport> = BTreeMap::new();
     for machine in status.machines {
         let kind = kinds
             .entry(machine.host_type.clone())
-            .or_insert_with(|| PoolView {
+            .or_insert_with(|| PoolReport {
                 host_type: machine.host_type,
                 machines: 0,
                 held: 0,
@@ -57,21 +31,16 @@ pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal
         stalled: status.stalled,
         stalled_since: status.stalled_since,
         misconfigured: status.misconfigured,
-        lost: status.lost,
+        lost: status.lost.into_iter().map(lost).collect(),
     }))
 }
 
-/// One machine, and what runs on it.
-#[derive(Debug, Serialize)]
-pub(super) struct MachineView {
-    #[serde(flatten)]
-    status: MachineStatus,
-    build: Option<BuildId>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Machines {
-    machines: Vec<MachineView>,
+fn lost(source: coordinator::LostSource) -> LostSource {
+    LostSource {
+        source: source.source,
+        since: source.since,
+        why: source.why,
+    }
 }
 
 pub(super) async fn machines(Looking(site): Looking) -> Result<Json<Machines>, Refusal> {
@@ -84,10 +53,17 @@ pub(super) async fn machines(Looking(site): Looking) -> Result<Json<Machines>, R
             row.held.into_iter().map(move |lease| (lease, id.clone()))
         })
         .collect();
-    let view = |status: MachineStatus| MachineView {
+    let view = |status: MachineStatus| Machine {
         build: status.lease.as_ref().and_then(|l| holders.get(l)).cloned(),
         status,
     };
     let machines = status.machines.into_iter().map(view).collect();
     Ok(Json(Machines { machines }))
+}
+
+/// Who holds which machine is the business of those who may hold one.
+pub(super) async fn sessions(Looking(site): Looking, _: User) -> Result<Json<Sessions>, Refusal> {
+    let open = site.records().open_sessions().await?;
+    let sessions = open.into_iter().map(Session::from).collect();
+    Ok(Json(Sessions { sessions }))
 }

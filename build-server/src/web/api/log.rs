@@ -6,10 +6,9 @@ use axum::response::{IntoResponse, Response};
 use build_core::buildlet::ByteStream;
 use build_core::event::Seq;
 use build_core::ids::{BuildId, StepName};
-use build_core::plan::Part;
+use build_core::report::LogQuery;
 use build_core::{Error, ErrorKind, Result};
 use futures::{StreamExt, stream};
-use serde::{Deserialize, Deserializer};
 
 use super::input::{Id, Params};
 use super::public;
@@ -17,46 +16,10 @@ use crate::coordinator::{EventStream, Handle};
 use crate::record::Run;
 use crate::web::{Looking, Refusal};
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Which {
-    step: Option<StepName>,
-    #[serde(deserialize_with = "part")]
-    part: Option<Part>,
-    attempt: Option<u32>,
-    offset: u64,
-    #[serde(deserialize_with = "switch")]
-    follow: bool,
-}
-
-/// `whole`, `list`, or the number of a shard counted from 0.
-fn part<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Part>, D::Error> {
-    let text = String::deserialize(from)?;
-    match text.as_str() {
-        "whole" => Ok(Some(Part::Whole)),
-        "list" => Ok(Some(Part::List)),
-        number => number.parse().map(|n| Some(Part::Shard(n))).map_err(|_| {
-            serde::de::Error::custom("part is `whole`, `list`, or the number of a shard")
-        }),
-    }
-}
-
-/// `follow`, `follow=1` and `follow=true` turn it on.
-fn switch<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    let text = String::deserialize(from)?;
-    match text.as_str() {
-        "" | "1" | "true" => Ok(true),
-        "0" | "false" => Ok(false),
-        _ => Err(serde::de::Error::custom("a switch is `true` or `false`")),
-    }
-}
-
-impl Which {
-    fn accepts(&self, run: &Run) -> bool {
-        self.step.as_ref().is_none_or(|s| *s == run.unit.step)
-            && self.part.is_none_or(|p| p == run.unit.part)
-            && self.attempt.is_none_or(|n| n == run.attempt)
-    }
+fn accepts(which: &LogQuery, run: &Run) -> bool {
+    which.step.as_ref().is_none_or(|s| *s == run.unit.step)
+        && which.part.is_none_or(|p| p.0 == run.unit.part)
+        && which.attempt.is_none_or(|n| n == run.attempt)
 }
 
 /// The output of the chosen runs of a build, one after the other in the order they were started,
@@ -64,7 +27,7 @@ impl Which {
 pub(super) async fn log(
     Looking(site): Looking,
     Id(id): Id,
-    Params(which): Params<Which>,
+    Params(which): Params<LogQuery>,
 ) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
     if let Some(step) = which.step.as_ref().filter(|s| !row.steps.contains(s)) {
@@ -94,7 +57,7 @@ pub(super) async fn log(
 struct Output {
     handle: Handle,
     build: BuildId,
-    which: Which,
+    which: LogQuery,
     /// Bytes that are still passed over.
     skip: u64,
     /// Runs of the row that were looked at.
@@ -105,7 +68,7 @@ struct Output {
 }
 
 impl Output {
-    fn new(handle: Handle, build: BuildId, which: Which) -> Self {
+    fn new(handle: Handle, build: BuildId, which: LogQuery) -> Self {
         let events = handle.events(&build, Seq(0));
         Self {
             handle,
@@ -160,7 +123,7 @@ impl Output {
         let runs = row.map(|row| row.runs).unwrap_or_default();
         for run in runs.into_iter().skip(self.looked_at) {
             self.looked_at += 1;
-            if self.which.accepts(&run) {
+            if accepts(&self.which, &run) {
                 return Ok(Some(run));
             }
         }

@@ -1,6 +1,7 @@
 //! `/api/v1`: what programs ask and tell a farm; described in `docs/openapi.json`.
 
 mod artifacts;
+mod board;
 mod builds;
 mod events;
 mod farm;
@@ -21,11 +22,8 @@ use build_core::ErrorKind;
 
 use super::{Refusal, Site};
 
-pub use artifacts::address as artifact_address;
-pub use builds::NewBuild;
-
 /// The description of the API, which its answers are tested against.
-pub const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
+pub const OPENAPI: &str = include_str!("../../../openapi.json");
 
 /// The routes of the API.
 pub(super) fn router() -> Router<Site> {
@@ -46,6 +44,8 @@ pub(super) fn router() -> Router<Site> {
         .route("/queue/{id}/why", get(queue::why))
         .route("/pools", get(farm::pools))
         .route("/machines", get(farm::machines))
+        .route("/sessions", get(farm::sessions))
+        .route("/board", get(board::board))
         .route("/outbox", get(outbox::list))
         .route("/outbox/{reader}/retry", post(outbox::retry))
         .route("/outbox/{reader}/forget", post(outbox::forget))

@@ -2,7 +2,7 @@
 
 use build_core::event::Recorded;
 use build_core::ids::BuildId;
-use build_core::plan::InputFrom;
+use build_core::report::Event;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 
@@ -11,32 +11,18 @@ use crate::source::without_passwords;
 use crate::web::{Refusal, Site};
 use build_core::ErrorKind;
 
-/// A row without its secrets.
-pub(crate) fn row(mut row: BuildRow) -> BuildRow {
-    row.item.origin = without_passwords(&row.item.origin);
-    for input in &mut row.inputs {
-        if let InputFrom::Checkout {
-            item: Some(item), ..
-        } = &mut input.from
-        {
-            item.origin = without_passwords(&item.origin);
-        }
-    }
-    row
-}
-
 /// An event without its secrets.
 ///
 /// An origin may hold a password wherever it stands, in a kind that is not known too: whatever is
 /// called so is shown without it.
-pub(crate) fn event(mut recorded: Recorded) -> Recorded {
+pub(crate) fn event(mut recorded: Recorded) -> Event {
     if recorded.body.get().contains("\"origin\"")
         && let Ok(mut body) = serde_json::from_str(recorded.body.get())
         && hide_passwords(&mut body)
     {
         recorded.body = to_raw_value(&body).unwrap_or_default();
     }
-    recorded
+    recorded.into()
 }
 
 /// Whether there were any.

@@ -2,52 +2,17 @@
 
 use axum::Json;
 use build_core::ErrorKind;
-use serde::{Deserialize, Serialize};
+use build_core::report::{BuildStatus, Queue, QueuedBuild, WaitingUnit, Why};
+use serde::Deserialize;
 
 use super::input::{Id, Params};
 use super::public;
-use crate::coordinator::Waiting;
-use crate::dashboard::told;
-use crate::record::{BuildRow, BuildState};
+use crate::record::BuildRow;
 use crate::web::{Looking, Refusal, Site};
 
 /// Builds that are explained in one answer, when nothing is said and at most.
 const SHOWN: usize = 100;
 const MAX_SHOWN: usize = 1000;
-
-/// Open builds of which a part waits.
-#[derive(Debug, Serialize)]
-pub(super) struct Queue {
-    /// How many builds are open.
-    open: usize,
-    /// Those of which something waits, in the order they were asked for.
-    waiting: Vec<QueuedBuild>,
-}
-
-/// One build that waits.
-#[derive(Debug, Serialize)]
-pub(super) struct QueuedBuild {
-    build: BuildRow,
-    units: Vec<WaitingUnit>,
-}
-
-/// One unit of it.
-#[derive(Debug, Serialize)]
-struct WaitingUnit {
-    #[serde(flatten)]
-    waiting: Waiting,
-    /// The explanation in one sentence.
-    text: String,
-}
-
-/// Why one build waits, or that it does not.
-#[derive(Debug, Serialize)]
-pub(super) struct Why {
-    build: BuildRow,
-    /// One sentence.
-    why: String,
-    units: Vec<WaitingUnit>,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,8 +38,8 @@ pub(super) async fn queue(
             break;
         }
         let units = units(&site, &row).await?;
-        if !units.is_empty() || row.state == BuildState::Queued {
-            let build = public::row(row);
+        if !units.is_empty() || row.state == BuildStatus::Queued {
+            let build = row.into();
             waiting.push(QueuedBuild { build, units });
         }
     }
@@ -85,7 +50,7 @@ pub(super) async fn why(Looking(site): Looking, Id(id): Id) -> Result<Json<Why>,
     let row = public::find(&site, &id).await?;
     let units = units(&site, &row).await?;
     let why = sentence(&row, &units);
-    let build = public::row(row);
+    let build = row.into();
     Ok(Json(Why { build, why, units }))
 }
 
@@ -95,16 +60,12 @@ async fn units(site: &Site, row: &BuildRow) -> Result<Vec<WaitingUnit>, Refusal>
         return Ok(Vec::new());
     }
     match site.handle().explain(&row.id).await {
-        Ok(waiting) => Ok(waiting.into_iter().map(WaitingUnit::from).collect()),
+        Ok(waiting) => {
+            let told = waiting.into_iter();
+            Ok(told.map(|w| WaitingUnit::new(&w.unit, w.why)).collect())
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error.into()),
-    }
-}
-
-impl From<Waiting> for WaitingUnit {
-    fn from(waiting: Waiting) -> Self {
-        let text = told(&waiting.why);
-        Self { waiting, text }
     }
 }
 
@@ -117,12 +78,12 @@ fn sentence(row: &BuildRow, units: &[WaitingUnit]) -> String {
         };
     }
     match units {
-        [] if row.state == BuildState::Queued => "it waits for its plan".to_owned(),
+        [] if row.state == BuildStatus::Queued => "it waits for its plan".to_owned(),
         [] => "it runs and waits for no machine".to_owned(),
-        [only] => format!("{} waits: {}", only.waiting.unit, only.text),
+        [only] => format!("{} waits: {}", only.unit, only.text),
         [first, rest @ ..] => format!(
             "{} waits: {}; so do {} others of it",
-            first.waiting.unit,
+            first.unit,
             first.text,
             rest.len()
         ),

@@ -3,50 +3,11 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use build_core::ErrorKind;
-use build_core::ids::{RepoId, RepoName};
-use build_core::repository::RepoState;
-use serde::{Deserialize, Serialize};
+use build_core::ids::RepoId;
+use build_core::report::{Repo, RepoChange, Repos};
 
 use super::input::Body;
 use crate::web::{Admin, Looking, Refusal, Site};
-
-/// Every repository, in order of name.
-#[derive(Debug, Serialize)]
-pub(super) struct Repos {
-    repos: Vec<Repo>,
-}
-
-/// One of them.
-#[derive(Debug, Serialize)]
-pub(super) struct Repo {
-    id: RepoId,
-    name: RepoName,
-    /// Where it lies, by what was told last.
-    origin: String,
-    /// Every place where it was ever found.
-    origins: Vec<String>,
-}
-
-impl From<&RepoState> for Repo {
-    fn from(state: &RepoState) -> Self {
-        Self {
-            id: state.id().clone(),
-            name: state.name().clone(),
-            origin: state.origin().to_owned(),
-            origins: state.origins().map(str::to_owned).collect(),
-        }
-    }
-}
-
-/// What becomes of a repository.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Change {
-    /// It lies there too.
-    origin: Option<String>,
-    /// It is called so.
-    name: Option<RepoName>,
-}
 
 pub(super) async fn list(Looking(site): Looking) -> Result<Json<Repos>, Refusal> {
     let known = site.handle().repos().await?;
@@ -59,7 +20,7 @@ pub(super) async fn change(
     State(site): State<Site>,
     Admin(user): Admin,
     Path(id): Path<String>,
-    Body(change): Body<Change>,
+    Body(change): Body<RepoChange>,
 ) -> Result<Json<Repo>, Refusal> {
     let handle = site.handle();
     let id = RepoId::new(id)?;

@@ -1,15 +1,17 @@
 //! The result of each test of a build, however many there are.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use build_core::buildlet::ByteStream;
 use build_core::plan::Unit;
-use build_core::test_lines::{ResultsReader, TestResult};
+use build_core::report::TestReport;
+use build_core::test_lines::ResultsReader;
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -23,15 +25,6 @@ use crate::web::{Looking, Refusal};
 const PIECES: usize = 4;
 /// Bytes of a piece, about.
 const PIECE_BYTES: usize = 32 << 10;
-
-/// One line of the answer.
-#[derive(Serialize)]
-struct Line<'a> {
-    unit: &'a str,
-    attempt: u32,
-    #[serde(flatten)]
-    result: &'a TestResult,
-}
 
 /// Results of one run, to be read.
 struct Kept {
@@ -88,10 +81,13 @@ fn send(run: Kept, pieces: &mpsc::Sender<Result<Bytes>>) -> Result<()> {
     let unit = run.unit.to_string();
     let mut piece = Vec::with_capacity(PIECE_BYTES);
     for result in ResultsReader::new(SyncIoBridge::new(reader))? {
-        let line = Line {
-            unit: &unit,
+        let result = result?;
+        let line = TestReport {
+            unit: unit.clone(),
             attempt: run.attempt,
-            result: &result?,
+            name: result.name,
+            end: result.end,
+            took: result.took_us.map(Duration::from_micros),
         };
         serde_json::to_writer(&mut piece, &line)
             .map_err(|e| Error::caused_by(ErrorKind::Bug, "write a test result", e))?;

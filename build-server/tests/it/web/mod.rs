@@ -3,6 +3,7 @@
 mod answers;
 mod artifacts;
 mod attacks;
+mod client;
 mod live;
 mod reruns;
 mod schema;

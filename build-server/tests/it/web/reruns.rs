@@ -2,7 +2,7 @@
 
 use build_core::event::{BuildEvent, Recorded, Seq};
 use build_core::ids::BuildId;
-use build_server::record::BuildState;
+use build_core::report::BuildStatus;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ async fn a_flake_is_told_as_one_and_stays_a_failure() {
     );
     assert_eq!(
         row["failed_tests"],
-        json!([{"step": "test", "test": "a", "verdict": {"new": {"runs": 0}}, "text": "new (no runs before)"}])
+        json!([{"step": "test", "test": "a", "verdict": "new", "runs": 0, "text": "new (no runs before)"}])
     );
     let row = get(&world, format!("/api/v1/builds/{again}")).await;
     assert_eq!(row["item"]["rerun_of"], first.id.as_str());
@@ -108,19 +108,19 @@ async fn what_fails_again_is_no_flake_and_is_not_run_a_third_time() {
     let records = world.farm.handle.records();
     let row = records.build(&first.id).await.unwrap().unwrap();
     let rerun = row.rerun.unwrap();
-    assert_eq!((&rerun.build, rerun.state), (&again, BuildState::Failed));
+    assert_eq!((&rerun.build, rerun.state), (&again, BuildStatus::Failed));
     let row = records.build(&again).await.unwrap().unwrap();
     assert_eq!(row.rerun, None);
     // It is judged by what was before the first one.
     let failed = world.farm.handle.failed_tests(&row).await.unwrap();
-    assert_eq!(failed[0].verdict.to_string(), "new (no runs before)");
+    assert_eq!(failed[0].text, "new (no runs before)");
     // A commit later it is broken, which another run would not change.
     world.repository.write("a", "changed");
     world.repository.commit("next");
     let next = world.farm.build(&world.repository).await;
     let row = records.build(&next.id).await.unwrap().unwrap();
     let failed = world.farm.handle.failed_tests(&row).await.unwrap();
-    assert!(failed[0].verdict.to_string().starts_with("broken since "));
+    assert!(failed[0].text.starts_with("broken since "));
     assert_eq!(row.rerun, None);
     world.farm.stop().await;
 }

@@ -1,0 +1,267 @@
+//! Every call of the API, one method each.
+
+use build_core::buildlet::ByteStream;
+use build_core::event::{Artifact, Seq};
+use build_core::ids::{BuildId, ReaderName, RepoId, StepName, WishKey};
+use build_core::report::{
+    ArtifactPage, ArtifactQuery, Board, BoardQuery, Build, BuildPage, BuildQuery, Created,
+    EventQuery, ForgetEffect, LogQuery, Machines, NewBuild, Outbox, OutboxChanged, Pools, Queue,
+    Repo, RepoChange, Repos, RetryEffects, Sessions, Why, artifact_address,
+};
+use futures::{StreamExt, stream};
+use serde::Serialize;
+
+use super::sse::Frames;
+use super::{EventStream, FarmClient, TestStream};
+use crate::rest::segment;
+use crate::{Error, ErrorKind, Result};
+
+const NOTHING: &[(&str, &str)] = &[];
+
+#[derive(Serialize)]
+struct Empty {}
+
+/// Builds.
+impl FarmClient {
+    /// A part of the list of builds, newest first.
+    ///
+    /// # Errors
+    /// What the farm said, or that it does not answer; so of every call.
+    pub async fn builds(&self, which: &BuildQuery) -> Result<BuildPage> {
+        self.get("/api/v1/builds", which).await
+    }
+
+    /// One build, with what the past says of the tests that failed in it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such build.
+    pub async fn build(&self, id: &BuildId) -> Result<Build> {
+        self.get(&format!("/api/v1/builds/{id}"), &NOTHING).await
+    }
+
+    /// Asks for builds of a commit: all of them or none. Builds of it that have not ended are
+    /// shared.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the farm finds no such repository, commit or builder.
+    pub async fn create(&self, wish: &NewBuild) -> Result<Created> {
+        self.post("/api/v1/builds", wish).await
+    }
+
+    /// Takes back what was asked for.
+    ///
+    /// # Errors
+    /// When there is no such wish.
+    pub async fn withdraw(&self, wish: &WishKey) -> Result<()> {
+        self.tell(&format!("/api/v1/wishes/{wish}/withdraw")).await
+    }
+
+    /// Builds the commit of a build again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such build.
+    pub async fn rerun(&self, id: &BuildId) -> Result<Build> {
+        let path = format!("/api/v1/builds/{id}/rerun");
+        self.post(&path, &Empty {}).await
+    }
+
+    /// Ends a build, for everybody who wants it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when it has ended.
+    pub async fn cancel(&self, id: &BuildId) -> Result<Build> {
+        let path = format!("/api/v1/builds/{id}/cancel");
+        self.post(&path, &Empty {}).await
+    }
+
+    /// What the runs of a build printed, one after the other as they were started.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such build, step or log any more.
+    pub async fn log(&self, id: &BuildId, which: &LogQuery) -> Result<ByteStream> {
+        let path = format!("/api/v1/builds/{id}/log");
+        self.stream(&path, which).await
+    }
+
+    /// The result of each test of a build, however many there are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such build, or they are not kept any more.
+    pub async fn tests(&self, id: &BuildId) -> Result<TestStream> {
+        let path = format!("/api/v1/builds/{id}/tests");
+        let pieces = self.stream(&path, &NOTHING).await?;
+        let lines = Frames::lines(pieces).into_stream();
+        Ok(lines.map(|line| parse(&line?, "a test result")).boxed())
+    }
+
+    /// The files that a build has kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such build.
+    pub async fn artifacts(&self, id: &BuildId, which: &ArtifactQuery) -> Result<ArtifactPage> {
+        let path = format!("/api/v1/builds/{id}/artifacts");
+        self.get(&path, which).await
+    }
+
+    /// The contents of a kept file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it is not kept any more.
+    pub async fn artifact(
+        &self,
+        id: &BuildId,
+        step: &StepName,
+        file: &Artifact,
+    ) -> Result<ByteStream> {
+        self.stream(&artifact_address(id, step, file), &NOTHING)
+            .await
+    }
+
+    /// All kept files as one tar archive, each below the name of its step.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the build has kept none.
+    pub async fn archive(&self, id: &BuildId, step: Option<&StepName>) -> Result<ByteStream> {
+        let path = format!("/api/v1/builds/{id}/artifacts.tar");
+        self.stream(&path, &[("step", step)]).await
+    }
+}
+
+/// Events.
+impl FarmClient {
+    /// What happens to a build, from its first event or from behind `after` until nothing more
+    /// does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such build.
+    pub async fn events(&self, id: &BuildId, after: Option<Seq>) -> Result<EventStream> {
+        self.event_stream(&format!("/api/v1/builds/{id}/events"), after)
+            .await
+    }
+
+    /// What happens in the farm, from now on or from behind `after`.
+    ///
+    /// # Errors
+    /// When the farm does not answer.
+    pub async fn all_events(&self, after: Option<Seq>) -> Result<EventStream> {
+        self.event_stream("/api/v1/events", after).await
+    }
+
+    async fn event_stream(&self, path: &str, after: Option<Seq>) -> Result<EventStream> {
+        let query = EventQuery {
+            after: after.map(|seq| seq.0),
+        };
+        let pieces = self.stream(path, &query).await?;
+        let events = Frames::events(pieces).into_stream();
+        Ok(events.map(|data| parse(&data?, "an event")).boxed())
+    }
+}
+
+/// The farm.
+impl FarmClient {
+    /// What waits, and why; of so many builds at most.
+    ///
+    /// # Errors
+    /// When the farm does not answer.
+    pub async fn queue(&self, limit: Option<usize>) -> Result<Queue> {
+        self.get("/api/v1/queue", &[("limit", limit)]).await
+    }
+
+    /// Why a build waits, or that it does not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such build.
+    pub async fn why(&self, id: &BuildId) -> Result<Why> {
+        self.get(&format!("/api/v1/queue/{id}/why"), &NOTHING).await
+    }
+
+    /// Every kind of machine, and whether the farm takes work.
+    ///
+    /// # Errors
+    /// When the farm does not answer.
+    pub async fn pools(&self) -> Result<Pools> {
+        self.get("/api/v1/pools", &NOTHING).await
+    }
+
+    /// Every machine, and what runs on it.
+    ///
+    /// # Errors
+    /// When the farm does not answer.
+    pub async fn machines(&self) -> Result<Machines> {
+        self.get("/api/v1/machines", &NOTHING).await
+    }
+
+    /// The machines that are held by hand. Needs a token.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] without one.
+    pub async fn sessions(&self) -> Result<Sessions> {
+        self.get("/api/v1/sessions", &NOTHING).await
+    }
+
+    /// A part of the dashboard of a repository, newest commits first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when `before` is no place on a board.
+    pub async fn board(&self, which: &BoardQuery) -> Result<Board> {
+        self.get("/api/v1/board", which).await
+    }
+
+    /// Every repository that something was ever asked of.
+    ///
+    /// # Errors
+    /// When the farm does not answer.
+    pub async fn repos(&self) -> Result<Repos> {
+        self.get("/api/v1/repos", &NOTHING).await
+    }
+
+    /// Says that a repository lies somewhere else too, or is called something else. For admins.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such repository, [`ErrorKind::Conflict`] when
+    /// another one has the name.
+    pub async fn change_repo(&self, id: &RepoId, change: &RepoChange) -> Result<Repo> {
+        self.post(&format!("/api/v1/repos/{id}"), change).await
+    }
+
+    /// What the readers of the farm have to do, and what they gave up. For admins.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] for others.
+    pub async fn outbox(&self) -> Result<Outbox> {
+        self.get("/api/v1/outbox", &NOTHING).await
+    }
+
+    /// Tries again what a reader gave up. For admins.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such reader or effect.
+    pub async fn retry(&self, reader: &ReaderName, what: &RetryEffects) -> Result<OutboxChanged> {
+        let reader = segment(reader.as_str());
+        self.post(&format!("/api/v1/outbox/{reader}/retry"), what)
+            .await
+    }
+
+    /// Forgets what a reader has to do. For admins.
+    ///
+    /// # Errors
+    /// As [`FarmClient::retry`].
+    pub async fn forget(&self, reader: &ReaderName, what: &ForgetEffect) -> Result<OutboxChanged> {
+        let reader = segment(reader.as_str());
+        self.post(&format!("/api/v1/outbox/{reader}/forget"), what)
+            .await
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &[u8], what: &str) -> Result<T> {
+    serde_json::from_slice(json)
+        .map_err(|e| Error::caused_by(ErrorKind::Corrupt, format!("read {what} of the farm"), e))
+}
+
+impl Frames {
+    fn into_stream(self) -> impl futures::Stream<Item = Result<bytes::Bytes>> + Send {
+        stream::try_unfold(self, async |mut frames| {
+            Ok(frames.next().await?.map(|frame| (frame, frames)))
+        })
+    }
+}
