@@ -41,6 +41,8 @@
 
 #[cfg(feature = "coordinator")]
 pub mod archives;
+#[cfg(feature = "sqlite")]
+pub mod backup;
 #[cfg(feature = "buildlet")]
 pub mod buildlet;
 #[cfg(feature = "child")]

@@ -117,6 +117,12 @@ pub(crate) enum Command {
     /// Look at everything that is kept, and say what is wrong and what to do
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Write the whole farm into one file, while it runs
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(Backup),
+    /// Make a data directory of such a file
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Restore(Restore),
     /// Measure this machine with Farmer's own parts
     Bench(Bench),
     /// Print the completions for a shell
@@ -399,6 +405,28 @@ pub(crate) struct Doctor {
     #[arg(long)]
     pub mend: bool,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The file, which must not be there yet; keys and tokens are in it
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The file that a backup was written into
+    pub file: PathBuf,
+}
+
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  farmer backup farm-$(date +%F).backup            events, logs, kept files, users, keys, settings
+  farmer --data /srv/farm restore farm.backup      into a directory that is empty or not there
+  farmer --data /tmp/look restore farm.backup && farmer --data /tmp/look status
+
+Caches and copies of repositories are left out: the next builds make them again.
+
+Exit codes: 0 done, 2 the file or the directory is not as it must be, 3 it cannot be read or written.";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:

@@ -2,6 +2,7 @@
 
 mod act;
 mod artifact;
+mod backup;
 mod bench;
 mod build;
 mod build_there;
@@ -94,6 +95,8 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Artifact(command) => artifact::artifact(&command, &data()?, json).await,
         Command::Log(args) => log::log(args, &data()?, json).await,
         Command::Doctor(args) => doctor::doctor(&args, &data()?, json).await,
+        Command::Backup(args) => backup::backup(args, &data()?, json).await,
+        Command::Restore(args) => backup::restore(args, &data()?, json).await,
         Command::Bench(args) => bench::bench(args, &data()?, json).await,
         Command::Init(args) => init::init(args).await,
         Command::Check(args) => check::check(args, data(), json).await,

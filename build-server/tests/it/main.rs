@@ -10,6 +10,8 @@
 
 #[cfg(feature = "acme-objects")]
 mod acme;
+#[cfg(feature = "sqlite")]
+mod backup;
 #[cfg(feature = "buildlet")]
 mod buildlet;
 #[cfg(feature = "classic")]

@@ -138,6 +138,22 @@ impl SqliteStore {
         })
     }
 
+    /// Writes the database as it is at one instant into a new file, which is whole by itself.
+    /// Nobody waits for that, neither who reads nor who writes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when the disk is full, [`ErrorKind::Corrupt`] when the file is damaged;
+    /// otherwise when the new file cannot be made.
+    pub async fn copy_to(&self, path: &Path) -> Result<()> {
+        let Some(name) = path.to_str() else {
+            let text = format!("{} is no text", path.display());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        };
+        let copied = sqlx::query("VACUUM INTO ?").bind(name);
+        let copied = copied.execute(&self.readers).await;
+        copied.map(drop).map_err(|e| self.failed("copy", e))
+    }
+
     fn failed(&self, what: &str, error: sqlx::Error) -> Error {
         open::failed(&self.path, what, error)
     }
