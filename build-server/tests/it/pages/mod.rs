@@ -3,6 +3,7 @@
 mod browser;
 mod orchard;
 mod reading;
+mod snapshots;
 mod webdriver;
 
 use std::collections::{BTreeMap, BTreeSet};
