@@ -1,7 +1,7 @@
 //! The client against a peer that answers what a test says.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::thread::JoinHandle;
 
 use super::FarmClient;
@@ -26,6 +26,9 @@ fn peer(answers: Vec<&'static str>) -> (String, JoinHandle<Vec<String>>) {
             }
             asked.push(String::from_utf8(head).unwrap());
             stream.write_all(answer.as_bytes()).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            // What comes late would cut the connection, and the answer with it.
+            let _gone = std::io::copy(&mut stream, &mut std::io::sink());
         }
         asked
     });
