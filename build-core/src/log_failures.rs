@@ -185,7 +185,7 @@ impl<'a> Reading<'a> {
     fn block(&mut self) -> bool {
         let line = self.lines.peek();
         if let Some(name) = line.strip_prefix("--- FAIL: ") {
-            let Some(block) = self.lines.to_test_end(false) else {
+            let Some(block) = self.lines.next_test_end(false) else {
                 return false;
             };
             let name = name.split([' ', '\t', '-']).next().unwrap_or_default();
@@ -193,7 +193,7 @@ impl<'a> Reading<'a> {
             return true;
         }
         if line.starts_with("# go run run.go") {
-            let Some(block) = self.lines.to_test_end(true) else {
+            let Some(block) = self.lines.next_test_end(true) else {
                 return false;
             };
             let package = format!("test/{}", block.package);
@@ -203,7 +203,7 @@ impl<'a> Reading<'a> {
             return true;
         }
         if line.starts_with("panic: test timed out after ") {
-            let Some(block) = self.lines.to_test_end(false) else {
+            let Some(block) = self.lines.next_test_end(false) else {
                 return false;
             };
             let failure = LogFailure::new(block.package, "test timed out", block.whole);

@@ -54,7 +54,7 @@ impl<'a> Lines<'a> {
 
     /// Takes this line and what follows it, through the next end of a package; nothing when there
     /// is none. With `some`, at least one line is between them.
-    pub(super) fn to_test_end(&mut self, some: bool) -> Option<Block<'a>> {
+    pub(super) fn next_test_end(&mut self, some: bool) -> Option<Block<'a>> {
         let mut ahead = self.clone();
         let begin = self.at;
         ahead.take();
@@ -84,7 +84,7 @@ impl<'a> Lines<'a> {
         let mut ahead = self.clone();
         ahead.take();
         starts_test_end(ahead.peek())?;
-        self.to_test_end(false)
+        self.next_test_end(false)
     }
 }
 

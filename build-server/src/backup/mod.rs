@@ -40,7 +40,15 @@ use crate::store::{DataLock, EventLog as _, SqliteStore, private};
 /// The file of a data directory that holds events and rows.
 const DATABASE: &str = "farmer.db";
 /// Whole directories that are taken.
-const DIRS: [&str; 7] = ["blobs/artifact", "logs", "who", "tls", "acme", "reverse", "ssh"];
+const DIRS: [&str; 7] = [
+    "blobs/artifact",
+    "logs",
+    "who",
+    "tls",
+    "acme",
+    "reverse",
+    "ssh",
+];
 /// Files that are taken.
 const FILES: [&str; 2] = ["token", "farmer.toml"];
 
