@@ -144,6 +144,7 @@ fn answer(command: Command, plan: &Plan, listing: &str) -> Input {
         Command::Prepare { base, .. } => Reply::Prepared {
             base,
             cache_hits: Vec::new(),
+            start: None,
         },
         Command::Run { .. } => Reply::Ran {
             end: UnitEnd::Exited(ExecOutcome::Ok),

@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::command::{CommandLine, Shell};
-pub(crate) use self::input::check_place;
 pub use self::input::{ARCHIVE_BYTES, FoundSnapshot, Input, InputFrom, StepInput, identity};
 use self::input::{check_inputs, check_places};
+pub(crate) use self::input::{check_place, overlap};
 use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{SecretName, StepName};
@@ -45,6 +45,10 @@ pub struct Plan {
     /// What lies in the work directory besides the commit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Input>,
+    /// Directories below the checkout with which a build begins as an earlier one has left them,
+    /// where its machine has them and that is safe.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warm: Vec<String>,
     /// The builder as the commit configures it; `None`: as the farm does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub builder: Option<Box<Builder>>,
@@ -322,6 +326,7 @@ impl Plan {
             limits: Limits::default(),
             depth: HISTORY_DEPTH,
             inputs: Vec::new(),
+            warm: Vec::new(),
             builder: None,
         })
     }

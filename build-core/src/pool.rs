@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,17 @@ pub enum Adoption {
     Gone,
 }
 
+/// Where the files of a machine are on the machine of whoever holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilesHere {
+    /// Its work directory.
+    pub work_dir: PathBuf,
+    /// A directory on the same disk that outlives the machine and that no build sees.
+    pub keep_dir: PathBuf,
+    /// Names the tools that builds see there, and their system: another one when they are others.
+    pub tools: String,
+}
+
 /// A machine held for some time.
 ///
 /// Give it back with [`Lease::release`]. A lease that is merely dropped ends on its own once
@@ -98,6 +110,26 @@ pub trait Lease: Send + Sync {
     /// # Errors
     /// When the end could not be confirmed; expiry is then the backstop.
     async fn release(&self) -> Result<()>;
+
+    /// Where its files are, for whoever runs on the same machine and may keep some of them. The
+    /// default says that they are elsewhere.
+    ///
+    /// # Errors
+    /// When the machine cannot be looked at.
+    async fn files_here(&self) -> Result<Option<FilesHere>> {
+        Ok(None)
+    }
+
+    /// As [`Lease::release`]. When nothing runs on the machine any more, and before its files are
+    /// removed, each first path is moved to the second one, as far as it is there. The default
+    /// moves nothing.
+    ///
+    /// # Errors
+    /// As [`Lease::release`].
+    async fn release_keeping(&self, moves: &[(PathBuf, PathBuf)]) -> Result<()> {
+        let _elsewhere = moves;
+        self.release().await
+    }
 
     /// Asks the machine to end by itself, without waiting: its holder ends now and cannot give
     /// it back. The next one finds it gone.

@@ -129,6 +129,9 @@ pub struct WorkItem {
 /// a person may build it.
 pub const SKIP_LABEL: &str = "skip-ci";
 
+/// The label of a commit that is built from nothing, whatever earlier builds have left.
+pub const COLD_LABEL: &str = "cold";
+
 /// The label of a [`WorkItem::rerun`].
 pub const RERUN_LABEL: &str = "rerun";
 

@@ -139,6 +139,7 @@ fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
             lease: lease.clone(),
             base: build_core::event::Base::Source,
             cache_hits: vec![],
+            start: None,
         },
         BuildEvent::Started {
             unit: unit.clone(),

@@ -8,7 +8,7 @@ use build_core::event::Outcome;
 use build_core::ids::{BuildId, BuilderName};
 use build_core::recipe::{Detect, FarmerToml, name_hint};
 use build_core::report::Build as Report;
-use build_core::work::{Builder, Class, WorkItem};
+use build_core::work::{Builder, COLD_LABEL, Class, WorkItem};
 use build_server::coordinator::{Coordinator, Handle};
 use build_server::pool::LocalPool;
 use build_server::source::{Checkouts, GitCheckouts};
@@ -113,6 +113,9 @@ async fn find(args: &Build, checkouts: &GitCheckouts, json: bool) -> Result<Work
         .map_err(|e| failure(&e))?;
     item.class = Class::Interactive;
     item.worktree = args.worktree;
+    if args.cold {
+        item.labels.insert(COLD_LABEL.to_owned());
+    }
     if !json {
         farmer_cli::say!(
             "farmer: {} at {} {:?}",

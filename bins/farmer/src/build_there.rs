@@ -86,6 +86,7 @@ fn wish(args: &Build, farm: &FarmClient) -> Result<NewBuild, Failure> {
         rev: args.rev.clone(),
         builders,
         worktree: args.worktree,
+        cold: args.cold,
     })
 }
 

@@ -156,6 +156,9 @@ fn describe(builder: &Builder, plan: &Plan) -> String {
         "builder {} on host {}: {}\n",
         builder.name, builder.host_type, plan.reason
     );
+    if !plan.warm.is_empty() {
+        text += &format!("  {:<12} {}\n", "warm", plan.warm.join(", "));
+    }
     for input in &plan.inputs {
         text += &format!("  {:<12} {input}\n", "beside it");
     }

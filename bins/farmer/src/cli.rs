@@ -300,6 +300,9 @@ pub(crate) struct Build {
     /// Build the uncommitted files too
     #[arg(long)]
     pub worktree: bool,
+    /// Begin with nothing that an earlier build has left warm
+    #[arg(long)]
+    pub cold: bool,
     /// Build on this builder only; may be given more than once
     #[arg(long, value_name = "NAME")]
     pub builder: Vec<String>,

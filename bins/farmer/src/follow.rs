@@ -108,6 +108,9 @@ impl Follower {
                 }
             }
             BuildEvent::Prepared {
+                start: Some(start), ..
+            } => self.say(&format!("the build {start}")),
+            BuildEvent::Prepared {
                 base: Base::Source,
                 cache_hits,
                 ..

@@ -28,6 +28,8 @@ const WAIT_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub(super) struct Orphan {
     machine: MachineId,
     pub(super) due: Timestamp,
+    /// Whether the machine is to blame: it is then not given out again at once.
+    failed: bool,
 }
 
 impl Dispatcher {
@@ -235,6 +237,8 @@ impl Dispatcher {
     }
 
     pub(super) fn give_up(&mut self, lease: &LeaseId, reason: LeaseEnd, now: Timestamp) {
+        // What is wrong with a commit is no machine's fault.
+        let failed = !matches!(reason, LeaseEnd::Unusable { .. });
         let Some((build, machine)) = self.end_lease(lease, reason, now) else {
             return;
         };
@@ -247,24 +251,32 @@ impl Dispatcher {
             build,
             lease: lease.clone(),
             caches: Vec::new(),
+            warm: false,
         };
         self.outbox.hold(open.mark, Effect::Do(Box::new(release)));
-        self.write_off(lease, machine, now);
+        self.write_off(lease, machine, failed, now);
     }
 
-    pub(super) fn write_off(&mut self, lease: &LeaseId, machine: MachineId, now: Timestamp) {
+    pub(super) fn write_off(
+        &mut self,
+        lease: &LeaseId,
+        machine: MachineId,
+        failed: bool,
+        now: Timestamp,
+    ) {
         self.orphans.insert(
             lease.clone(),
             Orphan {
                 machine,
                 due: now + EXPIRY,
+                failed,
             },
         );
     }
 
     pub(super) fn orphan_ended(&mut self, lease: &LeaseId, now: Timestamp) {
         if let Some(orphan) = self.orphans.remove(lease) {
-            self.return_machine(orphan.machine, true, now);
+            self.return_machine(orphan.machine, orphan.failed, now);
         }
     }
 
@@ -276,6 +288,9 @@ impl Dispatcher {
             .map(|(lease, _)| lease.clone())
             .collect();
         for lease in due {
+            if let Some(orphan) = self.orphans.get_mut(&lease) {
+                orphan.failed = true;
+            }
             self.orphan_ended(&lease, now);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::{Command, CommandKey};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Artifact, Base, Batch, BlobRef, Principal, Snapshot, UnitEnd};
+use crate::event::{Artifact, Base, Batch, BlobRef, Principal, Snapshot, Start, UnitEnd};
 use crate::ids::{BuildId, BuilderName, HolderId, LeaseId, SessionId, WishKey};
 use crate::plan::Plan;
 use crate::schedule::{Allotment, Machine};
@@ -123,6 +123,8 @@ pub enum Reply {
         base: Base,
         /// Directories that were put back.
         cache_hits: Vec<String>,
+        /// Whether it began with directories of an earlier build.
+        start: Option<Start>,
     },
     /// [`Command::Run`].
     Ran {

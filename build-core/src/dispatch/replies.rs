@@ -41,11 +41,19 @@ impl Dispatcher {
             (CommandKey::Adopt(_, lease), Reply::Gone { output_bytes }) => {
                 self.gone(lease, output_bytes, now);
             }
-            (CommandKey::Prepare(_, lease), Reply::Prepared { base, cache_hits }) => {
+            (
+                CommandKey::Prepare(_, lease),
+                Reply::Prepared {
+                    base,
+                    cache_hits,
+                    start,
+                },
+            ) => {
                 let prepared = BuildEvent::Prepared {
                     lease: lease.clone(),
                     base,
                     cache_hits,
+                    start,
                 };
                 self.record(build, prepared, now);
             }
@@ -132,7 +140,7 @@ impl Dispatcher {
             CommandKey::Release(_, lease) => {
                 if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Lost(failure.text), now)
                 {
-                    self.write_off(lease, machine, now);
+                    self.write_off(lease, machine, true, now);
                 }
             }
         }

@@ -236,6 +236,7 @@ impl Farm {
                 Reply::Prepared {
                     base,
                     cache_hits: Vec::new(),
+                    start: None,
                 }
             }
             Command::Run { unit, exec, .. } => {
@@ -833,6 +834,7 @@ fn a_command_that_is_given_again_is_taken_back_when_its_first_answer_comes() {
     let reply = Reply::Prepared {
         base: Base::Source,
         cache_hits: Vec::new(),
+        start: None,
     };
     farm.dispatcher
         .handle(Input::Done(prepare.clone(), reply), farm.now);

@@ -58,6 +58,8 @@ pub enum Command {
         inputs: Vec<Input>,
         /// Directories below the checkout that an earlier build may have kept; only for a checkout.
         caches: Vec<String>,
+        /// Whether it begins with directories of an earlier build where it can; only for a checkout.
+        warm: bool,
     },
     /// Starts a command unless it was started, and follows it to its end; its output goes to
     /// the log of this attempt, continued where it stops.
@@ -114,6 +116,8 @@ pub enum Command {
         builder: Option<Builder>,
         /// Directories below the checkout.
         caches: Vec<String>,
+        /// Whether later builds may begin with its warm directories: the build has passed.
+        warm: bool,
     },
 }
 

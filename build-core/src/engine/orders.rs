@@ -7,7 +7,7 @@ use super::exec::{exec_id_at, exec_of, told};
 use super::lease::LeaseState;
 use super::state::BuildState;
 use super::step::UnitStatus;
-use crate::event::{Base, BuildEvent};
+use crate::event::{Base, BuildEvent, Outcome};
 use crate::ids::HolderId;
 use crate::name::Name;
 use crate::plan::{Part, Plan, Step, Unit};
@@ -41,10 +41,11 @@ impl Orders<'_> {
         Some(Command::Prepare {
             build: self.build.id().clone(),
             lease: lease.record.lease.clone(),
-            base,
             item: self.item.clone(),
             builder: self.builder?.clone(),
             depth: plan.depth,
+            warm: !plan.warm.is_empty() && base == Base::Source,
+            base,
             inputs,
             caches,
         })
@@ -134,6 +135,9 @@ impl Orders<'_> {
             item: Some(self.item.clone()),
             builder: self.builder.cloned(),
             caches: distinct(steps.flat_map(|step| &step.cache)),
+            warm: !lease.ran.is_empty()
+                && self.build.outcome().is_some_and(Outcome::is_passed)
+                && self.build.plan().is_some_and(|plan| !plan.warm.is_empty()),
         }
     }
 

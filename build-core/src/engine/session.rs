@@ -84,6 +84,7 @@ fn give_back(session: &BuildState) -> Next {
         item: None,
         builder: None,
         caches: Vec::new(),
+        warm: false,
     });
     Next {
         commands: release.collect(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::principal::Principal;
 use crate::buildlet::ExecOutcome;
 use crate::clock::micros;
-use crate::ids::{BuilderName, ExecId, LeaseId, MachineId, StepName};
+use crate::ids::{BuildId, BuilderName, ExecId, LeaseId, MachineId, StepName};
 use crate::name::Name;
 use crate::plan::{Plan, Unit};
 use crate::test_lines::TestCounts;
@@ -60,6 +60,9 @@ events! {
             base: Base,
             /// Cached directories that were put back.
             cache_hits: Vec<String>,
+            /// Whether it began with directories of an earlier build, for plans that want that.
+            @(default, skip_serializing_if = "Option::is_none")
+            start: Option<Start>,
         },
         /// A command is about to be started.
         Started = "started" must {
@@ -174,6 +177,61 @@ pub enum Base {
     Source,
     /// A copy of the work directory of another lease.
     CopyOf(LeaseId),
+}
+
+/// How a build began whose plan has warm directories.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Start {
+    /// With directories of an earlier build.
+    Warm {
+        /// Which one.
+        build: BuildId,
+        /// The directories, below the checkout.
+        dirs: Vec<String>,
+        /// How they were copied, at worst.
+        by: CopiedBy,
+    },
+    /// With nothing.
+    Cold {
+        /// Why, in a few words.
+        why: String,
+    },
+}
+
+impl fmt::Display for Start {
+    /// One sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Warm { build, dirs, by } => {
+                let by = match by {
+                    CopiedBy::Reflink => "sharing its blocks",
+                    CopiedBy::Copy => "copied",
+                };
+                write!(
+                    f,
+                    "began warm, with {} of build {build}, {by}",
+                    dirs.join(", ")
+                )
+            }
+            Self::Cold { why } => write!(f, "began cold: {why}"),
+        }
+    }
+}
+
+/// How files were copied; the later ones cost more.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CopiedBy {
+    /// They share blocks until one of them is written to.
+    #[default]
+    Reflink,
+    /// Byte by byte.
+    Copy,
 }
 
 /// A file that a build has kept.

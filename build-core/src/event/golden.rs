@@ -166,6 +166,7 @@ fn of_builds() -> Vec<BuildEvent> {
             lease: lease.clone(),
             base: Base::CopyOf(LeaseId::from_bits(6)),
             cache_hits: vec!["target".into()],
+            start: None,
         },
         BuildEvent::Listed {
             step: step.clone(),
@@ -261,6 +262,30 @@ fn of_builds() -> Vec<BuildEvent> {
                     size: 12,
                 },
             }),
+        },
+        BuildEvent::Prepared {
+            lease: LeaseId::from_bits(7),
+            base: Base::Source,
+            cache_hits: Vec::new(),
+            start: Some(Start::Warm {
+                build: BuildId::from_bits(8),
+                dirs: vec!["target".into()],
+                by: CopiedBy::Copy,
+            }),
+        },
+        BuildEvent::Prepared {
+            lease: LeaseId::from_bits(7),
+            base: Base::Source,
+            cache_hits: Vec::new(),
+            start: Some(Start::Cold {
+                why: "a.h has changed".into(),
+            }),
+        },
+        BuildEvent::Planned {
+            plan: Plan {
+                warm: vec!["target".into()],
+                ..plan()
+            },
         },
     ]
 }

@@ -24,7 +24,8 @@ mod wish;
 
 pub use batch::{Admitted, Batch, Numbering, Page, StreamHead, Term, ended_term};
 pub use build::{
-    Artifact, Base, BlobRef, BuildEvent, LeaseEnd, Outcome, SessionEnd, Snapshot, UnitEnd,
+    Artifact, Base, BlobRef, BuildEvent, CopiedBy, LeaseEnd, Outcome, SessionEnd, Snapshot, Start,
+    UnitEnd,
 };
 pub use kinds::{EventKind, KindSet, StreamKind};
 pub use memo::{Memo, MemoKey};

@@ -228,7 +228,7 @@ pub(crate) fn check_place(what: &str, dir: &str) -> Result<()> {
 }
 
 /// Whether one of two places lies in the other, or they are one.
-fn overlap(a: &str, b: &str) -> bool {
+pub(crate) fn overlap(a: &str, b: &str) -> bool {
     let inside = |outer: &str, inner: &str| {
         let rest = inner.strip_prefix(outer);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

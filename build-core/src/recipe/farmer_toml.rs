@@ -8,10 +8,10 @@ use super::input_toml::{Given, RawInput};
 use super::keys;
 use super::nearest::name_hint;
 use super::quantity::parse_size;
-use super::step_toml::{RawStep, check_shell, check_toolchain, write_step};
+use super::step_toml::{RawStep, check_shell, check_toolchain, plain_dir, write_step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BuilderName, HostType};
-use crate::plan::{HISTORY_DEPTH, Limits, Plan, Step};
+use crate::plan::{HISTORY_DEPTH, Limits, Plan, Step, check_place, overlap};
 use crate::tarutil::Glob;
 use crate::work::Builder;
 
@@ -45,6 +45,7 @@ pub struct FarmerToml {
     hosts: Vec<Host>,
     depth: u32,
     inputs: Vec<Given>,
+    warm: Vec<String>,
 }
 
 /// A host type of a configuration: which machines, from which pool.
@@ -65,6 +66,8 @@ pub struct Host {
 #[derive(Deserialize)]
 struct RawFile {
     depth: Option<u32>,
+    #[serde(default)]
+    warm: Vec<String>,
     shell: Option<String>,
     #[serde(default)]
     step: Vec<RawStep>,
@@ -150,7 +153,9 @@ impl FarmerToml {
                 step.read(raw.shell.as_deref())
             })
             .collect::<Result<Vec<_>>>()?;
+        let warm = warm_dirs(&raw.warm, &steps)?;
         Ok(Self {
+            warm,
             // Ordering the steps also checks their names and needs.
             steps: Plan::new(steps, "")?.steps,
             limits: raw.limits.read()?,
@@ -260,7 +265,13 @@ impl FarmerToml {
     /// Steps from elsewhere, with what the file says about all of them.
     pub(super) fn govern(&self, plan: Plan, builder: &BuilderName) -> Plan {
         let configured = self.builders.iter().find(|b| b.name == *builder);
+        let mut plan = plan;
+        for step in &mut plan.steps {
+            // Of a guess: what is warm is not packed too.
+            step.cache.retain(|_| self.warm.is_empty());
+        }
         Plan {
+            warm: self.warm.clone(),
             limits: self.limits.clone(),
             depth: self.depth,
             inputs: self
@@ -270,6 +281,32 @@ impl FarmerToml {
                 .collect(),
             builder: configured.cloned().map(Box::new),
             ..plan
+        }
+    }
+}
+
+/// Directories that stay warm, in their plain form. A directory is kept in one way: files have one
+/// time each.
+fn warm_dirs(dirs: &[String], steps: &[Step]) -> Result<Vec<String>> {
+    let dirs: Vec<String> = dirs.iter().map(|dir| plain_dir(dir)).collect();
+    for (n, dir) in dirs.iter().enumerate() {
+        check_place("warm", dir)?;
+        if let Some(other) = dirs[..n].iter().find(|other| overlap(other, dir)) {
+            let text = format!("warm: {dir:?} and {other:?} are one in the other");
+            return Err(invalid(text).with_hint("name the outer one alone"));
+        }
+    }
+    let cached = steps.iter().find(|step| !step.cache.is_empty());
+    match cached.filter(|_| !dirs.is_empty()) {
+        None => Ok(dirs),
+        Some(step) => {
+            let text = format!(
+                "step \"{}\" has `cache`, and the file has `warm`",
+                step.name
+            );
+            Err(invalid(text).with_hint(
+                "choose one: `warm` is faster on the farm's own machine, `cache` works on every machine",
+            ))
         }
     }
 }

@@ -463,6 +463,11 @@ pub(super) const FILE: &[Key] = &[
         Kind::Number,
         "Commits of history in the checkout; 50 when not given.",
     ),
+    key(
+        "warm",
+        Kind::Texts,
+        "Directories with which a build begins as an earlier one has left them, on the farm's own machine.",
+    ),
     key("shell", Kind::Text, SHELL_ABOUT),
     key("step", Kind::Tables(STEP), "The steps, in any order."),
     key(

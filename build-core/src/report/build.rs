@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{BuildStatus, FailedTest, Input, Item, Outcome, PartName, Rerun, Run, rfc3339};
 use crate::clock::Timestamp;
-use crate::event::{Artifact, Seq, Snapshot};
+use crate::event::{Artifact, Seq, Snapshot, Start};
 use crate::ids::{BuildId, BuilderName, LeaseId, RepoName, StepName, WishKey};
 
 /// One build.
@@ -42,6 +42,9 @@ pub struct Build {
     pub runs: Vec<Run>,
     /// Cached directories that were put back.
     pub cache_hits: Vec<String>,
+    /// How it began, when its plan has warm directories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// Files kept.
     pub kept: Vec<KeptFiles>,
     /// Machines it holds; after the result they are still given back.
@@ -146,6 +149,9 @@ pub struct NewBuild {
     /// The uncommitted files too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub worktree: bool,
+    /// With nothing that an earlier build has left warm.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cold: bool,
 }
 
 /// The builds that were asked for.

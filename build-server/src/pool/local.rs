@@ -2,6 +2,7 @@
 
 mod guard;
 mod home;
+mod identity;
 mod keeper;
 mod lease;
 mod machine;
@@ -18,7 +19,7 @@ use async_trait::async_trait;
 use build_core::ids::{HostType, MachineId};
 use build_core::plan::Sandbox;
 use build_core::pool::{
-    Adoption, LEASE_TTL, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool,
+    Adoption, FilesHere, LEASE_TTL, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool,
 };
 use build_core::schedule::{Labels, Machine as Slot};
 use build_core::{Error, ErrorKind, Result};
@@ -428,23 +429,67 @@ impl Shared {
 
     /// Ends a machine and cleans it away.
     async fn end(&self, machine: &Machine) -> Result<()> {
+        self.end_keeping(machine, &[]).await
+    }
+
+    /// The same; some of its files are moved away before.
+    async fn end_keeping(&self, machine: &Machine, moves: &[(PathBuf, PathBuf)]) -> Result<()> {
         machine.end().await?;
+        self.end_leftovers(machine.dir()).await?;
+        for (from, to) in moves {
+            // A link that a build has left on the way would lead out of its machine.
+            match tokio::fs::canonicalize(from).await {
+                Ok(real) if real == *from => {}
+                _ => continue,
+            }
+            match tokio::fs::rename(from, to).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, from = %from.display(), "cannot be kept");
+                }
+                _ => {}
+            }
+        }
         self.clean(machine.dir()).await
     }
 
     /// Cleans the directory of a process that has ended, after everything it had started.
     async fn clean(&self, dir: &Path) -> Result<()> {
         let failed = |error| Error::from(error).while_doing(format!("clean {}", dir.display()));
-        let left = self.leftovers.end(dir).await;
-        let left = left.map_err(failed)?;
-        if !left.is_empty() {
-            let context = format!("processes {left:?} of {} cannot be ended", dir.display());
-            return Err(Error::new(ErrorKind::Unavailable, context));
-        }
+        self.end_leftovers(dir).await?;
         if let Some(trash) = self.place.discard(dir).map_err(failed)? {
             self.trash.delete(&self.supervisor, trash);
         }
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Ends everything that a process which has ended had started.
+    async fn end_leftovers(&self, dir: &Path) -> Result<()> {
+        let left = self.leftovers.end(dir).await;
+        let left = left
+            .map_err(|error| Error::from(error).while_doing(format!("clean {}", dir.display())))?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let context = format!("processes {left:?} of {} cannot be ended", dir.display());
+        Err(Error::new(ErrorKind::Unavailable, context))
+    }
+
+    /// Where the files of a machine are.
+    async fn files(&self, machine: &Machine) -> Result<FilesHere> {
+        let tools = self.recipe.tools.clone();
+        let looked = self
+            .supervisor
+            .spawn_blocking("look at tools", move || identity::of(&tools));
+        let tools = looked
+            .await
+            .map_err(|e| Error::caused_by(ErrorKind::Bug, "look at tools", e))?;
+        Ok(FilesHere {
+            work_dir: machine.dir().join("work"),
+            keep_dir: self.place.warm()?,
+            tools,
+        })
     }
 }
 

@@ -10,7 +10,9 @@ mod session;
 use std::time::Duration;
 
 use build_core::clock::{Timestamp, micros};
-use build_core::event::{Artifact, BlobRef, BuildEvent, Outcome, Recorded, Seq, Snapshot, UnitEnd};
+use build_core::event::{
+    Artifact, BlobRef, BuildEvent, Outcome, Recorded, Seq, Snapshot, Start, UnitEnd,
+};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, StepName};
 use build_core::plan::{Input, Part, Unit};
 use build_core::report::{BuildStatus, Rerun};
@@ -96,6 +98,9 @@ pub struct BuildRow {
     pub runs: Vec<Run>,
     /// Cached directories that were put back.
     pub cache_hits: Vec<String>,
+    /// Whether it began with directories of an earlier build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// Files kept.
     pub kept: Vec<KeptFiles>,
     /// Machines it holds; after the result they are still given back.
@@ -126,6 +131,7 @@ impl BuildRow {
             inputs: Vec::new(),
             runs: Vec::new(),
             cache_hits: Vec::new(),
+            start: None,
             kept: Vec::new(),
             held: Vec::new(),
             rerun: None,
@@ -151,7 +157,15 @@ impl BuildRow {
                 self.held.push(lease.clone());
             }
             BuildEvent::LeaseEnded { lease, .. } => self.held.retain(|held| held != lease),
-            BuildEvent::Prepared { cache_hits, .. } => self.add_cache_hits(cache_hits),
+            BuildEvent::Prepared {
+                cache_hits, start, ..
+            } => {
+                self.add_cache_hits(cache_hits);
+                // Of several machines what the first one warm says.
+                if !matches!(self.start, Some(Start::Warm { .. })) && start.is_some() {
+                    self.start.clone_from(start);
+                }
+            }
             BuildEvent::Started {
                 unit,
                 attempt,

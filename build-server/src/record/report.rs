@@ -44,6 +44,7 @@ impl From<BuildRow> for Build {
             inputs: row.inputs.into_iter().map(Input::from).collect(),
             runs: row.runs.into_iter().map(Run::from).collect(),
             cache_hits: row.cache_hits,
+            start: row.start,
             kept: kept.collect(),
             held: row.held,
             rerun: row.rerun,

@@ -48,6 +48,7 @@ impl Inner {
                 let work = Work {
                     item,
                     inputs: &[],
+                    warm: false,
                     ..*work
                 };
                 self.packed(&work).await?

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inner;
 use super::caches::{MadeBy, Restored};
+use super::warm::Leaving;
 
 /// For a machine to hear that it is left for a while.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -31,11 +32,19 @@ pub(super) struct Held {
     pub(super) running: Mutex<Option<(BuildId, ExecId)>>,
     /// What its caches came from.
     pub(super) restored: Mutex<Restored>,
+    /// What it may leave to later builds.
+    leaving: Mutex<Option<Leaving>>,
 }
 
 impl Held {
     pub(super) fn buildlet(&self) -> &dyn Buildlet {
         self.lease.buildlet()
+    }
+
+    /// Says what it may leave to later builds, in the place of what was said before.
+    pub(super) fn leave(&self, leaving: Option<Leaving>) {
+        // Nothing panics while it holds this lock.
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = leaving;
     }
 
     /// The work, unless the machine is given back meanwhile.
@@ -105,6 +114,7 @@ impl Leases {
             over: CancellationToken::new(),
             running: Mutex::default(),
             restored: Mutex::default(),
+            leaving: Mutex::default(),
         }));
         match self.map().entry(record.lease) {
             // Got or found a second time: what runs on the first one goes on.
@@ -294,6 +304,7 @@ impl Inner {
         lease: &LeaseId,
         made_by: Option<MadeBy<'_>>,
         caches: &[String],
+        warm: bool,
     ) -> Result<Reply> {
         let Some(held) = self.leases.arrival(lease).await else {
             return Ok(Reply::Released);
@@ -307,7 +318,14 @@ impl Inner {
         }
         // From here on it is not renewed: when this fails, it ends by expiry.
         self.leases.remove(lease);
-        held.lease.release().await?;
+        let leaving = {
+            let mut leaving = held.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+            leaving.take().filter(|_| warm)
+        };
+        match leaving {
+            Some(leaving) => self.release_warm(&held, leaving).await?,
+            None => held.lease.release().await?,
+        }
         Ok(Reply::Released)
     }
 }

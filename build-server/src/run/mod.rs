@@ -18,6 +18,7 @@ mod snapshots;
 mod sources;
 mod tools;
 mod units;
+mod warm;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -154,6 +155,7 @@ impl Runner {
             builder: &repro.builder,
             depth: repro.depth,
             inputs: &repro.inputs,
+            warm: false,
         };
         let filled = async {
             let filled = self.0.prepare(lease, Base::Source, &work, &repro.caches);
@@ -248,6 +250,7 @@ impl Runner {
                 depth,
                 inputs,
                 caches,
+                warm,
             } => {
                 let work = prepare::Work {
                     build: a_build(&build)?,
@@ -255,6 +258,7 @@ impl Runner {
                     builder: &builder,
                     depth,
                     inputs: &inputs,
+                    warm,
                 };
                 inner.prepare(&lease, base, &work, &caches).await
             }
@@ -288,6 +292,7 @@ impl Runner {
                 item,
                 builder,
                 caches,
+                warm,
             } => {
                 let of = item.as_ref().zip(builder.as_ref()).zip(build.build());
                 let made_by = of.map(|((item, builder), build)| MadeBy {
@@ -295,7 +300,7 @@ impl Runner {
                     item,
                     builder,
                 });
-                inner.release(&lease, made_by, &caches).await
+                inner.release(&lease, made_by, &caches, warm).await
             }
             other => {
                 let text = format!("no way to carry out {:?}", other.key());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use build_core::buildlet::ByteStream;
 use build_core::dispatch::Reply;
 use build_core::engine::CHECKOUT_DIR;
-use build_core::event::Base;
+use build_core::event::{Base, Start};
 use build_core::ids::{BuildId, LeaseId};
 use build_core::plan::Input;
 use build_core::tarutil::retime;
@@ -32,6 +32,8 @@ pub(super) struct Work<'a> {
     pub(super) depth: u32,
     /// What lies in the work directory besides.
     pub(super) inputs: &'a [Input],
+    /// Whether it begins with directories of an earlier build where it can.
+    pub(super) warm: bool,
 }
 
 /// Sources that are being packed: whoever wants the same one waits for it.
@@ -58,7 +60,7 @@ impl Inner {
         let held = self.leases.find(lease)?;
         // The source, each input and each cache can be damaged, or a cache not fit, once: then it is
         // gone or left out.
-        let tries = 2 + caches.len() + work.inputs.len();
+        let tries = 2 + caches.len() + work.inputs.len() + usize::from(work.warm);
         let fill = async {
             let (mut tried, mut refused) = (1, Vec::new());
             loop {
@@ -72,8 +74,12 @@ impl Inner {
                 }
             }
         };
-        let cache_hits = held.unless_over(fill).await?;
-        Ok(Reply::Prepared { base, cache_hits })
+        let (cache_hits, start) = held.unless_over(fill).await?;
+        Ok(Reply::Prepared {
+            base,
+            cache_hits,
+            start,
+        })
     }
 
     /// Fills an empty work directory. What was found damaged and can be made again was removed
@@ -86,20 +92,26 @@ impl Inner {
         work: &Work<'_>,
         caches: &[String],
         refused: &mut Vec<String>,
-    ) -> Result<Vec<String>> {
+    ) -> Result<(Vec<String>, Option<Start>)> {
         let checkout = [CHECKOUT_DIR.to_owned()];
         held.buildlet().remove_all(&checkout).await?;
+        held.leave(None);
         match base {
             Base::Source => {
                 let hits = self.hits(work, caches, refused).await?;
                 self.put_source(held, work, Times::of(&hits)).await?;
                 self.put_inputs(held, work).await?;
-                self.restore_caches(held, work, hits, refused).await
+                let start = match work.warm {
+                    true => Some(self.begin(held, work).await?),
+                    false => None,
+                };
+                let hits = self.restore_caches(held, work, hits, refused).await?;
+                Ok((hits, start))
             }
             Base::CopyOf(from) => {
                 let from = self.leases.find(from)?;
                 copy(&from, held).await?;
-                Ok(Vec::new())
+                Ok((Vec::new(), None))
             }
             other => {
                 let text = format!("no way to fill a work directory from {other:?}");

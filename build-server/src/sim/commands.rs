@@ -226,6 +226,7 @@ impl World {
         Ok(Ok(Reply::Prepared {
             base,
             cache_hits: Vec::new(),
+            start: None,
         }))
     }
 

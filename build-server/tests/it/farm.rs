@@ -1,7 +1,7 @@
 //! A small farm for tests: repositories, machines in this process, recipes by hand.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -13,7 +13,9 @@ use build_core::buildlet::{Buildlet, ByteStream, Exec, ExecOutcome};
 use build_core::event::{BuildEvent, Outcome, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType, LeaseId, MachineId, StepName};
 use build_core::plan::{Part, Plan, Step, Unit};
-use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool};
+use build_core::pool::{
+    Adoption, FilesHere, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool,
+};
 use build_core::recipe::{Recipe, Tree};
 use build_core::schedule::{Labels, Machine};
 use build_core::work::{Builder, WorkItem};
@@ -127,6 +129,10 @@ struct PoolState {
     gate: Semaphore,
     /// How many machines were asked for.
     asked: watch::Sender<usize>,
+    /// What outlives its machines.
+    kept: tempfile::TempDir,
+    /// Which tools its machines have.
+    tools: Mutex<String>,
 }
 
 #[derive(Clone)]
@@ -154,6 +160,8 @@ impl FakePool {
             scripts: Vec::new(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             asked: watch::Sender::new(0),
+            kept: tempfile::tempdir().unwrap(),
+            tools: Mutex::default(),
         }))
     }
 
@@ -174,6 +182,11 @@ impl FakePool {
         let enough = asked.wait_for(|asked| *asked >= count);
         let enough = tokio::time::timeout(SOON, enough).await;
         enough.expect("a machine is asked for soon").unwrap();
+    }
+
+    /// From now on its machines have other tools.
+    pub fn set_tools(&self, name: &str) {
+        *self.0.tools.lock().unwrap() = name.to_owned();
     }
 
     /// Its machines run `script` in the place of the program `cmd`; before it is used.
@@ -279,6 +292,22 @@ impl Lease for FakeLease {
     async fn renew(&self, _: Duration) -> Result<()> {
         let gone = |_| Error::new(ErrorKind::NotFound, "the machine has ended");
         self.buildlet.status().await.map(|_| ()).map_err(gone)
+    }
+
+    async fn files_here(&self) -> Result<Option<FilesHere>> {
+        let here = self.pool.upgrade().map(|pool| FilesHere {
+            work_dir: self.buildlet.root(),
+            keep_dir: pool.kept.path().to_owned(),
+            tools: pool.tools.lock().unwrap().clone(),
+        });
+        Ok(here)
+    }
+
+    async fn release_keeping(&self, moves: &[(PathBuf, PathBuf)]) -> Result<()> {
+        for (from, to) in moves {
+            std::fs::rename(from, to)?;
+        }
+        self.release().await
     }
 
     async fn release(&self) -> Result<()> {

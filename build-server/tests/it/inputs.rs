@@ -185,8 +185,7 @@ async fn what_is_wrong_with_an_input_is_said_and_is_nobody_elses_fault() {
     let tools = Repository::with_file("a", "tool\n");
     let beside = format!("repo = '../{}'", name_of(&tools));
     let project = Repository::with_file("src/x", "x");
-    // One that could not be filled is not given out again at once.
-    let farm = farm(&FakePool::new(12));
+    let farm = farm(&FakePool::new(1));
     let url = &web.address;
     let wrong = "ab".repeat(32);
     let cases = [

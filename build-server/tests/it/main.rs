@@ -68,6 +68,8 @@ mod sources_missing;
 mod stopping;
 #[cfg(feature = "sqlite")]
 mod store;
+#[cfg(feature = "coordinator")]
+mod warm;
 #[cfg(feature = "web")]
 mod web;
 #[cfg(all(feature = "oidc", feature = "web"))]

@@ -128,6 +128,19 @@ pub(super) struct Tools {
 }
 
 impl Tools {
+    /// A variable that is handed on.
+    pub(super) fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.handed_on
+            .get(OsStr::new(name))
+            .map(OsString::as_os_str)
+    }
+
+    /// Where a cache is.
+    pub(super) fn cache(&self, name: &str) -> Option<&Path> {
+        let cache = self.caches.iter().find(|(known, _)| *known == name);
+        cache.map(|(_, path)| path.as_path())
+    }
+
     /// Chosen from the environment of the user.
     pub(super) fn of(env: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let all: BTreeMap<OsString, OsString> = env.into_iter().collect();

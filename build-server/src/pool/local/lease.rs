@@ -1,9 +1,10 @@
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::Buildlet;
-use build_core::pool::{Lease, LeaseRecord};
+use build_core::pool::{FilesHere, Lease, LeaseRecord};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
@@ -52,6 +53,17 @@ impl Lease for LocalLease {
     }
 
     async fn release(&self) -> Result<()> {
+        self.release_keeping(&[]).await
+    }
+
+    async fn files_here(&self) -> Result<Option<FilesHere>> {
+        match self.pool.upgrade() {
+            Some(pool) => pool.files(&self.machine).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn release_keeping(&self, moves: &[(PathBuf, PathBuf)]) -> Result<()> {
         let mut released = self.released.lock().await;
         if *released {
             return Ok(());
@@ -60,7 +72,7 @@ impl Lease for LocalLease {
             let context = format!("the pool of lease {} is gone", self.record.lease);
             return Err(Error::new(ErrorKind::Unavailable, context));
         };
-        pool.end(&self.machine).await?;
+        pool.end_keeping(&self.machine, moves).await?;
         pool.table().released(&self.record.lease);
         pool.wake.notify_one();
         *released = true;

@@ -17,6 +17,9 @@ use crate::spread::spread_below;
 /// Directories on their way out are called so, and something random.
 const TRASH: &str = ".trash-";
 
+/// Directories that outlive their machines are below it.
+const WARM: &str = ".warm";
+
 /// Where machines are.
 pub(super) struct Place {
     wanted: Option<PathBuf>,
@@ -75,6 +78,11 @@ impl Place {
     /// A path for a machine that is not there yet.
     pub(super) fn new_machine(&self) -> Result<PathBuf> {
         Ok(self.dir()?.join(format!("m{}", random_hex()?)))
+    }
+
+    /// Where directories of builds that have ended are kept for later ones.
+    pub(super) fn warm(&self) -> Result<PathBuf> {
+        Ok(self.dir()?.join(WARM))
     }
 
     /// Every machine's directory.

@@ -9,7 +9,7 @@ use build_core::event::Seq;
 use build_core::ids::{BuildId, WishKey};
 use build_core::name::Name;
 use build_core::report::{Build, BuildPage, BuildQuery, Created, NewBuild};
-use build_core::work::Class;
+use build_core::work::{COLD_LABEL, Class};
 
 use super::input::{Body, Id, Params};
 use super::public;
@@ -77,6 +77,9 @@ pub(super) async fn create(
     }
     item.class = Class::Interactive;
     item.worktree = wish.worktree;
+    if wish.cold {
+        item.labels.insert(COLD_LABEL.to_owned());
+    }
     let builders = match wish.builders.is_empty() {
         true => site.handle().builders_of(&item).await?,
         false => wish.builders,
