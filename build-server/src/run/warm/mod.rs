@@ -149,6 +149,13 @@ impl Inner {
                 );
                 return Ok(Err(why));
             }
+            let changed: Option<Vec<String>> = changed
+                .iter()
+                .map(|name| name.as_str().map(str::to_owned))
+                .collect();
+            let Some(changed) = changed else {
+                return Ok(Err("a file has changed whose name is no text".to_owned()));
+            };
             return Ok(Ok(Base { at, note, changed }));
         }
         Ok(Err(
