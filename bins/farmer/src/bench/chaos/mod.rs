@@ -66,6 +66,7 @@ pub(crate) fn run(args: &Chaos) -> ExitCode {
 }
 
 fn lives(args: &Chaos) -> Result<(), Failure> {
+    allow_many_files();
     let begin = Instant::now();
     let mut lived = 0;
     for seed in args.seed..args.seed.saturating_add(args.lives) {
@@ -88,6 +89,17 @@ fn lives(args: &Chaos) -> Result<(), Failure> {
     }
     farmer_cli::say!("{lived} lives in {:.0} s", begin.elapsed().as_secs_f64());
     verdict(args.plant, None)
+}
+
+/// Silent clients take a descriptor each.
+fn allow_many_files() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // With fewer there are fewer silent clients.
+    let _refused = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
 }
 
 /// A fault that was found is bad news, but of a planted bug good ones.
