@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::clock::Timestamp;
 
-/// `0000-01-01T00:00:00Z` and `9999-12-30T22:00:00.999999Z`, the last that the calendar has.
+/// `0000-01-01T00:00:00Z` and `9999-12-30T22:00:00Z`, the last that the calendar has.
 const FIRST: i64 = -62_167_219_200_000_000;
-const LAST: i64 = 253_402_207_200_999_999;
+const LAST: i64 = 253_402_207_200_000_000;
 
 /// The text of an instant.
 pub fn text(at: Timestamp) -> String {

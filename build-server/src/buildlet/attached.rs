@@ -254,7 +254,7 @@ async fn feed_input(
         // Whoever is gone waits for nothing.
         let _ = taken.send(count);
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// What is told next.

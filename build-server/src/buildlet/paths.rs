@@ -73,6 +73,9 @@ impl<'a> Places<'a> {
     }
 
     pub(crate) fn new(work_dir: &'a Path, links_may_leave: bool) -> Self {
+        #[cfg(feature = "sim")]
+        let links_may_leave = links_may_leave
+            || build_core::plant::grows(build_core::plant::ProcessPlant::FollowedLinks);
         Self {
             work_dir,
             links_may_leave,

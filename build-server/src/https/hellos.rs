@@ -155,7 +155,7 @@ impl Offered {
             0 => {
                 let mut list = body.long().unwrap_or(Bytes(&[]));
                 let name = list.take(1).and_then(|_| list.long());
-                self.server_name = name.map(|name| name.text());
+                self.server_name = name.map(Bytes::text);
             }
             10 => {
                 let list = body.long().unwrap_or(Bytes(&[]));
@@ -172,7 +172,7 @@ impl Offered {
             16 => {
                 let mut list = body.long().unwrap_or(Bytes(&[]));
                 let all = std::iter::from_fn(|| list.short());
-                self.protocols = all.take(MAX_LIST).map(|name| name.text()).collect();
+                self.protocols = all.take(MAX_LIST).map(Bytes::text).collect();
             }
             43 => {
                 let list = body.short().unwrap_or(Bytes(&[]));

@@ -100,12 +100,10 @@ async fn wishes(read: &mut ChannelReadHalf) -> Option<(Task, Manner)> {
                 variable_name,
                 variable_value,
                 ..
-            } => {
-                if is_variable(&variable_name, &variable_value)
-                    && manner.variables.len() < MAX_VARIABLES
-                {
-                    manner.variables.push((variable_name, variable_value));
-                }
+            } if is_variable(&variable_name, &variable_value)
+                && manner.variables.len() < MAX_VARIABLES =>
+            {
+                manner.variables.push((variable_name, variable_value));
             }
             ChannelMsg::RequestShell { .. } => return Some((Task::Shell, manner)),
             ChannelMsg::Exec { command, .. } => return Some((Task::Command(command), manner)),

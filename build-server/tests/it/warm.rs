@@ -43,11 +43,11 @@ fn project() -> Repository {
 const BAD_PART: &str = "int part(void) { return 2; }\n";
 
 fn start_of(built: &Built) -> Start {
-    let starts = built.events.iter().filter_map(|event| match told(event) {
+    let mut starts = built.events.iter().filter_map(|event| match told(event) {
         BuildEvent::Prepared { start, .. } => start,
         _ => None,
     });
-    starts.last().expect("it says how it began")
+    starts.next_back().expect("it says how it began")
 }
 
 fn why_cold(built: &Built) -> String {
@@ -142,7 +142,7 @@ async fn never_passes(cases: &[Case]) {
         match start_of(&second) {
             Start::Warm { .. } => assert_eq!(*why, "", "{name}"),
             Start::Cold { why: said } => {
-                assert!(said.contains(why) && !why.is_empty(), "{name}: {said}")
+                assert!(said.contains(why) && !why.is_empty(), "{name}: {said}");
             }
             other => panic!("{name}: {other}"),
         }
@@ -196,7 +196,7 @@ async fn no_verdict_passes_for_what_rules_have_become() {
                 p.write(
                     ".farmer.toml",
                     &STEPS.replace("make test", "make test CC=false"),
-                )
+                );
             },
             "are others than those of build",
         ),

@@ -306,7 +306,9 @@ fn coordinator(dashboard: &str, dir: &Path) -> (tokio::runtime::Runtime, String)
         let front = Front::new(services).with_tls(Tls::new(made.certificate().clone()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(front.run(listener, tokio_util::sync::CancellationToken::new()));
+        #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
+        let _serving =
+            tokio::spawn(front.run(listener, tokio_util::sync::CancellationToken::new()));
         format!("localhost:{port}")
     });
     (runtime, address)
