@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::command::{CommandLine, Shell};
 pub use self::input::{ARCHIVE_BYTES, FoundSnapshot, Input, InputFrom, StepInput, identity};
 use self::input::{check_inputs, check_places};
+#[cfg(feature = "config")]
 pub(crate) use self::input::{check_place, overlap};
 use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
