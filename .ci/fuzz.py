@@ -32,10 +32,11 @@ def targets():
     return {path.stem: crate for crate in CRATES for path in sorted((ROOT / crate / "fuzz/fuzz_targets").glob("*.rs"))}
 
 
-def build(crate, triple):
+def build(crate, triple, seconds):
     # A target is named, so that programs which run during the build are not instrumented.
-    # These are built once and run for seconds: quick to build is worth more than quick to run.
-    env = os.environ | {"RUSTFLAGS": FLAGS, "CARGO_PROFILE_RELEASE_DEBUG": "line-tables-only", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "2"}
+    # For a run of seconds, quick to build is worth more than quick to run.
+    level = "1" if seconds < 60 else "3"
+    env = os.environ | {"RUSTFLAGS": FLAGS, "CARGO_PROFILE_RELEASE_DEBUG": "line-tables-only", "CARGO_PROFILE_RELEASE_OPT_LEVEL": level}
     env.pop("CARGO_TARGET_DIR", None)
     subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--target", triple], check=True, cwd=ROOT / crate / "fuzz", env=env)
 
@@ -63,7 +64,7 @@ def main(seconds, wanted):
     chosen = {name: known[name] for name in wanted or known}
     triple = host()
     for crate in dict.fromkeys(chosen.values()):
-        build(crate, triple)
+        build(crate, triple, seconds)
     failed = []
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         runs = {name: pool.submit(fuzz, name, crate, triple, seconds) for name, crate in chosen.items()}

@@ -44,6 +44,7 @@ RUNS = {
     "logs in object stores": Soak("maintner-core/src/objstore", ["python3", ".ci/stores.py"]),
     "readers of 10,000,000 events": Soak("build-server/src/readers build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "readers", "--features", "sqlite"], {"FARMER_EVENTS": "10000000"}),
     "benches of the coordinator": Soak("build-server/src/coordinator build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "coordinator", "--features", "sqlite"]),
+    "cold release build": Soak("Cargo.lock", [".ci/run", "only", "cold_release"]),
     "benches of the scheduler": Soak("build-core/src/schedule", ["cargo", "bench", "-p", "build-core", "--bench", "schedule"]),
 }
 for crate in ("build-core", "maintner-core"):
@@ -67,7 +68,8 @@ def figure(output):
     """What is worth a cell: the tests that passed, or the benches that were measured."""
     passed = sum(int(n) for n in re.findall(r"(\d+) passed", output))
     measured = len(re.findall(r"time:\s+\[|followers: append", output))
-    parts = [f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else ""]
+    cold = re.findall(r"cold release build of farmer: (\d+s), (\S+)", output)
+    parts = [f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else "", *(f"{took}, {spent} of processor time" for took, spent in cold)]
     return ", ".join(part for part in parts if part) or "no fault found"
 
 
