@@ -23,6 +23,7 @@
 //! `grpc`) answers and asks over gRPC. The format is the one of the Go project's maintner, byte for byte:
 //! `docs/protocol/reclog.md`.
 
+pub mod activity;
 pub(crate) mod corpus;
 pub mod dump;
 mod error;

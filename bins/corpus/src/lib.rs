@@ -3,6 +3,7 @@
 #[cfg(feature = "sql")]
 mod ask;
 pub mod cl;
+pub mod gopherstats;
 pub mod gostats;
 pub mod live;
 pub mod maintnerd;
@@ -25,6 +26,7 @@ use farmer_cli::Program;
 /// The programs of the group, by name.
 pub const PROGRAMS: &[(&str, Program)] = &[
     ("cl", cl::main),
+    ("gopherstats", gopherstats::main),
     ("gostats", gostats::main),
     ("maintnerd", maintnerd::main),
     ("maintq", maintq::main),

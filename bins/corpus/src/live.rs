@@ -2,7 +2,7 @@
 
 pub(crate) mod changes;
 pub mod command;
-mod doors;
+pub(crate) mod doors;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod readers;

@@ -9,15 +9,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use build_server::https::acme::Autocert;
 use clap::{ArgAction, Parser};
-use farmer_cli::{Exit, Failure};
+use farmer_cli::{CertificateArgs, Exit, Failure};
 use maintner_core::godata::GO_SERVER;
 use maintner_core::sync::{Control, SyncError, Target};
 use tokio_util::sync::CancellationToken;
 
 use self::preset::Preset;
+use crate::live::doors::Public;
 use crate::live::log::{Role, Store};
-
 use crate::live::login::Login;
 use crate::live::readers::{Asking, GITHUB, home};
 use crate::live::report::failure;
@@ -29,6 +30,7 @@ const EXAMPLES: &str = "Examples:
   maintnerd -watch-git=https://go.googlesource.com/tools -data-dir=corpus
   maintnerd -watch-github=golang/go -bucket=s3://logs/go   a copy of the log in an object store
   maintnerd -config=go                                     what the Go project follows
+  maintnerd -config=go -listen=:80 -autocert=maintner.example.org   with a public certificate
   maintwatch -server=http://localhost:6343/logs            what happens, from the running one
 
 Exit codes: 0 done; 2 bad usage; 3 a host or the machine failed; what was read is kept.";
@@ -102,6 +104,11 @@ struct Args {
     /// The same at any address: HOST:PORT
     #[arg(long, value_name = "ADDRESS", conflicts_with = "dev_tls_port")]
     listen_https_selfsigned: Option<String>,
+    #[command(flatten)]
+    certificate: CertificateArgs,
+    /// Where to answer with the certificate of -autocert
+    #[arg(long, value_name = "ADDRESS", default_value = ":443")]
+    listen_https: String,
     /// The review server that is asked for try work
     #[arg(long, value_name = "URL", default_value = REVIEW)]
     review: String,
@@ -178,7 +185,7 @@ impl Args {
             (_, base) => Some(base.to_owned()).filter(|base| !base.is_empty()),
         };
         let service = Service {
-            folder,
+            folder: folder.clone(),
             role: match preset {
                 Some(Preset::Godata) => Role::Godata(self.godata_server.clone()),
                 _ if self.generate_mutations => Role::Leader,
@@ -188,6 +195,7 @@ impl Args {
             targets,
             asking,
             listen_tls: self.listen_tls(),
+            public: self.public(&folder),
             listen: Some(self.listen),
             frozen_url_base: self.frozen_url_base,
             review: self.review,
@@ -199,6 +207,25 @@ impl Args {
             webhook_secret,
         };
         service.run(stop).await
+    }
+
+    /// Where it answers with a certificate of an authority, which is kept in the folder of the
+    /// log when nobody says where.
+    fn public(&self, folder: &std::path::Path) -> Option<Public> {
+        let hosts = self.certificate.names();
+        let kept = || folder.join("autocert").display().to_string();
+        let certificate = Autocert {
+            cache: self.certificate.cache().unwrap_or_else(kept),
+            directory: self.certificate.autocert_directory.clone(),
+            root: self.certificate.autocert_root.clone(),
+            contact: self.certificate.autocert_mail.clone(),
+            hosts,
+        };
+        let address = self.listen_https.clone();
+        (!certificate.hosts.is_empty()).then_some(Public {
+            address,
+            certificate,
+        })
     }
 
     fn listen_tls(&self) -> Option<String> {

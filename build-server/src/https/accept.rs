@@ -44,8 +44,15 @@ impl Tls {
     /// A server with the certificate that an authority gives; it answers the authority too.
     #[cfg(feature = "acme")]
     pub fn with_acme(acme: &super::acme::Acme) -> Self {
-        let protocols: [&[u8]; 3] = [b"http/1.1", b"h2", super::acme::CHALLENGE];
-        Self::with_protocols(acme.resolver(), &protocols)
+        Self::with_acme_protocols(acme, &[b"http/1.1", b"h2"])
+    }
+
+    /// The same, which prefers these protocols, in this order.
+    #[cfg(feature = "acme")]
+    pub fn with_acme_protocols(acme: &super::acme::Acme, protocols: &[&[u8]]) -> Self {
+        let challenge: &[u8] = super::acme::CHALLENGE;
+        let protocols = protocols.iter().copied().chain([challenge]);
+        Self::with_protocols(acme.resolver(), &protocols.collect::<Vec<_>>())
     }
 
     /// A server that prefers these protocols, in this order: of clients that offer several, those

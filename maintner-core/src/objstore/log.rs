@@ -285,13 +285,26 @@ impl<S: Objects> ObjectLog<S> {
     }
 
     /// Makes the next manifest, unless somebody else made it, and removes old ones.
-    async fn commit(&mut self, next: Manifest) -> Result<(), ObjectError> {
-        let name = Manifest::name(next.number);
-        let json =
-            Bytes::from(serde_json::to_vec(&next).expect("numbers and texts always serialise"));
-        let made = self.store.create(&name, json.clone()).await?;
-        // The answer to an earlier attempt may have been lost: what is there may be ours.
-        let ours = made || self.store.get(&name).await? == Some(json);
+    async fn commit(&mut self, mut next: Manifest) -> Result<(), ObjectError> {
+        let ours = loop {
+            let name = Manifest::name(next.number);
+            let json =
+                Bytes::from(serde_json::to_vec(&next).expect("numbers and texts always serialise"));
+            if self.store.create(&name, json).await? {
+                break true;
+            }
+            // The answer to an earlier attempt may have been lost: what is there may be ours, of
+            // another time and with fewer segments. The next number is then the one to take.
+            let there = self.load_manifest(next.number).await?;
+            let is_ours = |there: &Manifest| {
+                let held = there.held.as_ref().zip(next.held.as_ref());
+                there.epoch == next.epoch && held.is_some_and(|(theirs, mine)| theirs.is(mine))
+            };
+            if !there.as_ref().is_some_and(is_ours) {
+                break false;
+            }
+            next.number += 1;
+        };
         // An old number may have been removed, and so be free for a writer that slept.
         let numbers = self.manifests().await?;
         let newest = numbers.last().copied().unwrap_or(0);

@@ -1,5 +1,6 @@
 //! A week of a log's life under a seed: two writers with an object store between them, a
-//! server, followers; crashes, cuts, torn uploads, clock jumps. No network, no disk, no clock.
+//! server, followers; crashes, cuts, full stores, lost answers, torn uploads, clock jumps. No
+//! network, no disk, no clock. (Full disks below a folder: `damage.rs`.)
 //!
 //! `MAINTNER_SIM_SEEDS=10000` runs more seeds, `MAINTNER_SIM_FIRST` begins elsewhere.
 
@@ -61,7 +62,37 @@ struct Store {
     rng: Arc<Mutex<Rng>>,
     /// Operations until the process dies in the middle of one.
     life: Arc<Mutex<Option<u64>>>,
+    /// What goes wrong with the next writes, while the process lives.
+    trouble: Arc<Mutex<Vec<Trouble>>>,
     fenced: bool,
+}
+
+/// What can go wrong with a write.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trouble {
+    /// There is no room.
+    Full,
+    /// It is done, and the answer is lost.
+    Unanswered,
+}
+
+fn unwritten() -> ObjectError {
+    ObjectError::Store {
+        action: "write",
+        name: "it: full, or no answer".to_owned(),
+        source: "trouble".into(),
+    }
+}
+
+/// Whether the process lives on after this error.
+fn lives_on(error: &ObjectError) -> bool {
+    matches!(
+        error,
+        ObjectError::Store {
+            action: "write",
+            ..
+        }
+    )
 }
 
 fn dead() -> ObjectError {
@@ -91,6 +122,10 @@ impl Store {
 
     fn end(dying: bool) -> Result<(), ObjectError> {
         if dying { Err(dead()) } else { Ok(()) }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap().pop()
     }
 
     fn insert(&self, name: &str, bytes: Bytes) {
@@ -134,7 +169,8 @@ impl Objects for Store {
 
     async fn put(&self, name: &str, bytes: Bytes) -> Result<(), ObjectError> {
         let dying = self.begin().await?;
-        if dying {
+        let trouble = self.trouble();
+        if dying || trouble == Some(Trouble::Full) {
             // A torn upload, in a store that shows such.
             let kept = self.rng.lock().unwrap().below(bytes.len() as u64 + 1);
             let known = self.objects.lock().unwrap().contains_key(name);
@@ -144,18 +180,23 @@ impl Objects for Store {
         } else {
             self.insert(name, bytes);
         }
-        Self::end(dying)
+        Self::end(dying)?;
+        trouble.map_or(Ok(()), |_| Err(unwritten()))
     }
 
     async fn create(&self, name: &str, bytes: Bytes) -> Result<bool, ObjectError> {
         let dying = self.begin().await?;
+        let trouble = self.trouble();
+        if !dying && trouble == Some(Trouble::Full) {
+            return Err(unwritten());
+        }
         let free = !self.fenced || !self.objects.lock().unwrap().contains_key(name);
         // Who dies may or may not have been heard.
         if free && (!dying || self.rng.lock().unwrap().one_in(2)) {
             self.insert(name, bytes);
         }
         Self::end(dying)?;
-        Ok(free)
+        trouble.map_or(Ok(free), |_| Err(unwritten()))
     }
 
     async fn delete(&self, name: &str) -> Result<(), ObjectError> {
@@ -263,6 +304,8 @@ struct World {
     found: Option<String>,
     takeovers: u64,
     fenced: u64,
+    /// Writes that failed while the writer lived.
+    unwritten: u64,
 }
 
 /// What happened in a life, so that a simulation in which nothing does is noticed.
@@ -271,6 +314,7 @@ struct Events {
     rollbacks: u64,
     takeovers: u64,
     fenced: u64,
+    unwritten: u64,
 }
 
 impl World {
@@ -279,6 +323,7 @@ impl World {
             objects: Arc::default(),
             rng: Arc::new(Mutex::new(Rng(seed ^ 0x5eed))),
             life: Arc::default(),
+            trouble: Arc::default(),
             fenced: bug != Bug::ForgottenFence,
         };
         let writer = |name| Writer {
@@ -311,6 +356,7 @@ impl World {
             found: None,
             takeovers: 0,
             fenced: 0,
+            unwritten: 0,
         }
     }
 
@@ -323,6 +369,7 @@ impl World {
             rollbacks: epochs.sum(),
             takeovers: self.takeovers,
             fenced: self.fenced,
+            unwritten: self.unwritten,
         }
     }
 
@@ -479,13 +526,23 @@ impl World {
         }
         let life = self.rng.below(8);
         *self.store.life.lock().unwrap() = (faults && self.rng.one_in(3)).then_some(life);
+        if faults && self.rng.one_in(3) {
+            let kinds = [Trouble::Full, Trouble::Unanswered];
+            let count = 1 + self.rng.below(3);
+            let troubles = (0..count).map(|_| kinds[self.rng.below(2) as usize]);
+            *self.store.trouble.lock().unwrap() = troubles.collect();
+        }
         let now = self.now;
         let writer = &mut self.writers[at];
         let segments = writer.disk.segments();
         let pushed = block_on(writer.log.as_mut().unwrap().push(&segments, now));
         *self.store.life.lock().unwrap() = None;
+        // There is room again, and the network is back.
+        self.store.trouble.lock().unwrap().clear();
         match pushed {
             Ok(_) => self.check_committed(at),
+            // As the loop that keeps a store up to date: it is pushed again later.
+            Err(error) if lives_on(&error) => self.unwritten += 1,
             Err(ObjectError::Store { .. } | ObjectError::Fenced { .. }) => {
                 // The process died, or must stop.
                 let writer = &mut self.writers[at];
@@ -755,6 +812,7 @@ fn followers_come_to_what_the_writer_wrote_under_500_seeds() {
                             sum.rollbacks += events.rollbacks;
                             sum.takeovers += events.takeovers;
                             sum.fenced += events.fenced;
+                            sum.unwritten += events.unwritten;
                         }
                         Err(what) => failed.lock().unwrap().push(format!("seed {seed}: {what}")),
                     }
@@ -771,7 +829,10 @@ fn followers_come_to_what_the_writer_wrote_under_500_seeds() {
     );
     let sum = sum.into_inner().unwrap();
     println!("{count} seeds: {sum:?}");
-    let lived = sum.rollbacks > count / 10 && sum.takeovers > count / 10 && sum.fenced > 0;
+    let lived = sum.rollbacks > count / 10
+        && sum.takeovers > count / 10
+        && sum.fenced > 0
+        && sum.unwritten > count;
     assert!(lived || count < 100, "too little happens: {sum:?}");
 }
 

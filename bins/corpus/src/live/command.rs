@@ -127,6 +127,7 @@ impl Corpus {
             asking,
             listen: None,
             listen_tls: None,
+            public: None,
             frozen_url_base: None,
             review: REVIEW.to_owned(),
             once: true,

@@ -1,4 +1,4 @@
-//! Where a service answers: an address for plain text, and one for TLS.
+//! Where a service answers: an address for plain text, and some for TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::{Listener, ListenerExt as _};
+use build_server::https::acme::{Acme, Autocert};
 use build_server::https::{Tls, TlsStream, development};
 use farmer_cli::{Exit, Failure};
 use futures::stream::FuturesUnordered;
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at a time; further clients wait.
 const SHAKING: usize = 256;
+/// Go clients of gRPC offer both, and understand only answers over HTTP/2.
+const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
 /// Pause after the system refused a connection, as when there are too many files.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
@@ -26,20 +29,31 @@ const AFTER_ERROR: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Doors {
     plain: TcpListener,
-    tls: Option<TlsListener>,
+    tls: Vec<TlsListener>,
+    /// What keeps a certificate of an authority good.
+    renewed: Option<Acme>,
+}
+
+/// An address with a certificate that an authority gives.
+#[derive(Debug)]
+pub(crate) struct Public {
+    /// Where it listens; the authority asks port 443 of each name.
+    pub(crate) address: String,
+    pub(crate) certificate: Autocert,
 }
 
 impl Doors {
     /// Listens on `plain`, and with a certificate of this machine's own on `tls`.
     pub(crate) async fn open(
         plain: &str,
-        tls: Option<&str>,
+        self_signed: Option<&str>,
+        public: Option<&Public>,
         folder: &Path,
     ) -> Result<Self, Failure> {
         let plain = listen(plain, "-listen=localhost:0").await?;
-        let tls = match tls {
-            None => None,
-            Some(address) => {
+        let mut tls = Vec::new();
+        if let Some(address) = self_signed {
+            tls.push({
                 // As everybody may read it; only the certificates are for the owner alone.
                 std::fs::create_dir_all(folder)?;
                 let made = development(&folder.join("tls"), &[]);
@@ -52,19 +66,39 @@ impl Doors {
                         "listening on https://{address}, self-signed; clients may trust {ca}"
                     );
                 }
-                Some(TlsListener {
+                TlsListener::new(
                     tcp,
-                    // Go clients of gRPC offer both, and understand only answers over HTTP/2.
-                    tls: Tls::with_protocols(made.certificate().clone(), &[b"h2", b"http/1.1"]),
-                    shaking: FuturesUnordered::new(),
-                })
+                    Tls::with_protocols(made.certificate().clone(), PROTOCOLS),
+                )
+            });
+        }
+        let mut renewed = None;
+        if let Some(public) = public {
+            // Credentials of a store are those of the environment, as its own tools read them.
+            let acme = public.certificate.open(std::env::vars()).map_err(|error| {
+                let hint = "give names that lead to this machine, and a place that can be written with -autocert-cache";
+                Failure::because(Exit::Usage, &error, Some(hint))
+            })?;
+            let tcp = listen(&public.address, "-listen-https=localhost:0").await?;
+            if let Ok(address) = tcp.local_addr() {
+                let names = public.certificate.hosts.join(", ");
+                eprintln!("listening on https://{address}, for {names}");
             }
-        };
+            tls.push(TlsListener::new(
+                tcp,
+                Tls::with_acme_protocols(&acme, PROTOCOLS),
+            ));
+            renewed = Some(acme);
+        }
         if let Ok(address) = plain.local_addr() {
             // Programs that start this one read the port from here.
             eprintln!("listening on http://{address}");
         }
-        Ok(Self { plain, tls })
+        Ok(Self {
+            plain,
+            tls,
+            renewed,
+        })
     }
 
     /// Answers with `routes` until `stop`, and to the end what was asked before.
@@ -76,15 +110,19 @@ impl Doors {
         let plain = axum::serve(plain, routes.clone())
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
-        match self.tls {
-            None => plain.await,
-            Some(tls) => {
-                let tls = axum::serve(tls, routes)
-                    .with_graceful_shutdown(stop.cancelled_owned())
-                    .into_future();
-                tokio::try_join!(plain, tls).map(drop)
+        let encrypted = self.tls.into_iter().map(|tls| {
+            axum::serve(tls, routes.clone())
+                .with_graceful_shutdown(stop.clone().cancelled_owned())
+                .into_future()
+        });
+        let encrypted = futures::future::try_join_all(encrypted);
+        let renewed = async {
+            if let Some(acme) = self.renewed {
+                acme.run(stop.clone()).await;
             }
-        }
+            Ok(())
+        };
+        tokio::try_join!(plain, encrypted, renewed).map(drop)
     }
 }
 
@@ -109,6 +147,16 @@ struct TlsListener {
     tcp: TcpListener,
     tls: Tls,
     shaking: FuturesUnordered<Pin<Box<dyn Future<Output = Shaken> + Send>>>,
+}
+
+impl TlsListener {
+    fn new(tcp: TcpListener, tls: Tls) -> Self {
+        Self {
+            tcp,
+            tls,
+            shaking: FuturesUnordered::new(),
+        }
+    }
 }
 
 impl std::fmt::Debug for TlsListener {

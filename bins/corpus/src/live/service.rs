@@ -19,7 +19,7 @@ use maintner_core::sync::{
 use maintner_core::{Corpus, Options as Loading, View};
 use tokio_util::sync::CancellationToken;
 
-use super::doors::Doors;
+use super::doors::{Doors, Public};
 use super::log::{Opened, Role, Source, Store};
 use super::readers::{Asking, cost};
 use super::report::{failure, show};
@@ -47,6 +47,8 @@ pub(crate) struct Service {
     pub(crate) listen: Option<String>,
     /// Where it answers over TLS, with a certificate of its own.
     pub(crate) listen_tls: Option<String>,
+    /// Where it answers over TLS, with a certificate that an authority gives.
+    pub(crate) public: Option<Public>,
     /// Addresses of complete segments elsewhere begin with it.
     pub(crate) frozen_url_base: Option<String>,
     /// The review server that is asked for try work.
@@ -78,7 +80,8 @@ impl Service {
         let site = Arc::new(Site::new(control.clone(), self.webhook_secret.clone()));
         let doors = match &self.listen {
             Some(plain) if !self.once => {
-                Some(Doors::open(plain, self.listen_tls.as_deref(), &self.folder).await?)
+                let (own, public) = (self.listen_tls.as_deref(), self.public.as_ref());
+                Some(Doors::open(plain, own, public, &self.folder).await?)
             }
             _ => None,
         };

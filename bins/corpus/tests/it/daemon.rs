@@ -299,3 +299,52 @@ fn presets_show_or_continue_the_log_of_a_server() {
         .next();
     assert!(line.unwrap().unwrap().contains("200"));
 }
+
+#[test]
+fn with_a_certificate_for_its_name_it_answers_pages_and_questions() {
+    const NAME: &str = "maintner.example.org";
+    let dir = tempfile::tempdir().unwrap();
+    let (repo, data) = (dir.path().join("repo"), dir.path().join("data"));
+    repository(&repo);
+    // Kept from before: no authority is asked.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let (cache, trusted) = (data.join("autocert"), dir.path().join("trusted.pem"));
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::write(cache.join(NAME), key.serialize_pem() + &certificate).unwrap();
+    std::fs::write(&trusted, &certificate).unwrap();
+    let served = serve(&[
+        &flag("watch-git", &repo),
+        &flag("data-dir", &data),
+        "-every=1",
+        "-listen-https=127.0.0.1:0",
+        &format!("-autocert={NAME}"),
+        "-autocert-directory=https://127.0.0.1:9/directory",
+    ]);
+    served.until("/metrics", "maintner_log_records 3");
+    let secure = served.tls.clone().unwrap();
+    let port = secure.rsplit(':').next().unwrap();
+    let asked = Command::new("curl")
+        .args(["-sS", "--http2", "--noproxy", "*", "--cacert"])
+        .arg(&trusted)
+        .args(["--resolve", &format!("{NAME}:{port}:127.0.0.1")])
+        .args(["-w", "%{http_version}", "-o", "/dev/null"])
+        .arg(format!("https://{NAME}:{port}/logs"))
+        .output()
+        .unwrap();
+    // Go clients of gRPC need HTTP/2, and take what the server prefers.
+    assert_eq!(String::from_utf8_lossy(&asked.stdout), "2", "{asked:?}");
+    let ran = run(
+        "maintnerd",
+        &[
+            &"-autocert=nodots",
+            &"-listen-https=127.0.0.1:0",
+            &"-listen=127.0.0.1:0",
+            &flag("data-dir", &dir.path().join("other")),
+            &flag("watch-git", &repo),
+        ],
+    );
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(ran.err.contains("no authority vouches"), "{}", ran.err);
+}

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod go_peers;
+mod gopherstats;
 mod gostats;
 mod maintnerd;
 mod maintq;
