@@ -145,7 +145,9 @@ async fn what_is_torn_damaged_or_no_backup_leaves_nothing() {
     // More than a bit in the middle: within a run of zeros, another distance is no damage.
     for (at, length) in [(12, 1), (whole.len() / 2, 64), (whole.len() - 6, 1)] {
         let mut damaged = whole.clone();
-        damaged[at..][..length].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        damaged[at..][..length]
+            .iter_mut()
+            .for_each(|byte| *byte ^= 0x5a);
         refused(&damaged).await;
     }
     let said = refused(b"#!/bin/sh\n").await;
