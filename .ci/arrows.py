@@ -11,8 +11,9 @@ ORDER = ["build-core", "maintner-core", "build-client", "build-server"]
 RUNTIME_OR_HTTP = {"tokio", "async-std", "smol", "hyper", "axum", "reqwest", "tonic", "h2", "tower"}
 C_CODE = {"cc", "cmake", "bindgen", "libsqlite3-sys", "ring", "aws-lc-sys", "openssl-sys", "zstd-sys", "libdeflate-sys", "libgit2-sys", "libz-sys"}
 HEAVY = {"kube", "k8s-openapi", "bollard", "aws-sdk-ec2", "google-cloud-compute-v1", "datafusion", "russh", "octocrab", "parquet", "opentelemetry"}
-# What a program has all the same: farmer is the one download, and its sessions answer to ssh.
-HEAVY_OF = {"farmer": {"russh"}}
+# What a program has all the same: farmer is the one download; its sessions answer to ssh, and its traces
+# go where a flag says (without gRPC that is eight small packages).
+HEAVY_OF = {"farmer": {"opentelemetry", "russh"}}
 # crate, extra cargo flags, packages at most (the crate itself counted), whether C is allowed
 BUDGETS = [
     ("build-core", [], 50, False),

@@ -112,6 +112,8 @@ pub mod testing;
 pub mod tip;
 #[cfg(feature = "coordinator")]
 pub mod toolchains;
+#[cfg(feature = "otel")]
+pub mod traces;
 #[cfg(feature = "vcweb")]
 pub mod vcweb;
 #[cfg(feature = "web")]

@@ -192,6 +192,9 @@ pub(crate) struct Up {
     /// Let users into their sessions over ssh, scp, sftp and rsync at this port, or IP:PORT
     #[arg(long, value_name = "ADDR", env = "FARMER_SSH", value_parser = crate::ssh::address)]
     pub ssh: Option<SocketAddr>,
+    /// Send each build as a trace to this collector of OpenTelemetry, such as http://localhost:4318
+    #[arg(long, value_name = "URL", env = "FARMER_OTLP")]
+    pub otlp: Option<String>,
     /// Take the steps from this file, not from the commits
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

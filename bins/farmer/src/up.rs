@@ -16,6 +16,7 @@ use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
+use build_server::traces::{self, Collector};
 use build_server::web::{Hosts, PrivateRepos, Site, TokenFile};
 use build_server::who::{self, Directory, Oidc, Pattern};
 use farmer_cli::{Exit, Failure};
@@ -75,6 +76,13 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         &door.address,
     )
     .map_err(|e| failure(&e))?;
+    let collector = args
+        .otlp
+        .as_deref()
+        .map(|url| Collector::new(url, &*door.address))
+        .transpose()
+        .map_err(|e| failure(&e))?;
+    let traces = collector.map(|collector| traces::follower(handle.ledger(), collector));
     let outboxes = handle.outboxes().clone();
     let site = Site::new(handle.clone(), store.clone(), token)
         .with_outboxes(outboxes.clone())
@@ -121,6 +129,15 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         all.group("news").spawn("tell", async move {
             if let Err(error) = news.run(token).await {
                 tracing::error!(error = error.chain(), "nobody is told of news");
+            }
+        });
+    }
+    if let Some(traces) = traces {
+        outboxes.add(traces.outbox());
+        let token = all.token().clone();
+        all.group("traces").spawn("send", async move {
+            if let Err(error) = traces.run(token).await {
+                tracing::error!(error = error.chain(), "no traces are sent");
             }
         });
     }

@@ -69,6 +69,7 @@ mod stopping;
 #[cfg(feature = "sqlite")]
 mod store;
 #[cfg(feature = "coordinator")]
+mod traces;
 mod warm;
 #[cfg(feature = "web")]
 mod web;
