@@ -571,3 +571,56 @@ async fn a_network_of_ones_own_has_loopback_or_nothing() {
     lease.release().await.unwrap();
     pool.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_a_tree_shares_counts_once() {
+    let data = tempfile::tempdir().unwrap();
+    let pool = builder(data.path(), 1)
+        .sandbox(Sandbox::Auto)
+        .build()
+        .unwrap();
+    let lease = pool.acquire(&asking(1, Sandbox::None, Network::Open)).await;
+    let lease = lease.unwrap();
+    let limit = ExecOutcome::Limit("memory of 40000000 bytes".into());
+    // Two processes with the same 18 MB are below a limit of 40 MB, one with 60 MB is not.
+    let shared = |megabytes: u32| {
+        format!(
+            "python3 -c \"
+import mmap, os, time
+m = mmap.mmap(-1, {megabytes} << 20)
+for _ in range({megabytes}): m.write(b'x' * (1 << 20))
+if os.fork() == 0: m.seek(0); all(m.read(1 << 20) for _ in range({megabytes}))
+time.sleep(1.2)\""
+        )
+    };
+    let run = async |id: &str, line: &str, sandbox| {
+        let id = ExecId::new(id).unwrap();
+        let mut exec = Exec::shell(line).id(id.clone());
+        exec.memory_bytes = Some(40_000_000);
+        exec.sandbox = sandbox;
+        lease.buildlet().start(exec).await.unwrap();
+        whole(lease.buildlet(), &id, 0).await.1
+    };
+    if std::process::Command::new("python3")
+        .arg("--version")
+        .output()
+        .is_ok()
+    {
+        assert_eq!(run("a", &shared(18), Sandbox::None).await, ExecOutcome::Ok);
+        assert_eq!(run("b", &shared(60), Sandbox::None).await, limit);
+    } else {
+        eprintln!("SKIPPED: python3 is not on PATH");
+        assert!(std::env::var_os("CI").is_none(), "python3 is not on PATH");
+    }
+    if pool.sandboxes().level >= Level::Namespaces {
+        let files = "head -c 60000000 /dev/zero >/dev/shm/x && sleep 10";
+        assert_eq!(run("c", files, Sandbox::Namespaces).await, limit);
+    } else {
+        eprintln!(
+            "SKIPPED: no namespaces on this machine: {:?}",
+            pool.sandboxes()
+        );
+    }
+    lease.release().await.unwrap();
+    pool.close().await.unwrap();
+}

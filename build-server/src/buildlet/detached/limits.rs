@@ -23,7 +23,8 @@ pub(crate) fn disk_free_bytes(path: &Path) -> io::Result<u64> {
 }
 
 /// Watches one command. Enforced by looking now and then, so a command may go beyond a limit for
-/// as long as the interval; memory is the anonymous memory of all its processes.
+/// as long as the interval. Memory is what its processes have that no disk backs, files in a
+/// `/dev/shm` of its own included.
 pub(super) struct Watch<'w, M> {
     /// What was asked for.
     pub(super) limits: &'w Exec,

@@ -21,8 +21,8 @@ impl Process {
         parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Anonymous memory of the process in bytes; 0 when it has ended. Pages that it shares with
-    /// files are left out: they are not its own.
+    /// Pages of the process's own in bytes; 0 when it has ended. Pages of files are left out, and
+    /// what it shares with other processes is [`Process::shared_memory_bytes`].
     pub(crate) fn memory_bytes(self) -> u64 {
         let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid)).unwrap_or_default();
         let mut pages = statm
@@ -33,11 +33,44 @@ impl Process {
         resident.saturating_sub(shared) * rustix::param::page_size() as u64
     }
 
+    /// The part of this process of the memory that it has in common with others and that no disk
+    /// backs; 0 when it has ended.
+    pub(crate) fn shared_memory_bytes(self) -> u64 {
+        // Few processes have any, and the sum of the parts takes a walk of all pages.
+        let all = kilobytes(self.pid, "status", "RssShmem:").unwrap_or(0);
+        if all == 0 {
+            return 0;
+        }
+        kilobytes(self.pid, "smaps_rollup", "Pss_Shmem:").unwrap_or(all) * 1024
+    }
+
+    /// The device and the used bytes of the file system that it sees at `/dev/shm`; `None` too
+    /// when that may not be read.
+    pub(crate) fn files_in_memory(self) -> Option<(u64, u64)> {
+        files_in_memory(&format!("/proc/{}/root", self.pid))
+    }
+
     /// The value of a variable in the environment the process was started with; `None` too when
     /// it may not be read.
     pub(crate) fn start_env(self, name: &str) -> Option<String> {
         start_env(self.pid, name)
     }
+}
+
+/// Those of a process that sees `root` as its root.
+pub(super) fn files_in_memory(root: &str) -> Option<(u64, u64)> {
+    let place = format!("{root}/dev/shm");
+    let device = rustix::fs::stat(&place).ok()?.st_dev;
+    let used = rustix::fs::statvfs(&place).ok()?;
+    let blocks = used.f_blocks.saturating_sub(used.f_bfree);
+    Some((device, blocks.saturating_mul(used.f_frsize)))
+}
+
+/// A line of one of the tables in `/proc/PID`.
+fn kilobytes(pid: i32, table: &str, name: &str) -> Option<u64> {
+    let table = fs::read_to_string(format!("/proc/{pid}/{table}")).ok()?;
+    let line = table.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 fn start_env(pid: i32, name: &str) -> Option<String> {

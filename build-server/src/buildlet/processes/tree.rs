@@ -1,12 +1,13 @@
 //! Which processes belong to a command, and how they are ended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::time::Instant;
 
+use super::table::files_in_memory;
 use super::{Known, MARK, Process, Processes, Table};
 
 /// How long to look for the end of processes that were killed: longer only takes one that waits
@@ -136,10 +137,8 @@ impl Processes {
     /// The members of a command's tree: how many, and their memory in bytes.
     pub(super) fn measure(&self, root: i32) -> io::Result<(usize, u64)> {
         let members = self.look_blocking(Whose::Command(root))?;
-        Ok((
-            members.len(),
-            members.iter().map(|process| process.memory_bytes()).sum(),
-        ))
+        let own: u64 = members.iter().map(|process| process.memory_bytes()).sum();
+        Ok((members.len(), own + common_bytes(&members)))
     }
 
     fn members(&self, table: &Table, whose: Whose) -> Vec<Process> {
@@ -154,6 +153,20 @@ impl Processes {
         }
         members
     }
+}
+
+/// What the members of a tree have in memory together: pages that they share, or, where they have
+/// a `/dev/shm` that nobody else sees, the files in it. Those files may be mapped too, so the
+/// larger of both counts.
+fn common_bytes(members: &[Process]) -> u64 {
+    let shared = members.iter().map(|p| p.shared_memory_bytes()).sum();
+    let ours = files_in_memory("").map(|(device, _)| device);
+    let files: BTreeMap<u64, u64> = members
+        .iter()
+        .filter_map(|process| process.files_in_memory())
+        .filter(|(device, _)| Some(*device) != ours)
+        .collect();
+    files.values().sum::<u64>().max(shared)
 }
 
 /// Tells whose a process is when its parent does not tell it.
