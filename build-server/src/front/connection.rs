@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,19 +79,32 @@ enum Way {
 #[cfg(feature = "sim")]
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
+/// Who has connected, before anything was said.
+pub(super) fn peer(door: &Inner, tcp: &TcpStream, address: SocketAddr) -> Peer {
+    let own = tcp.local_addr().map(|own| own.ip().to_canonical());
+    let ip = address.ip().to_canonical();
+    let local = match door.quirks.far_loopback {
+        true => ip == Ipv4Addr::LOCALHOST,
+        false => ip.is_loopback() || own.is_ok_and(|own| own == ip),
+    };
+    Peer {
+        address,
+        encrypted: false,
+        local,
+    }
+}
+
 /// Serves one connection to its end.
 pub(super) async fn serve(
     door: &Inner,
     mut tcp: TcpStream,
-    address: SocketAddr,
+    peer: Peer,
     crowded: bool,
     stop: CancellationToken,
 ) {
     // Small answers must not wait for each other; without it they are only slower.
     let _ = tcp.set_nodelay(true);
-    let own = tcp.local_addr().map(|own| own.ip().to_canonical());
-    let ip = address.ip().to_canonical();
-    let local = ip.is_loopback() || own.is_ok_and(|own| own == ip);
+    let address = peer.address;
     let limits = &door.limits;
     let patience = match crowded {
         true => limits.first_byte_when_crowded,
@@ -109,11 +122,6 @@ pub(super) async fn serve(
         _ => return,
     }
     if received[0] != TLS_HANDSHAKE {
-        let peer = Peer {
-            address,
-            encrypted: false,
-            local,
-        };
         return opened(door, Box::new(tcp), received, peer, None, stop).await;
     }
     let Some(tls) = &door.tls else {
@@ -127,9 +135,8 @@ pub(super) async fn serve(
     // Whatever else came of it, the log of steps has it.
     if let Some(Ok(Ok(stream))) = greeted.await {
         let peer = Peer {
-            address,
             encrypted: true,
-            local,
+            ..peer
         };
         let protocol = Tls::protocol(&stream).map(<[u8]>::to_vec);
         let received = BytesMut::new();

@@ -10,7 +10,9 @@
 //! Nobody holds a connection for free: the first byte, the handshake and each head have
 //! deadlines and limits ([`Limits`]), and connections that have not said anything yet get less
 //! time when there are many. Open answers are counted, not connections alone: HTTP/2 has many of
-//! them on one. An answer of which the peer takes nothing for a while is ended.
+//! them on one. An answer of which the peer takes nothing for a while is ended. No address holds
+//! all places: each has its share of connections and answers, and some of both are kept for programs
+//! of this machine, so that the owner's own commands are always served.
 //!
 //! Every head is read strictly before the server of pages sees it, the later ones of a connection
 //! too: what two readers could understand differently is refused.
@@ -34,6 +36,7 @@ mod connection;
 mod judged;
 mod pages;
 mod services;
+mod shares;
 mod streams;
 
 use std::fmt;
@@ -50,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use services::Services;
 
+use self::shares::{Shares, kept_of};
 use self::streams::Streams;
 use crate::https::Tls;
 use crate::supervise::Supervisor;
@@ -97,6 +101,9 @@ pub trait Dialect: Send + Sync {
 pub struct Limits {
     /// Connections at a time; more wait to be accepted.
     pub connections: usize,
+    /// Those among them of one address; more are closed at once. An address of IPv6 is its
+    /// network of 64 bits. Programs of this machine are not counted.
+    pub connections_of_address: usize,
     /// Until the first byte.
     pub first_byte: Duration,
     /// The same when three quarters of all connections are taken.
@@ -114,6 +121,10 @@ pub struct Limits {
     /// Those among them that go on until somebody leaves: streams of events, logs that are
     /// followed.
     pub lasting_streams: usize,
+    /// Open answers of one address; more are told to come back.
+    pub streams_of_address: usize,
+    /// Those among them that go on until somebody leaves.
+    pub lasting_streams_of_address: usize,
     /// Open answers at a time on one connection of HTTP/2.
     pub streams_of_connection: u32,
     /// How long a peer may take nothing of an answer.
@@ -124,6 +135,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            connections_of_address: 5_000,
             first_byte: Duration::from_secs(20),
             first_byte_when_crowded: Duration::from_secs(1),
             handshake: Duration::from_secs(15),
@@ -132,6 +144,8 @@ impl Default for Limits {
             line_bytes: 16 * 1024,
             streams: 4096,
             lasting_streams: 1024,
+            streams_of_address: 1024,
+            lasting_streams_of_address: 256,
             streams_of_connection: 64,
             stall: Duration::from_secs(30),
         }
@@ -145,8 +159,10 @@ impl Limits {
     pub fn for_descriptors(descriptors: u64) -> Self {
         let defaults = Self::default();
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
+        let connections = defaults.connections.min(half.max(16));
         Self {
-            connections: defaults.connections.min(half.max(16)),
+            connections,
+            connections_of_address: connections / 2,
             ..defaults
         }
     }
@@ -174,6 +190,9 @@ pub struct Quirks {
     pub named_hosts: bool,
     /// Heads after the first one of a connection are read by the server of pages alone.
     pub first_head_only: bool,
+    /// Of the addresses of this machine, 127.0.0.1 alone is one of its programs: the others stand
+    /// for machines far away.
+    pub far_loopback: bool,
 }
 
 /// The door of a server. Clones are the same door.
@@ -266,7 +285,9 @@ impl Front {
     /// A dropped future ends every connection.
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let connections = Supervisor::with_token("front", stop.child_token());
-        let slots = Arc::new(Semaphore::new(self.0.limits.connections));
+        let limits = self.0.limits;
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        let (shares, kept) = (Shares::default(), kept_of(limits.connections));
         loop {
             let accepted = async {
                 let slot = Arc::clone(&slots).acquire_owned().await;
@@ -277,14 +298,21 @@ impl Front {
             };
             match accepted {
                 Ok((stream, address)) => {
-                    let crowded = slots.available_permits() < self.0.limits.connections / 4;
+                    let free = slots.available_permits();
+                    let crowded = free < limits.connections / 4;
                     let door = Arc::clone(&self.0);
+                    let peer = connection::peer(&door, &stream, address);
+                    let share = shares.take(peer, limits.connections_of_address);
+                    let Some(share) = share.filter(|_| peer.local || free >= kept) else {
+                        tracing::debug!(%address, free, "a connection too many is closed");
+                        continue;
+                    };
                     let group = connections.group("connection");
                     let token = group.token().clone();
                     // One group each: a connection that panics ends alone.
                     group.spawn("serve", async move {
-                        let _slot = slot;
-                        connection::serve(&door, stream, address, crowded, token).await;
+                        let _place = (slot, share);
+                        connection::serve(&door, stream, peer, crowded, token).await;
                     });
                 }
                 Err(error) => {

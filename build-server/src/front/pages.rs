@@ -107,7 +107,7 @@ async fn answer(door: &Inner, mut request: Request<Incoming>, peer: Peer) -> Res
         response.headers_mut().insert(header::CONNECTION, close);
         return response;
     }
-    let Some(place) = door.streams.begin() else {
+    let Some(place) = door.streams.begin(peer) else {
         return busy("too many requests are being answered");
     };
     request.extensions_mut().insert(peer);
@@ -118,7 +118,7 @@ async fn answer(door: &Inner, mut request: Request<Incoming>, peer: Peer) -> Res
     let is_grpc = is_http2 && is_grpc(&request);
     let router = door.services.router(is_grpc);
     match router.oneshot(request.map(Body::new)).await {
-        Ok(response) => door.streams.hold(place, response),
+        Ok(response) => door.streams.hold(peer, place, response),
         Err(never) => match never {},
     }
 }

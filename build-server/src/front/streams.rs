@@ -14,7 +14,8 @@ use hyper_util::rt::TokioExecutor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::Limits;
+use super::shares::{Share, Shares, kept_of};
+use super::{Limits, Peer};
 
 /// When somebody who was sent away may come back, in seconds.
 const COME_BACK: HeaderValue = HeaderValue::from_static("2");
@@ -27,36 +28,70 @@ tokio::task_local! {
 /// How many answers may be open.
 #[derive(Clone, Debug)]
 pub(super) struct Streams {
-    all: Arc<Semaphore>,
-    lasting: Arc<Semaphore>,
+    all: Places,
+    lasting: Places,
+}
+
+/// Places for answers of one sort.
+#[derive(Clone, Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    /// For programs of this machine.
+    kept: usize,
+    of_address: usize,
+    shares: Shares,
+}
+
+/// A place for an answer, which it holds until its body has ended.
+pub(super) type Place = (OwnedSemaphorePermit, Share);
+
+impl Places {
+    fn new(count: usize, of_address: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(count)),
+            kept: kept_of(count),
+            of_address,
+            shares: Shares::default(),
+        }
+    }
+
+    fn take(&self, peer: Peer) -> Option<Place> {
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        if !peer.local && self.free.available_permits() < self.kept {
+            return None;
+        }
+        let share = self.shares.take(peer, self.of_address)?;
+        Some((permit, share))
+    }
 }
 
 impl Streams {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            all: Arc::new(Semaphore::new(limits.streams)),
-            lasting: Arc::new(Semaphore::new(limits.lasting_streams)),
+            all: Places::new(limits.streams, limits.streams_of_address),
+            lasting: Places::new(limits.lasting_streams, limits.lasting_streams_of_address),
         }
     }
 
     /// A place for one more answer, which is the handler's turn.
-    pub(super) fn begin(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn begin(&self, peer: Peer) -> Option<Place> {
         let _ = PROGRESS.try_with(|progress| progress.set(Turn::Ours));
-        Arc::clone(&self.all).try_acquire_owned().ok()
+        self.all.take(peer)
     }
 
     /// The answer, which holds its place until its body has ended; one that goes on until
     /// somebody leaves needs another place.
     pub(super) fn hold(
         &self,
-        place: OwnedSemaphorePermit,
+        peer: Peer,
+        place: Place,
         response: Response<Body>,
     ) -> Response<Body> {
         let lasting = match is_lasting(&response) {
             false => None,
-            true => match Arc::clone(&self.lasting).try_acquire_owned() {
-                Ok(place) => Some(place),
-                Err(_) => return busy("too many streams are open here"),
+            true => match self.lasting.take(peer) {
+                Some(place) => Some(place),
+                None => return busy("too many streams are open here"),
             },
         };
         let progress = PROGRESS.try_with(Progress::clone).unwrap_or_default();
@@ -165,7 +200,7 @@ where
 struct Held {
     body: Body,
     progress: Progress,
-    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    _places: (Place, Option<Place>),
 }
 
 impl HttpBody for Held {
