@@ -83,6 +83,12 @@ impl World {
         if !current && (ended || self.rng.chance(500)) {
             return Ok(());
         }
+        if self.waits_for_its_machine(&command) {
+            if current {
+                self.later(epoch, command);
+            }
+            return Ok(());
+        }
         let effect = self.effect(epoch, command);
         if !current {
             // What an abandoned command does is undone with its machine.
@@ -133,7 +139,8 @@ impl World {
         let fails = self.fault(Faults::START, 50);
         let time = self.time;
         let at = self.machine_of(request.machine.as_str());
-        let Some(at) = at.filter(|at| self.machines[*at].alive && !fails) else {
+        let is_there = |at: &usize| self.machines[*at].alive && !self.machines[*at].away;
+        let Some(at) = at.filter(|at| is_there(at) && !fails) else {
             return Err(Self::failure(
                 ErrorKind::Unavailable,
                 "the machine does not start",
@@ -331,6 +338,9 @@ impl World {
     }
 
     fn release(&mut self, lease: &LeaseId) -> Result<Reply, Failure> {
+        if self.is_away(lease) {
+            return Err(Self::failure(ErrorKind::Unavailable, GONE));
+        }
         for machine in &mut self.machines {
             if machine.of_lease(lease).is_some() {
                 machine.held = None;

@@ -43,6 +43,9 @@ faults! {
     CLOCK_JUMP = 10;
     /// Commands hang until they are ended.
     STUCK_EXEC = 11;
+    /// Machines that register are cut off, come back with what they run, were started again
+    /// meanwhile, or another one has their name.
+    CUT = 12;
 }
 
 impl Faults {

@@ -84,6 +84,8 @@ pub(super) enum Happening {
     Trouble,
     /// A machine comes back, empty.
     Revive { machine: usize },
+    /// A machine that was cut off comes back.
+    Return { machine: usize },
 }
 
 impl World {
@@ -172,6 +174,7 @@ impl World {
             }
             Happening::Trouble => self.trouble(),
             Happening::Revive { machine } => self.machines[machine].alive = true,
+            Happening::Return { machine } => return self.comes_back(machine),
             // Of a process that is no more.
             Happening::Deliver { .. }
             | Happening::Append { .. }
@@ -237,7 +240,8 @@ impl World {
         let offered = self
             .machines
             .iter()
-            .filter(|m| m.alive && m.held.as_ref().is_none_or(|h| known(&h.lease)));
+            .filter(|m| m.alive && !m.away)
+            .filter(|m| m.held.as_ref().is_none_or(|h| known(&h.lease)));
         let machines = offered.map(|m| m.machine.clone()).collect();
         self.tell(Input::Machines(machines))
     }
@@ -271,6 +275,10 @@ impl World {
     fn renew_one(&mut self, lease: LeaseId, at: usize) -> Option<Input> {
         let goes_deaf = self.fault(Faults::LEASE_EXPIRY, 2);
         let time = self.time;
+        if self.is_away(&lease) {
+            // It may come back: until its lease has run out there nothing is lost.
+            return None;
+        }
         let Some(held) = self.machines[at].of_lease(&lease) else {
             return Some(Input::LeaseLost {
                 lease,
@@ -317,8 +325,18 @@ impl World {
         let Some(fate) = held.execs.get(exec).map(|e| e.fate.clone()) else {
             return;
         };
-        if let Some((epoch, key)) = held.end(exec, fate) {
-            self.tell_follower(machine, lease, exec, epoch, key);
+        let Some((epoch, key)) = held.end(exec, fate) else {
+            return;
+        };
+        match self.machines[machine].away {
+            false => self.tell_follower(machine, lease, exec, epoch, key),
+            // They hear of it when it is back.
+            true => {
+                let held = self.machines[machine].of_lease(lease);
+                if let Some(ended) = held.and_then(|held| held.execs.get_mut(exec)) {
+                    ended.follower = Some((epoch, key));
+                }
+            }
         }
     }
 
@@ -419,6 +437,7 @@ impl World {
             let after = self.between(1, 600_000);
             self.plan(after, Happening::Revive { machine });
         }
+        self.trouble_on_roads();
         if self.fault(Faults::CLOCK_JUMP, 10) {
             let hour = 3_600_000_000;
             self.offset += self.rng.below(0..2 * hour) as i64 - hour as i64;

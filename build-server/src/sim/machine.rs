@@ -13,6 +13,10 @@ pub(super) struct SimMachine {
     pub(super) machine: Machine,
     pub(super) alive: bool,
     pub(super) slow: bool,
+    /// It has registered by itself, and may be cut off.
+    pub(super) registers: bool,
+    /// It is cut off: nobody reaches it, and what it runs goes on.
+    pub(super) away: bool,
     pub(super) held: Option<Held>,
 }
 

@@ -27,6 +27,7 @@ mod machine;
 mod quotas;
 mod reader;
 mod rng;
+mod roads;
 mod sessions;
 mod tally;
 mod wishes;

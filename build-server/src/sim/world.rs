@@ -89,6 +89,9 @@ impl World {
             ),
             alive: true,
             slow: sim.faults.contains(Faults::SLOW_MACHINE) && rng.chance(100),
+            // Every other one, so that both kinds are in each farm.
+            registers: n % 2 == 1,
+            away: false,
             held: None,
         });
         let machines = machines.collect();
