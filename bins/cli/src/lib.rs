@@ -14,6 +14,7 @@
 //! }
 //! ```
 
+mod aloud;
 mod autocert;
 mod failure;
 mod go_flags;
@@ -25,6 +26,7 @@ pub mod progress;
 mod run;
 mod shown;
 
+pub use aloud::log_also_to;
 pub use autocert::CertificateArgs;
 pub use failure::{Exit, Failure};
 pub use go_flags::{dashes_of, dashes_until_word};

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::aloud::Aloud;
 use crate::failure::{Exit, Failure};
 use crate::shown::shown_lines;
 
@@ -69,7 +70,7 @@ fn install_log(verbose: bool) {
     let filter = EnvFilter::try_from_env(LOG_ENV).unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| Aloud)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // A second program in the same process keeps the log of the first.
     if log.try_init().is_err() {
@@ -84,7 +85,7 @@ pub fn finish(name: &str, result: Result<(), Failure>) -> ExitCode {
         Err(failure) => {
             if let Some(message) = failure.message(name) {
                 // When standard error is gone there is nobody left to tell.
-                let _gone = writeln!(io::stderr(), "{}", shown_lines(&message));
+                let _gone = writeln!(Aloud, "{}", shown_lines(&message));
             }
             failure.exit()
         }

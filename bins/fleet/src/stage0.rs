@@ -1,5 +1,7 @@
 //! `stage0`: fetches the buildlet of a machine and runs it.
 
+mod serial;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -11,8 +13,10 @@ use build_client::{Error, ErrorKind};
 use build_core::recipe::parse_duration;
 use build_core::tarutil::Untar;
 use clap::Parser;
-use farmer_cli::{Exit, Failure};
+use farmer_cli::{Exit, Failure, log_also_to};
 use tokio_util::sync::CancellationToken;
+
+use self::serial::SerialPort;
 
 const EXAMPLES: &str = "Examples:
   stage0                                       fetches the buildlet of this machine and runs it
@@ -49,6 +53,9 @@ struct Args {
     /// Fetch and run again when the buildlet has ended, for ever
     #[arg(long = "again")]
     again: bool,
+    /// Write the log to this serial port too, for example /dev/ttyS0; the buildlet finds it free
+    #[arg(long, value_name = "DEVICE")]
+    serial: Option<PathBuf>,
     /// Tell what would be fetched and run, as JSON, and do nothing
     #[arg(long = "dry-run")]
     dry_run: bool,
@@ -64,7 +71,12 @@ fn time(text: &str) -> Result<Duration, String> {
 /// The entry point: the arguments without the program's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    let ran = farmer_cli::serving(args, async |args: Args, stop| {
+    let args: Args = match farmer_cli::parse(args) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    // Whoever looks at a machine that starts has nothing but this log.
+    let ran = farmer_cli::run("stage0", true, async |stop| {
         code = args.run(stop).await?;
         Ok(())
     });
@@ -104,6 +116,7 @@ impl Args {
             .build()
             .map_err(|e| told(&e))?;
         loop {
+            self.take_port();
             let ended = tokio::select! {
                 ended = self.once(&machine, &arguments, &client) => ended,
                 () = stop.cancelled() => return Err(Failure::interrupted()),
@@ -112,12 +125,21 @@ impl Args {
                 return ended;
             }
             match ended {
-                Ok(_) => tracing::info!("the buildlet has ended: again"),
+                Ok(_) => {}
                 Err(failure) => {
                     tracing::warn!(?failure, "again in 2 s");
                     tokio::time::sleep(Duration::from_secs(2)).await;
                 }
             }
+        }
+    }
+
+    /// Begins to log to the serial port. A machine without it does its work.
+    fn take_port(&self) {
+        let Some(path) = &self.serial else { return };
+        match SerialPort::open(path) {
+            Ok(port) => log_also_to(Some(Box::new(port))),
+            Err(error) => tracing::warn!(%error, port = %path.display(), "no serial port"),
         }
     }
 
@@ -151,13 +173,18 @@ impl Args {
             .envs(machine.more_env(is_root, network, begin.elapsed()))
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let status = command.status().await.map_err(|error| {
+        // The buildlet may want the port for itself.
+        log_also_to(None);
+        let status = command.status().await;
+        self.take_port();
+        let status = status.map_err(|error| {
             Failure::because(
                 Exit::Failed,
                 &error,
                 Some("is it a program of this system?"),
             )
         })?;
+        tracing::info!(%status, "the buildlet has ended");
         match status.code() {
             Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
             None => Err(failed(format!("the buildlet was ended: {status}"))),

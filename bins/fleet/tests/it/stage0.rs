@@ -1,15 +1,18 @@
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
 use sha2::{Digest as _, Sha256};
 
 use super::{Ran, program, run};
 
 /// A buildlet that tells how it was called.
-const BUILDLET: &str = "#!/bin/sh\necho \"args $*\"\nenv | grep ^GO_STAGE0\nexit 7\n";
+const BUILDLET: &str = "#!/bin/sh\necho \"args $*\"\nenv | grep ^GO_STAGE0\n\
+    [ -n \"$PORT\" ] && echo \"open: $(ls -l /proc/$PPID/fd | grep -c \"$PORT\\$\")\"\nexit 7\n";
 
 /// Serves the buildlet, and metadata; ends with the test.
 struct Server {
@@ -93,6 +96,39 @@ fn stage0_fetches_the_buildlet_once_and_runs_it() {
     assert_eq!(once().code, Some(7));
     let asked = server.asked();
     assert_eq!(asked, ["GET /netcheck", "HEAD /buildlet"], "it is current");
+}
+
+#[test]
+fn stage0_logs_to_the_serial_port_which_its_buildlet_finds_free() {
+    let (server, dir) = (Server::start(), tempfile::tempdir().unwrap());
+    let url = format!("http://{}/buildlet", server.address);
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let reader = openpt(flags).unwrap();
+    grantpt(&reader).unwrap();
+    unlockpt(&reader).unwrap();
+    let port = ptsname(&reader, vec![]).unwrap().into_string().unwrap();
+    // While nobody has it open, what was written to it is lost.
+    let held = std::fs::OpenOptions::new().write(true).open(&port).unwrap();
+    let done = run(stage0(dir.path())
+        .env("META_BUILDLET_BINARY_URL", &url)
+        .env("PORT", &port)
+        .arg(format!("-serial={port}")));
+    assert_eq!(done.code, Some(7), "{done:?}");
+    assert!(done.out.contains("open: 0\n"), "{done:?}");
+    let settings = tcgetattr(&held).unwrap();
+    assert_eq!(settings.output_speed(), 9600);
+    let mut said = vec![0; 1 << 16];
+    let count = std::fs::File::from(reader).read(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said[..count]);
+    assert!(said.contains(&url) && done.err.contains(&url), "{said}");
+    assert!(said.contains("the buildlet has ended"), "{said}");
+
+    let absent = dir.path().join("absent");
+    let done = run(stage0(dir.path())
+        .env("META_BUILDLET_BINARY_URL", &url)
+        .arg(format!("-serial={}", absent.display())));
+    assert_eq!(done.code, Some(7), "a machine without it works: {done:?}");
+    assert!(done.err.contains("no serial port"), "{done:?}");
 }
 
 #[test]
