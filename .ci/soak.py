@@ -43,6 +43,8 @@ RUNS = {
     "1,000 followers": Soak("maintner-core/src/net maintner-core/src/serve maintner-core/src/netlog", ["cargo", "bench", "-p", "maintner-core", "--bench", "follow"]),
     "logs in object stores": Soak("maintner-core/src/objstore", ["python3", ".ci/stores.py"]),
     "readers of 10,000,000 events": Soak("build-server/src/readers build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "readers", "--features", "sqlite"], {"FARMER_EVENTS": "10000000"}),
+    "2,000 idle machines that register": Soak("build-server/src/pool/reverse build-server/src/front build-client/src/reverse", [*TEST, "-p", "farmer-agent", "--test", "it", "reverse::idle", "--", "--nocapture"], {"FARMER_IDLE_MACHINES": "2000"}),
+    "9,500 half-open connections": Soak("build-server/src/front", [*TEST, "-p", "build-server", "--test", "it", "front::a_thousand"], {"FARMER_HALF_OPEN": "9500"}),
     "benches of the coordinator": Soak("build-server/src/coordinator build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "coordinator", "--features", "sqlite"]),
     "cold release build": Soak("Cargo.lock", [".ci/run", "only", "cold_release"]),
     "benches of the scheduler": Soak("build-core/src/schedule", ["cargo", "bench", "-p", "build-core", "--bench", "schedule"]),
@@ -69,7 +71,8 @@ def figure(output):
     passed = sum(int(n) for n in re.findall(r"(\d+) passed", output))
     measured = len(re.findall(r"time:\s+\[|followers: append", output))
     cold = re.findall(r"cold release build of farmer: (\d+s), (\S+)", output)
-    parts = [f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else "", *(f"{took}, {spent} of processor time" for took, spent in cold)]
+    told = re.findall(r"^(\d+ idle machines: \d+ bytes each|all back in \S+|(?:handshakes|gRPC calls): .* of a bare .*|revdial: .*)$", output, re.M)
+    parts = [*dict.fromkeys(told), f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else "", *(f"{took}, {spent} of processor time" for took, spent in cold)]
     return ", ".join(part for part in parts if part) or "no fault found"
 
 

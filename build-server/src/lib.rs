@@ -73,6 +73,8 @@ pub mod http;
 pub mod https;
 #[cfg(feature = "coordinator")]
 pub mod kind;
+#[cfg(feature = "modproxy")]
+pub mod modproxy;
 #[cfg(feature = "coordinator")]
 pub mod notify;
 #[cfg(feature = "coordinator")]
@@ -81,6 +83,8 @@ pub mod outcomes;
 pub mod perf;
 #[cfg(feature = "coordinator")]
 pub mod pool;
+#[cfg(all(feature = "buildlet", feature = "http"))]
+pub mod programs;
 #[cfg(feature = "pubsub")]
 pub mod pubsub;
 #[cfg(feature = "readers")]

@@ -20,7 +20,8 @@ use build_server::pool::LocalPool;
 use build_server::source::GitCheckouts;
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
-use build_server::web::{Site, TokenFile, service_at};
+use build_server::web::{PrivateRepos, Site, service_at};
+use build_server::who::{self, Directory, Pattern};
 use clap::Parser;
 use farmer_cli::{Exit, Failure, serving};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,10 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::TlsArgs;
 use crate::data_dir::data_dir;
 use crate::door::Door;
+use crate::more_doors::MoreDoors;
 use crate::output::{failure, print_text};
+use crate::registered::{build_on, registered};
+use crate::services::{gomote, programs};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -88,9 +92,14 @@ struct Args {
     /// Machines of this computer
     #[arg(long, value_name = "N", default_value_t = 1)]
     machines: usize,
+    /// A repository that only some may read: NAME, or the beginning of names with a *
+    #[arg(long, value_name = "NAME")]
+    private: Vec<String>,
     /// Where builds, logs and caches are kept [default: coordinator in farmer's data directory]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    doors: MoreDoors,
     #[command(flatten)]
     tls: TlsArgs,
 }
@@ -126,7 +135,8 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
         farm.hosts().count()
     );
     let store = Store::open(&data).await.map_err(|e| failure(&e))?;
-    let token = TokenFile::open(&data).map_err(|e| failure(&e))?;
+    let directory = directory(mode, &master, &data)?;
+    let registered = registered(&directory, &farm, &data).map_err(|e| failure(&e))?;
     let door = Door::open(address, &args.tls, &args.host, &data).await?;
     let checkouts = GitCheckouts::new(data.join("git"));
     let program = std::env::current_exe()?;
@@ -138,27 +148,43 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
         .checkouts(checkouts.clone())
         .recipe(Detect)
         .pool(pool.build().map_err(|e| failure(&e))?)
+        .pool(registered.clone());
+    let coordinator = build_on(coordinator, &farm)
+        .map_err(|e| failure(&e))?
         .build()
         .map_err(|e| failure(&e))?;
     let handle = coordinator.handle();
     if let Some(lock) = store.lock() {
         let told = Some(door.local_address.clone());
-        lock.publish(
-            told,
-            Some(door.address.clone()),
-            Some(token.token().to_owned()),
-        )
-        .map_err(|e| failure(&e))?;
+        let token = directory.owner_token().map(|t| t.token().to_owned());
+        lock.publish(told, Some(door.address.clone()), token)
+            .map_err(|e| failure(&e))?;
     }
+    let all = Supervisor::new("coordinator");
     let hosts = args.host.iter().fold(Hosts::default(), Hosts::and);
+    let token = directory.owner_token().cloned();
+    let token = token.ok_or_else(|| Failure::usage("there is no token", "give -data a folder"))?;
     let site = Site::new(handle.clone(), store, token)
         .with_checkouts(checkouts)
+        .with_private(args.private()?)
+        .with_directory(directory.clone())
+        .with_registered(registered.clone())
+        .with_tasks(&all)
         .with_hosts(hosts.clone());
-    let classic = Classic::new(handle.clone(), farm, &door.address).with_user(user());
-    let services = services(&site, &classic, hosts);
+    let classic = Classic::new(handle.clone(), farm, &door.address)
+        .with_people(site.clone())
+        .with_machines(registered.clone())
+        .with_user(user());
+    let writing = directory.clone().run(all.token().clone());
+    all.group("who").spawn("write", writing);
+    let gomote = gomote(&handle, directory, &all).await;
+    let services = services(&site, &classic, hosts)
+        .with_pages(programs(&data).router())
+        .with_dialect(registered.dialect())
+        .with_dialect(gomote.map_err(|e| failure(&e))?);
     let services = with_methods(services, &environment, &handle, master).await?;
-    let all = Supervisor::new("coordinator");
     let serving = CancellationToken::new();
+    args.doors.open(&data, &all, &serving).await?;
     print_text(&format!("{}\n", door.address))?;
     door.serve(services, &all, &serving);
     let ran = all.spawn("coordinator", coordinator.run(stop)).await;
@@ -166,6 +192,7 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
     if let Err(error) = all.drain(DRAIN).await {
         tracing::warn!(%error, "the coordinator has ended");
     }
+    registered.flush().await.map_err(|e| failure(&e))?;
     ran.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?
         .map_err(|e| failure(&e))
 }
@@ -216,6 +243,12 @@ impl Args {
         };
         let all = Environments::go2020();
         all.by_name(name).cloned().map_err(|e| failure(&e))
+    }
+
+    fn private(&self) -> Result<PrivateRepos, Failure> {
+        let patterns = self.private.iter().map(|name| Pattern::new(name));
+        let patterns: build_core::Result<Vec<_>> = patterns.collect();
+        Ok(PrivateRepos::new(patterns.map_err(|e| failure(&e))?))
     }
 
     /// Everybody in prod mode is told who it is that they talk to.
@@ -278,6 +311,26 @@ pub(crate) fn builders(file: Option<&Path>) -> Result<Farm, Failure> {
             "docs/configuration.md describes the file",
         )
     })
+}
+
+/// Users, keys and machines of the data directory, and what the master key makes.
+fn directory(mode: Mode, master: &MasterKey, data: &Path) -> Result<Directory, Failure> {
+    let options = match mode {
+        // From this machine alone.
+        Mode::Dev => who::Options::default().development(),
+        Mode::Prod => who::Options::default(),
+    };
+    let options = match mode == Mode::Prod || !is_public(master) {
+        true => options.master(master.clone()),
+        false => options,
+    };
+    Directory::open_with(data, options).map_err(|e| failure(&e))
+}
+
+/// Whether everybody knows it.
+fn is_public(master: &MasterKey) -> bool {
+    let public = MasterKey::new(GO_DEVELOPMENT_MASTER);
+    public.is_ok_and(|public| public.key_of("x") == master.key_of("x"))
 }
 
 /// Everything that it serves on its port but gRPC.

@@ -38,6 +38,9 @@ pub(crate) struct Join {
     /// Where builds work; it is emptied before each use [default: in the temporary directory]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Keep this program equal to the one of the farm, which then chooses what runs here
+    #[arg(long, conflicts_with = "container")]
+    pub self_update: bool,
     /// Make this system start it from now on, instead of running it here
     #[arg(long)]
     pub install: bool,
@@ -135,6 +138,9 @@ fn buildlet(args: &Join, coordinator: &str) -> Vec<OsString> {
             flag(name, &value);
         }
     }
+    if args.self_update {
+        flag("self-update", &"farmer".into());
+    }
     line
 }
 
@@ -167,6 +173,9 @@ fn command(args: &Join) -> Result<Vec<String>, Failure> {
     flag("host-type", Some(args.host_type.clone()));
     flag("labels", args.labels.clone());
     flag("work-dir", path(&args.work_dir)?);
+    if args.self_update {
+        words.push("--self-update".into());
+    }
     Ok(words)
 }
 
@@ -293,6 +302,7 @@ mod tests {
             host_type: KIND.into(),
             labels: None,
             work_dir: None,
+            self_update: false,
             install: false,
             print: false,
             container: None,

@@ -9,6 +9,7 @@ use build_server::gomote::{
 };
 use build_server::grpc::Methods;
 use build_server::pool::ReversePool;
+use build_server::programs::{Programs, file_name};
 use build_server::supervise::Supervisor;
 use build_server::web::{Site, service};
 use build_server::who::Directory;
@@ -22,6 +23,15 @@ pub(crate) fn services(site: &Site, machines: &ReversePool, gomote: Gomote) -> S
         .with_pages(service(site.clone()))
         .with_dialect(machines.dialect())
         .with_dialect(gomote)
+}
+
+/// The programs that machines fetch: those in `programs` of the data directory, and this one.
+pub(crate) fn programs(data: &Path) -> Programs {
+    let programs = Programs::new(Some(data.join("programs")));
+    match std::env::current_exe() {
+        Ok(own) => programs.with(file_name("farmer"), own),
+        Err(_) => programs,
+    }
 }
 
 /// Machines for people: those of the directory, and whoever has the owner's token. Programs of

@@ -30,7 +30,7 @@ use crate::farm_file::{FarmFile, Settings};
 use crate::machines::{pools, toolchains};
 use crate::news;
 use crate::output::{failure, print_text};
-use crate::services::{gomote, services, with_grpc};
+use crate::services::{gomote, programs, services, with_grpc};
 use crate::sessions::staying;
 use crate::ssh;
 use crate::watched::{Watched, watch};
@@ -52,6 +52,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let checkouts = GitCheckouts::new(data.join("git"));
     let watched = watch(&args, &checkouts).await?;
     let machines = ReversePool::builder(directory.clone())
+        .remember_in(data.join("reverse"))
         .spool_dir(data.join("reverse"))
         .build();
     for builder in &watched.builders {
@@ -89,6 +90,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         .with_checkouts(checkouts)
         .with_private(private(&settings)?)
         .with_directory(directory.clone())
+        .with_registered(machines.clone())
         .with_hosts(hosts(&settings, &args.tls.acme));
     let all = Supervisor::new("farmer");
     let writing = directory.clone().run(all.token().clone());
@@ -96,7 +98,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let serving = CancellationToken::new();
     let gomote = gomote(&handle, directory.clone(), &all).await;
     let gomote = gomote.map_err(|e| failure(&e))?;
-    let services = services(&site, &machines, gomote.clone());
+    let services = services(&site, &machines, gomote.clone()).with_pages(programs(&data).router());
     let mut services = with_grpc(services, gomote.clone(), &data, &all).await?;
     if let Some(address) = args.ssh {
         let port = ssh::Port::open(address, &data, &gomote, &directory).await?;
@@ -147,6 +149,12 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     serving.cancel();
     if let Err(error) = all.drain(DRAIN).await {
         tracing::warn!(%error, "the farm has ended");
+    }
+    if let Err(error) = machines.flush().await {
+        tracing::warn!(
+            error = error.chain(),
+            "what is remembered of machines is not written"
+        );
     }
     if let Err(error) = store.close().await {
         tracing::warn!(error = error.chain(), "the store has ended");

@@ -5,8 +5,9 @@ use build_core::event::{Artifact, Seq};
 use build_core::ids::{BuildId, ReaderName, RepoId, StepName, WishKey};
 use build_core::report::{
     ArtifactPage, ArtifactQuery, Board, BoardQuery, Build, BuildPage, BuildQuery, Created,
-    EventQuery, ForgetEffect, LogQuery, Machines, NewBuild, Outbox, OutboxChanged, Pools, Queue,
-    Repo, RepoChange, Repos, RetryEffects, Sessions, Why, artifact_address,
+    EventQuery, ForgetEffect, Key, KeyRotation, Keys, LogQuery, Machines, MachinesPast, MadeKey,
+    NewBuild, NewKey, NewUser, Outbox, OutboxChanged, Pools, Queue, Repo, RepoChange, Repos,
+    RetryEffects, Sessions, User, UserChange, UserRemoved, Users, Why, artifact_address,
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -191,6 +192,14 @@ impl FarmClient {
         self.get("/api/v1/machines", &NOTHING).await
     }
 
+    /// What is remembered of machines that register. For admins.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] for others.
+    pub async fn machines_past(&self) -> Result<MachinesPast> {
+        self.get("/api/v1/machines/past", &NOTHING).await
+    }
+
     /// The machines that are held by hand. Needs a token.
     ///
     /// # Errors
@@ -250,6 +259,79 @@ impl FarmClient {
         let reader = segment(reader.as_str());
         self.post(&format!("/api/v1/outbox/{reader}/forget"), what)
             .await
+    }
+}
+
+/// Users and keys. For admins: to others every call is [`ErrorKind::Denied`].
+impl FarmClient {
+    /// Every user.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the farm knows nobody but its owner.
+    pub async fn users(&self) -> Result<Users> {
+        self.get("/api/v1/users", &NOTHING).await
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when there is one of that name.
+    pub async fn add_user(&self, new: &NewUser) -> Result<User> {
+        self.post("/api/v1/users", new).await
+    }
+
+    /// Changes what a user is, or may read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such user.
+    pub async fn change_user(&self, name: &str, change: &UserChange) -> Result<User> {
+        self.post(&format!("/api/v1/users/{}", segment(name)), change)
+            .await
+    }
+
+    /// Removes a user, whose keys end with that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such user.
+    pub async fn remove_user(&self, name: &str) -> Result<UserRemoved> {
+        self.delete(&format!("/api/v1/users/{}", segment(name)))
+            .await
+    }
+
+    /// Every key, without its secret.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the farm knows nobody but its owner.
+    pub async fn keys(&self) -> Result<Keys> {
+        self.get("/api/v1/keys", &NOTHING).await
+    }
+
+    /// Makes a key. Its secret is told this once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such user, [`ErrorKind::Invalid`] when it is
+    /// neither a user's nor a machine's.
+    pub async fn make_key(&self, new: &NewKey) -> Result<MadeKey> {
+        self.post("/api/v1/keys", new).await
+    }
+
+    /// Makes a key in the place of another, for the same owner and scope; the old one is good for a
+    /// while yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such key, [`ErrorKind::Conflict`] when it is not
+    /// good any more.
+    pub async fn rotate_key(&self, id: &str, how: &KeyRotation) -> Result<MadeKey> {
+        self.post(&format!("/api/v1/keys/{}/rotate", segment(id)), how)
+            .await
+    }
+
+    /// Ends a key at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such key.
+    pub async fn revoke_key(&self, id: &str) -> Result<Key> {
+        self.delete(&format!("/api/v1/keys/{}", segment(id))).await
     }
 }
 

@@ -156,6 +156,12 @@ impl FarmClient {
         self.read(path, request).await
     }
 
+    /// Ends something, and reads the whole answer.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let request = self.request(Method::DELETE, path)?;
+        self.read(path, request).await
+    }
+
     /// Tells, and reads that it was heard.
     pub(super) async fn tell(&self, path: &str) -> Result<()> {
         let request = self.request(Method::POST, path)?;

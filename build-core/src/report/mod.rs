@@ -31,6 +31,8 @@ pub mod millis;
 mod outbox;
 mod outcome;
 mod part;
+mod past;
+mod people;
 mod queue;
 mod refusal;
 mod repo;
@@ -53,6 +55,11 @@ pub use outbox::{
 };
 pub use outcome::Outcome;
 pub use part::PartName;
+pub use past::{MachinesPast, PastEvent, PastMachine, RefusedMachine};
+pub use people::{
+    Key, KeyRotation, KeyUse, KeyWord, Keys, MadeKey, NewKey, NewUser, User, UserChange,
+    UserRemoved, Users,
+};
 pub use queue::{Ahead, Hold, Misfit, Queue, QueuedBuild, Quota, Waiting, WaitingUnit, Why};
 pub use refusal::Refusal;
 pub use repo::{Repo, RepoChange, Repos};

@@ -15,13 +15,13 @@ use super::server::App;
 /// From the answer to `/halt` to its effect, so that the answer is seen.
 const HALT_DELAY: Duration = Duration::from_secs(1);
 
-/// The system in Go's words.
-const OS: &str = match std::env::consts::OS.as_bytes() {
+/// The system that this was built for, in Go's words: `linux`, `darwin`.
+pub const OS: &str = match std::env::consts::OS.as_bytes() {
     b"macos" => "darwin",
     _ => std::env::consts::OS,
 };
-/// The processor in Go's words.
-const ARCH: &str = match std::env::consts::ARCH.as_bytes() {
+/// The processor that this was built for, in Go's words: `amd64`, `arm64`.
+pub const ARCH: &str = match std::env::consts::ARCH.as_bytes() {
     b"x86_64" => "amd64",
     b"x86" => "386",
     b"aarch64" => "arm64",

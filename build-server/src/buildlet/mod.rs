@@ -49,7 +49,8 @@ pub(crate) use leftovers::Leftovers;
 
 pub use config::{Config, SshAccess};
 pub use listen::{Address, Listener};
-pub use server::{BuildletServer, Ended, Error};
+pub use machine::{ARCH, OS};
+pub use server::{BuildletServer, Ended, Error, Held};
 pub use state::{Description, StateError};
 #[cfg(feature = "buildlet-tls")]
 pub use tls::{ServerTls, TlsError};

@@ -153,7 +153,25 @@ pub enum Error {
     Drain(#[from] crate::supervise::DrainError),
 }
 
+/// Tells whether somebody has taken the lease of a buildlet.
+#[derive(Clone, Debug)]
+pub struct Held(Option<Lease>);
+
+impl Held {
+    /// Whether somebody has it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.as_ref().is_some_and(Lease::is_taken)
+    }
+}
+
 impl BuildletServer {
+    /// Tells whether somebody has taken the lease, also while it runs.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held(self.app.lease.clone())
+    }
+
     /// Takes hold of the directories; nothing is listened on yet.
     ///
     /// Detached commands that an earlier process of this buildlet had not ended are lost from

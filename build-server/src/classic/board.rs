@@ -1,7 +1,7 @@
 //! `/dashboard`: the newest commits, and what became of them on the builders of each system.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::response::Response;
 use build_core::Result;
@@ -11,7 +11,8 @@ use build_core::name::Name;
 use build_core::report::BuildStatus;
 use serde::Deserialize;
 
-use super::{Classic, Said};
+use super::Said;
+use super::reading::Reading;
 use crate::http::page::{Frame, html};
 use crate::store::{BoardFilter, BoardLine};
 
@@ -86,7 +87,7 @@ struct Page {
 }
 
 pub(super) async fn page(
-    State(site): State<Classic>,
+    Reading(site): Reading,
     Query(question): Query<Question>,
 ) -> Result<Response, Said> {
     let repo = match question.repo.as_str() {
@@ -111,12 +112,7 @@ pub(super) async fn page(
         repo: name,
         branch: (!question.branch.is_empty()).then(|| Name::unescape(&question.branch)),
     };
-    let board = site
-        .0
-        .handle
-        .records()
-        .board(&filter, None, COMMITS)
-        .await?;
+    let board = site.records().board(&filter, None, COMMITS).await?;
     let columns: Vec<_> = systems.iter().flat_map(|system| &system.columns).collect();
     let rows = board.lines.iter().map(|line| row(&columns, line)).collect();
     Ok(html(&Page {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use build_core::Result;
@@ -15,10 +15,11 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::Deserialize;
 
+use super::reading::Reading;
 use super::{Classic, Said};
 use crate::coordinator::{EventStream, Handle};
 use crate::record::{BuildRow, Run};
-use crate::store::BuildFilter;
+use crate::store::{BuildFilter, Records};
 
 /// Events that are shown.
 const MOST: usize = 10_000;
@@ -33,10 +34,10 @@ pub(super) struct Question {
 }
 
 pub(super) async fn page(
-    State(site): State<Classic>,
+    Reading(site): Reading,
     Query(question): Query<Question>,
 ) -> Result<Response, Said> {
-    let row = find(&site.0.handle, &question).await?;
+    let row = find(site.records(), &question).await?;
     let row = row.ok_or_else(|| Said::not_found("404 page not found"))?;
     let (events, seen) = events(&site.0.handle, &row).await?;
     let head = head(&site, &row, &events);
@@ -58,12 +59,12 @@ pub(super) async fn page(
 }
 
 /// By its id, which must be of that builder and commit; without one the newest.
-async fn find(handle: &Handle, question: &Question) -> Result<Option<BuildRow>> {
+async fn find(records: &dyn Records, question: &Question) -> Result<Option<BuildRow>> {
     let is_it = |row: &BuildRow| {
         row.builder.as_str() == question.name && row.item.commit.as_str() == question.rev
     };
     if let Ok(id) = question.st.parse::<BuildId>() {
-        let row = handle.records().build(&id).await?;
+        let row = records.build(&id).await?;
         return Ok(row.filter(is_it));
     }
     let Ok(builder) = question.name.parse::<BuilderName>() else {
@@ -77,7 +78,7 @@ async fn find(handle: &Handle, question: &Question) -> Result<Option<BuildRow>> 
         commit: Some(question.rev.clone()),
         ..BuildFilter::default()
     };
-    let found = handle.records().builds(&filter, None, 1).await?;
+    let found = records.builds(&filter, None, 1).await?;
     Ok(found.builds.into_iter().find(is_it))
 }
 

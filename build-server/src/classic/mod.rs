@@ -6,9 +6,14 @@
 
 mod board;
 mod builders;
+#[cfg(feature = "web")]
+mod debug;
 mod health;
 mod logs;
+#[cfg(feature = "reverse")]
+mod machines;
 mod queues;
+mod reading;
 mod status;
 mod tries;
 
@@ -28,6 +33,7 @@ pub use health::{Finding, HealthCheck, Level};
 use crate::coordinator::Handle;
 use crate::http::page::{self, Frame};
 use crate::record::BuildRow;
+use crate::store::Records;
 
 /// The pages among which one chooses.
 const LINKS: &[(&str, &str)] = &[
@@ -43,6 +49,13 @@ pub struct Classic(Arc<Inner>);
 #[derive(Clone)]
 struct Inner {
     handle: Handle,
+    /// What the one who asks may read.
+    records: Arc<dyn Records>,
+    /// By whom those who ask are known.
+    #[cfg(feature = "web")]
+    people: Option<crate::web::Site>,
+    #[cfg(feature = "reverse")]
+    machines: Option<crate::pool::ReversePool>,
     farm: Arc<Farm>,
     /// The one whom the server runs as, for hosts that are this machine.
     user: String,
@@ -68,6 +81,11 @@ impl Classic {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let checks: Vec<Arc<dyn HealthCheck>> = vec![Arc::new(health::Work(handle.clone()))];
         Self(Arc::new(Inner {
+            records: handle.records().clone(),
+            #[cfg(feature = "web")]
+            people: None,
+            #[cfg(feature = "reverse")]
+            machines: None,
             handle,
             farm: Arc::new(farm),
             user: String::new(),
@@ -96,9 +114,50 @@ impl Classic {
         self.with(|inner| inner.checks.push(Arc::new(check)))
     }
 
+    /// By whom people are known: repositories that are private are then shown to those alone who
+    /// may read them, and `/debug` to admins. Default: everybody is shown everything, and there is
+    /// no `/debug`.
+    #[cfg(feature = "web")]
+    #[must_use]
+    pub fn with_people(self, people: crate::web::Site) -> Self {
+        self.with(|inner| inner.people = Some(people))
+    }
+
+    /// The machines that register, for `/status/reverse.json` and `/status/machines`. Default:
+    /// none can.
+    #[cfg(feature = "reverse")]
+    #[must_use]
+    pub fn with_machines(self, machines: crate::pool::ReversePool) -> Self {
+        self.with(|inner| {
+            let check = machines::Missing(machines.clone());
+            inner.checks.push(Arc::new(check));
+            inner.machines = Some(machines);
+        })
+    }
+
+    fn records(&self) -> &dyn Records {
+        &*self.0.records
+    }
+
+    /// The same for somebody who is shown these rows.
+    #[cfg(feature = "web")]
+    fn reading(&self, records: Arc<dyn Records>) -> Self {
+        self.clone().with(|inner| inner.records = records)
+    }
+
     /// All pages and documents but the front page.
     pub fn router(&self) -> Router {
-        Router::new()
+        let router = self.documents();
+        #[cfg(feature = "web")]
+        let router = router.merge(debug::router(self.0.people.as_ref()));
+        router
+    }
+
+    fn documents(&self) -> Router {
+        let documents = Router::new();
+        #[cfg(feature = "reverse")]
+        let documents = documents.route("/status/reverse.json", get(machines::page));
+        documents
             .route("/builders", get(builders::page))
             .route("/dashboard", get(board::page))
             .route("/queues", get(queues::page))

@@ -1,7 +1,6 @@
 //! The front page, and the builds after submit for programs.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use build_core::Result;
 use build_core::go_json;
@@ -10,7 +9,8 @@ use build_core::status_json::ActivePostSubmitBuild;
 use build_core::work::{Class, WorkItem};
 
 use super::health::{Level, findings};
-use super::{Classic, Said, json};
+use super::reading::Reading;
+use super::{Said, json};
 use crate::http::page::{Frame, html, span};
 use crate::record::{BuildRow, SessionRow};
 use crate::store::BuildFilter;
@@ -58,8 +58,8 @@ struct Page {
     descriptors: usize,
 }
 
-pub(super) async fn page(State(site): State<Classic>) -> Result<Response, Said> {
-    let records = site.0.handle.records();
+pub(super) async fn page(Reading(site): Reading) -> Result<Response, Said> {
+    let records = site.records();
     let now = site.0.clock.now();
     let active = records.active().await?;
     let pending = records.queued(SHOWN).await?;
@@ -143,8 +143,8 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
-pub(super) async fn post_submit_active(State(site): State<Classic>) -> Result<Response, Said> {
-    let active = site.0.handle.records().active().await?;
+pub(super) async fn post_submit_active(Reading(site): Reading) -> Result<Response, Said> {
+    let active = site.records().active().await?;
     let is_one = |row: &&BuildRow| {
         let tip = matches!(
             row.item.class,

@@ -1,7 +1,7 @@
 //! `/try` and `/try.json`: the builds of a change under review.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use build_core::Result;
@@ -9,6 +9,7 @@ use build_core::report::BuildStatus;
 use build_core::work::Class;
 use serde::{Deserialize, Serialize};
 
+use super::reading::Reading;
 use super::{Classic, Said};
 use crate::http::page::{Frame, html};
 use crate::record::BuildRow;
@@ -58,7 +59,7 @@ async fn find(site: &Classic, commit: &str) -> Result<Vec<BuildRow>> {
         commit: Some(commit.to_ascii_lowercase()),
         ..BuildFilter::default()
     };
-    let records = site.0.handle.records();
+    let records = site.records();
     let mut rows = records.builds(&filter, None, MOST).await?.builds;
     rows.retain(|row| row.item.class == Class::Try);
     let Some(first) = rows.first().map(|row| row.item.commit.clone()) else {
@@ -81,7 +82,7 @@ fn started(row: &BuildRow) -> String {
 }
 
 pub(super) async fn json(
-    State(site): State<Classic>,
+    Reading(site): Reading,
     Query(question): Query<Question>,
 ) -> Result<Response, Said> {
     let rows = find(&site, &question.commit).await?;
@@ -151,7 +152,7 @@ struct Page {
 }
 
 pub(super) async fn page(
-    State(site): State<Classic>,
+    Reading(site): Reading,
     Query(question): Query<Question>,
 ) -> Result<Response, Said> {
     let rows = find(&site, &question.commit).await?;

@@ -48,6 +48,7 @@ pub struct CoordinatorBuilder {
     may_have: Option<MayHave>,
     address: Option<String>,
     builders: Vec<Builder>,
+    on_request: BTreeSet<BuilderName>,
     store: Option<Store>,
     clock: Option<Arc<dyn Clock>>,
     without_reruns: bool,
@@ -90,6 +91,13 @@ impl CoordinatorBuilder {
 
     /// Adds a builder. Default: one for each kind of machine in the pools, of the same name.
     pub fn build_on(mut self, builder: Builder) -> Self {
+        self.builders.push(builder);
+        self
+    }
+
+    /// Adds a builder for those who name it: a commit that names no builder is not built on it.
+    pub fn build_on_request(mut self, builder: Builder) -> Self {
+        self.on_request.insert(builder.name.clone());
         self.builders.push(builder);
         self
     }
@@ -176,10 +184,10 @@ impl CoordinatorBuilder {
         if self.pools.is_empty() {
             return Err(missing("pool"));
         }
-        let builders = match self.builders.is_empty() {
-            true => one_for_each_kind(&self.pools)?,
-            false => self.builders,
-        };
+        let mut builders = self.builders;
+        if builders.len() == self.on_request.len() {
+            builders.extend(one_for_each_kind(&self.pools)?);
+        }
         check_names(&builders)?;
         let store = self.store.unwrap_or_else(Store::memory);
         let checkouts = match self.checkouts {
@@ -195,6 +203,7 @@ impl CoordinatorBuilder {
             Chooser {
                 recipe: recipe.clone(),
                 checkouts: checkouts.clone(),
+                on_request: self.on_request,
             },
             clock.clone(),
             Kinds::new(self.kinds)?,

@@ -1,6 +1,6 @@
 //! Turns what sources want into builds: everything wanted that was never asked for is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,23 +29,30 @@ const EARLIER: usize = 1000;
 pub(super) struct Chooser {
     pub(super) recipe: Arc<dyn Recipe>,
     pub(super) checkouts: Arc<dyn Checkouts>,
+    /// Those that only who names them gets.
+    pub(super) on_request: BTreeSet<BuilderName>,
 }
 
 impl Chooser {
     /// The builders among `all` that `item` is built on. A commit that names none of them, or
-    /// whose configuration is wrong, is built on all: its plan then says what is wrong.
+    /// whose configuration is wrong, is built on all but those that must be named: its plan then
+    /// says what is wrong.
     pub(super) async fn builders_of(
         &self,
         item: &WorkItem,
         all: &[BuilderName],
     ) -> Result<Vec<BuilderName>> {
         let tree = self.checkouts.tree(item).await?;
-        match self.recipe.builders(item, tree.as_ref(), all).await {
-            Ok(chosen) if !chosen.is_empty() => Ok(chosen),
-            Ok(_) => Ok(all.to_vec()),
-            Err(error) if error.kind() == ErrorKind::Invalid => Ok(all.to_vec()),
-            Err(error) => Err(error),
+        let chosen = match self.recipe.builders(item, tree.as_ref(), all).await {
+            Ok(chosen) => chosen,
+            Err(error) if error.kind() == ErrorKind::Invalid => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if !chosen.is_empty() && chosen != all {
+            return Ok(chosen);
         }
+        let is_usual = |builder: &&BuilderName| !self.on_request.contains(*builder);
+        Ok(all.iter().filter(is_usual).cloned().collect())
     }
 }
 

@@ -13,7 +13,7 @@ mod undetached;
 pub use local::{LocalPool, LocalPoolBuilder, own_labels};
 #[cfg(feature = "reverse")]
 pub use reverse::{
-    Applicant, Doorman, Expected, Finding, Level, Refused, ReverseDialect, ReversePool,
+    Applicant, Doorman, Expected, Finding, Level, Pass, Refused, ReverseDialect, ReversePool,
     ReversePoolBuilder, Seen, Timing,
 };
 pub use undetached::Undetached;

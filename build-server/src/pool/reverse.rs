@@ -11,15 +11,18 @@
 
 mod dialect;
 mod doorman;
+mod history;
 mod lease;
 mod line;
 mod machine;
 mod registration;
 mod report;
 mod table;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +31,7 @@ use build_core::clock::{Clock, SystemClock};
 use build_core::ids::{HostType, MachineId};
 use build_core::plan::{Network, Sandbox};
 use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool};
+use build_core::report::MachinesPast;
 use build_core::revdial::io::Registry;
 use build_core::schedule::Machine as Slot;
 use build_core::{Error, ErrorKind, Result};
@@ -35,10 +39,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 pub use self::dialect::ReverseDialect;
-pub use self::doorman::{Applicant, Doorman};
+pub use self::doorman::{Applicant, Doorman, Pass};
+pub use self::history::Seen;
 pub use self::report::{Expected, Finding, Level};
-pub use self::table::{Refused, Seen};
+pub use self::table::Refused;
 
+use self::history::Kept;
 use self::lease::ReverseLease;
 use self::line::Fetched;
 use self::machine::{Hold, Life};
@@ -90,6 +96,10 @@ struct Shared {
     supervisor: Supervisor,
     /// Where their output is kept meanwhile.
     spool_dir: Option<std::path::PathBuf>,
+    /// Where what is remembered is kept.
+    kept: Option<Kept>,
+    /// Whether somebody looks at keys, and writes.
+    watches: AtomicBool,
     started: Instant,
 }
 
@@ -100,6 +110,7 @@ pub struct ReversePoolBuilder {
     timing: Timing,
     clock: Arc<dyn Clock>,
     spool_dir: Option<std::path::PathBuf>,
+    kept: Option<Kept>,
 }
 
 impl ReversePoolBuilder {
@@ -135,20 +146,34 @@ impl ReversePoolBuilder {
         }
     }
 
-    /// The pool; nobody can register yet.
+    /// Where what is remembered of machines is kept, so that it survives a restart; the directory
+    /// is made when it is missing. Default: it ends with the process.
+    #[must_use]
+    pub fn remember_in(self, dir: impl Into<std::path::PathBuf>) -> Self {
+        Self {
+            kept: Some(Kept::new(dir)),
+            ..self
+        }
+    }
+
+    /// The pool; nobody can register yet. Reads what is remembered: a past that is damaged is laid
+    /// aside, with a warning.
     #[must_use]
     pub fn build(self) -> ReversePool {
+        let past = self.kept.as_ref().map(Kept::read).unwrap_or_default();
         ReversePool(Arc::new(Shared {
             name: "reverse".into(),
             doorman: self.doorman,
             registry: Registry::default(),
-            table: Mutex::default(),
+            table: Mutex::new(Table::remembering(past)),
             changes: watch::Sender::new(0),
             expected: self.expected,
             timing: self.timing,
             clock: self.clock,
             supervisor: Supervisor::new("reverse pool"),
             spool_dir: self.spool_dir,
+            kept: self.kept,
+            watches: AtomicBool::new(false),
             started: Instant::now(),
         }))
     }
@@ -172,6 +197,7 @@ impl ReversePool {
             timing: Timing::default(),
             clock: Arc::new(SystemClock),
             spool_dir: None,
+            kept: None,
         }
     }
 
@@ -191,6 +217,16 @@ impl ReversePool {
     #[must_use]
     pub fn refusals(&self) -> Vec<Refused> {
         self.0.table().refusals()
+    }
+
+    /// Both, for programs.
+    #[must_use]
+    pub fn past(&self) -> MachinesPast {
+        let refused = self.refusals().into_iter().map(Into::into);
+        MachinesPast {
+            machines: self.history().into_iter().map(Into::into).collect(),
+            refused: refused.collect(),
+        }
     }
 
     /// How many machines are connected.
@@ -240,7 +276,10 @@ impl Shared {
         life.set_hold(Hold::Held(name.clone(), Arc::downgrade(&lease)));
         let now = self.clock.now();
         let id = &life.registration.id;
-        self.table().note(id, now, format!("held by lease {name}"));
+        let mut table = self.table();
+        table.past.leased(id);
+        table.note(id, now, format!("held by lease {name}"));
+        drop(table);
         lease
     }
 

@@ -36,6 +36,7 @@ pub use crate::http::{Hosts, Refusal, serve};
 use crate::readers::Outboxes;
 use crate::source::GitCheckouts;
 use crate::store::{Records, Store};
+use crate::supervise::Supervisor;
 use crate::who::Directory;
 pub use crate::who::{Role, TokenFile};
 
@@ -56,6 +57,9 @@ pub struct Site {
     directory: Option<Directory>,
     forms: Arc<Forms>,
     join_line: Option<Arc<str>>,
+    tasks: Option<Supervisor>,
+    #[cfg(feature = "reverse")]
+    registered: Option<crate::pool::ReversePool>,
 }
 
 impl fmt::Debug for Site {
@@ -83,6 +87,9 @@ impl Site {
             directory: None,
             forms: Arc::default(),
             join_line: None,
+            tasks: None,
+            #[cfg(feature = "reverse")]
+            registered: None,
         }
     }
 
@@ -176,6 +183,33 @@ impl Site {
     pub fn with_join_line(mut self, line: &str) -> Self {
         self.join_line = Some(line.into());
         self
+    }
+
+    /// The tasks of the process, for admins who look at `/debug`. Default: none are told.
+    #[must_use]
+    pub fn with_tasks(mut self, tasks: &Supervisor) -> Self {
+        self.tasks = Some(tasks.clone());
+        self
+    }
+
+    /// The tasks of the process.
+    #[cfg(feature = "classic")]
+    pub(crate) fn tasks(&self) -> Option<&Supervisor> {
+        self.tasks.as_ref()
+    }
+
+    /// The machines that register, for admins who ask for their past. Default: none can.
+    #[cfg(feature = "reverse")]
+    #[must_use]
+    pub fn with_registered(mut self, machines: crate::pool::ReversePool) -> Self {
+        self.registered = Some(machines);
+        self
+    }
+
+    /// The machines that register.
+    #[cfg(feature = "reverse")]
+    pub(crate) fn registered(&self) -> Option<&crate::pool::ReversePool> {
+        self.registered.as_ref()
     }
 
     /// The line with which another machine joins the farm.

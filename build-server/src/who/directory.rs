@@ -401,6 +401,19 @@ impl Directory {
         Ok(Some(now.reading(user.reads.clone())))
     }
 
+    /// The machine or builder that has shown this legacy key a while ago, as things are now; `None`
+    /// when it is not good any more. Nothing is remembered of the question.
+    ///
+    /// # Errors
+    /// When it cannot be told now.
+    pub fn still_builder(&self, name: &str, key: &str, from: IpAddr) -> Result<Option<Caller>> {
+        match self.by_builder_key(name, key, Some(from), self.now()) {
+            Ok(caller) => Ok(Some(caller)),
+            Err(Refusal::Unavailable(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
     async fn by_signed_token(&self, token: &str, now: Timestamp) -> Result<Caller, Refusal> {
         let looks_signed = token.split('.').count() == 3;
         let Some(signed) = self.0.options.signed.as_ref().filter(|_| looks_signed) else {

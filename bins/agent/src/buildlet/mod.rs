@@ -5,6 +5,8 @@ mod options;
 #[cfg(feature = "tls")]
 mod reverse;
 mod turn_off;
+#[cfg(feature = "tls")]
+mod update;
 mod work_dir;
 
 use std::ffi::OsString;

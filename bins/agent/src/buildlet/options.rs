@@ -125,6 +125,11 @@ const FLAGS: &[Flag] = &[
         "stay",
         "begins anew after /halt instead of ending: for machines without a supervisor",
     ),
+    Flag::value(
+        "self-update",
+        "NAME",
+        "keeps this program equal to the one that the coordinator offers under that\nname (buildlet, farmer), between two uses: whoever has the coordinator then\nchooses the program of this machine. Default: never",
+    ),
     Flag::switch("help", "prints this"),
     Flag::switch("version", "prints the version"),
 ];
@@ -196,6 +201,8 @@ pub(super) struct ReverseOptions {
     pub(super) labels: Vec<String>,
     pub(super) reconnect: bool,
     pub(super) stay: bool,
+    /// What the coordinator calls this program, when it is to be kept equal to that one.
+    pub(super) self_update: Option<String>,
 }
 
 impl ReverseOptions {
@@ -224,6 +231,7 @@ impl ReverseOptions {
                 .collect(),
             reconnect: given.switch("reconnect")?.unwrap_or(true),
             stay: given.switch("stay")?.unwrap_or(false),
+            self_update: text("self-update").map(str::to_owned),
         }))
     }
 }

@@ -12,10 +12,11 @@ use build_core::ErrorKind;
 use build_core::key::{GO_DEVELOPMENT_MASTER, MasterKey};
 use build_core::tree::remove_tree;
 use build_server::buildlet::{BuildletServer, Ended, Listener};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::options::{Options, ReverseOptions};
+use super::update::{TRIAL, Updater};
 use super::{Failure, config, signals};
 
 /// The coordinator that Go buildlets know without being told.
@@ -40,7 +41,25 @@ pub(super) async fn run(
     let registration = Registration::new(&reverse.host_type, &host_name, &key)
         .map_err(|error| Failure(2, error.chain()))?
         .with_labels(reverse.labels.iter().cloned());
+    if std::env::var_os(TRIAL).is_some() {
+        return trial(Reverse::new(dial, registration.with_instance(instance()?))).await;
+    }
+    let mut updater = match &reverse.self_update {
+        Some(name) => Some(Updater::new(name, Arc::clone(&dial)).map_err(|error| {
+            Failure(
+                1,
+                format!("--self-update: cannot read this program: {error}"),
+            )
+        })?),
+        None => None,
+    };
     loop {
+        if let Some(updater) = &mut updater {
+            tokio::select! {
+                () = updater.look() => {}
+                () = signals() => return Ok(Ended::Stopped),
+            }
+        }
         clean(&work_dir, &state_dir)
             .map_err(|error| Failure(1, format!("cannot empty {}: {error}", work_dir.display())))?;
         let registration = registration.clone().with_instance(instance()?);
@@ -55,6 +74,24 @@ pub(super) async fn run(
     }
 }
 
+/// Registers, to show that this program can, and ends.
+async fn trial(machine: Reverse) -> Result<Ended, Failure> {
+    let (streams, _nobody) = mpsc::channel(1);
+    let registered = Notify::new();
+    let told = |event: &Event| {
+        if matches!(event, Event::Registered) {
+            registered.notify_one();
+        }
+    };
+    let running = machine.with_reconnects(false).run(streams, told);
+    tokio::select! {
+        biased;
+        () = registered.notified() => Ok(Ended::Stopped),
+        error = running => Err(Failure(1, error.chain())),
+        () = signals() => Err(Failure(1, "stopped".into())),
+    }
+}
+
 /// One life: from clean directories until everything has ended.
 async fn live(
     options: &Options,
@@ -64,16 +101,35 @@ async fn live(
 ) -> Result<Ended, Failure> {
     let config = config(options, work_dir.to_owned(), state_dir.to_owned()).leasable();
     let server = BuildletServer::open(config)?;
+    let held = server.held();
     let (streams, incoming) = mpsc::channel(WAITING);
     let coordinator = options.reverse.as_ref().map(|r| r.coordinator.as_str());
     let listener = Listener::incoming(coordinator.unwrap_or_default(), incoming);
     let stop = CancellationToken::new();
     let running = server.run(vec![listener], stop.clone());
     tokio::pin!(running);
+    let looks = options.reverse.as_ref();
+    let looks = looks.is_some_and(|reverse| reverse.self_update.is_some());
+    // A coordinator that was lost and is there again may have another program.
+    let (mut count, again) = (0, Notify::new());
+    let told = |event: &Event| {
+        tell(event);
+        if matches!(event, Event::Registered) {
+            count += 1;
+            if count > 1 && looks && !held.is_held() {
+                again.notify_one();
+            }
+        }
+    };
     let error = tokio::select! {
         ended = &mut running => return Ok(ended?),
-        error = reverse.run(streams, tell) => Some(error),
+        error = reverse.run(streams, told) => Some(error),
         () = signals() => None,
+        () = again.notified() => {
+            stop.cancel();
+            running.await?;
+            return Ok(Ended::LeaseExpired);
+        }
     };
     stop.cancel();
     running.await?;

@@ -20,6 +20,7 @@ fn coordinator(args: &[&str]) -> Command {
     command
         .env_remove("FARMER_TLS_CERT")
         .env_remove("FARMER_TLS_KEY");
+    command.env_remove("GOPROXY");
     command.stdin(Stdio::null());
     command
 }
@@ -85,6 +86,11 @@ fn a_coordinator_for_development_answers_as_the_go_one() {
         ("/healthz", 200),
         ("/status/work", 200),
         ("/status/post-submit-active.json", 200),
+        ("/status/reverse.json", 200),
+        ("/status/machines", 200),
+        ("/debug/tasks", 401),
+        ("/programs", 200),
+        ("/programs/nope", 404),
         ("/try", 404),
         ("/try.json", 404),
         ("/temporarylogs", 404),
@@ -137,6 +143,14 @@ fn what_would_be_open_to_everybody_is_refused() {
         (&["-mode=dev", "-env=nosuch"], "nosuch"),
         (&["-mode=dev", "-dev_gce"], "cloud"),
         (&["-mode=dev", "-builders=/missing.toml"], "/missing.toml"),
+        (
+            &[
+                "-mode=dev",
+                "-listen=127.0.0.1:0",
+                "-module-proxy=127.0.0.1:0",
+            ],
+            "where modules come from",
+        ),
     ] {
         let output = coordinator(args).arg(&data).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

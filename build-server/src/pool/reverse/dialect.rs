@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::doorman::Applicant;
+use super::doorman::{Applicant, Pass};
 use super::line::{Connected, Fetched, Line};
 use super::machine::{Hold, Life};
 use super::registration::{OLDEST_VERSION, Refusal, Registration};
@@ -34,6 +34,8 @@ const HEAD: Duration = Duration::from_secs(10);
 const FIRST_SIGN: Duration = Duration::from_secs(20);
 /// For a machine whose name another one claims to say that it is still there.
 const STILL_THERE: Duration = Duration::from_secs(3);
+/// Why a machine is given up that does not answer.
+const NO_SIGN: &str = "no sign of life";
 
 /// The machines' part of the front door.
 #[derive(Clone)]
@@ -81,7 +83,9 @@ impl Dialect for ReverseDialect {
             Ok(registration) => {
                 let switched = exchange.switch_protocols(&welcome);
                 if matches!(timeout(HEAD, switched).await, Ok(Ok(_))) {
-                    Box::pin(self.0.attend(registration, server.into_stream(), peer)).await;
+                    let (registration, pass) = *registration;
+                    let stream = server.into_stream();
+                    Box::pin(self.0.attend(registration, pass, stream, peer)).await;
                 }
             }
             Err(refusal) => {
@@ -95,7 +99,11 @@ impl Dialect for ReverseDialect {
 
 impl Shared {
     /// Whether a machine may come in.
-    async fn judge(&self, head: &RequestHead, peer: Peer) -> Result<Registration, Refusal> {
+    async fn judge(
+        &self,
+        head: &RequestHead,
+        peer: Peer,
+    ) -> Result<Box<(Registration, Pass)>, Refusal> {
         let field = |name: &str| head.headers().get_str(name).unwrap_or_default();
         let judged = self.judge_quietly(head, peer).await;
         if let Err((refusal, why)) = &judged {
@@ -121,7 +129,7 @@ impl Shared {
         &self,
         head: &RequestHead,
         peer: Peer,
-    ) -> Result<Registration, (Refusal, String)> {
+    ) -> Result<Box<(Registration, Pass)>, (Refusal, String)> {
         let registration = Registration::read(head, peer.encrypted).map_err(|refusal| {
             let why = refusal.text.clone();
             (refusal, why)
@@ -135,21 +143,25 @@ impl Shared {
                 .unwrap_or_default(),
             peer,
         };
-        if let Err(error) = self.doorman.may_register(applicant).await {
-            let refusal = match error.kind() {
-                ErrorKind::Denied => Refusal::new(412, "invalid build key"),
-                _ => Refusal::new(503, "cannot tell now whether this key is right"),
-            };
-            return Err((refusal, error.chain()));
-        }
+        let pass = self
+            .doorman
+            .may_register(applicant)
+            .await
+            .map_err(|error| {
+                let refusal = match error.kind() {
+                    ErrorKind::Denied => Refusal::new(412, "invalid build key"),
+                    _ => Refusal::new(503, "cannot tell now whether this key is right"),
+                };
+                (refusal, error.chain())
+            })?;
         let other = self.table().find(&registration.id);
         let Some(other) = other.filter(|other| other.is_connected()) else {
-            return Ok(registration);
+            return Ok(Box::new((registration, pass)));
         };
         let same = other.registration.instance.is_some()
             && other.registration.instance == registration.instance;
         if same {
-            return Ok(registration);
+            return Ok(Box::new((registration, pass)));
         }
         if matches!(timeout(STILL_THERE, other.client.status()).await, Ok(Ok(_))) {
             let from = other.line.connected().map(|c| c.address.ip().to_string());
@@ -161,11 +173,17 @@ impl Shared {
             return Err((Refusal::new(409, text.clone()), text));
         }
         other.end("it did not answer when its name was claimed");
-        Ok(registration)
+        Ok(Box::new((registration, pass)))
     }
 
     /// Serves a machine's control connection to its end.
-    async fn attend(self: &Arc<Self>, registration: Registration, io: Fetched, peer: Peer) {
+    async fn attend(
+        self: &Arc<Self>,
+        registration: Registration,
+        pass: Pass,
+        io: Fetched,
+        peer: Peer,
+    ) {
         let mut random = [0; 16];
         if getrandom::fill(&mut random).is_err() {
             tracing::error!("the system gives no random numbers: no machine can register");
@@ -182,7 +200,7 @@ impl Shared {
         let name = registration.id.clone();
         let why = tokio::select! {
             error = control.run() => error.to_string(),
-            why = Box::pin(self.tend(registration, connected)) => why,
+            why = Box::pin(self.tend(registration, pass, connected)) => why,
             () = cut.cancelled() => "another connection has taken its place".to_owned(),
         };
         cut.cancel();
@@ -190,12 +208,18 @@ impl Shared {
     }
 
     /// Brings a machine into the table, then looks after it; the answer is why no longer.
-    async fn tend(self: &Arc<Self>, registration: Registration, connected: Connected) -> String {
+    async fn tend(
+        self: &Arc<Self>,
+        registration: Registration,
+        pass: Pass,
+        connected: Connected,
+    ) -> String {
         let address = connected.address;
-        let life = match self.enter(registration, connected).await {
+        let life = match self.enter(registration, pass, connected).await {
             Ok(life) => life,
             Err(why) => return why,
         };
+        self.watch();
         {
             let (now, id) = (self.clock.now(), &life.registration.id);
             let mut table = self.table();
@@ -209,10 +233,10 @@ impl Shared {
             sleep(self.timing.health.mul_f64(1.0 + 0.4 * random)).await;
             match timeout(self.timing.answer, life.client.status()).await {
                 Ok(Ok(status)) => self.looked(&life, &status),
-                Ok(Err(error)) => return format!("no sign of life: {}", error.chain()),
+                Ok(Err(error)) => return format!("{NO_SIGN}: {}", error.chain()),
                 Err(_) => {
                     let limit = self.timing.answer.as_secs_f64();
-                    return format!("no sign of life in {limit} s");
+                    return format!("{NO_SIGN} in {limit} s");
                 }
             }
         }
@@ -230,6 +254,7 @@ impl Shared {
     async fn enter(
         self: &Arc<Self>,
         registration: Registration,
+        pass: Pass,
         connected: Connected,
     ) -> Result<Arc<Life>, String> {
         let known = self.table().find(&registration.id);
@@ -262,7 +287,11 @@ impl Shared {
             Some(life) => life,
             None => self.new_life(registration, line, &status, client)?,
         };
-        life.state().connected = Some(Instant::now());
+        {
+            let mut state = life.state();
+            state.connected = Some(Instant::now());
+            state.pass = Some(pass);
+        }
         let to_end = self.table().take_end(&life.registration.id);
         if let Some(nonce) = to_end {
             self.end_forgotten(&life, &nonce).await;
@@ -328,17 +357,19 @@ impl Shared {
             return;
         };
         tracing::info!(machine = %id, why, "machine left");
-        let comes_back = {
+        let (comes_back, is_failure) = {
             let mut state = life.state();
             state.connected = None;
-            life.is_leasable && matches!(state.hold, Hold::Held(..))
+            let is_held = matches!(state.hold, Hold::Held(..));
+            let is_failure = is_held && !state.is_given_back || why.starts_with(NO_SIGN);
+            (life.is_leasable && is_held, is_failure)
         };
         if !comes_back {
             life.end(why);
         }
         {
             let mut table = self.table();
-            table.note(id, self.clock.now(), format!("left: {why}"));
+            table.past.left(id, self.clock.now(), why, is_failure);
             table.sweep();
         }
         self.changed();

@@ -24,6 +24,16 @@ pub(super) struct ReverseLease {
     life: Arc<Life>,
     pool: Weak<Shared>,
     released: Mutex<bool>,
+    begun: Instant,
+}
+
+impl Drop for ReverseLease {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            let id = &self.life.registration.id;
+            pool.table().past.worked(id, self.begun.elapsed());
+        }
+    }
 }
 
 impl ReverseLease {
@@ -33,6 +43,7 @@ impl ReverseLease {
             life,
             pool,
             released: Mutex::new(false),
+            begun: Instant::now(),
         }
     }
 
@@ -124,6 +135,7 @@ impl Lease for ReverseLease {
             *released = true;
             return Ok(());
         }
+        self.life.state().is_given_back = true;
         if !self.life.is_leasable {
             self.end_classic().await;
             *released = true;

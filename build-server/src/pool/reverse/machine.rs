@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Timing;
+use super::doorman::Pass;
 use super::lease::ReverseLease;
 use super::line::Line;
 use super::registration::Registration;
@@ -46,6 +47,10 @@ pub(super) struct State {
     pub(super) expires: Option<Instant>,
     /// Why it is over.
     pub(super) end: Option<String>,
+    /// What it was let in by, the last time.
+    pub(super) pass: Option<Pass>,
+    /// Its holder gives it back: that it leaves now is as it should be.
+    pub(super) is_given_back: bool,
 }
 
 /// Who holds a machine.
@@ -86,6 +91,8 @@ impl Life {
                 connected: None,
                 expires: None,
                 end: None,
+                pass: None,
+                is_given_back: false,
             }),
         }
     }

@@ -107,7 +107,7 @@ impl ReversePool {
 
     /// The text of `/status/reverse.json`.
     pub fn reverse_status_json(&self, waiters: impl Fn(&str) -> u32) -> String {
-        go_json::to_string(&self.reverse_status(waiters))
+        go_json::to_string_indented(&self.reverse_status(waiters))
     }
 
     /// Which machines are missing, and what else is odd.

@@ -5,46 +5,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use build_core::clock::Timestamp;
-use build_core::ids::{HostType, LeaseId, MachineId, Nonce};
+use build_core::ids::{LeaseId, MachineId, Nonce};
+use build_core::report::RefusedMachine;
+use serde::Serialize;
 use tokio::time::Instant;
 
+use super::history::{History, Seen};
 use super::lease::ReverseLease;
 use super::machine::{Hold, Life};
 use super::registration::Registration;
 
-/// Most machines that are remembered; of more, those that were gone first are forgotten.
-const REMEMBERED: usize = 10_000;
-/// Most happenings of a machine that are remembered.
-const TRAIL: usize = 20;
 /// Most refusals that are remembered.
 const REFUSALS: usize = 100;
 
-/// What is remembered of a machine.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Seen {
-    /// The machine.
-    pub machine: MachineId,
-    /// Its own name.
-    pub host: String,
-    /// Its kind.
-    pub host_type: HostType,
-    /// The version of its buildlet.
-    pub version: String,
-    /// Where it connected from the last time.
-    pub address: IpAddr,
-    /// When it registered for the first time.
-    pub first: Timestamp,
-    /// When it was last there: now, for those that are.
-    pub last: Timestamp,
-    /// How often it has registered.
-    pub registrations: u64,
-    /// The last things that happened to it, oldest first.
-    pub trail: VecDeque<(Timestamp, String)>,
-}
-
 /// A machine that was not taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Refused {
     /// When, the last time.
@@ -61,16 +36,37 @@ pub struct Refused {
     pub count: u64,
 }
 
+impl From<Refused> for RefusedMachine {
+    fn from(refused: Refused) -> Self {
+        Self {
+            at: refused.at,
+            host: refused.host,
+            host_type: refused.host_type,
+            address: refused.address,
+            why: refused.why,
+            count: refused.count,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) lives: BTreeMap<MachineId, Arc<Life>>,
-    seen: BTreeMap<MachineId, Seen>,
+    pub(super) past: History,
     refused: VecDeque<Refused>,
     /// Leases that were given back while their machines were away.
     to_end: HashMap<MachineId, (Nonce, Instant)>,
 }
 
 impl Table {
+    /// Nobody is there yet; this is remembered.
+    pub(super) fn remembering(past: History) -> Self {
+        Self {
+            past,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn find(&self, id: &MachineId) -> Option<Arc<Life>> {
         self.lives.get(id).cloned()
     }
@@ -122,42 +118,14 @@ impl Table {
     }
 
     pub(super) fn registered(&mut self, by: &Registration, address: IpAddr, now: Timestamp) {
-        if self.seen.len() >= REMEMBERED && !self.seen.contains_key(&by.id) {
-            let gone = self
-                .seen
-                .values()
-                .filter(|s| !self.lives.contains_key(&s.machine));
-            let oldest = gone.min_by_key(|seen| seen.last).map(|s| s.machine.clone());
-            if let Some(oldest) = oldest {
-                self.seen.remove(&oldest);
-            }
-        }
-        let seen = self.seen.entry(by.id.clone()).or_insert_with(|| Seen {
-            machine: by.id.clone(),
-            host: by.host.clone(),
-            host_type: by.host_type.clone(),
-            version: by.version.clone(),
-            address,
-            first: now,
-            last: now,
-            registrations: 0,
-            trail: VecDeque::new(),
-        });
-        seen.address = address;
-        seen.version.clone_from(&by.version);
-        seen.last = now;
-        seen.registrations += 1;
+        let lives = &self.lives;
+        let is_there = |id: &MachineId| lives.contains_key(id);
+        self.past.registered(by, address, now, is_there);
     }
 
     /// Remembers something that happened to a machine.
-    pub(super) fn note(&mut self, id: &MachineId, now: Timestamp, what: impl Into<String>) {
-        if let Some(seen) = self.seen.get_mut(id) {
-            seen.last = now;
-            if seen.trail.len() == TRAIL {
-                seen.trail.pop_front();
-            }
-            seen.trail.push_back((now, what.into()));
-        }
+    pub(super) fn note(&mut self, id: &MachineId, now: Timestamp, what: impl AsRef<str>) {
+        self.past.note(id, now, what.as_ref());
     }
 
     pub(super) fn refuse(&mut self, refused: Refused) {
@@ -183,17 +151,11 @@ impl Table {
 
     /// Every machine that is remembered, with `now` for those that are there.
     pub(super) fn history(&self, now: Timestamp) -> Vec<Seen> {
-        let there = |seen: &Seen| {
-            let life = self.lives.get(&seen.machine);
+        let is_there = |id: &MachineId| {
+            let life = self.lives.get(id);
             life.is_some_and(|life| life.is_connected())
         };
-        let seen = self.seen.values().cloned().map(|mut seen| {
-            if there(&seen) {
-                seen.last = now;
-            }
-            seen
-        });
-        seen.collect()
+        self.past.all(now, is_there)
     }
 
     pub(super) fn refusals(&self) -> Vec<Refused> {

@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
+#[cfg(feature = "reverse")]
+use axum::extract::State;
 use build_core::ids::{BuildId, HostType, LeaseId};
 use build_core::pool::MachineStatus;
+#[cfg(feature = "reverse")]
+use build_core::report::MachinesPast;
 use build_core::report::{LostSource, Machine, Machines, PoolReport, Pools, Session, Sessions};
 
 use crate::coordinator;
+#[cfg(feature = "reverse")]
+use crate::web::{Admin, Site};
 use crate::web::{Looking, Refusal, User};
 
 pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal> {
@@ -66,4 +72,16 @@ pub(super) async fn sessions(Looking(site): Looking, _: User) -> Result<Json<Ses
     let open = site.records().open_sessions().await?;
     let sessions = open.into_iter().map(Session::from).collect();
     Ok(Json(Sessions { sessions }))
+}
+
+/// What is remembered of machines that register.
+#[cfg(feature = "reverse")]
+pub(super) async fn past(
+    State(site): State<Site>,
+    Admin(_): Admin,
+) -> Result<Json<MachinesPast>, Refusal> {
+    Ok(Json(match site.registered() {
+        Some(machines) => machines.past(),
+        None => MachinesPast::default(),
+    }))
 }

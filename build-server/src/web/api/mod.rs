@@ -9,6 +9,7 @@ mod hooks;
 mod input;
 mod log;
 mod outbox;
+mod people;
 mod public;
 mod queue;
 mod repos;
@@ -17,7 +18,7 @@ mod results;
 use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use build_core::ErrorKind;
 
 use super::{Refusal, Site};
@@ -51,10 +52,20 @@ pub(super) fn router() -> Router<Site> {
         .route("/outbox/{reader}/forget", post(outbox::forget))
         .route("/repos", get(repos::list))
         .route("/repos/{id}", post(repos::change))
+        .route("/users", get(people::users).post(people::add_user))
+        .route(
+            "/users/{id}",
+            post(people::change_user).delete(people::remove_user),
+        )
+        .route("/keys", get(people::keys).post(people::create_key))
+        .route("/keys/{id}", delete(people::revoke_key))
+        .route("/keys/{id}/rotate", post(people::rotate_key))
         .route("/hooks/push", post(hooks::push))
         .route("/openapi.json", get(openapi))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method);
+    #[cfg(feature = "reverse")]
+    let v1 = v1.route("/machines/past", get(farm::past));
     Router::new().nest("/api/v1", v1)
 }
 

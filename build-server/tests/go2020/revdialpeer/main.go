@@ -18,6 +18,7 @@ func main() {
 	listen := flag.String("listen", "", "register at the server at this `address`")
 	dial := flag.Bool("dial", false, "wait for a machine and check it")
 	fail := flag.Bool("fail", false, "with -dial: the machine cannot fetch the first connection")
+	bench := flag.Bool("bench", false, "with -dial: measure dials and a large transfer, again for each line of standard input")
 	greetAt := flag.String("greet", "", "ask the server at this `address` for a take-over, with an odd name")
 	count := flag.Int("count", 1000, "dials in a row")
 	size := flag.Int64("size", 10<<20, "bytes of a large transfer")
@@ -31,6 +32,8 @@ func main() {
 		greet(*greetAt, "/reverse")
 	case *dial && *fail:
 		beServer(checkFailure)
+	case *dial && *bench:
+		beServer(func(d *revdial.Dialer) { measure(d, *count, *size) })
 	case *dial:
 		beServer(func(d *revdial.Dialer) { check(d, *count, *size) })
 	default:

@@ -5,8 +5,10 @@ pub mod compat;
 #[cfg(all(feature = "grpc", feature = "testing"))]
 mod coordinator;
 mod farm;
+mod hall;
 #[cfg(feature = "who")]
 mod keys;
+mod machine;
 mod peers;
 mod revdial;
 #[cfg(feature = "reverse")]

@@ -6,7 +6,15 @@ use std::sync::OnceLock;
 
 use sha2::{Digest as _, Sha256};
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/go2020");
+/// Their sources; other crates include this file.
+fn sources() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let roots = own
+        .ancestors()
+        .map(|root| root.join("build-server/tests/go2020"));
+    let found = roots.into_iter().find(|sources| sources.is_dir());
+    found.expect("the sources of the Go peers are in this repository")
+}
 
 /// Programs of the Go project itself, as tests/go2020/programs names them.
 const PROGRAMS: [&str; 3] = [
@@ -16,7 +24,7 @@ const PROGRAMS: [&str; 3] = [
 ];
 
 /// The directory of the programs of `tests/go2020`; `None` without Go.
-pub fn go2020() -> Option<&'static Path> {
+pub(crate) fn go2020() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     BUILT.get_or_init(build).as_deref()
 }
@@ -33,7 +41,7 @@ fn build() -> Option<PathBuf> {
         .arg(format!("{}/", dir.display()))
         .arg("./...")
         .args(PROGRAMS)
-        .current_dir(SOURCES)
+        .current_dir(sources())
         .env("GOFLAGS", "-mod=readonly")
         .stdin(Stdio::null())
         .output();
@@ -54,7 +62,7 @@ fn build() -> Option<PathBuf> {
 /// Of all that the programs are made of.
 fn digest() -> String {
     let mut files = vec![];
-    let mut dirs = vec![PathBuf::from(SOURCES)];
+    let mut dirs = vec![sources()];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();

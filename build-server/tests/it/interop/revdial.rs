@@ -2,134 +2,21 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
-use build_client::transport::TokioTimer;
-use build_core::h1::io::{Duplex, Rewind, Server};
-use build_core::h1::{Limits, RequestHead, ResponseHead};
-use build_core::revdial::io::{DialServer, Dialer, Listener, Registry, take_over};
-use build_core::revdial::{ConnPath, DialerId, Error, VERSION, VERSION_HEADER};
-use build_server::https::{Tls, TlsStream, development};
+use build_core::revdial::Error;
 use build_server::supervise::Supervisor;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::hall::{Hall, LIMIT, Quirk, dial};
+use super::machine::{self, pattern};
 use super::{compat, peers};
 
 const DIALS: usize = 1000;
 const LARGE: usize = 10 << 20;
-/// For everything that takes no time; a peer that hangs ends the test.
-const LIMIT: Duration = Duration::from_secs(20);
-
-type Stream = Rewind<TlsStream<TcpStream>>;
-
-/// A server that registers machines and hands their connections over.
-struct Hall {
-    address: String,
-    registry: Registry<Stream>,
-    machines: mpsc::Receiver<Dialer<Stream>>,
-    /// Targets of refused pick-ups.
-    refused: mpsc::UnboundedReceiver<String>,
-    tasks: Supervisor,
-}
-
-/// What the server does wrong on purpose.
-#[derive(Clone, Copy, PartialEq)]
-enum Quirk {
-    None,
-    /// The 101 and what follows it in one write.
-    OneRecord,
-}
-
-impl Hall {
-    async fn start(quirk: Quirk) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let tls = Tls::new(development(dir.path(), &[]).unwrap().certificate().clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let registry = Registry::default();
-        let (send, machines) = mpsc::channel(1);
-        let (refuse, refused) = mpsc::unbounded_channel();
-        let tasks = Supervisor::new("hall");
-        let (group, into) = (tasks.clone(), registry.clone());
-        tasks.spawn("accept", async move {
-            let next = Arc::new(std::sync::atomic::AtomicU8::new(1));
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                let (tls, registry, send, refuse) = (tls.clone(), into.clone(), send.clone(), refuse.clone());
-                let (next, tasks) = (Arc::clone(&next), group.clone());
-                group.spawn("connection", async move {
-                    let Ok(stream) = tls.accept(stream).await else { return };
-                    let mut server = Server::new(stream, Limits::default());
-                    let Ok(Some(exchange)) = server.next().await else { return };
-                    let head = ResponseHead::new(101);
-                    if exchange.head().path() == "/revdial" {
-                        match registry.pick_up(exchange.head(), true) {
-                            Ok(reserved) => {
-                                let _ = exchange.switch_protocols(&head).await.unwrap();
-                                let _ = reserved.deliver(server.into_stream());
-                            }
-                            Err(refusal) => {
-                                refuse.send(exchange.head().target().to_owned()).unwrap();
-                                exchange.refuse(refusal.status(), refusal.text()).await.unwrap();
-                            }
-                        }
-                        return;
-                    }
-                    assert_eq!(exchange.head().headers().get_str(VERSION_HEADER), Some(VERSION));
-                    let id = DialerId::from_entropy([next.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 16]);
-                    if quirk == Quirk::OneRecord {
-                        // What a careless server does: one buffer for the answer and what follows.
-                        let _ = exchange;
-                        let (_, mut stream) = server.into_stream().into_parts();
-                        let path = ConnPath { dialer: id, conn: None }.text("/revdial");
-                        let words = format!("HTTP/1.1 101 Switching Protocols\r\n\r\n{{\"command\":\"conn-ready\",\"connPath\":\"{path}\"}}\n");
-                        stream.write_all(words.as_bytes()).await.unwrap();
-                        stream.flush().await.unwrap();
-                        let mut end = Vec::new();
-                        let _ = stream.read_to_end(&mut end).await;
-                        return;
-                    }
-                    let _ = exchange.switch_protocols(&head).await.unwrap();
-                    let (dialer, control) =
-                        registry.dialer(server.into_stream(), id, "/revdial", Arc::new(TokioTimer));
-                    tasks.spawn("control", control.run());
-                    send.send(dialer).await.unwrap();
-                });
-            }
-        });
-        Self {
-            address,
-            registry,
-            machines,
-            refused,
-            tasks,
-        }
-    }
-
-    async fn end(self) {
-        self.tasks.token().cancel();
-        // The accepting task has no end of its own.
-        let _ = self.tasks.drain(Duration::ZERO).await;
-    }
-}
-
-async fn dial(dialer: &Dialer<Stream>) -> Stream {
-    timeout(LIMIT, dialer.dial())
-        .await
-        .expect("dialed in time")
-        .unwrap()
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at % 251) as u8).collect()
-}
 
 fn go(programs: &Path, args: &[&str]) -> Child {
     Command::new(programs.join("revdialpeer"))
@@ -312,24 +199,7 @@ async fn go_servers_reach_our_machines() {
         .expect("an address")
         .to_owned();
     let tasks = Supervisor::new("machine");
-    let head = RequestHead::new("GET", "/reverse").with(VERSION_HEADER, VERSION);
-    let control = take_over(connect(&address).await.unwrap(), head)
-        .await
-        .unwrap();
-    let dial: DialServer<Box<dyn Duplex>> = Box::new(move || {
-        let address = address.clone();
-        Box::pin(async move { connect(&address).await })
-    });
-    let mut listener = Listener::new(control, dial, Arc::new(TokioTimer));
-    let group = tasks.clone();
-    let serving = tasks.spawn("serve", async move {
-        loop {
-            match listener.accept().await {
-                Ok(stream) => drop(group.spawn("connection", serve(stream))),
-                Err(error) => return error,
-            }
-        }
-    });
+    let serving = machine::register(address, &tasks).await;
     let mut said = Vec::new();
     while let Some(line) = timeout(3 * LIMIT, lines.next_line())
         .await
@@ -377,44 +247,4 @@ async fn go_servers_reach_our_machines() {
             },
         ],
     );
-}
-
-/// Does on a connection what its first byte says, as the Go machine does.
-async fn serve(mut stream: Rewind<Box<dyn Duplex>>) {
-    match stream.read_u8().await {
-        Ok(b'e') => {
-            let (mut read, mut write) = tokio::io::split(stream);
-            let _ = tokio::io::copy(&mut read, &mut write).await;
-        }
-        Ok(b's') => {
-            let len = stream.read_u64().await.unwrap();
-            stream
-                .write_all(&pattern(usize::try_from(len).unwrap()))
-                .await
-                .unwrap();
-            stream.shutdown().await.unwrap();
-        }
-        Ok(b'r') => {
-            let mut got = Vec::new();
-            let ok = stream.read_to_end(&mut got).await.is_ok();
-            let said = format!("{} {} {ok}", got.len(), hex::encode(Sha256::digest(&got)));
-            stream.write_all(said.as_bytes()).await.unwrap();
-            stream.shutdown().await.unwrap();
-        }
-        Ok(b'x') => {
-            stream.write_all(b"hal").await.unwrap();
-            stream.flush().await.unwrap();
-        }
-        _ => {}
-    }
-}
-
-/// Connects with TLS to a server whose key nobody has told us.
-async fn connect(address: &str) -> std::io::Result<Box<dyn Duplex>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let stream = super::trusting::connector()
-        .connect(super::trusting::name(), stream)
-        .await?;
-    Ok(Box::new(stream))
 }

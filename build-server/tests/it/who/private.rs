@@ -159,3 +159,88 @@ async fn a_stream_of_events_passes_over_what_is_private() {
     assert!(!told.contains("hidden-subject"), "{told}");
     world.farm.stop().await;
 }
+
+#[tokio::test]
+async fn classic_documents_hide_it_too_and_debug_is_for_admins() {
+    use build_server::classic::Classic;
+    use build_server::http::{Guard, Hosts, guarded};
+
+    let mut classic = None;
+    let mut tokens = Vec::new();
+    let world = World::with(
+        vec![step("s", "echo hidden-output")],
+        |site, data, repository| {
+            let directory = Directory::open(data).unwrap();
+            let owner = Principal::person("owner");
+            let name = repository.path().file_name().unwrap().to_str().unwrap();
+            let private = Pattern::new(name).unwrap();
+            for (user, reads) in [("ann", vec![private.clone()]), ("bob", vec![])] {
+                directory
+                    .add_user(&owner, user, Role::User, &reads)
+                    .unwrap();
+                let made = directory.create_key(&owner, NewKey::of_user(user)).unwrap();
+                tokens.push(format!("Bearer {}", made.token.reveal()));
+            }
+            let site = site
+                .with_private(PrivateRepos::new([private]))
+                .with_directory(directory);
+            let farm = build_core::builders::Farm::go2020();
+            let documents = Classic::new(site.handle().clone(), farm, "https://localhost:8119/");
+            let documents = documents.with_people(site.clone());
+            let pages = documents.router().merge(documents.front_page());
+            classic = Some(guarded(pages, Guard::new(Hosts::default())));
+            site
+        },
+    );
+    let classic = classic.unwrap();
+    let (bob, ann) = (tokens.remove(1), tokens.remove(0));
+    let build = world.farm.submit(&world.repository).await;
+    world.farm.built(&build).await;
+    let records = world.farm.handle.records();
+    let row = records.build(&build).await.unwrap().unwrap();
+    let ask = async |path: &str, token: Option<&str>| {
+        let request = Request::get(path).header("host", "localhost:8119");
+        let request = match token {
+            Some(token) => request.header("authorization", token),
+            None => request,
+        };
+        let request = request.body(Body::empty()).unwrap();
+        let answer = classic.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let log = format!(
+        "/temporarylogs?name={}&rev={}&st={build}",
+        world.farm.builder(),
+        row.item.commit
+    );
+    let repo = row.item.repo.as_str();
+    for token in [None, Some(bob.as_str())] {
+        assert_eq!(ask(&log, token).await.0, StatusCode::NOT_FOUND);
+        for path in ["/", "/queues", "/status/post-submit-active.json"] {
+            let (status, body) = ask(path, token).await;
+            assert_eq!(status, StatusCode::OK, "{path}");
+            let hidden = [repo, build.as_str(), row.item.commit.short()];
+            let found = hidden.iter().find(|word| body.contains(**word));
+            assert!(found.is_none(), "{path}: {found:?}");
+        }
+    }
+    let (status, body) = ask(&log, Some(&ann)).await;
+    assert!(
+        status == StatusCode::OK && body.contains("hidden-output"),
+        "{body}"
+    );
+    assert!(ask("/", Some(&ann)).await.1.contains(repo));
+    let owner = format!("Bearer {}", world.token);
+    for (token, wanted) in [
+        (None, StatusCode::UNAUTHORIZED),
+        (Some(bob.as_str()), StatusCode::FORBIDDEN),
+        (Some(owner.as_str()), StatusCode::OK),
+    ] {
+        let (status, body) = ask("/debug/tasks", token).await;
+        assert_eq!(status, wanted);
+        assert_eq!(body.contains("threads: "), wanted == StatusCode::OK);
+    }
+    world.farm.stop().await;
+}

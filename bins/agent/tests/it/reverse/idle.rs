@@ -8,11 +8,36 @@ use build_core::h1::ResponseHead;
 use build_core::h1::io::Server;
 use tokio::sync::mpsc;
 
+/// How many, unless the soak wants more.
 const MACHINES: usize = 200;
-/// Most bytes of memory of the coordinator for each, in a program that is not optimised.
-const BYTES: usize = 128 << 10;
+/// Most bytes of memory of the coordinator for each.
+const BYTES: usize = if cfg!(debug_assertions) {
+    128 << 10
+} else {
+    64 << 10
+};
 /// Says to the child which door it shall crowd.
 const CROWD: &str = "FARMER_TEST_CROWD";
+
+/// The soak has ten times as many.
+fn machines() -> usize {
+    let told = std::env::var("FARMER_IDLE_MACHINES").ok();
+    told.map_or(MACHINES, |count| count.parse().unwrap())
+}
+
+/// As many descriptors as this takes, whatever the shell allows.
+fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = 2 * machines() as u64 + 500;
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_some_and(|current| current < wanted) {
+        let more = Rlimit {
+            current: Some(now.maximum.map_or(wanted, |most| most.min(wanted))),
+            maximum: now.maximum,
+        };
+        setrlimit(Resource::Nofile, more).unwrap();
+    }
+}
 
 /// Machines in a process that ends with the test, however that ends.
 struct Crowd(Child);
@@ -59,6 +84,7 @@ fn crowd() {
     let Ok(address) = std::env::var(CROWD) else {
         return;
     };
+    allow_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -66,7 +92,7 @@ fn crowd() {
     runtime.block_on(async {
         let dial = Arc::new(CoordinatorDial::new(&address, &Trust::Anyone).unwrap());
         let tasks = Supervisor::new("crowd");
-        for n in 0..MACHINES {
+        for n in 0..machines() {
             tasks.spawn("machine", idle(Arc::clone(&dial), format!("idle{n}")));
         }
         tasks.idle().await;
@@ -84,7 +110,8 @@ fn many_idle_machines_cost_little_and_come_back() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&alone.stderr);
-    eprintln!("{said}");
+    // The soak reads it.
+    println!("{said}");
     assert!(alone.status.success(), "{said}");
     assert!(said.contains("all back in"), "{said}");
 }
@@ -95,6 +122,8 @@ async fn door_alone() {
     if std::env::var_os(ALONE).is_none() {
         return;
     }
+    allow_descriptors();
+    let machines = machines();
     let certificates = tempfile::tempdir().unwrap();
     let timing = Timing {
         health: Duration::from_secs(2),
@@ -110,17 +139,17 @@ async fn door_alone() {
         .spawn()
         .unwrap();
     let crowd = Crowd(crowd);
-    wait_for("all are there", || door.pool.connected() == MACHINES).await;
+    wait_for("all are there", || door.pool.connected() == machines).await;
     // Each has been asked for a sign of life at least once more.
     tokio::time::sleep(timing.health * 3 / 2).await;
-    assert_eq!(door.pool.connected(), MACHINES);
-    let each = resident_bytes().saturating_sub(before) / MACHINES;
-    eprintln!("{MACHINES} idle machines: {each} bytes each");
+    assert_eq!(door.pool.connected(), machines);
+    let each = resident_bytes().saturating_sub(before) / machines;
+    eprintln!("{machines} idle machines: {each} bytes each");
     assert!(each <= BYTES, "{each} bytes each");
     door.close().await;
     let begin = std::time::Instant::now();
     let door = Door::open(certificates.path(), Some(address), timing).await;
-    wait_for("all are back", || door.pool.connected() == MACHINES).await;
+    wait_for("all are back", || door.pool.connected() == machines).await;
     eprintln!("all back in {:?}", begin.elapsed());
     drop(crowd);
     door.close().await;

@@ -3,6 +3,8 @@
 mod cut;
 mod farm;
 mod idle;
+mod keys;
+mod updates;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
