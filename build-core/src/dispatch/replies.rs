@@ -116,18 +116,19 @@ impl Dispatcher {
         match key {
             CommandKey::Plan(build) => self.plan_failed(key, build, failure, now),
             CommandKey::Adopt(_, lease) => self.adopt_failed(key, lease, &failure, now),
+            // What the machines of a pool cannot do, none of them can.
             CommandKey::Acquire(_, lease) => {
-                if let Some((_, machine)) = self.end_lease(lease, LeaseEnd::Lost(failure.text), now)
-                {
-                    self.return_machine(machine, true, now);
+                let failed = failure.kind != ErrorKind::Unsupported;
+                let reason = match failed {
+                    true => LeaseEnd::Lost(failure.text),
+                    false => unusable(failure),
+                };
+                if let Some((_, machine)) = self.end_lease(lease, reason, now) {
+                    self.return_machine(machine, failed, now);
                 }
             }
             CommandKey::Prepare(_, lease) if failure.kind == ErrorKind::Invalid => {
-                let reason = LeaseEnd::Unusable {
-                    text: failure.text,
-                    hint: failure.hint.unwrap_or_default(),
-                };
-                self.give_up(lease, reason, now);
+                self.give_up(lease, unusable(failure), now);
             }
             CommandKey::Prepare(_, lease) | CommandKey::Keep(_, _, lease) => {
                 self.lease_lost(lease, &failure.text, 0, now);
@@ -360,5 +361,12 @@ impl Dispatcher {
             },
             now,
         );
+    }
+}
+
+fn unusable(failure: Failure) -> LeaseEnd {
+    LeaseEnd::Unusable {
+        text: failure.text,
+        hint: failure.hint.unwrap_or_default(),
     }
 }

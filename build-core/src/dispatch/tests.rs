@@ -497,6 +497,27 @@ fn a_checkout_that_cannot_be_made_anywhere_is_tried_once() {
 }
 
 #[test]
+fn a_sandbox_that_no_machine_has_is_a_fault_of_the_configuration() {
+    let mut farm = Farm::new(2, vec![step("build", &[])]);
+    farm.submit();
+    while !matches!(farm.todo.front(), Some(Command::Acquire { .. })) {
+        assert!(farm.step());
+    }
+    let key = farm.todo.pop_front().unwrap().key();
+    let refused = Error::new(ErrorKind::Unsupported, "no namespaces").with_hint("see the page");
+    farm.tell(Input::Failed(key, Failure::from(&refused)));
+    farm.run();
+    let expected = Outcome::Misconfigured {
+        text: "no namespaces".into(),
+        hint: "see the page".into(),
+    };
+    assert_eq!(farm.outcome(), Some(&expected));
+    assert_eq!(farm.count(|e| matches!(e, BuildEvent::Leased { .. })), 1);
+    // The machine serves the next build.
+    assert!(farm.dispatcher.is_durable());
+}
+
+#[test]
 fn a_recipe_that_fails_is_asked_again_unless_it_is_wrong() {
     let mut farm = Farm::new(1, vec![step("build", &[])]);
     farm.submit();
