@@ -51,6 +51,8 @@ mod buildlet;
 pub mod buildstats;
 #[cfg(feature = "contributors")]
 pub mod contributors;
+#[cfg(feature = "rest")]
+pub mod device;
 #[cfg(feature = "testing-gerrit")]
 pub mod fake_gerrit;
 #[cfg(feature = "farm")]

@@ -62,6 +62,7 @@ impl Wish {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WishState {
     key: WishKey,
+    by: Principal,
     item: WorkItem,
     tip_of: Option<BranchId>,
     /// Whether each of its builds has ended, and then whether that was an answer.
@@ -84,13 +85,14 @@ impl WishState {
                 item,
                 builds,
                 tip_of,
-            }) => Ok(Self::asked(*key, item, builds, tip_of)),
+            }) => Ok(Self::asked(*key, first.by.clone(), item, builds, tip_of)),
             _ => Err(bad_beginning(first)),
         }
     }
 
     pub(crate) fn asked(
         key: WishKey,
+        by: Principal,
         item: WorkItem,
         builds: Vec<WishedBuild>,
         tip_of: Option<BranchId>,
@@ -98,6 +100,7 @@ impl WishState {
         let builds = builds.into_iter();
         Self {
             key,
+            by,
             item,
             tip_of,
             builds: builds.map(|b| (b.build.clone(), (b, None))).collect(),
@@ -152,6 +155,11 @@ impl WishState {
     /// Which.
     pub fn key(&self) -> WishKey {
         self.key
+    }
+
+    /// Who asked for it.
+    pub fn by(&self) -> &Principal {
+        &self.by
     }
 
     /// The commit, as urgent as it is wanted at present.

@@ -52,10 +52,9 @@ pub(crate) async fn build_there(
     match stop.run_until_cancelled(try_join_all(followed)).await {
         Some(exits) => finish(exits?.into_iter().map(Ok).collect()),
         None => {
-            let ids: Vec<_> = created.builds.iter().map(|row| row.id.as_str()).collect();
             farmer_cli::say!(
-                "farmer: goes on in the farm; end it with: farmer cancel {}",
-                ids.join(" ")
+                "farmer: goes on in the farm; take it back with: farmer wish withdraw {}",
+                created.wish
             );
             Err(Failure::interrupted())
         }
@@ -91,7 +90,7 @@ fn wish(args: &Build, farm: &FarmClient) -> Result<NewBuild, Failure> {
 }
 
 /// A path as the farm understands it, which runs in another directory.
-fn origin(repo: &str) -> Result<String, Failure> {
+pub(crate) fn origin(repo: &str) -> Result<String, Failure> {
     let path = std::path::Path::new(repo);
     if path.exists() {
         let path = std::path::absolute(path)?;

@@ -72,8 +72,14 @@ pub(crate) enum Command {
     Artifact(ArtifactCommand),
     /// Build the commit of a build again, in the farm that runs
     Rerun(Named),
-    /// End a build of the farm that runs
+    /// End a build of the farm that runs, whoever wants it
     Cancel(Named),
+    /// What is wanted of the farm that runs, and to take it back
+    #[command(subcommand, after_help = crate::wish::EXAMPLES)]
+    Wish(crate::wish::WishCommand),
+    /// Repositories: list them, say that one is called or lies otherwise
+    #[command(subcommand, after_help = crate::repo::EXAMPLES)]
+    Repo(crate::repo::RepoCommand),
     /// Get a machine in the state in which a build failed: farmer repro [-run] BUILD
     #[command(disable_help_flag = true)]
     Repro {
@@ -195,6 +201,9 @@ pub(crate) struct Up {
     /// Send each build as a trace to this collector of OpenTelemetry, such as http://localhost:4318
     #[arg(long, value_name = "URL", env = "FARMER_OTLP")]
     pub otlp: Option<String>,
+    /// Write down what commands say to those users, in the folder ssh/transcripts of the data directory
+    #[arg(long, env = "FARMER_SSH_RECORD", requires = "ssh")]
+    pub ssh_record: bool,
     /// Take the steps from this file, not from the commits
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -28,6 +28,7 @@ use crate::door::Door;
 use crate::farm_file::FarmFile;
 use crate::output::{failure, print_text};
 use crate::services::{gomote, services, with_grpc};
+use crate::ssh::Port;
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -42,6 +43,7 @@ Examples:
   gomoteserver -mode=dev                       try it: gomote -localdev create linux-amd64-localdev
   gomoteserver -mode=dev -listen-https-selfsigned=localhost:7443 -machines=4
   gomoteserver -mode=prod -masterkey=key -listen-https-autocert=:443 -acme=gomote.example.com
+  gomoteserver -mode=prod -masterkey=key -listen-https-autocert=:443 -acme=gomote.example.com -ssh_addr=:2222
   gomoteserver -mode=prod -masterkey=key -tls-cert=c.pem -tls-key=k.pem -farm=farmer.toml
 
 Machines register at it by themselves, with keys that genbuilderkey makes of the master key.
@@ -59,9 +61,13 @@ struct Args {
     /// The environment: has no effect, a farm is one by itself
     #[arg(long, hide = true)]
     env: Option<String>,
-    /// Where the SSH gateway answers: there is none yet
-    #[arg(long = "ssh_addr", value_name = "IP:PORT", hide = true)]
-    ssh_addr: Option<String>,
+    /// Let users into their sessions over ssh there, with certificates of this server or their own
+    /// keys (farmer key ssh) [default: nowhere]
+    #[arg(long = "ssh_addr", value_name = "IP:PORT", value_parser = address)]
+    ssh_addr: Option<SocketAddr>,
+    /// Write down what commands say to them, in the folder ssh/transcripts of the data directory
+    #[arg(long = "ssh_record", requires = "ssh_addr")]
+    ssh_record: bool,
     /// Answer there with a certificate for this machine, by an authority in the data directory
     #[arg(long, value_name = "IP:PORT", value_parser = address, group = "address")]
     listen_https_selfsigned: Option<SocketAddr>,
@@ -163,16 +169,27 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
         .with_outboxes(handle.outboxes().clone())
         .with_checkouts(checkouts)
         .with_directory(directory.clone())
+        .with_identity(file.identity())
         .with_hosts(names.fold(Hosts::default(), Hosts::and));
     let all = Supervisor::new("gomoteserver");
     let writing = directory.clone().run(all.token().clone());
     all.group("who").spawn("write", writing);
-    let gomote = gomote(&handle, directory, &all).await;
+    let gomote = gomote(&handle, directory.clone(), &all).await;
     let gomote = gomote.map_err(|e| failure(&e))?;
     let services = services(&site, &reverse, gomote.clone());
-    let services = with_grpc(services, gomote, &data, &all).await?;
+    let ssh = match args.ssh_addr {
+        Some(address) => {
+            let opened = Port::open(address, args.ssh_record, &data, &gomote, &directory);
+            Some(opened.await?)
+        }
+        None => None,
+    };
+    let services = with_grpc(services, gomote, ssh.as_ref(), &data, &all).await?;
     print_text(&format!("{}\n", door.address))?;
     let serving = CancellationToken::new();
+    if let Some(port) = ssh {
+        port.serve(&all, &serving);
+    }
     door.serve(services, &all, &serving);
     let ran = all.spawn("coordinator", coordinator.run(stop)).await;
     serving.cancel();
@@ -247,9 +264,6 @@ impl Args {
     fn mode(&self) -> Result<Mode, Failure> {
         if self.env.is_some() {
             eprintln!("gomoteserver: -env has no effect");
-        }
-        if self.ssh_addr.is_some() {
-            eprintln!("gomoteserver: there is no SSH gateway yet: -ssh_addr has no effect");
         }
         let is_for_others = !self.masterkey.is_empty()
             || self.tls.tls_cert.is_some()

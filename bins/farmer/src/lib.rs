@@ -32,6 +32,7 @@ mod programs;
 mod query;
 mod records;
 mod registered;
+mod repo;
 mod running;
 mod services;
 mod sessions;
@@ -42,6 +43,7 @@ mod up;
 mod user;
 mod watched;
 mod why;
+mod wish;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -94,6 +96,8 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Down(args) => down::down(args, &data()?).await,
         Command::Rerun(args) => act::rerun(args, &data()?, json).await,
         Command::Cancel(args) => act::cancel(args, &data()?, json).await,
+        Command::Wish(command) => wish::wish(&command, &data()?, json).await,
+        Command::Repo(command) => repo::repo(&command, &data()?, json).await,
         Command::Artifact(command) => artifact::artifact(&command, &data()?, json).await,
         Command::Log(args) => log::log(args, &data()?, json).await,
         Command::Doctor(args) => doctor::doctor(&args, &data()?, json).await,

@@ -16,6 +16,7 @@ use build_server::who::Directory;
 use farmer_cli::{Exit, Failure};
 
 use crate::output::failure;
+use crate::ssh::Port;
 
 /// Everything that a farm serves on its port.
 pub(crate) fn services(site: &Site, machines: &ReversePool, gomote: Gomote) -> Services {
@@ -52,19 +53,28 @@ pub(crate) async fn gomote(
     Ok(Gomote::new(sessions, directory))
 }
 
-/// The same machines by gRPC, and the files that it hands over, which are kept in `data`.
+/// The same machines by gRPC, and the files that it hands over, which are kept in `data`; and,
+/// where they answer to ssh, certificates for it.
 ///
 /// # Errors
 /// When the directory for them cannot be used.
 pub(crate) async fn with_grpc(
     services: Services,
     gomote: Gomote,
+    ssh: Option<&Port>,
     data: &Path,
     tasks: &Supervisor,
 ) -> Result<Services, Failure> {
     let objects = Objects::open(&data.join("gomote"), ObjectLimits::default(), tasks);
     let objects = objects.map_err(|e| failure(&e))?;
-    let service = GomoteService::new(gomote, objects.clone()).map_err(|e| failure(&e))?;
+    let service = GomoteService::new(gomote.clone(), objects.clone()).map_err(|e| failure(&e))?;
+    let (service, services) = match ssh {
+        Some(port) => (
+            service.with_ssh(port.keys()),
+            services.with_dialect(port.tickets(gomote)?),
+        ),
+        None => (service, services),
+    };
     let methods = Methods::new().with(service.into_server(), PROTOS);
     let methods = methods.into_router().await;
     let methods = methods.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
-use build_server::gomote::Gomote;
+use build_server::gomote::{Gomote, SshKeys};
 use build_server::ssh::{Gateway, Settings, Tickets};
 use build_server::supervise::Supervisor;
 use build_server::who::Directory;
@@ -15,6 +16,8 @@ use crate::output::failure;
 
 /// The folder of its keys in the data directory.
 const FOLDER: &str = "ssh";
+/// What commands said, when it is wanted.
+const TRANSCRIPTS: &str = "transcripts";
 /// A file there for `ssh -o UserKnownHostsFile=`.
 const KNOWN_HOSTS: &str = "known_hosts";
 
@@ -38,22 +41,22 @@ impl Port {
     /// Listens, and says where people find it.
     pub(crate) async fn open(
         address: SocketAddr,
+        is_recorded: bool,
         data: &Path,
         gomote: &Gomote,
         directory: &Directory,
     ) -> Result<Self, Failure> {
         let dir = data.join(FOLDER);
-        let gateway = Gateway::open(
-            &dir,
-            gomote.sessions().clone(),
-            directory.clone(),
-            Settings::default(),
-        );
+        let settings = Settings {
+            transcripts: is_recorded.then(|| dir.join(TRANSCRIPTS)),
+            ..Settings::default()
+        };
+        let gateway = Gateway::open(&dir, gomote.sessions().clone(), directory.clone(), settings);
         let gateway = gateway.map_err(|e| failure(&e))?;
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Failure::usage(
                 format!("cannot listen on {address} for ssh: {error}"),
-                "choose another address with --ssh",
+                "choose another address for it",
             )
         })?;
         let local = listener.local_addr()?;
@@ -72,6 +75,11 @@ impl Port {
             gateway.fingerprint()
         );
         Ok(Self { gateway, listeners })
+    }
+
+    /// What signs keys of those who ask by gRPC.
+    pub(crate) fn keys(&self) -> Arc<dyn SshKeys> {
+        Arc::new(self.gateway.clone())
     }
 
     /// Gives certificates for it at the farm's door.

@@ -91,6 +91,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         .with_private(private(&settings)?)
         .with_directory(directory.clone())
         .with_registered(machines.clone())
+        .with_identity(&settings.identity)
         .with_hosts(hosts(&settings, &args.tls.acme));
     let all = Supervisor::new("farmer");
     let writing = directory.clone().run(all.token().clone());
@@ -99,10 +100,15 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let gomote = gomote(&handle, directory.clone(), &all).await;
     let gomote = gomote.map_err(|e| failure(&e))?;
     let services = services(&site, &machines, gomote.clone()).with_pages(programs(&data).router());
-    let mut services = with_grpc(services, gomote.clone(), &data, &all).await?;
-    if let Some(address) = args.ssh {
-        let port = ssh::Port::open(address, &data, &gomote, &directory).await?;
-        services = services.with_dialect(port.tickets(gomote)?);
+    let ssh = match args.ssh {
+        Some(address) => {
+            let opened = ssh::Port::open(address, args.ssh_record, &data, &gomote, &directory);
+            Some(opened.await?)
+        }
+        None => None,
+    };
+    let services = with_grpc(services, gomote, ssh.as_ref(), &data, &all).await?;
+    if let Some(port) = ssh {
         port.serve(&all, &serving);
     }
     door.serve(services, &all, &serving);

@@ -7,7 +7,8 @@ use build_core::report::{
     ArtifactPage, ArtifactQuery, Board, BoardQuery, Build, BuildPage, BuildQuery, Created,
     EventQuery, ForgetEffect, Key, KeyRotation, Keys, LogQuery, Machines, MachinesPast, MadeKey,
     NewBuild, NewKey, NewUser, Outbox, OutboxChanged, Pools, Queue, Repo, RepoChange, Repos,
-    RetryEffects, Sessions, User, UserChange, UserRemoved, Users, Why, artifact_address,
+    RetryEffects, Sessions, User, UserChange, UserRemoved, Users, Why, WishQuery, Wishes,
+    artifact_address,
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -49,10 +50,18 @@ impl FarmClient {
         self.post("/api/v1/builds", wish).await
     }
 
-    /// Takes back what was asked for.
+    /// What is wanted at present, the most urgent first.
     ///
     /// # Errors
-    /// When there is no such wish.
+    /// When the farm does not answer.
+    pub async fn wishes(&self, which: &WishQuery) -> Result<Wishes> {
+        self.get("/api/v1/wishes", which).await
+    }
+
+    /// Takes back what was asked for: builds that nobody else wants are canceled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when no such wish is open.
     pub async fn withdraw(&self, wish: &WishKey) -> Result<()> {
         self.tell(&format!("/api/v1/wishes/{wish}/withdraw")).await
     }

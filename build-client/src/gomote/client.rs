@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use build_core::buildlet::{COORDINATOR_VERSION, Form, Route, basic_auth, header};
 use build_core::h1::io::{Body as _, Client, Rewind};
 use build_core::h1::{Limits, RequestHead, ResponseHead};
+use build_core::report::{IdentityProvider, IdentityProviders};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -301,6 +302,32 @@ impl GomoteClient {
                 return Err(refused(&mut client, &answer).await);
             }
             parse(&client.read_all(MAX_LIST).await.map_err(broken)?)
+        };
+        timeout(LIMIT, listed).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// The identity providers whose tokens the farm takes; none of one that does not say.
+    ///
+    /// # Errors
+    /// When the farm does not answer.
+    pub async fn identity_providers(&self) -> Result<Vec<IdentityProvider>> {
+        let listed = async {
+            let mut client = self.connect().await?;
+            // Somebody who is about to log in has nothing to show.
+            let head = RequestHead::new("GET", "/api/v1/identity");
+            let head = head.with("Host", self.dial.authority());
+            let answer = client.send(&head, None).await.map_err(broken)?;
+            match answer.head().status() {
+                200 => {
+                    let body = client.read_all(MAX_LINE as u64).await.map_err(broken)?;
+                    Ok(parse::<IdentityProviders>(&body)?.providers)
+                }
+                404 => Ok(Vec::new()),
+                _ => {
+                    let answer = answer.head().clone();
+                    Err(refused(&mut client, &answer).await)
+                }
+            }
         };
         timeout(LIMIT, listed).await.unwrap_or_else(|_| Err(late()))
     }

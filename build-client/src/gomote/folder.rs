@@ -1,9 +1,36 @@
 //! The folder in which gomote keeps names, tokens and groups.
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, ErrorKind, Result};
+
+/// Where a user has logged in, and what renews their token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The identity provider.
+    pub issuer: String,
+    /// What programs of the farm are called there.
+    pub client_id: String,
+    /// Their secret, where the provider wants one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+    /// What the provider gives another token for.
+    pub refresh_token: String,
+}
+
+impl fmt::Debug for Login {
+    /// Leaves out the secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login({} at {})", self.client_id, self.issuer)
+    }
+}
+
+/// How the file of one ends.
+const LOGIN: &str = ".login";
 
 /// The folder: `$XDG_CONFIG_HOME/gomote` or `~/.config/gomote`, as Go's program has it.
 #[derive(Clone, Debug)]
@@ -57,20 +84,59 @@ impl Folder {
     /// When it cannot be written.
     pub fn keep_token(&self, user: &str, staging: bool, token: &str) -> Result<PathBuf> {
         let path = self.file(user, ".token", staging)?;
-        let written = || {
-            std::fs::create_dir_all(&self.0)?;
-            let mut file = tempfile::Builder::new()
-                .prefix(".token")
-                .tempfile_in(&self.0)?;
-            writeln!(file, "{}", token.trim())?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            io::Result::Ok(())
-        };
-        match written() {
+        match self.keep(&path, token) {
             Ok(()) => Ok(path),
             Err(error) => Err(Error::from(error).while_doing(format!("write {}", path.display()))),
         }
+    }
+
+    /// How the token of a user is renewed; `None` when they have not logged in at a provider.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn login(&self, user: &str, staging: bool) -> Result<Option<Login>> {
+        let path = self.file(user, LOGIN, staging)?;
+        let Some(text) = read(&path)? else {
+            return Ok(None);
+        };
+        let login = serde_json::from_str(&text).map_err(|e| {
+            Error::caused_by(ErrorKind::Corrupt, format!("read {}", path.display()), e)
+                .with_hint("log in again: gomote login -device")
+        })?;
+        Ok(Some(login))
+    }
+
+    /// Keeps how a token is renewed, readable by its owner alone; `None` forgets it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_login(&self, user: &str, staging: bool, login: Option<&Login>) -> Result<()> {
+        let path = self.file(user, LOGIN, staging)?;
+        let what = || format!("write {}", path.display());
+        let kept = match login {
+            Some(login) => {
+                let text = serde_json::to_string(login);
+                let text = text.map_err(|e| Error::caused_by(ErrorKind::Bug, what(), e))?;
+                self.keep(&path, &text)
+            }
+            None => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            },
+        };
+        kept.map_err(|error| Error::from(error).while_doing(what()))
+    }
+
+    /// A whole file or none.
+    fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
+        std::fs::create_dir_all(&self.0)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".token")
+            .tempfile_in(&self.0)?;
+        writeln!(file, "{}", text.trim())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
     }
 
     /// A file of a user. A name with a slash would be a file elsewhere.
@@ -112,6 +178,20 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let login = Login {
+            issuer: "https://login.example.org".into(),
+            client_id: "farm".into(),
+            client_secret: None,
+            refresh_token: "again".into(),
+        };
+        folder.keep_login("ann", false, Some(&login)).unwrap();
+        assert_eq!(folder.login("ann", false).unwrap(), Some(login));
+        assert_eq!(folder.login("ann", true).unwrap(), None);
+        folder.keep_login("ann", false, None).unwrap();
+        folder.keep_login("ann", false, None).unwrap();
+        assert_eq!(folder.login("ann", false).unwrap(), None);
+        std::fs::write(folder.path().join("user-ann.login"), "{").unwrap();
+        assert!(folder.login("ann", false).is_err());
         std::fs::write(folder.path().join("user-ann.user"), "anna\n").unwrap();
         assert_eq!(folder.user("ann").unwrap(), "anna");
         assert_eq!(folder.user("bob").unwrap(), "bob");

@@ -15,5 +15,5 @@ mod run;
 pub use client::{
     Credentials, Event, GomoteClient, Listed, Reproduced, SshTicket, Step, seconds_until,
 };
-pub use folder::Folder;
+pub use folder::{Folder, Login};
 pub use run::{Running, run};

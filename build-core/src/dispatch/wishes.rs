@@ -125,6 +125,17 @@ impl Dispatcher {
         self.wishes.open.get(&key).map(|wish| &wish.state)
     }
 
+    /// Every open wish, in order of their keys.
+    pub fn open_wishes(&self) -> impl Iterator<Item = &WishState> {
+        self.wishes.open.values().map(|wish| &wish.state)
+    }
+
+    /// The open wishes for a build, in order of their keys.
+    pub fn wishes_for(&self, build: &BuildId) -> impl Iterator<Item = &WishState> {
+        let keys = self.wishes.of_build.get(build).into_iter().flatten();
+        keys.filter_map(|key| self.wish(*key))
+    }
+
     /// A wish and the builds that begin with it are in the log together or not at all.
     pub(super) fn ask(&mut self, wish: Wish, drawn: Vec<BuildId>, now: Timestamp) {
         if self.knows_wish(wish.key) || wish.builders.len() != drawn.len() {
@@ -155,7 +166,8 @@ impl Dispatcher {
             builds: wished.clone(),
             tip_of: wish.tip_of.clone(),
         };
-        let state = WishState::asked(wish.key, wish.item.clone(), wished.clone(), wish.tip_of);
+        let (by, item) = (wish.by.clone(), wish.item.clone());
+        let state = WishState::asked(wish.key, by, item, wished.clone(), wish.tip_of);
         let stream = StreamId::from(wish.key);
         let Ok(event) = NewEvent::new(stream, now, wish.by, &asked) else {
             return;

@@ -25,6 +25,7 @@ mod build;
 mod event;
 mod failed_test;
 mod farm;
+mod identity;
 mod input;
 mod item;
 pub mod millis;
@@ -41,6 +42,7 @@ mod run;
 mod session;
 mod status;
 mod test;
+mod wish;
 
 pub use artifact::{ArtifactPage, ArtifactQuery, ListedArtifact, artifact_address, artifact_place};
 pub use board::{Board, BoardBuild, BoardCommit, BoardQuery};
@@ -48,6 +50,7 @@ pub use build::{Build, BuildPage, BuildQuery, Created, KeptFiles, LogQuery, NewB
 pub use event::{Event, EventQuery};
 pub use failed_test::{FailedTest, VerdictWord};
 pub use farm::{LostSource, Machine, Machines, PoolReport, Pools};
+pub use identity::{IdentityProvider, IdentityProviders};
 pub use input::{Input, InputWord};
 pub use item::Item;
 pub use outbox::{
@@ -67,3 +70,4 @@ pub use run::{Run, RunStatus, SlowTest, Tests};
 pub use session::{Session, Sessions};
 pub use status::{BuildStatus, Rerun};
 pub use test::TestReport;
+pub use wish::{Wish, WishQuery, WishedBuild, Wishes};

@@ -14,7 +14,7 @@ use build_core::event::{
 use build_core::ids::{BuildId, HolderId, SessionId, WishKey};
 use build_core::pool::Pool;
 use build_core::schedule::{Allotment, Machine};
-use build_core::wish::Wish;
+use build_core::wish::{Wish, WishState};
 use build_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::figures::{Figures, Note};
-use super::handle::{LeaseAnswer, Request, session_ended};
+use super::handle::{LeaseAnswer, Request, Which, session_ended};
 use super::session::{Held, renew};
 use super::status::{FarmStatus, Waiting};
 use crate::run::{RENEW_EVERY, Runner, Silent};
@@ -380,6 +380,10 @@ impl Turning {
                 drawn,
                 answer,
             } => self.ask(wish, drawn, answer),
+            Request::Wishes { which, answer } => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.wishes(&which));
+            }
             Request::Withdraw { key, by, answer } => {
                 let withdrawn = self.withdraw(key, by);
                 // Whoever asked may have gone.
@@ -499,6 +503,15 @@ impl Turning {
         });
         self.act(effects);
         self.hand_over();
+    }
+
+    fn wishes(&self, which: &Which) -> Vec<WishState> {
+        let dispatcher = &self.actor.dispatcher;
+        match which {
+            Which::All => dispatcher.open_wishes().cloned().collect(),
+            Which::Of(build) => dispatcher.wishes_for(build).cloned().collect(),
+            Which::One(key) => dispatcher.wish(*key).cloned().into_iter().collect(),
+        }
     }
 
     fn withdraw(&mut self, key: WishKey, by: Principal) -> Result<()> {

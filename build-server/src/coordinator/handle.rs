@@ -15,7 +15,7 @@ use build_core::ids::{BuildId, BuilderName, HolderId, HostType, SessionId, WishK
 use build_core::pool::Lease;
 use build_core::report::FailedTest;
 use build_core::schedule::Allotment;
-use build_core::wish::Wish;
+use build_core::wish::{Wish, WishState};
 use build_core::work::Builder;
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::sessions::Opening;
 pub(super) use self::sessions::session_ended;
 pub use self::wishes::Wanted;
+pub(super) use self::wishes::Which;
 use super::figures::{Counts, Figures};
 use super::find::Chooser;
 use super::repos::Repos;
@@ -82,6 +83,10 @@ pub(super) enum Request {
         wish: Box<Wish>,
         drawn: Vec<BuildId>,
         answer: oneshot::Sender<Result<Vec<WishedBuild>>>,
+    },
+    Wishes {
+        which: Which,
+        answer: oneshot::Sender<Vec<WishState>>,
     },
     Withdraw {
         key: WishKey,

@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use build_core::event::{Artifact, Outcome};
-use build_core::ids::StepName;
+use build_core::ids::{StepName, WishKey};
 use build_core::report::{BuildStatus, FailedTest, artifact_address};
 use build_core::{Error, ErrorKind};
 use serde::Deserialize;
@@ -63,6 +63,8 @@ struct Page<'a> {
     log: Option<LogView>,
     others: Vec<OtherLog>,
     is_open: bool,
+    /// Who wants it at present, and how it is taken back.
+    wanted: Vec<(String, WishKey)>,
 }
 
 /// The log of the chosen run.
@@ -125,6 +127,11 @@ pub(super) async fn page(
         true => queue::of_build(&site, &frame, &row, &mut estimates).await?,
         false => Vec::new(),
     };
+    let wishes = match is_open {
+        true => site.handle().wishes(Some(&row.id)).await?,
+        false => Vec::new(),
+    };
+    let wanted = wishes.iter().map(|wish| (wish.by().text(), wish.key()));
     let usual = estimates.of_build(&row).await?.filter(|_| is_open);
     let chosen = chosen(&row, question.run)?;
     let log = match chosen {
@@ -151,6 +158,7 @@ pub(super) async fn page(
         log,
         others,
         is_open,
+        wanted: wanted.collect(),
     }))
 }
 

@@ -21,6 +21,7 @@ mod merges;
 mod page;
 mod people;
 mod queue;
+mod repos;
 mod sign_in;
 mod steps;
 mod time;
@@ -40,10 +41,13 @@ pub(crate) fn router(home: &str) -> Router<Site> {
         .route("/builds/{id}/raw", get(log::raw::raw))
         .route("/builds/{id}/rerun", post(act::rerun))
         .route("/builds/{id}/cancel", post(act::cancel))
+        .route("/builds/{id}/withdraw", post(act::withdraw))
         .route("/commits/{hash}", get(commit::page))
         .route("/queue", get(queue::page))
         .route("/machines", get(machines::page))
         .route("/tests", get(history::page))
+        .route("/repos", get(repos::page))
+        .route("/repos/{id}", post(repos::change))
         .route("/people", get(people::page))
         .route("/people/revoke", post(people::revoke))
         .route("/sign-in", get(sign_in::page).post(sign_in::sign_in))

@@ -10,6 +10,7 @@ use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use super::converse::{End, STDERR, converse, signal, window};
 use super::forward::carry;
 use super::machine::{self, Refused, attach};
+use super::transcript::Transcript;
 use super::visitor::Visit;
 
 /// How a shell says that it could not start a command.
@@ -141,6 +142,25 @@ async fn say(write: &ChannelWriteHalf<Msg>, manner: &Manner, text: &str) {
     }
 }
 
+/// A transcript of what comes, where the farm wants one.
+async fn begin(
+    visit: &Visit,
+    line: Option<&str>,
+    manner: &Manner,
+) -> std::io::Result<Option<Transcript>> {
+    let dir = visit.gateway.settings().transcripts.as_ref();
+    let (Some(dir), Some(admitted)) = (dir, visit.admitted()) else {
+        return Ok(None);
+    };
+    let session = &admitted.session.instance().name;
+    let who = admitted.who.text();
+    let title = format!("{who} on {session}: {}", line.unwrap_or("a shell"));
+    let window = manner.terminal.as_ref().map(|(_, window)| *window);
+    Transcript::begin(dir, session, &title, window)
+        .await
+        .map(Some)
+}
+
 async fn run(
     visit: &Visit,
     line: Option<String>,
@@ -150,6 +170,15 @@ async fn run(
 ) -> Ended {
     let Some(session) = visit.session() else {
         return Ended::Left;
+    };
+    let mut transcript = match begin(visit, line.as_deref(), manner).await {
+        Ok(transcript) => transcript,
+        Err(error) => {
+            tracing::error!(%error, "a transcript cannot be written");
+            let text = "this farm writes down what commands say, and cannot now";
+            say(write, manner, text).await;
+            return Ended::Exit(LOST);
+        }
     };
     let builder = visit.builder_env();
     let set = |exec: Exec, (name, value): (&str, &str)| exec.env(name, value);
@@ -164,14 +193,15 @@ async fn run(
                 // Whoever is gone needs no welcome.
                 let _ = write.data_bytes(welcome).await;
             }
-            converse(stream, read, write).await
+            converse(stream, read, write, transcript.as_mut()).await
         }
         Err(Refused::Because(text)) => {
             say(write, manner, &text).await;
             return Ended::Exit(LOST);
         }
         Err(Refused::Unknown) => {
-            return without_input(visit, line, exec, manner, read, write).await;
+            let both = (read, write);
+            return without_input(visit, line, exec, manner, both, transcript).await;
         }
     };
     match end {
@@ -224,8 +254,8 @@ async fn without_input(
     line: Option<String>,
     exec: Exec,
     manner: &Manner,
-    read: &mut ChannelReadHalf,
-    write: &ChannelWriteHalf<Msg>,
+    (read, write): (&mut ChannelReadHalf, &ChannelWriteHalf<Msg>),
+    mut transcript: Option<Transcript>,
 ) -> Ended {
     if line.is_none() {
         let text = "the buildlet of this machine gives no terminal: give a command, as in: ssh SESSION COMMAND";
@@ -253,6 +283,9 @@ async fn without_input(
         };
         match event {
             Some(Ok(ExecEvent::Output(bytes))) => {
+                if let Some(transcript) = &mut transcript {
+                    transcript.said(&bytes).await;
+                }
                 let written = tokio::select! {
                     written = write.data_bytes(bytes) => written,
                     () = left(read) => return Ended::Left,

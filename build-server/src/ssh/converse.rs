@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::inlet::{Inlet, Outlet, Piece, way};
 use super::machine::Stream;
+use super::transcript::Transcript;
 
 /// What the library calls standard error.
 pub(super) const STDERR: u32 = 1;
@@ -34,6 +35,7 @@ pub(super) async fn converse(
     stream: Stream,
     read: &mut ChannelReadHalf,
     write: &ChannelWriteHalf<Msg>,
+    transcript: Option<&mut Transcript>,
 ) -> End {
     let (from, to) = tokio::io::split(stream);
     let (inlet, outlet) = way();
@@ -42,7 +44,7 @@ pub(super) async fn converse(
     tokio::select! {
         // What the command has said last comes before that the client has nothing more to say.
         biased;
-        end = hear_machine(from, write, &credit) => end,
+        end = hear_machine(from, write, &credit, transcript) => end,
         end = hear_client(read, inlet, control) => end,
         () = feed_machine(to, outlet, controls, &credit) => End::Lost,
     }
@@ -52,10 +54,19 @@ async fn hear_machine(
     mut from: ReadHalf<Stream>,
     write: &ChannelWriteHalf<Msg>,
     credit: &Semaphore,
+    mut transcript: Option<&mut Transcript>,
 ) -> End {
     let mut received = BytesMut::new();
     loop {
-        let sent = match FromCommand::decode(&mut received) {
+        let frame = FromCommand::decode(&mut received);
+        if let (
+            Some(transcript),
+            Ok(Some(FromCommand::Output(bytes) | FromCommand::Errors(bytes))),
+        ) = (&mut transcript, &frame)
+        {
+            transcript.said(bytes).await;
+        }
+        let sent = match frame {
             Ok(Some(FromCommand::Output(bytes))) => write.data_bytes(bytes).await,
             Ok(Some(FromCommand::Errors(bytes))) => write.extended_data_bytes(STDERR, bytes).await,
             Ok(Some(FromCommand::Taken(count))) => {

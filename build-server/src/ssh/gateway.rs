@@ -23,6 +23,7 @@ use super::authority::Authority;
 use super::cut::Cut;
 use super::files;
 use super::settings::Settings;
+use super::transcript;
 use super::visitor::{Visit, Visitor};
 use crate::gomote::Sessions;
 use crate::supervise::Supervisor;
@@ -184,7 +185,20 @@ impl Gateway {
             let (gateway, tasks, stop) = (self.clone(), tasks.clone(), stop.clone());
             gateway.accept(listener, permits.clone(), tasks, stop)
         });
-        futures::future::join_all(accepting).await;
+        let settings = &self.0.settings;
+        let sweeping = async {
+            match settings.transcripts.clone() {
+                Some(dir) => {
+                    let (keep, most) = (settings.keep_transcripts, settings.most_transcripts);
+                    transcript::sweep(dir, keep, most).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = futures::future::join_all(accepting) => {}
+            () = sweeping => {}
+        }
     }
 
     async fn accept(

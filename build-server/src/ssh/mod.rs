@@ -20,9 +20,12 @@ mod files;
 mod forward;
 mod gateway;
 mod inlet;
+#[cfg(feature = "gomote-grpc")]
+mod keys;
 mod machine;
 mod settings;
 mod ticket;
+mod transcript;
 mod visitor;
 
 pub use authority::{Authority, CertificateError, PRINCIPAL_DOMAIN};

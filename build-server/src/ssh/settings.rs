@@ -1,5 +1,6 @@
 //! What a gateway allows.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Connections, and how long things may take.
@@ -17,6 +18,13 @@ pub struct Settings {
     pub rejection: Duration,
     /// How long a certificate is good for a login (5 min).
     pub certificate: Duration,
+    /// Where what commands say is written down; `None`: nowhere. Where it is wanted and cannot be,
+    /// no command is run.
+    pub transcripts: Option<PathBuf>,
+    /// How long a transcript is kept after its last byte (90 days).
+    pub keep_transcripts: Duration,
+    /// Bytes of all transcripts together (8 GiB): from there on the oldest ones are removed.
+    pub most_transcripts: u64,
 }
 
 impl Default for Settings {
@@ -28,6 +36,9 @@ impl Default for Settings {
             login: Duration::from_secs(120),
             rejection: Duration::from_millis(300),
             certificate: Duration::from_secs(300),
+            transcripts: None,
+            keep_transcripts: Duration::from_secs(90 * 24 * 60 * 60),
+            most_transcripts: 8 << 30,
         }
     }
 }

@@ -19,6 +19,8 @@ use build_core::Result;
 use build_core::clock::{Clock, SystemClock};
 use build_core::event::Seq;
 use build_core::ids::RepoName;
+use build_core::recipe::Identity;
+use build_core::report::IdentityProvider;
 
 pub use api::OPENAPI;
 pub use auth::{Admin, Authorizer, User, Visitor};
@@ -60,6 +62,7 @@ pub struct Site {
     tasks: Option<Supervisor>,
     #[cfg(feature = "reverse")]
     registered: Option<crate::pool::ReversePool>,
+    identity: Arc<[IdentityProvider]>,
 }
 
 impl fmt::Debug for Site {
@@ -90,6 +93,7 @@ impl Site {
             tasks: None,
             #[cfg(feature = "reverse")]
             registered: None,
+            identity: Arc::default(),
         }
     }
 
@@ -210,6 +214,21 @@ impl Site {
     #[cfg(feature = "reverse")]
     pub(crate) fn registered(&self) -> Option<&crate::pool::ReversePool> {
         self.registered.as_ref()
+    }
+
+    /// The identity providers that are believed, for programs that log in there. Default: none.
+    #[must_use]
+    pub fn with_identity(mut self, providers: &[Identity]) -> Self {
+        let told = providers.iter().map(|provider| IdentityProvider {
+            issuer: provider.issuer.clone(),
+            client_id: provider.audience.clone(),
+        });
+        self.identity = told.collect();
+        self
+    }
+
+    pub(crate) fn identity(&self) -> &[IdentityProvider] {
+        &self.identity
     }
 
     /// The line with which another machine joins the farm.

@@ -151,7 +151,7 @@ async fn a_build_of_two_checkouts_and_an_archive() {
     tools.write("a", "other tool\n");
     let after = tools.commit("second");
     let again = shown.item.rerun(&first.id);
-    let again = farm.handle.submit_anew(again, &farm.builder()).await;
+    let again = farm.handle.submit_anew(again, &farm.builder(), "me").await;
     let again = farm.built(&again.unwrap()).await;
     assert!(again.passed(), "{:#?}", again.events);
     assert_eq!(

@@ -75,7 +75,7 @@ async fn build_with(
     change(&mut item);
     let id = farm
         .handle
-        .submit_anew(item, &farm.builder())
+        .submit_anew(item, &farm.builder(), "me")
         .await
         .unwrap();
     farm.built(&id).await

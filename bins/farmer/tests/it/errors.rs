@@ -183,12 +183,20 @@ fn expect(what: &str, said: &str, cause: &str, next: &str) {
 type Mistake = (&'static [&'static str], i32, &'static str, &'static str);
 
 /// Before anything was built.
-const EARLY: [Mistake; 11] = [
+const EARLY: [Mistake; 14] = [
     (&["log"], 2, "nothing has been built yet", "farmer build"),
     (&["why"], 2, "nothing has been built yet", "farmer build"),
     (&["status"], 2, "nothing has been built yet", "farmer build"),
     (&["rerun", "B000000001"], 2, "no farm runs on", "farmer up"),
     (&["cancel", "B000000001"], 2, "no farm runs on", "farmer up"),
+    (&["wish", "list"], 2, "no farm runs on", "farmer up"),
+    (&["repo", "list"], 2, "no farm runs on", "farmer up"),
+    (
+        &["wish", "list", "--build", "x"],
+        2,
+        "neither a wish nor a build",
+        "farmer wish list",
+    ),
     (
         &["rerun", "nonsense"],
         2,

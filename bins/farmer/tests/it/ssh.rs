@@ -23,7 +23,15 @@ fn a_session_answers_to_ssh_from_behind_its_fence() {
     // As builds are kept apart where nobody says otherwise.
     let farm = Farm::start_with(
         &repo,
-        &["--machines", "1", "--ssh", "0", "--sandbox", "auto"],
+        &[
+            "--machines",
+            "1",
+            "--ssh",
+            "0",
+            "--ssh-record",
+            "--sandbox",
+            "auto",
+        ],
     );
     let gomote = |args: &[&str]| {
         let mut command = repo.farmer();
@@ -87,6 +95,18 @@ fn a_session_answers_to_ssh_from_behind_its_fence() {
     assert_eq!(listed.events()[0]["key"], fingerprint.as_str());
     repo.run(&["key", "ssh", "remove", &fingerprint]).exits(0);
     ssh("true").exits(255);
+    // What was said is written down, what was typed is not.
+    let transcripts = std::fs::read_dir(repo.data().join("ssh/transcripts")).unwrap();
+    let transcripts: Vec<_> = transcripts
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    assert_eq!(transcripts.len(), 4);
+    let head = format!("owner on {name}: echo here");
+    let here = transcripts
+        .iter()
+        .find(|text| text.contains(&head))
+        .unwrap();
+    assert!(here.contains(r#""o","here\n"]"#), "{here}");
     let log = repo.run(&["key", "log"]).exits(0);
     let came = format!("owner came over ssh to session {name} (certificate)");
     assert!(log.out().contains(&came), "{}", log.out());

@@ -158,6 +158,49 @@ fn commits_are_built_and_every_command_uses_the_farm_that_runs() {
     assert!(late.err().contains("has ended already"), "{}", late.err());
     repo.run(&["cancel", "B000000000"]).exits(2);
 
+    // What is wanted is said, and taken back: by the build that it wants, and by its key.
+    let nobody = repo.run(&["wish", "withdraw", id(&build)]).exits(2);
+    assert!(nobody.err().contains("it has ended"), "{}", nobody.err());
+    let slow = ECHO.replace("cat word", "sleep 600");
+    let slow = repo.write(".farmer.toml", &slow).commit("slow");
+    let build = wait_for_build(&repo, &slow, "running");
+    let wanted = ["wish", "list", "--json", "--build", id(&build)];
+    let wanted = repo.run(&wanted).exits(0).events();
+    assert_eq!(
+        (wanted.len(), &wanted[0]["commit"]),
+        (1, &build["item"]["commit"])
+    );
+    let key = wanted[0]["key"].as_str().unwrap();
+    let listed = repo.run(&["wish", "list"]).exits(0).out();
+    assert!(
+        listed.contains(key) && listed.contains("\"slow\""),
+        "{listed}"
+    );
+    let withdrawn = repo.run(&["wish", "withdraw", id(&build)]).exits(0);
+    assert_eq!(withdrawn.out(), format!("{key} is withdrawn\n"));
+    wait_for_build(&repo, &slow, "canceled");
+    repo.run(&["wish", "withdraw", key]).exits(2);
+
+    // The repository is called otherwise, and lies somewhere else too.
+    let known = repo.run(&["repo", "list", "--json"]).exits(0).events();
+    let (name, origin) = (&known[0]["name"], &known[0]["origin"]);
+    repo.run(&["repo", "rename", name.as_str().unwrap(), "apple/tree"])
+        .exits(0);
+    let moved = ["repo", "move", "apple/tree", "https://new.example/tree"];
+    repo.run(&moved).exits(0);
+    let there = ["repo", "rename", origin.as_str().unwrap(), "tree", "--json"];
+    let renamed = repo.run(&there).exits(0).events();
+    assert_eq!(renamed[0]["id"], known[0]["id"]);
+    assert_eq!(renamed[0]["origin"], "https://new.example/tree");
+    let lost = repo.run(&["repo", "rename", "pear", "plum"]).exits(2);
+    assert!(lost.err().contains("farmer repo list"), "{}", lost.err());
+    assert!(
+        repo.run(&["repo", "list"])
+            .exits(0)
+            .out()
+            .starts_with("tree  R")
+    );
+
     let twice = repo.run(&["up", "--port", "0"]);
     assert_ne!(twice.code(), 0);
     assert!(

@@ -178,9 +178,21 @@ pub(super) enum Group {
 
 #[derive(Args)]
 pub(super) struct Login {
-    /// Read the token from this file (`-`: standard input)
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    pub(super) token_file: PathBuf,
+    /// Read the token from this file (`-`: standard input, which is the default)
+    #[arg(long, value_name = "FILE", conflicts_with = "device")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Log in at the identity provider of the farm, with any browser; the token is renewed by itself
+    #[arg(long)]
+    pub(super) device: bool,
+    /// The identity provider, when the farm has several or does not say
+    #[arg(long, value_name = "URL", requires = "device")]
+    pub(super) issuer: Option<String>,
+    /// What the farm is called there
+    #[arg(long, value_name = "NAME", requires = "issuer")]
+    pub(super) client_id: Option<String>,
+    /// The file of its secret, when the provider wants one
+    #[arg(long, value_name = "FILE", requires = "device")]
+    pub(super) client_secret_file: Option<PathBuf>,
 }
 
 #[derive(Args)]

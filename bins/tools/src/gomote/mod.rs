@@ -3,6 +3,7 @@
 mod args;
 mod connect;
 mod files;
+mod login;
 mod machines;
 mod place;
 mod push;
@@ -46,7 +47,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 impl Cli {
     async fn run(self, stop: CancellationToken) -> Result<Done, Failure> {
-        let place = Place::of(&self)?;
+        let place = Place::of(&self).await?;
         let done = async {
             match self.command {
                 Command::Create(args) => machines::create(&place, args, &stop).await,
@@ -54,7 +55,7 @@ impl Cli {
                 Command::List => machines::list(&place).await,
                 Command::Ping(args) => machines::ping(&place, args).await,
                 Command::Group { command } => machines::group(&place, command).await,
-                Command::Login(args) => place.login(args),
+                Command::Login(args) => login::login(&place, args).await,
                 Command::Ls(args) => files::ls(&place, args).await,
                 Command::Put(args) => files::put(&place, args).await,
                 Command::Put14(args) => files::put_bootstrap(&place, args).await,

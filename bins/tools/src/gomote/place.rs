@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use build_client::device;
 use build_client::gomote::groups::Groups;
 use build_client::gomote::{Credentials, Folder, GomoteClient};
 use build_client::instance::{CoordinatorInstance, TlsOptions};
@@ -11,7 +12,8 @@ use build_client::{Error, ErrorKind, Timeouts};
 use build_server::store::DataLock;
 use farmer_cli::Failure;
 
-use super::args::{Cli, Login};
+use super::args::{Cli, Command};
+use super::login;
 use crate::told::failed;
 
 /// How long a command's output is tried to be taken up again, and a machine's silence is borne:
@@ -23,9 +25,11 @@ const MISSES: u32 = 60;
 /// Where machines come from, and what is known of the user.
 pub(super) struct Place {
     client: Option<GomoteClient>,
-    folder: Folder,
-    user: String,
-    staging: bool,
+    pub(super) folder: Folder,
+    pub(super) user: String,
+    pub(super) staging: bool,
+    /// Certificates in PEM that are trusted.
+    pub(super) roots: Option<String>,
     pub(super) groups: Groups,
     pub(super) group: Option<String>,
     pub(super) json: bool,
@@ -34,7 +38,7 @@ pub(super) struct Place {
 impl Place {
     /// What the command line and the environment say. Nothing is asked yet; a coordinator that
     /// nobody named is missed only when it is needed.
-    pub(super) fn of(cli: &Cli) -> Result<Self, Failure> {
+    pub(super) async fn of(cli: &Cli) -> Result<Self, Failure> {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let home = std::env::home_dir()
             .ok_or_else(|| Failure::usage("nobody knows where your home is", "set HOME"))?;
@@ -51,8 +55,16 @@ impl Place {
             }
             (None, None) => None,
         };
+        let roots = match &cli.ca {
+            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
+                let text = format!("cannot read {}: {error}", file.display());
+                Failure::usage(text, "name a file of certificates with -ca")
+            })?),
+            None => None,
+        };
         let mut place = Self {
             client: None,
+            roots,
             groups: Groups::of(&folder),
             folder,
             staging: cli.staging,
@@ -60,18 +72,26 @@ impl Place {
             group,
             json: cli.json,
         };
-        place.client = place.connect(cli, &home).map_err(|e| failed(&e))?;
+        place.client = place.connect(cli, &home).await.map_err(|e| failed(&e))?;
         Ok(place)
     }
 
-    fn connect(&self, cli: &Cli, home: &Path) -> Result<Option<GomoteClient>, Error> {
+    async fn connect(&self, cli: &Cli, home: &Path) -> Result<Option<GomoteClient>, Error> {
         let named = match (&cli.server, cli.localdev, cli.staging) {
             (_, true, _) => Some("localhost:8119".to_owned()),
             (_, _, true) => Some("staging".to_owned()),
             (server, ..) => server.clone(),
         };
         let client = match named {
-            Some(named) => self.named(&named, cli.ca.as_deref())?,
+            Some(named) => {
+                // A login that reads the token first cannot show one yet.
+                let is_login = matches!(cli.command, Command::Login(_));
+                let token = match is_login {
+                    true => String::new(),
+                    false => login::token(self).await?,
+                };
+                self.named(&named, token)?
+            }
             None => match local_farm(cli.data.clone(), home)? {
                 Some(client) => client(&self.user)?,
                 None => return Ok(None),
@@ -81,12 +101,14 @@ impl Place {
         Ok(Some(client.with_timeouts(timeouts)))
     }
 
-    fn named(&self, server: &str, ca: Option<&Path>) -> Result<GomoteClient, Error> {
-        // A login that reads the token first cannot show one yet.
-        let token = self.folder.token(&self.user, self.staging);
-        let credentials = Credentials::User {
-            name: self.user.clone(),
-            token: token.unwrap_or_default(),
+    fn named(&self, server: &str, token: String) -> Result<GomoteClient, Error> {
+        // Tokens of identity providers say themselves whose they are.
+        let credentials = match device::expires(&token) {
+            Some(_) => Credentials::Bearer(token),
+            None => Credentials::User {
+                name: self.user.clone(),
+                token,
+            },
         };
         if let Some(plain) = server.strip_prefix("http://") {
             let plain = plain.trim_end_matches('/');
@@ -103,10 +125,8 @@ impl Place {
         }
         let instance = CoordinatorInstance::parse(server.trim_start_matches("https://"))?;
         let mut options = TlsOptions::new();
-        if let Some(ca) = ca {
-            let pem = std::fs::read_to_string(ca)
-                .map_err(|e| Error::from(e).while_doing(format!("read {}", ca.display())))?;
-            options = options.with_ca(pem);
+        if let Some(pem) = &self.roots {
+            options = options.with_ca(pem.clone());
         }
         Ok(GomoteClient::new(instance.dialer(&options)?, &credentials))
     }
@@ -119,26 +139,6 @@ impl Place {
                 "start one with: farmer up; or name one with -server HOST",
             )
         })
-    }
-
-    /// Keeps a token.
-    pub(super) fn login(&self, args: Login) -> Result<(), Failure> {
-        let text = match args.token_file.as_os_str() == "-" {
-            true => std::io::read_to_string(std::io::stdin()),
-            false => std::fs::read_to_string(&args.token_file),
-        };
-        let text = text.map_err(|error| {
-            Failure::usage(
-                format!("cannot read {}: {error}", args.token_file.display()),
-                "ask an admin of the farm for a token",
-            )
-        })?;
-        if text.trim().is_empty() || text.trim().contains(char::is_whitespace) {
-            return Err(Failure::usage("this is no token", "a token is one word"));
-        }
-        let kept = self.folder.keep_token(&self.user, self.staging, &text);
-        eprintln!("# wrote {}", kept.map_err(|e| failed(&e))?.display());
-        Ok(())
     }
 }
 

@@ -304,3 +304,115 @@ fn mistakes_are_told() {
         help.out
     );
 }
+
+/// Answers requests of one connection each, by what stands in their first line and body, until the
+/// test ends. The text is what is answered; one that begins with `!` is an error.
+fn provider(answer: impl Fn(&str, &str) -> String + Send + 'static) -> String {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let own = address.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut first, mut length) = (String::new(), 0);
+            stream.read_line(&mut first).unwrap();
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let said = answer(first.trim(), std::str::from_utf8(&body).unwrap());
+            let said = said.replace("OWN", &own);
+            let (status, said) = match said.strip_prefix('!') {
+                Some(said) => ("400 Bad Request", said),
+                None => ("200 OK", said.as_str()),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}",
+                said.len()
+            );
+            // A program that has ended does not read it.
+            let _ = write!(stream.get_mut(), "{head}\r\n\r\n{said}");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_login_with_a_browser_is_kept_and_renewed() {
+    let machine = Machine::start();
+    // {"exp":1}: as good as expired at once. The farm is told by the same address.
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let address = provider(move |first, body| {
+        let nth = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let reply = match first.split(' ').nth(1).unwrap() {
+            "/api/v1/identity" => r#"{"providers":[{"issuer":"OWN","client_id":"farm"}]}"#,
+            "/.well-known/openid-configuration" => {
+                r#"{"issuer":"OWN","device_authorization_endpoint":"OWN/d","token_endpoint":"OWN/t"}"#
+            }
+            "/d" => {
+                assert!(
+                    body.contains("client_id=farm") && body.contains("scope=openid"),
+                    "{body}"
+                );
+                r#"{"device_code":"x","user_code":"WDJB-MJHT","verification_uri":"OWN/open","expires_in":60,"interval":0}"#
+            }
+            "/t" if body.contains("refresh_token=again") => {
+                r#"{"id_token":"e30.eyJleHAiOjk5OTk5OTk5OTl9.new","refresh_token":"more"}"#
+            }
+            "/t" if nth() == 0 => r#"!{"error":"authorization_pending"}"#,
+            "/t" => r#"{"id_token":"e30.eyJleHAiOjF9.old","refresh_token":"again"}"#,
+            "/buildlet/list" => "[]",
+            other => panic!("{other}"),
+        };
+        reply.to_owned()
+    });
+    let gomote =
+        |args: &[&str]| machine.gomote(&[&["-server", &address, "-user", "ann"], args].concat());
+    let login = gomote(&["login", "-device"]);
+    assert_eq!(login.code, Some(0), "{}", login.err);
+    assert!(
+        login.err.contains(&format!(
+            "open {address}/open and type this code: WDJB-MJHT"
+        )),
+        "{}",
+        login.err
+    );
+    let folder = machine.home.path().join(".config/gomote");
+    let token = || std::fs::read_to_string(folder.join("user-ann.token")).unwrap();
+    assert_eq!(token(), "e30.eyJleHAiOjF9.old\n");
+    let listed = gomote(&["list"]);
+    assert_eq!(listed.code, Some(0), "{}", listed.err);
+    assert_eq!(token(), "e30.eyJleHAiOjk5OTk5OTk5OTl9.new\n");
+    let kept = std::fs::read_to_string(folder.join("user-ann.login")).unwrap();
+    assert!(kept.contains(r#""refresh_token":"more""#), "{kept}");
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(folder.join("user-ann.login"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // Another provider than those of the farm, and both ways at once.
+    let foreign = gomote(&["login", "-device", "-issuer", "https://login.example.org"]);
+    assert!(
+        foreign.code == Some(2) && foreign.err.contains("takes no tokens of"),
+        "{}",
+        foreign.err
+    );
+    assert_eq!(
+        gomote(&["login", "-device", "-token-file", "-"]).code,
+        Some(2)
+    );
+    // A token that is given forgets how the other one was renewed.
+    let given = machine.gomote_in(Path::new("/"), &["-user", "ann", "login"], b"t0ken\n");
+    assert_eq!(given.code, Some(0), "{}", given.err);
+    assert!(!folder.join("user-ann.login").exists());
+}

@@ -4,7 +4,7 @@ use build_core::event::{Principal, StreamId, Version, WishedBuild};
 use build_core::ids::{BuildId, BuilderName, RepoId, RepoName, WishKey};
 use build_core::recipe::name_hint;
 use build_core::repository::RepoState;
-use build_core::wish::Wish;
+use build_core::wish::{Wish, WishState};
 use build_core::work::WorkItem;
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
@@ -19,6 +19,13 @@ pub struct Wanted {
     pub key: WishKey,
     /// Its builds, in the order of the builders.
     pub builds: Vec<WishedBuild>,
+}
+
+/// Which open wishes are asked for.
+pub(in crate::coordinator) enum Which {
+    All,
+    Of(BuildId),
+    One(WishKey),
 }
 
 fn one_of(wanted: Wanted) -> Result<BuildId> {
@@ -49,12 +56,17 @@ impl Handle {
         one_of(wanted.await?)
     }
 
-    /// As [`Handle::submit`], but one more build whatever has no result yet.
+    /// As [`Handle::submit`], for somebody by name, and one more build whatever has no result yet.
     ///
     /// # Errors
     /// As [`Handle::submit`].
-    pub async fn submit_anew(&self, item: WorkItem, builder: &BuilderName) -> Result<BuildId> {
-        let wanted = self.want(item, vec![builder.clone()], "somebody", true);
+    pub async fn submit_anew(
+        &self,
+        item: WorkItem,
+        builder: &BuilderName,
+        by: impl Into<Principal>,
+    ) -> Result<BuildId> {
+        let wanted = self.want(item, vec![builder.clone()], by, true);
         one_of(wanted.await?)
     }
 
@@ -141,6 +153,32 @@ impl Handle {
         let streams: Vec<StreamId> = keys.iter().map(|key| (*key).into()).collect();
         let heads = self.ledger.events().heads(&streams).await?;
         Ok(heads.iter().map(|head| head.version > Version(0)).collect())
+    }
+
+    /// Every wish that is open, or those that want one build; in no special order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the coordinator does not run.
+    pub async fn wishes(&self, build: Option<&BuildId>) -> Result<Vec<WishState>> {
+        self.open_wishes(match build {
+            Some(build) => Which::Of(build.clone()),
+            None => Which::All,
+        })
+        .await
+    }
+
+    /// One wish, while it is open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when the coordinator does not run.
+    pub async fn wish(&self, key: WishKey) -> Result<Option<WishState>> {
+        Ok(self.open_wishes(Which::One(key)).await?.pop())
+    }
+
+    async fn open_wishes(&self, which: Which) -> Result<Vec<WishState>> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Wishes { which, answer }).await?;
+        answered.await.map_err(|_| stopped())
     }
 
     /// Takes a wish back: builds that only it wants are canceled, all of it or nothing.

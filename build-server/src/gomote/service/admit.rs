@@ -1,5 +1,7 @@
 //! Who asks, and for which session.
 
+use std::net::IpAddr;
+
 use build_core::buildlet::header;
 use build_core::{Error, ErrorKind, Result};
 use tonic::{Request, Status};
@@ -9,18 +11,24 @@ use super::super::user::User;
 use super::GomoteService;
 use crate::front::{Authority, Peer};
 use crate::gomote::create::said;
-use crate::who::{Credential, Refusal};
+use crate::who::{Caller, Credential, Refusal};
 
 const MISSING: &str = "request does not contain the required authentication";
 
 /// Somebody who asks.
 pub(super) struct Asking {
     pub(super) user: User,
+    pub(super) caller: Caller,
     peer: Peer,
     authority: Option<String>,
 }
 
 impl Asking {
+    /// Where they ask from.
+    pub(super) fn address(&self) -> IpAddr {
+        self.peer.address.ip()
+    }
+
     /// Where this client reaches this server by HTTP. Clients of this machine take any
     /// certificate for gRPC but not for files: they are sent to where none is needed.
     pub(super) fn base(&self) -> Result<String, Status> {
@@ -60,6 +68,7 @@ impl GomoteService {
         let user = User::new(caller.principal().name());
         Ok(Asking {
             user: user.map_err(|error| Status::permission_denied(error.to_string()))?,
+            caller,
             peer,
             authority: request.extensions().get::<Authority>().map(|a| a.0.clone()),
         })

@@ -1,5 +1,7 @@
 //! The seam to a gateway for ssh.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use build_core::{ErrorKind, Result};
 use tonic::Status;
@@ -8,17 +10,25 @@ use super::super::protos::{SignSshKeyRequest, SignSshKeyResponse};
 use super::{Asking, GomoteService};
 use crate::gomote::Instance;
 use crate::gomote::create::said;
+use crate::who::Caller;
 
 /// Signs keys that people show to a gateway for ssh. A farm with a gateway hands its own in:
-/// [`GomoteService::with_ssh`].
+/// [`GomoteService::with_ssh`]. With the feature `ssh` every
+/// [`Gateway`](crate::ssh::Gateway) is one.
 #[async_trait]
 pub trait SshKeys: Send + Sync {
-    /// A certificate, as a line of OpenSSH, that lets the owner of `public_key` (a line as in a
-    /// file of public keys) into `instance`, which belongs to whoever asks.
+    /// A certificate, as a line of OpenSSH, that lets `caller`, who asks from `peer`, into
+    /// `instance`, which belongs to them, with `public_key` (a line as in a file of public keys).
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for what is no key.
-    async fn certify(&self, instance: &Instance, public_key: &[u8]) -> Result<Vec<u8>>;
+    /// [`ErrorKind::Invalid`] for what is no key, [`ErrorKind::Denied`] for somebody who may not.
+    async fn certify(
+        &self,
+        caller: &Caller,
+        instance: &Instance,
+        public_key: &[u8],
+        peer: IpAddr,
+    ) -> Result<Vec<u8>>;
 }
 
 pub(super) async fn sign(
@@ -31,12 +41,15 @@ pub(super) async fn sign(
         let text = "this farm has no SSH gateway; use gomote run, put and gettar instead";
         return Err(Status::failed_precondition(text));
     };
-    let signed = ssh.certify(session.instance(), &asked.public_ssh_key).await;
-    let signed_public_ssh_key = signed.map_err(|error| match error.kind() {
-        ErrorKind::Invalid => {
-            Status::invalid_argument(format!("unable to sign ssh key: {}", said(&error)))
+    let (instance, key) = (session.instance(), &asked.public_ssh_key);
+    let signed = ssh.certify(&who.caller, instance, key, who.address());
+    let signed_public_ssh_key = signed.await.map_err(|error| {
+        let text = format!("unable to sign ssh key: {}", said(&error));
+        match error.kind() {
+            ErrorKind::Invalid => Status::invalid_argument(text),
+            ErrorKind::Denied => Status::permission_denied(text),
+            _ => Status::internal(text),
         }
-        _ => Status::internal(format!("unable to sign ssh key: {}", said(&error))),
     })?;
     Ok(SignSshKeyResponse {
         signed_public_ssh_key,

@@ -1,12 +1,11 @@
 //! Builds: listed, shown, asked for, run again, ended.
 
 use axum::Json;
-use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use build_core::ErrorKind;
 use build_core::event::Seq;
-use build_core::ids::{BuildId, WishKey};
+use build_core::ids::BuildId;
 use build_core::name::Name;
 use build_core::report::{Build, BuildPage, BuildQuery, Created, NewBuild};
 use build_core::work::{COLD_LABEL, Class};
@@ -14,7 +13,7 @@ use build_core::work::{COLD_LABEL, Class};
 use super::input::{Body, Id, Params};
 use super::public;
 use crate::store::BuildFilter;
-use crate::web::{Looking, Refusal, Site, User};
+use crate::web::{Looking, Refusal, User};
 
 /// Builds in one answer, when nothing is said and at most.
 const PAGE: usize = 50;
@@ -97,12 +96,13 @@ pub(super) async fn create(
 
 pub(super) async fn rerun(
     Looking(site): Looking,
-    _: User,
+    user: User,
     Id(id): Id,
 ) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
     let item = row.item.asked_again();
-    let again = site.handle().submit_anew(item, &row.builder).await?;
+    let (handle, by) = (site.handle(), user.name());
+    let again = handle.submit_anew(item, &row.builder, by).await?;
     let build = Build::from(public::find(&site, &again).await?);
     let place = [(header::LOCATION, place_of(&build.id))];
     Ok((StatusCode::CREATED, place, Json(build)).into_response())
@@ -128,14 +128,4 @@ pub(super) async fn cancel(
 
 fn place_of(id: &BuildId) -> String {
     format!("/api/v1/builds/{id}")
-}
-
-pub(super) async fn withdraw(
-    State(site): State<Site>,
-    user: User,
-    Path(key): Path<String>,
-) -> Result<StatusCode, Refusal> {
-    let key: WishKey = key.parse()?;
-    site.handle().withdraw(key, user.name()).await?;
-    Ok(StatusCode::NO_CONTENT)
 }

@@ -14,12 +14,15 @@ mod public;
 mod queue;
 mod repos;
 mod results;
+mod wishes;
 
-use axum::Router;
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
+use axum::{Json, Router};
 use build_core::ErrorKind;
+use build_core::report::IdentityProviders;
 
 use super::{Refusal, Site};
 
@@ -39,10 +42,12 @@ pub(super) fn router() -> Router<Site> {
         .route("/builds/{id}/tests", get(results::tests))
         .route("/builds/{id}/rerun", post(builds::rerun))
         .route("/builds/{id}/cancel", post(builds::cancel))
-        .route("/wishes/{id}/withdraw", post(builds::withdraw))
+        .route("/wishes", get(wishes::list))
+        .route("/wishes/{id}/withdraw", post(wishes::withdraw))
         .route("/events", get(events::all))
         .route("/queue", get(queue::queue))
         .route("/queue/{id}/why", get(queue::why))
+        .route("/identity", get(identity))
         .route("/pools", get(farm::pools))
         .route("/machines", get(farm::machines))
         .route("/sessions", get(farm::sessions))
@@ -67,6 +72,13 @@ pub(super) fn router() -> Router<Site> {
     #[cfg(feature = "reverse")]
     let v1 = v1.route("/machines/past", get(farm::past));
     Router::new().nest("/api/v1", v1)
+}
+
+/// Asked by those who have nothing to show yet.
+async fn identity(State(site): State<Site>) -> Json<IdentityProviders> {
+    Json(IdentityProviders {
+        providers: site.identity().to_vec(),
+    })
 }
 
 async fn openapi() -> impl IntoResponse {

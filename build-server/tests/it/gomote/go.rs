@@ -34,22 +34,24 @@ threading.Thread(target=accept, daemon=True).start()
 sys.exit(subprocess.run(sys.argv[2:]).returncode)
 "#;
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gomote2020");
-
 /// The program, built once; `None` without Go.
 fn program() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BUILT.get_or_init(build).as_deref()
+    BUILT.get_or_init(|| built("gomote2020")).as_deref()
 }
 
-fn build() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gomote2020");
+/// Builds the gomote that a module of the tests requires.
+pub(super) fn built(module: &str) -> Option<PathBuf> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(module);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(module);
     let built = Command::new("go")
         .arg("build")
         .arg("-o")
         .arg(format!("{}/", dir.display()))
         .arg("golang.org/x/build/cmd/gomote")
-        .current_dir(SOURCES)
+        .current_dir(sources)
         .env("GOFLAGS", "-mod=readonly")
         .stdin(Stdio::null())
         .output();

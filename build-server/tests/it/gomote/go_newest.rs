@@ -3,44 +3,26 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::OnceLock;
 
 use axum::Router;
 use axum::http::header::HeaderName;
 use axum::routing::get;
+use build_server::ssh::Gateway;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
-use super::go::{Ran, git_tree, skipped};
+use super::go::{Ran, built, git_tree};
 use super::served::ServedPool;
+use super::ssh::has;
 use super::{BUILDER, Hall, SOON, jwt};
 use crate::interop::compat;
-
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gomotenewest");
 
 /// The program, built once; `None` without Go.
 fn program() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BUILT.get_or_init(build).as_deref()
-}
-
-fn build() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gomotenewest");
-    let built = Command::new("go")
-        .arg("build")
-        .arg("-o")
-        .arg(format!("{}/", dir.display()))
-        .arg("golang.org/x/build/cmd/gomote")
-        .current_dir(SOURCES)
-        .env("GOFLAGS", "-mod=readonly")
-        .stdin(Stdio::null())
-        .output();
-    match built {
-        Ok(output) if output.status.success() => Some(dir.join("gomote")),
-        Ok(output) => skipped(&String::from_utf8_lossy(&output.stderr)),
-        Err(error) => skipped(&format!("go: {error}")),
-    }
+    BUILT.get_or_init(|| built("gomotenewest")).as_deref()
 }
 
 /// What a machine of the Go project's cloud tells its programs: the project, and who they are.
@@ -68,14 +50,19 @@ struct User {
     program: &'static Path,
     server: String,
     metadata: SocketAddr,
+    /// What is looked into for programs first.
+    shims: PathBuf,
 }
 
 impl User {
     async fn new(program: &'static Path, hall: &Hall, token: String) -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("here")).unwrap();
+        let shims = home.path().join("shims");
+        std::fs::create_dir(&shims).unwrap();
         Self {
             home,
+            shims,
             program,
             server: format!("localhost:{}", hall.address.port()),
             metadata: metadata(token).await,
@@ -91,12 +78,15 @@ impl User {
     }
 
     async fn gomote_with(&self, args: &[&str], input: &[u8]) -> Ran {
+        let path = std::env::var_os("PATH").unwrap();
+        let path = std::iter::once(self.shims.clone()).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(path).unwrap();
         let mut child = tokio::process::Command::new(self.program)
             .args(["-server", &self.server])
             .args(args)
             .current_dir(self.home.path().join("here"))
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("PATH", path)
             .env("HOME", self.home.path())
             .env("TMPDIR", self.home.path())
             .env("GOROOT", self.goroot())
@@ -112,6 +102,47 @@ impl User {
         Ran::of(output.await.expect("it ends soon").unwrap())
     }
 
+    /// The program knows one host for ssh: `ssh` and `scp` go to ours in its place. And it makes
+    /// its key with questions to a person: the key is there already.
+    fn knows_gateway(&self, gateway: &Gateway, port: u16) {
+        let known = self.home.path().join("known_hosts");
+        let line = format!("[127.0.0.1]:{port} {}\n", gateway.host_key());
+        std::fs::write(&known, line).unwrap();
+        for program in ["ssh", "scp"] {
+            let script = format!(
+                r#"#!/bin/sh
+for arg; do
+    shift
+    case "$arg" in
+    2222) arg={port} ;;
+    *@gomotessh.golang.org*) arg="${{arg%%@*}}@127.0.0.1${{arg#*golang.org}}" ;;
+    esac
+    set -- "$@" "$arg"
+done
+PATH="${{PATH#*:}}"
+exec {program} -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none \
+    -o UserKnownHostsFile={known} -o GlobalKnownHostsFile=/dev/null "$@"
+"#,
+                known = known.display()
+            );
+            let path = self.shims.join(program);
+            std::fs::write(&path, script).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(path, mode).unwrap();
+        }
+        let keys = self.home.path().join(".config/gomote/.ssh");
+        std::fs::create_dir_all(&keys).unwrap();
+        let mut keygen = std::process::Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]);
+        assert!(
+            keygen
+                .arg(keys.join("id_ed25519"))
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
     async fn fine(&self, args: &[&str]) -> Ran {
         let ran = self.gomote(args).await;
         assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.err);
@@ -125,7 +156,7 @@ async fn the_newest_program_uses_our_machines() {
         return;
     };
     let pool = ServedPool::new(1);
-    let hall = Hall::start(&pool).await;
+    let (hall, gateway, port) = Hall::start_with_ssh(&pool).await;
     let user = User::new(program, &hall, jwt("tester@example.org")).await;
     git_tree(&user.goroot());
     let version = user.goroot().join("src/internal/goversion/goversion.go");
@@ -194,6 +225,31 @@ async fn the_newest_program_uses_our_machines() {
     user.fine(&["rm", id, "dir", "copy"]).await;
     assert_eq!(user.gomote(&["ls", id, "copy"]).await.code, Some(1));
 
+    let ssh = ["ssh", "scp", "ssh-keygen"].into_iter().all(has);
+    if ssh {
+        user.knows_gateway(&gateway, port);
+        let echoed = user.fine(&["ssh", id, "echo over ssh; pwd"]).await;
+        assert!(echoed.text().contains("\nover ssh\n/"), "{}", echoed.text());
+        let seven = user.gomote(&["ssh", id, "exit 7"]).await;
+        assert_eq!(seven.code, Some(1));
+        assert!(seven.err.contains("exit status 7"), "{}", seven.err);
+        std::fs::write(user.home.path().join("here/sent"), "by scp\n").unwrap();
+        user.fine(&["scp", "sent", &format!("{id}:sent")]).await;
+        assert_eq!(
+            user.fine(&["run", id, "/bin/cat", "sent"]).await.text(),
+            "by scp\n"
+        );
+        // Somebody else's session: no certificate, and theirs opens no other door.
+        let other = User::new(program, &hall, jwt("other@example.org")).await;
+        other.knows_gateway(&gateway, port);
+        let refused = other.gomote(&["ssh", id, "true"]).await;
+        assert!(
+            refused.err.contains("code = PermissionDenied"),
+            "{}",
+            refused.err
+        );
+    }
+
     // With a signature that is not the provider's: the control.
     let forged = jwt("tester@example.org") + "0";
     let stranger = User::new(program, &hall, forged).await;
@@ -211,12 +267,20 @@ async fn the_newest_program_uses_our_machines() {
     assert!(dead.err.contains("code = NotFound"), "{}", dead.err);
     compat::record(
         program,
-        &[compat::Row {
-            direction: "Go's gomote of 2026 by gRPC, our coordinator, our buildlet",
-            case: "create (and its list), list, ping, push twice, ls, run (0 and 7), put, gettar, puttar, rm, destroy; login by metadata",
-            seen: "every command did what it is documented to do; files went by addresses of ours",
-            control: "a forged token: Unauthenticated; an unknown builder: InvalidArgument; a destroyed instance: NotFound",
-        }],
+        &[
+            compat::Row {
+                direction: "Go's gomote of 2026 with OpenSSH, our gateway, our buildlet",
+                case: "ssh (0 and 7) and scp, by a certificate of SignSSHKey; ssh and scp rewrite the program's fixed host",
+                seen: "the command's output and status; the file arrives",
+                control: "somebody else's session: PermissionDenied, no certificate",
+            },
+            compat::Row {
+                direction: "Go's gomote of 2026 by gRPC, our coordinator, our buildlet",
+                case: "create (and its list), list, ping, push twice, ls, run (0 and 7), put, gettar, puttar, rm, destroy; login by metadata",
+                seen: "every command did what it is documented to do; files went by addresses of ours",
+                control: "a forged token: Unauthenticated; an unknown builder: InvalidArgument; a destroyed instance: NotFound",
+            },
+        ],
     );
     hall.stop().await;
 }

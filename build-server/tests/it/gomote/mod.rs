@@ -29,6 +29,7 @@ use build_server::gomote::{
 };
 use build_server::grpc::Methods;
 use build_server::https::{Tls, development};
+use build_server::ssh::Gateway;
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
 use build_server::who::{Directory, Options, Refusal, Role, SignedName, SignedTokens};
@@ -125,6 +126,19 @@ impl Hall {
         Self::start_with(pool, Store::memory(), Settings::default(), None).await
     }
 
+    /// One whose gRPC service signs keys for a gateway; it listens at the port that is told.
+    async fn start_with_ssh(pool: &ServedPool) -> (Self, Gateway, u16) {
+        let settings = Settings::default();
+        let (hall, gateway) = Self::open(pool, Store::memory(), settings, None, true).await;
+        let gateway = gateway.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tasks, stop) = (hall.tasks.group("ssh"), hall.stop.clone());
+        let serving = gateway.clone().run(vec![listener], tasks, stop);
+        hall.tasks.spawn("ssh", serving);
+        (hall, gateway, port)
+    }
+
     /// `at`: where an earlier one listened.
     async fn start_with(
         pool: &ServedPool,
@@ -132,6 +146,16 @@ impl Hall {
         settings: Settings,
         at: Option<(SocketAddr, Arc<tempfile::TempDir>)>,
     ) -> Self {
+        Self::open(pool, store, settings, at, false).await.0
+    }
+
+    async fn open(
+        pool: &ServedPool,
+        store: Store,
+        settings: Settings,
+        at: Option<(SocketAddr, Arc<tempfile::TempDir>)>,
+        with_ssh: bool,
+    ) -> (Self, Option<Gateway>) {
         let builder = Builder::new(BUILDER.parse().unwrap(), served::kind());
         let coordinator = Coordinator::builder()
             .pool(pool.clone())
@@ -145,7 +169,8 @@ impl Hall {
         let running = tokio::spawn(coordinator.run(stop.clone()));
         let tasks = Supervisor::new("hall");
         let sessions = Sessions::open(handle, settings, &tasks).await.unwrap();
-        let gomote = Gomote::new(sessions, directory());
+        let directory = directory();
+        let gomote = Gomote::new(sessions.clone(), directory.clone());
         let (at, dir) = match at {
             Some((at, dir)) => (at, dir),
             None => (
@@ -160,7 +185,14 @@ impl Hall {
         let objects_dir = dir.path().join("objects");
         let objects =
             Objects::open_at(&objects_dir, OBJECTS, &tasks, Arc::new(clock.clone())).unwrap();
-        let service = GomoteService::new(gomote.clone(), objects.clone()).unwrap();
+        let mut service = GomoteService::new(gomote.clone(), objects.clone()).unwrap();
+        let gateway = with_ssh.then(|| {
+            let settings = build_server::ssh::Settings::default();
+            Gateway::open(&dir.path().join("ssh"), sessions, directory, settings).unwrap()
+        });
+        if let Some(gateway) = &gateway {
+            service = service.with_ssh(Arc::new(gateway.clone()));
+        }
         let methods = Methods::new().with(service.into_server(), PROTOS);
         let services = Services::new()
             .with_dialect(gomote.clone())
@@ -168,7 +200,7 @@ impl Hall {
             .with_grpc(methods.into_router().await.unwrap());
         let front = Front::new(services).with_tls(tls);
         tasks.spawn("front", front.run(listener, stop.clone()));
-        Self {
+        let hall = Self {
             address,
             gomote,
             stop,
@@ -176,7 +208,8 @@ impl Hall {
             tasks,
             dir,
             clock,
-        }
+        };
+        (hall, gateway)
     }
 
     /// `kill -9`, as far as this process can do it to a part of itself.

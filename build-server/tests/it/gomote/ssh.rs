@@ -18,7 +18,7 @@ use tokio::process::Command;
 use super::*;
 
 /// Whether a program is there. With `CI` set it must be.
-fn has(program: &str) -> bool {
+pub(super) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap();
     let found = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
     if !found {

@@ -246,6 +246,8 @@ async fn every_mistake_is_answered_with_code_message_and_hint() {
         assert_eq!(answer.status.as_u16(), status, "{what}: {}", answer.body);
         assert_eq!(answer.json()["code"], code, "{what}: {}", answer.body);
     }
+    let providers = world.get("/api/v1/identity").send().await.json();
+    assert_eq!(providers, json!({ "providers": [] }));
     let description = world.get("/api/v1/openapi.json").send().await.json();
     assert_eq!(description["openapi"], "3.1.0");
     world.farm.stop().await;

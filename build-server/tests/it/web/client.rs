@@ -6,7 +6,7 @@ use build_core::event::Seq;
 use build_core::ids::{BuildId, ReaderName, RepoId};
 use build_core::report::{
     ArtifactQuery, BoardQuery, BuildQuery, BuildStatus, LogQuery, NewBuild, RepoChange,
-    RetryEffects, RunStatus,
+    RetryEffects, RunStatus, WishQuery,
 };
 use build_core::test_lines::TestEnd;
 use build_server::supervise::Supervisor;
@@ -187,7 +187,17 @@ async fn every_call_of_the_client_is_answered_by_the_farm() {
     world.repository.write("wait", "");
     world.repository.commit("waits");
     let open = farm.create(&wish).await.unwrap();
+    let which = WishQuery {
+        build: Some(open.builds[0].id.clone()),
+        limit: None,
+    };
+    let wanted = stranger.wishes(&which).await.unwrap();
+    assert_eq!((wanted.open, wanted.wishes[0].key), (1, open.wish));
+    assert_eq!(wanted.wishes[0].builds[0].id, open.builds[0].id);
+    let all = farm.wishes(&WishQuery::default()).await.unwrap();
+    assert!(all.wishes.contains(&wanted.wishes[0]));
     farm.withdraw(&open.wish).await.unwrap();
+    assert_eq!(farm.wishes(&which).await.unwrap().open, 0);
     world.farm.built(&open.builds[0].id).await;
     world.farm.stop().await;
 }

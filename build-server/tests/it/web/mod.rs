@@ -7,6 +7,7 @@ mod client;
 mod live;
 mod reruns;
 mod schema;
+mod wanted;
 
 use std::path::Path;
 

@@ -1,10 +1,12 @@
 //! Signed tokens of a provider that is made here.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use build_core::clock::{Clock as _, ManualClock, SystemClock};
 use build_core::event::Principal;
@@ -15,13 +17,13 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 /// A key of the provider.
-struct SigningKey {
+pub(super) struct SigningKey {
     name: &'static str,
     key: EncodingKey,
 }
 
 impl SigningKey {
-    fn new(name: &'static str) -> Self {
+    pub(super) fn new(name: &'static str) -> Self {
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         Self {
             name,
@@ -35,7 +37,7 @@ impl SigningKey {
         jwk
     }
 
-    fn sign(&self, claims: &Value) -> String {
+    pub(super) fn sign(&self, claims: &Value) -> String {
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(self.name.to_owned());
         encode(&header, claims, &self.key).unwrap()
@@ -43,19 +45,36 @@ impl SigningKey {
 }
 
 /// A provider on a free port.
-struct Provider {
-    address: String,
+pub(super) struct Provider {
+    pub(super) address: String,
     keys: Arc<Mutex<JwkSet>>,
     fetches: Arc<AtomicUsize>,
+    /// What is answered to those who ask for a token, one after the other: an error, or tokens.
+    pub(super) answers: Arc<Mutex<VecDeque<Value>>>,
+    /// What they asked.
+    pub(super) asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Provider {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let keys = Arc::new(Mutex::new(JwkSet { keys: Vec::new() }));
         let fetches = Arc::new(AtomicUsize::new(0));
-        let configuration = json!({ "issuer": address, "jwks_uri": format!("{address}/keys") });
+        let configuration = json!({
+            "issuer": address,
+            "jwks_uri": format!("{address}/keys"),
+            "device_authorization_endpoint": format!("{address}/device"),
+            "token_endpoint": format!("{address}/token"),
+        });
+        let begun = json!({
+            "device_code": "secret", "user_code": "WDJB-MJHT", "interval": 0, "expires_in": 30,
+            "verification_uri": format!("{address}/open"),
+            "verification_uri_complete": format!("{address}/open?code=WDJB-MJHT"),
+        });
+        let answers = Arc::new(Mutex::new(VecDeque::<Value>::new()));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (given, heard) = (answers.clone(), asked.clone());
         let (published, counted) = (keys.clone(), fetches.clone());
         let router = Router::new()
             .route(
@@ -69,15 +88,32 @@ impl Provider {
                     Json(published.lock().unwrap().clone())
                 }),
             );
+        let router = router
+            .route("/device", post(move || async move { Json(begun) }))
+            .route(
+                "/token",
+                post(move |form: String| async move {
+                    heard.lock().unwrap().push(form);
+                    let answer = given.lock().unwrap().pop_front();
+                    let answer = answer.unwrap_or_else(|| json!({"error": "expired_token"}));
+                    let status = match answer.get("error") {
+                        Some(_) => StatusCode::BAD_REQUEST,
+                        None => StatusCode::OK,
+                    };
+                    (status, Json(answer))
+                }),
+            );
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self {
             address,
             keys,
             fetches,
+            answers,
+            asked,
         }
     }
 
-    fn publish(&self, keys: &[&SigningKey]) {
+    pub(super) fn publish(&self, keys: &[&SigningKey]) {
         self.keys.lock().unwrap().keys = keys.iter().map(|key| key.public()).collect();
     }
 
@@ -86,14 +122,14 @@ impl Provider {
     }
 }
 
-struct Farm {
-    provider: Provider,
+pub(super) struct Farm {
+    pub(super) provider: Provider,
     clock: ManualClock,
     directory: Directory,
 }
 
 impl Farm {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let provider = Provider::start().await;
         let mut identity = Identity::new(&provider.address, "farm");
         identity.admins = vec!["ops".into()];
@@ -108,7 +144,7 @@ impl Farm {
         }
     }
 
-    fn claims(&self, user: &str, groups: &[&str]) -> Value {
+    pub(super) fn claims(&self, user: &str, groups: &[&str]) -> Value {
         let now = self.clock.now().as_seconds();
         json!({
             "iss": self.provider.address, "aud": "farm", "exp": now + 600,
@@ -116,7 +152,7 @@ impl Farm {
         })
     }
 
-    async fn ask(&self, token: &str) -> Result<Caller, Refusal> {
+    pub(super) async fn ask(&self, token: &str) -> Result<Caller, Refusal> {
         self.directory
             .caller(&Credential::bearer(token), None)
             .await
