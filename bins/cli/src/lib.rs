@@ -20,6 +20,7 @@ mod failure;
 mod go_flags;
 mod group;
 mod manual;
+pub mod memory;
 mod out;
 mod program;
 pub mod progress;

@@ -149,6 +149,12 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
             }
         });
     }
+    let token = all.token().clone();
+    all.group("memory").spawn("give back", async move {
+        token
+            .run_until_cancelled(farmer_cli::memory::give_back_now_and_then())
+            .await;
+    });
     let running = all.spawn("coordinator", coordinator.run(stop.clone()));
     let told = tell_of_the_end(&handle, &stop);
     let (ran, ()) = tokio::join!(running, told);
