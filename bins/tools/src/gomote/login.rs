@@ -137,7 +137,7 @@ pub(super) async fn token(place: &Place) -> Result<String, Error> {
         token => token?,
     };
     let now = jiff::Timestamp::now().as_second();
-    if !device::expires(&token).is_some_and(|at| at - now < SOON) {
+    if device::expires(&token).is_none_or(|at| at - now >= SOON) {
         return Ok(token);
     }
     let Some(login) = folder.login(user, staging)? else {
