@@ -145,6 +145,7 @@ fn answer(command: Command, plan: &Plan, listing: &str) -> Input {
             base,
             cache_hits: Vec::new(),
             start: None,
+            tool_caches: Vec::new(),
         },
         Command::Run { .. } => Reply::Ran {
             end: UnitEnd::Exited(ExecOutcome::Ok),

@@ -83,6 +83,15 @@ pub struct FilesHere {
     pub tools: String,
 }
 
+/// A cache of a tool that outlives machines: downloads, or results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToolCache {
+    /// For people, such as `cargo registry`.
+    pub name: &'static str,
+    /// Programs that use it.
+    pub programs: &'static [&'static str],
+}
+
 /// A machine held for some time.
 ///
 /// Give it back with [`Lease::release`]. A lease that is merely dropped ends on its own once
@@ -118,6 +127,12 @@ pub trait Lease: Send + Sync {
     /// When the machine cannot be looked at.
     async fn files_here(&self) -> Result<Option<FilesHere>> {
         Ok(None)
+    }
+
+    /// The caches of tools that have something in them, from earlier builds or from the user. The
+    /// default knows none.
+    async fn warm_tools(&self) -> Vec<ToolCache> {
+        Vec::new()
     }
 
     /// As [`Lease::release`]. When nothing runs on the machine any more, and before its files are

@@ -140,6 +140,7 @@ fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
             base: build_core::event::Base::Source,
             cache_hits: vec![],
             start: None,
+            tool_caches: vec![],
         },
         BuildEvent::Started {
             unit: unit.clone(),

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// Everything that a farm keeps in its data directory, the lock last.
-const KEPT: [&str; 17] = [
+const KEPT: [&str; 18] = [
     "farmer.db",
     "farmer.db-wal",
     "farmer.db-shm",
@@ -31,6 +31,7 @@ const KEPT: [&str; 17] = [
     "gomote",
     "query",
     "reverse",
+    "tool-caches",
     "toolchains",
     "who",
     "tls",

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::pin::Pin;
 
-use build_core::event::{Base, BuildEvent, Outcome, Recorded};
+use build_core::event::{Base, BuildEvent, Outcome, Recorded, Start};
 use build_core::ids::BuildId;
 use build_core::plan::Unit;
 use build_core::report::Event;
@@ -53,6 +53,8 @@ pub(crate) struct Follower {
     /// Attempts that have ended before their output was opened.
     ended: HashSet<Attempt>,
     outcome: Option<Outcome>,
+    /// The warm caches that were said last: each machine of a build has them.
+    told: Vec<String>,
 }
 
 impl Follower {
@@ -75,6 +77,7 @@ impl Follower {
             open: HashMap::new(),
             ended: HashSet::new(),
             outcome: None,
+            told: Vec::new(),
         })
     }
 
@@ -93,6 +96,21 @@ impl Follower {
         Ok(self.outcome)
     }
 
+    /// What a work directory was begun with.
+    fn prepared(&mut self, hits: &[String], start: Option<&Start>, tools: Vec<String>) {
+        if let Some(start) = start {
+            self.say(&format!("the build {start}"));
+        }
+        if !hits.is_empty() {
+            let hits = hits.join(", ");
+            self.say(&format!("from the cache of an earlier build: {hits}"));
+        }
+        if !tools.is_empty() && tools != self.told {
+            self.say(&format!("warm caches of tools: {}", tools.join(", ")));
+            self.told = tools;
+        }
+    }
+
     async fn event(&mut self, recorded: Recorded) -> Result<(), Failure> {
         if self.show.json {
             print_json(&Event::from(recorded.clone()))?;
@@ -108,18 +126,12 @@ impl Follower {
                 }
             }
             BuildEvent::Prepared {
-                start: Some(start), ..
-            } => self.say(&format!("the build {start}")),
-            BuildEvent::Prepared {
                 base: Base::Source,
                 cache_hits,
+                start,
+                tool_caches,
                 ..
-            } if !cache_hits.is_empty() => {
-                self.say(&format!(
-                    "from the cache of an earlier build: {}",
-                    cache_hits.join(", ")
-                ));
-            }
+            } => self.prepared(&cache_hits, start.as_ref(), tool_caches),
             BuildEvent::Started { unit, attempt, .. } => self.started((unit, attempt)).await?,
             BuildEvent::Ended {
                 unit,

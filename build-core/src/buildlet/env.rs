@@ -51,6 +51,7 @@ pub struct Environment {
     inherited: Vec<String>,
     inherited_bootstrap: Option<String>,
     overrides_tmp: bool,
+    go_cache: Option<String>,
 }
 
 impl Environment {
@@ -79,7 +80,16 @@ impl Environment {
             inherited,
             inherited_bootstrap,
             overrides_tmp: true,
+            go_cache: None,
         }
+    }
+
+    /// With this directory as `GOCACHE` instead of the one below the work directory, which begins
+    /// empty on a new machine.
+    #[must_use]
+    pub fn go_cache(mut self, dir: Option<String>) -> Self {
+        self.go_cache = dir;
+        self
     }
 
     /// Whether `TMPDIR` and the caches below the work directory win over the caller's, as
@@ -129,10 +139,11 @@ impl Environment {
             return Vec::new();
         }
         let dir = &self.work_dir;
-        vec![
-            format!("TMPDIR={dir}/tmp"),
-            format!("GOCACHE={dir}/gocache"),
-        ]
+        let go_cache = match &self.go_cache {
+            Some(shared) => format!("GOCACHE={shared}"),
+            None => format!("GOCACHE={dir}/gocache"),
+        };
+        vec![format!("TMPDIR={dir}/tmp"), go_cache]
     }
 }
 
@@ -225,6 +236,16 @@ mod tests {
         let path = list(&["/go/bin", "$PATH"]);
         let env = environment.of_command(&list(&["PATH=/opt"]), Some(&path), |_| true);
         assert_eq!(get(&env, "PATH", NameCase::Distinct), Some("/go/bin:/opt"));
+    }
+
+    #[test]
+    fn results_of_go_lie_where_they_are_shared() {
+        let environment = Environment::new(EnvStyle::Unix, "/w", list(&["GOCACHE=/user"]));
+        let of = |environment: &Environment| environment.of_command(&[], None, |_| true);
+        assert!(of(&environment).contains(&"GOCACHE=/w/gocache".to_owned()));
+        let shared = environment.go_cache(Some("/user".to_owned()));
+        assert!(of(&shared).contains(&"GOCACHE=/user".to_owned()));
+        assert!(of(&shared).contains(&"TMPDIR=/w/tmp".to_owned()));
     }
 
     #[test]

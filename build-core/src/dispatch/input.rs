@@ -125,6 +125,8 @@ pub enum Reply {
         cache_hits: Vec<String>,
         /// Whether it began with directories of an earlier build.
         start: Option<Start>,
+        /// Caches of tools that its commands name and that had something in them.
+        tool_caches: Vec<String>,
     },
     /// [`Command::Run`].
     Ran {

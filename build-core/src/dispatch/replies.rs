@@ -47,6 +47,7 @@ impl Dispatcher {
                     base,
                     cache_hits,
                     start,
+                    tool_caches,
                 },
             ) => {
                 let prepared = BuildEvent::Prepared {
@@ -54,6 +55,7 @@ impl Dispatcher {
                     base,
                     cache_hits,
                     start,
+                    tool_caches,
                 };
                 self.record(build, prepared, now);
             }

@@ -237,6 +237,7 @@ impl Farm {
                     base,
                     cache_hits: Vec::new(),
                     start: None,
+                    tool_caches: Vec::new(),
                 }
             }
             Command::Run { unit, exec, .. } => {
@@ -856,6 +857,7 @@ fn a_command_that_is_given_again_is_taken_back_when_its_first_answer_comes() {
         base: Base::Source,
         cache_hits: Vec::new(),
         start: None,
+        tool_caches: Vec::new(),
     };
     farm.dispatcher
         .handle(Input::Done(prepare.clone(), reply), farm.now);

@@ -63,6 +63,9 @@ events! {
             /// Whether it began with directories of an earlier build, for plans that want that.
             @(default, skip_serializing_if = "Option::is_none")
             start: Option<Start>,
+            /// Caches of tools that its commands name and that had something in them.
+            @(default, skip_serializing_if = "Vec::is_empty")
+            tool_caches: Vec<String>,
         },
         /// A command is about to be started.
         Started = "started" must {

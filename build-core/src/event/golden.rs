@@ -167,6 +167,7 @@ fn of_builds() -> Vec<BuildEvent> {
             base: Base::CopyOf(LeaseId::from_bits(6)),
             cache_hits: vec!["target".into()],
             start: None,
+            tool_caches: Vec::new(),
         },
         BuildEvent::Listed {
             step: step.clone(),
@@ -272,6 +273,7 @@ fn of_builds() -> Vec<BuildEvent> {
                 dirs: vec!["target".into()],
                 by: CopiedBy::Copy,
             }),
+            tool_caches: Vec::new(),
         },
         BuildEvent::Prepared {
             lease: LeaseId::from_bits(7),
@@ -280,12 +282,20 @@ fn of_builds() -> Vec<BuildEvent> {
             start: Some(Start::Cold {
                 why: "a.h has changed".into(),
             }),
+            tool_caches: Vec::new(),
         },
         BuildEvent::Planned {
             plan: Plan {
                 warm: vec!["target".into()],
                 ..plan()
             },
+        },
+        BuildEvent::Prepared {
+            lease: LeaseId::from_bits(7),
+            base: Base::Source,
+            cache_hits: Vec::new(),
+            start: None,
+            tool_caches: vec!["cargo registry".into()],
         },
     ]
 }

@@ -579,6 +579,15 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_the_line_ends_of_windows_says_the_same() {
+        let text = "[[step]]\nname = 'a'\nrun = \"\"\"\nset -e\ntrue\n\"\"\"\ntests = '''\nls\n'''\nshards = 2\n";
+        let plain = FarmerToml::parse(text).unwrap();
+        let windows = FarmerToml::parse(&text.replace('\n', "\r\n")).unwrap();
+        assert_eq!(plain, windows);
+        assert_eq!(plain.steps()[0].run.text(), "set -e\ntrue\n");
+    }
+
+    #[test]
     fn the_schema_is_the_committed_one() {
         keys::check_committed("farmer.schema.json", &keys::schema());
     }

@@ -45,6 +45,9 @@ pub struct Build {
     /// How it began, when its plan has warm directories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
+    /// Caches of tools that had something in them when it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_caches: Vec<String>,
     /// Files kept.
     pub kept: Vec<KeptFiles>,
     /// Machines it holds; after the result they are still given back.

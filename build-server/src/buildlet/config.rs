@@ -18,6 +18,7 @@ pub struct Config {
     pub(crate) password: Option<Secret>,
     pub(crate) lease: Option<LeaseTerms>,
     pub(crate) adopt_orphans: bool,
+    pub(crate) go_cache: Option<String>,
     pub(crate) links_may_leave: bool,
     pub(crate) fetch_anywhere: bool,
     pub(crate) archives: tarutil::Policy,
@@ -84,6 +85,7 @@ impl Config {
             work_dir: work_dir.into(),
             state_dir: state_dir.into(),
             env: Vec::new(),
+            go_cache: None,
             password: None,
             lease: None,
             adopt_orphans: false,
@@ -148,6 +150,15 @@ impl Config {
     pub fn adopt_orphans(self, adopt: bool) -> Self {
         Self {
             adopt_orphans: adopt,
+            ..self
+        }
+    }
+
+    /// The `GOCACHE` of commands, shared with others. Default: `gocache` in the work directory.
+    #[must_use]
+    pub fn go_cache(self, dir: Option<String>) -> Self {
+        Self {
+            go_cache: dir,
             ..self
         }
     }

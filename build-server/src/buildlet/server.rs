@@ -195,7 +195,8 @@ impl BuildletServer {
         let outer_mark = variable(MARK).map(str::to_owned);
         let search_path = std::env::split_paths(variable("PATH").unwrap_or_default()).collect();
         let work_dir_text = work_dir.display().to_string();
-        let environment = Environment::new(EnvStyle::HERE, &work_dir_text, config.env.clone());
+        let environment = Environment::new(EnvStyle::HERE, &work_dir_text, config.env.clone())
+            .go_cache(config.go_cache.clone());
         let instance = state.instance();
         let fenced = config.sandbox.clone();
         let fenced = fenced.map(|launcher| (launcher, config.state_dir.clone()));

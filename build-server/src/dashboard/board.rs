@@ -286,7 +286,7 @@ fn branches(known: &KnownRepo, chosen: Option<&str>) -> Vec<Link> {
 }
 
 pub(super) fn address(repo: &RepoName, branch: Option<&str>, before: Option<String>) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::from("/?"));
+    let mut query = form_urlencoded::Serializer::for_suffix(String::from("/?"), 2);
     query.append_pair("repo", repo.as_str());
     if let Some(branch) = branch {
         query.append_pair("branch", branch);

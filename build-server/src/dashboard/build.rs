@@ -99,7 +99,7 @@ impl Page<'_> {
 impl LogView {
     /// Where the search goes on.
     fn further(&self, line: &u64) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::from("?"));
+        let mut query = form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
         query.append_pair("run", &self.run.to_string());
         query.append_pair("find", &self.words);
         query.append_pair("from", &line.to_string());

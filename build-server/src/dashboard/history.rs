@@ -126,7 +126,7 @@ fn choices(
         .iter()
         .flat_map(|k| builders.iter().map(move |b| (k, b)));
     let choice = |(known, name): (&KnownRepo, &BuilderName)| {
-        let mut query = form_urlencoded::Serializer::new(String::from("/tests?"));
+        let mut query = form_urlencoded::Serializer::for_suffix(String::from("/tests?"), 7);
         query.append_pair("repo", known.repo.as_str());
         query.append_pair("builder", name.as_str());
         Choice {

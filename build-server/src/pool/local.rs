@@ -20,6 +20,7 @@ use build_core::ids::{HostType, MachineId};
 use build_core::plan::Sandbox;
 use build_core::pool::{
     Adoption, FilesHere, LEASE_TTL, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool,
+    ToolCache,
 };
 use build_core::schedule::{Labels, Machine as Slot};
 use build_core::{Error, ErrorKind, Result};
@@ -39,6 +40,8 @@ use crate::supervise::Supervisor;
 /// Spares kept ready, unless the builder is told otherwise: a burst of builds takes a few
 /// milliseconds each, and idle processes cost little.
 const SPARES: usize = 2;
+/// Below the data directory: caches of tools for which the user has none.
+const TOOL_CACHES: &str = "tool-caches";
 
 /// Buildlet processes on this machine, one for each lease.
 ///
@@ -196,6 +199,10 @@ impl LocalPoolBuilder {
         let slots: Vec<Slot> = slots.collect::<Result<_>>()?;
         let supervisor = Supervisor::new("local pool");
         let tools = Tools::of(self.env);
+        let tools = match &self.data_dir {
+            Some(dir) => tools.keep_below(&dir.join(TOOL_CACHES)),
+            None => tools,
+        };
         let hidden = self.hidden.into_iter().chain(self.data_dir.clone());
         let guard = Guard::new(
             self.sandbox,
@@ -490,6 +497,18 @@ impl Shared {
             keep_dir: self.place.warm()?,
             tools,
         })
+    }
+}
+
+impl Shared {
+    /// The caches of tools that have something in them.
+    async fn warm_tools(&self) -> Vec<ToolCache> {
+        let tools = self.recipe.tools.clone();
+        let looked = self
+            .supervisor
+            .spawn_blocking("look at caches", move || tools.warm());
+        // The farm ends: nobody reads it any more.
+        looked.await.unwrap_or_default()
     }
 }
 

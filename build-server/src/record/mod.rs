@@ -101,6 +101,9 @@ pub struct BuildRow {
     /// Whether it began with directories of an earlier build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
+    /// Caches of tools that its commands name and that had something in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_caches: Vec<String>,
     /// Files kept.
     pub kept: Vec<KeptFiles>,
     /// Machines it holds; after the result they are still given back.
@@ -132,6 +135,7 @@ impl BuildRow {
             runs: Vec::new(),
             cache_hits: Vec::new(),
             start: None,
+            tool_caches: Vec::new(),
             kept: Vec::new(),
             held: Vec::new(),
             rerun: None,
@@ -158,9 +162,13 @@ impl BuildRow {
             }
             BuildEvent::LeaseEnded { lease, .. } => self.held.retain(|held| held != lease),
             BuildEvent::Prepared {
-                cache_hits, start, ..
+                cache_hits,
+                start,
+                tool_caches,
+                ..
             } => {
-                self.add_cache_hits(cache_hits);
+                add_new(&mut self.cache_hits, cache_hits);
+                add_new(&mut self.tool_caches, tool_caches);
                 // Of several machines what the first one warm says.
                 if !matches!(self.start, Some(Start::Warm { .. })) && start.is_some() {
                     self.start.clone_from(start);
@@ -252,12 +260,6 @@ impl BuildRow {
         })
     }
 
-    fn add_cache_hits(&mut self, hits: &[String]) {
-        let new = hits.iter().filter(|hit| !self.cache_hits.contains(hit));
-        let new: Vec<_> = new.cloned().collect();
-        self.cache_hits.extend(new);
-    }
-
     fn run_mut(&mut self, unit: &Unit, attempt: u32) -> Option<&mut Run> {
         let mut latest = self.runs.iter_mut().rev();
         latest.find(|run| run.unit == *unit && run.attempt == attempt)
@@ -287,6 +289,15 @@ impl BuildRow {
             tests: run.map_or(0, |run| run.tests),
             took: *took,
         })
+    }
+}
+
+/// Adds what is not there yet.
+fn add_new(all: &mut Vec<String>, more: &[String]) {
+    for one in more {
+        if !all.contains(one) {
+            all.push(one.clone());
+        }
     }
 }
 

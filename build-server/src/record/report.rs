@@ -45,6 +45,7 @@ impl From<BuildRow> for Build {
             runs: row.runs.into_iter().map(Run::from).collect(),
             cache_hits: row.cache_hits,
             start: row.start,
+            tool_caches: row.tool_caches,
             kept: kept.collect(),
             held: row.held,
             rerun: row.rerun,

@@ -16,6 +16,7 @@ mod reports;
 mod results;
 mod snapshots;
 mod sources;
+mod tool_caches;
 mod tools;
 mod units;
 mod warm;

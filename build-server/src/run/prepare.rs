@@ -75,10 +75,15 @@ impl Inner {
             }
         };
         let (cache_hits, start) = held.unless_over(fill).await?;
+        let tool_caches = match &base {
+            Base::Source => self.tool_caches(&held, work.build).await,
+            _ => Vec::new(),
+        };
         Ok(Reply::Prepared {
             base,
             cache_hits,
             start,
+            tool_caches,
         })
     }
 

@@ -234,6 +234,7 @@ impl World {
             base,
             cache_hits: Vec::new(),
             start: None,
+            tool_caches: Vec::new(),
         }))
     }
 

@@ -154,6 +154,7 @@ fn config(
     Config::new(work_dir, state_dir)
         .env(metadata::clean_env(std::env::vars_os()))
         .adopt_orphans(true)
+        .go_cache(options.go_cache.clone())
         .links_may_leave(options.links_may_leave)
         .fetch_anywhere(options.fetch_anywhere)
         .archives(options.archives.clone())

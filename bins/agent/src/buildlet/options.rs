@@ -60,6 +60,11 @@ const FLAGS: &[Flag] = &[
         "links-may-leave",
         "paths of requests may lead out of the work directory through symbolic\nlinks; without it such links may exist and are never followed",
     ),
+    Flag::value(
+        "go-cache",
+        "DIR",
+        "commands have this GOCACHE, which others may share, instead of\nWORKDIR/gocache",
+    ),
     Flag::switch(
         "fetch-anywhere",
         "/writetgz may download from link-local and metadata addresses",
@@ -177,6 +182,7 @@ pub(super) struct Options {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) lease_ttl: Option<Duration>,
     pub(super) insecure: bool,
+    pub(super) go_cache: Option<String>,
     pub(super) links_may_leave: bool,
     pub(super) fetch_anywhere: bool,
     pub(super) archives: tarutil::Policy,
@@ -272,6 +278,10 @@ impl Options {
             state_dir: path(&given, "state-dir"),
             lease_ttl: given.get("lease-ttl").map(duration).transpose()?,
             insecure: switch("i-know-this-is-insecure")?,
+            go_cache: given
+                .get("go-cache")
+                .filter(|dir| !dir.is_empty())
+                .map(str::to_owned),
             links_may_leave: switch("links-may-leave")?,
             fetch_anywhere: switch("fetch-anywhere")?,
             archives: if switch("go2020-archives")? {

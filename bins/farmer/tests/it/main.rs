@@ -28,4 +28,5 @@ mod sources;
 mod ssh;
 mod steps;
 mod told;
+mod tool_caches;
 mod up;

@@ -320,3 +320,36 @@ fn names_of_any_bytes_are_built_and_their_changes_seen() {
     let mine = repo.run(&["build", "--worktree"]).exits(0).out();
     assert!(mine.contains("| 3\n") && mine.contains("warm"), "{mine}");
 }
+
+/// A git that keeps branches and tags in tables (2.45 or newer) makes the repository. An older one
+/// can neither make nor read it: nothing is shown there, on no machine.
+#[test]
+fn a_repository_with_reftables_is_built() {
+    let repo = Repo::new();
+    let made = Command::new("git")
+        .args([
+            "init",
+            "-q",
+            "-b",
+            "main",
+            "--ref-format=reftable",
+            "tables",
+        ])
+        .current_dir(repo.home())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    if !made.success() {
+        eprintln!("SKIPPED: this git cannot make a repository with reftables");
+        return;
+    }
+    let at = repo.home().join("tables");
+    std::fs::write(at.join("Makefile"), "all:\n\t@git describe\n").unwrap();
+    git_in(&at, &["add", "-A"]);
+    git_in(&at, &["commit", "-q", "-m", "first"]);
+    git_in(&at, &["tag", "-am", "v1", "v1"]);
+    let run = repo.run(&["build", at.to_str().unwrap()]).exits(0);
+    assert_eq!(run.out(), "make | v1\n");
+    let run = repo.run(&["build", &format!("file://{}", at.display())]);
+    assert_eq!(run.exits(0).out(), "make | v1\n");
+}

@@ -133,14 +133,18 @@ impl Guard {
             }
             _ => caches,
         };
+        let layered = there(layered);
+        let mut readable = there(readable);
+        // What is read alone would lie over the layer.
+        readable.retain(|path| !layered.iter().any(|layer| path.starts_with(layer)));
         Fence {
             level,
             network: request.network,
             hidden: there(hidden),
-            readable: there(readable),
+            readable,
             writable: ["work", "home"].map(|name| dir.join(name)).into(),
             shared: there(caches),
-            layered: there(layered),
+            layered,
             layers: dir.join("layers"),
             tmp: dir.join("tmp"),
             processes: (level == Level::Namespaces).then_some(PROCESSES),

@@ -12,6 +12,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use build_core::pool::ToolCache;
+
 /// Variables that are handed on as they are, beside those of `TOOL_HOMES`. None of them names a credential or an agent socket.
 const HANDED_ON: &[&str] = &[
     // The system.
@@ -69,8 +71,6 @@ const CACHES: &[(&str, &str)] = &[
 
 /// What of cargo's home is linked. `credentials` and `credentials.toml` are not.
 const CARGO_PARTS: &[&str] = &[
-    "registry",
-    "git",
     "bin",
     "env",
     "config",
@@ -79,14 +79,36 @@ const CARGO_PARTS: &[&str] = &[
     ".crates2.json",
 ];
 
+/// What of cargo's home is nothing but downloads.
+const CARGO_CACHES: &[&str] = &["registry", "git"];
+
 /// Directories below the user's home that tools find by name alone. Their neighbours hold
 /// credentials: `.m2/settings.xml`, `.gradle/gradle.properties`.
 const LINKED: &[&str] = &[
     ".m2/repository",
+    ".m2/wrapper",
     ".gradle/caches",
     ".gradle/wrapper",
     ".cache/ccache",
     ".nvm",
+];
+
+const PYTHON: &[&str] = &["pip", "pip3", "python", "python3", "tox", "hatch", "poetry"];
+/// Whose cache each is that is named above.
+const OF_TOOLS: &[(&str, &str, &[&str])] = &[
+    (".cargo/registry", "cargo registry", &["cargo"]),
+    (".cargo/git", "cargo registry", &["cargo"]),
+    ("GOMODCACHE", "Go modules", &["go"]),
+    ("GOCACHE", "Go results", &["go"]),
+    ("npm_config_cache", "npm", &["npm", "npx", "node"]),
+    ("YARN_CACHE_FOLDER", "yarn", &["yarn"]),
+    ("PIP_CACHE_DIR", "pip", PYTHON),
+    ("UV_CACHE_DIR", "uv", &["uv", "uvx"]),
+    (".m2/repository", "Maven", &["mvn", "mvnw"]),
+    (".m2/wrapper", "Maven", &["mvnw"]),
+    (".gradle/caches", "Gradle", &["gradle", "gradlew"]),
+    (".gradle/wrapper", "Gradle", &["gradlew"]),
+    (".cache/ccache", "ccache", &["ccache"]),
 ];
 
 /// The one of `CACHES` that holds programs.
@@ -114,7 +136,9 @@ const TOOL_HOMES: &[&str] = &[
     "CARGO_HTTP_CAINFO",
 ];
 /// How directories of programs are called that belong to what is beside them.
-const TOOL_DIRS: &[&str] = &["bin", "shims", "condabin"];
+const TOOL_DIRS: &[&str] = &["bin", SHIMS, "condabin"];
+/// Where pyenv, rbenv and others keep a program for each that their versions have.
+const SHIMS: &str = "shims";
 /// Directories below a home that hold programs of many tools, and more.
 const SHARED_PARENTS: &[&str] = &[".local", ".cargo", "go", ".config", "Library"];
 
@@ -125,6 +149,10 @@ pub(super) struct Tools {
     caches: Vec<(&'static str, PathBuf)>,
     home: Option<PathBuf>,
     cargo_home: Option<PathBuf>,
+    /// What is linked from a machine's home: the place there, and what it leads to.
+    linked: Vec<(PathBuf, PathBuf)>,
+    /// Caches of the farm's own, where the user has none; they are made with the first machine.
+    own: Vec<PathBuf>,
 }
 
 impl Tools {
@@ -156,9 +184,19 @@ impl Tools {
             let told = dir(name).or_else(|| mod_cache.clone().filter(|_| name == "GOMODCACHE"));
             Some((name, told.or_else(|| below_home(path))?))
         });
+        let cargo_home = dir("CARGO_HOME").or_else(|| below_home(".cargo"));
+        let cargo = CARGO_CACHES.iter().filter_map(|part| {
+            let theirs = cargo_home.as_ref()?.join(part);
+            Some((Path::new(".cargo").join(part), theirs))
+        });
+        let others = LINKED.iter();
+        let others = others.filter_map(|path| Some((PathBuf::from(path), below_home(path)?)));
+        let linked = cargo.chain(others).collect();
         Self {
             caches: caches.collect(),
-            cargo_home: dir("CARGO_HOME").or_else(|| below_home(".cargo")),
+            cargo_home,
+            linked,
+            own: Vec::new(),
             handed_on: all
                 .iter()
                 .filter(|(name, value)| may_be_handed_on(name, value))
@@ -166,6 +204,25 @@ impl Tools {
                 .collect(),
             home,
         }
+    }
+
+    /// Keeps below `dir` what the user has no cache for, so that one build warms the next; toolchains
+    /// excepted.
+    #[must_use]
+    pub(super) fn keep_below(mut self, dir: &Path) -> Self {
+        for (name, path) in &mut self.caches {
+            if *name != TOOLCHAINS && !path.is_dir() {
+                *path = dir.join(name);
+                self.own.push(path.clone());
+            }
+        }
+        for (place, path) in &mut self.linked {
+            if place != Path::new(NODES) && !path.is_dir() {
+                *path = dir.join(place.to_string_lossy().trim_start_matches('.'));
+                self.own.push(path.clone());
+            }
+        }
+        self
     }
 
     /// The whole environment of a machine whose home is `home`.
@@ -177,11 +234,38 @@ impl Tools {
             ("HOME".into(), home.into()),
             ("CARGO_HOME".into(), home.join(".cargo").into()),
             ("GOPATH".into(), home.join("go").into()),
+            // Java takes the home that the system knows, not HOME; no build may write to that one.
+            ("GRADLE_USER_HOME".into(), home.join(".gradle").into()),
+            ("MAVEN_USER_HOME".into(), home.join(".m2").into()),
             // A tool that asks a question would wait for ever.
             ("GIT_TERMINAL_PROMPT".into(), "0".into()),
             ("TERM".into(), "dumb".into()),
         ]);
+        env.extend(maven_options(home).map(|options| ("MAVEN_OPTS".into(), options)));
         env
+    }
+
+    /// Where results of Go lie: a buildlet has a directory of its own for them unless it is told.
+    pub(super) fn go_cache(&self) -> Option<&Path> {
+        let found = self.caches.iter().find(|(name, _)| *name == "GOCACHE");
+        found
+            .map(|(_, path)| path.as_path())
+            .filter(|path| path.is_dir())
+    }
+
+    /// The caches that have something in them.
+    pub(super) fn warm(&self) -> Vec<ToolCache> {
+        let has_some = |path: &Path| fs::read_dir(path).is_ok_and(|mut all| all.next().is_some());
+        let is_warm = |place: &str| match self.cache(place) {
+            Some(path) => has_some(path),
+            None => {
+                let mut linked = self.linked.iter();
+                linked.any(|(of, path)| of == Path::new(place) && has_some(path))
+            }
+        };
+        let all = OF_TOOLS.iter().filter(|(place, ..)| is_warm(place));
+        all.map(|&(_, name, programs)| ToolCache { name, programs })
+            .collect()
     }
 
     /// The home of the user.
@@ -193,10 +277,11 @@ impl Tools {
     pub(super) fn shared(&self) -> Vec<PathBuf> {
         let downloads = self.caches.iter().filter(|(name, _)| *name != TOOLCHAINS);
         let mut all: Vec<_> = downloads.map(|(_, path)| path.clone()).collect();
-        let cargo = ["registry", "git"].iter();
-        all.extend(cargo.filter_map(|part| Some(self.cargo_home.as_ref()?.join(part))));
-        let linked = LINKED.iter().filter(|path| **path != NODES);
-        all.extend(linked.filter_map(|path| Some(self.home.as_ref()?.join(path))));
+        let linked = self
+            .linked
+            .iter()
+            .filter(|(place, _)| place != Path::new(NODES));
+        all.extend(linked.map(|(_, path)| path.clone()));
         let told = ["CCACHE_DIR", "SCCACHE_DIR"].iter();
         all.extend(told.filter_map(|name| self.handed_on.get(OsStr::new(name)).map(PathBuf::from)));
         all
@@ -207,6 +292,13 @@ impl Tools {
         let toolchains = self.caches.iter().filter(|(name, _)| *name == TOOLCHAINS);
         let mut all: Vec<_> = toolchains.map(|(_, path)| path.clone()).collect();
         all.extend(self.home.as_ref().map(|home| home.join(NODES)));
+        // They write new shims whenever a package brings a program.
+        let told = |name: &str| self.handed_on.get(OsStr::new(name)).cloned();
+        all.extend(told("PYENV_ROOT").map(PathBuf::from));
+        let path = told("PATH").unwrap_or_default();
+        let shims = std::env::split_paths(&path).filter(|dir| dir.ends_with(SHIMS));
+        all.extend(shims.filter_map(|dir| self.around(&dir)));
+        all.retain(|path| path.is_absolute());
         all
     }
 
@@ -226,10 +318,7 @@ impl Tools {
                 .map(PathBuf::from),
         );
         if let Some(cargo) = &self.cargo_home {
-            let parts = CARGO_PARTS
-                .iter()
-                .filter(|part| !["registry", "git"].contains(part));
-            all.extend(parts.map(|part| cargo.join(part)));
+            all.extend(CARGO_PARTS.iter().map(|part| cargo.join(part)));
         }
         all.retain(|path| path.is_absolute());
         all
@@ -238,8 +327,7 @@ impl Tools {
     /// `~/.pyenv` for `~/.pyenv/shims`, but neither `~` nor a directory with credentials.
     fn around(&self, dir: &Path) -> Option<PathBuf> {
         let parent = dir.parent()?;
-        let home = self.home.as_ref()?;
-        let below = parent.strip_prefix(home).ok()?;
+        let below = self.below_a_home(parent)?;
         let name = dir.file_name()?.to_str()?;
         let own = below != Path::new("")
             && !SHARED_PARENTS
@@ -247,6 +335,21 @@ impl Tools {
                 .any(|shared| below == Path::new(shared))
             && Some(parent) != self.cargo_home.as_deref();
         (own && TOOL_DIRS.contains(&name)).then(|| parent.to_owned())
+    }
+
+    /// The rest of a path below the user's home, or below a home of the system: a farm may have
+    /// been started with another `HOME`.
+    fn below_a_home<'p>(&self, path: &'p Path) -> Option<&'p Path> {
+        let own = self.home.as_ref();
+        if let Some(below) = own.and_then(|home| path.strip_prefix(home).ok()) {
+            return Some(below);
+        }
+        if let Ok(below) = path.strip_prefix("/root") {
+            return Some(below);
+        }
+        let mut parts = path.strip_prefix("/home").ok()?.components();
+        parts.next()?;
+        Some(parts.as_path())
     }
 
     /// Makes the home of a machine.
@@ -261,13 +364,20 @@ impl Tools {
                 }
             }
         }
-        let Some(theirs) = &self.home else {
-            return Ok(());
-        };
-        LINKED
-            .iter()
-            .try_for_each(|path| link(&theirs.join(path), &home.join(path)))
+        self.own.iter().try_for_each(fs::create_dir_all)?;
+        let mut linked = self.linked.iter();
+        linked.try_for_each(|(place, path)| link(path, &home.join(place)))
     }
+}
+
+/// Names the home of a machine to Java. Maven splits its options at blanks and knows no quotes, so
+/// one with a blank cannot be named.
+fn maven_options(home: &Path) -> Option<OsString> {
+    let mut options = OsString::from("-Duser.home=");
+    options.push(home);
+    let mut bytes = options.as_encoded_bytes().iter();
+    let has_blank = bytes.any(u8::is_ascii_whitespace);
+    (!has_blank).then_some(options)
 }
 
 fn may_be_handed_on(name: &OsStr, value: &OsStr) -> bool {
@@ -322,6 +432,42 @@ mod tests {
     }
 
     #[test]
+    fn what_the_user_has_no_cache_for_is_the_farms_own() {
+        let place = tempfile::tempdir().unwrap();
+        let (user, farm) = (place.path().join("u"), place.path().join("farm"));
+        fs::create_dir_all(user.join(".cargo/registry")).unwrap();
+        fs::create_dir_all(user.join(".npm")).unwrap();
+        let tools = Tools::of(vars(&[("HOME", user.to_str().unwrap())])).keep_below(&farm);
+        for machine in ["m1", "m2"].map(|name| place.path().join(name)) {
+            tools.furnish(&machine).unwrap();
+            let leads = |path: &str| fs::read_link(machine.join(path)).unwrap();
+            assert_eq!(leads(".cargo/registry"), user.join(".cargo/registry"));
+            assert_eq!(leads(".m2/repository"), farm.join("m2/repository"));
+            assert!(farm.join("m2/repository").is_dir() && !machine.join(".nvm").exists());
+            let env = tools.env(&machine);
+            assert_eq!(get(&env, "npm_config_cache"), user.join(".npm").to_str());
+            assert_eq!(get(&env, "GOCACHE"), farm.join("GOCACHE").to_str());
+            assert!(farm.join("GOCACHE").is_dir());
+            assert_eq!(get(&env, "RUSTUP_HOME"), None);
+        }
+        assert_eq!(tools.warm(), [], "nothing was downloaded yet");
+        fs::write(farm.join("GOCACHE/README"), "").unwrap();
+        fs::write(user.join(".npm/a"), "").unwrap();
+        let warm: Vec<_> = tools.warm().iter().map(|cache| cache.name).collect();
+        assert_eq!(warm, ["Go results", "npm"]);
+        assert!(tools.shared().contains(&farm.join("cargo/git")));
+        assert!(!tools.shared().iter().any(|path| path.ends_with(".nvm")));
+        // Nothing is made for the user.
+        let mut theirs: Vec<_> = user
+            .read_dir()
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        theirs.sort();
+        assert_eq!(theirs, [".cargo", ".npm"]);
+    }
+
+    #[test]
     fn credentials_are_not_handed_on() {
         let user = vars(&[
             ("PATH", "/bin"),
@@ -352,11 +498,31 @@ mod tests {
                 "HOME",
                 "CARGO_HOME",
                 "GOPATH",
+                "GRADLE_USER_HOME",
+                "MAVEN_USER_HOME",
                 "GIT_TERMINAL_PROMPT",
-                "TERM"
+                "TERM",
+                "MAVEN_OPTS"
             ]
         );
         assert_eq!(get(&env, "HOME"), Some("/m/home"));
+    }
+
+    #[test]
+    fn what_belongs_to_programs_is_read_whosever_home_it_lies_in() {
+        let path = "/u/.pyenv/shims:/root/.pyenv/shims:/home/ann/.volta/bin:/home/ann/.local/bin:/root/bin:/home/bin:/opt/x/bin";
+        let tools = Tools::of(vars(&[("HOME", "/u"), ("PATH", path)]));
+        let dirs = std::env::split_paths(path).collect::<Vec<_>>();
+        let mut around = tools.readable();
+        around.retain(|found| !dirs.contains(found));
+        around.retain(|found| !found.starts_with("/u/.cargo"));
+        let expected = ["/u/.pyenv", "/root/.pyenv", "/home/ann/.volta"].map(PathBuf::from);
+        assert_eq!(around, expected);
+        let layered = tools.layered();
+        assert!(expected[..2].iter().all(|shims| layered.contains(shims)));
+        assert!(!layered.contains(&expected[2]));
+        let blanks = Tools::of(vars(&[])).env(Path::new("/m 1/home"));
+        assert_eq!(get(&blanks, "MAVEN_OPTS"), None);
     }
 
     #[test]

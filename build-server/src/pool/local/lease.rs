@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::Buildlet;
-use build_core::pool::{FilesHere, Lease, LeaseRecord};
+use build_core::pool::{FilesHere, Lease, LeaseRecord, ToolCache};
 use build_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
@@ -60,6 +60,13 @@ impl Lease for LocalLease {
         match self.pool.upgrade() {
             Some(pool) => pool.files(&self.machine).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    async fn warm_tools(&self) -> Vec<ToolCache> {
+        match self.pool.upgrade() {
+            Some(pool) => pool.warm_tools().await,
+            None => Vec::new(),
         }
     }
 

@@ -158,6 +158,7 @@ impl Recipe {
             .arg(flag("--workdir=", &dir.join("work")))
             .arg(flag("--state-dir=", dir))
             .arg(format!("--lease-ttl={}s", self.ttl.as_secs().max(1)))
+            .args(self.tools.go_cache().map(|dir| flag("--go-cache=", dir)))
             .arg("--halt=false")
             .arg("--sandbox")
             .env_clear()
