@@ -26,7 +26,10 @@ pub(crate) fn registered(directory: &Directory, farm: &Farm, data: &Path) -> Res
 
 /// The builders of which machines register, for those who name them.
 pub(crate) fn build_on(mut parts: CoordinatorBuilder, farm: &Farm) -> Result<CoordinatorBuilder> {
-    for builder in farm.builders().filter(|builder| builder.is_reverse()) {
+    for builder in farm
+        .builders()
+        .filter(build_core::builders::Builder::is_reverse)
+    {
         let kind = builder.host().name.parse()?;
         parts = parts.build_on_request(Builder::new(builder.name().parse()?, kind));
     }
