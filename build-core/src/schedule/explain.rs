@@ -57,6 +57,37 @@ pub struct Explanation {
     pub samples: usize,
 }
 
+impl Explanation {
+    /// The builds and sessions that it names.
+    pub fn holders(&self) -> &[HolderId] {
+        match &self.hold {
+            Hold::Quota(full) => &full.holders,
+            _ => &[],
+        }
+    }
+
+    /// The same for somebody who may not know of everything: whose the waiters ahead are is left
+    /// out, and of what uses up a quota that alone is named which `may_know` says.
+    #[must_use]
+    pub fn discreet(mut self, may_know: impl Fn(&HolderId) -> bool) -> Self {
+        let mut groups: Vec<Ahead> = Vec::new();
+        for group in self.ahead_of {
+            match groups.iter_mut().find(|known| known.class == group.class) {
+                Some(known) => known.count += group.count,
+                None => groups.push(Ahead {
+                    author: None,
+                    ..group
+                }),
+            }
+        }
+        self.ahead_of = groups;
+        if let Hold::Quota(full) = &mut self.hold {
+            full.holders.retain(may_know);
+        }
+        self
+    }
+}
+
 /// Some of the waiters that are ahead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ahead {

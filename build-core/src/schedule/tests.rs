@@ -593,6 +593,12 @@ fn an_explanation_says_what_is_missing() {
         "all 1 machines of h0 that fit are in use; 1 ahead"
     );
     assert_eq!(why.ahead_of[0].author.as_deref(), Some("gopher"));
+    let told = why.clone().discreet(|_| false);
+    assert_eq!((told.ahead, told.ahead_of.len()), (1, 1));
+    assert_eq!(
+        (&told.ahead_of[0].author, told.ahead_of[0].count),
+        (&None, 1)
+    );
     // No build has ended yet.
     assert_eq!((why.expected, why.samples), (None, 0));
     scheduler.step(Event::Failed(MachineId::new("m2").unwrap()), later);

@@ -65,6 +65,9 @@ fn ends(full: &FullQuota) -> String {
         n => n.to_string(),
     };
     let named: Vec<_> = full.holders.iter().map(HolderId::as_str).collect();
+    if named.is_empty() {
+        return format!("the end of {of} of the {} that hold them", full.builds);
+    }
     let more = match full.builds.saturating_sub(named.len()) {
         0 => String::new(),
         n => format!(" and {n} more"),

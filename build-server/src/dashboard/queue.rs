@@ -83,7 +83,7 @@ pub(super) async fn of_build(
     row: &BuildRow,
     estimates: &mut Estimates,
 ) -> Result<Vec<WaitingUnit>, Failure> {
-    let waiting = match site.handle().explain(&row.id).await {
+    let waiting = match site.explain(&row.id).await {
         Ok(waiting) => waiting,
         // It has ended since, or nothing is scheduled: the frame says so.
         Err(e) if [ErrorKind::NotFound, ErrorKind::Unavailable].contains(&e.kind()) => Vec::new(),

@@ -1,5 +1,6 @@
 //! Which repositories whom is shown.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use futures::StreamExt as _;
 use lru::LruCache;
 
 use super::{Refusal, Site, User, Visitor};
-use crate::coordinator::EventStream;
+use crate::coordinator::{EventStream, Waiting};
 use crate::record::{BuildRow, SessionRow, Tested, Timing};
 use crate::store::{
     BoardFilter, BoardPage, BoardPlace, BoardRecords, BuildFilter, BuildPage, BuildRecords,
@@ -62,6 +63,42 @@ impl Sight {
     pub(crate) fn sees(&self, repo: &RepoName) -> bool {
         let may = |user: &User| user.may(Right::Read(repo.as_str()));
         !self.private.contains(repo) || self.user.as_ref().is_some_and(may)
+    }
+
+    /// Whether nothing is hidden: a name that begins as private ones do stands for all of them.
+    fn sees_everything(&self) -> bool {
+        let may = |pattern: &Pattern| {
+            let user = self.user.as_ref();
+            user.is_some_and(|user| user.may(Right::Read(pattern.as_str())))
+        };
+        self.private.0.iter().all(may)
+    }
+}
+
+impl Site {
+    /// Why something waits, as the one who asks is told. An explanation names others who wait and
+    /// hold machines: to those who do not see everything, builds that they see and nobody else.
+    ///
+    /// # Errors
+    /// As [`Handle::explain`](crate::coordinator::Handle::explain), and when rows cannot be read.
+    pub(crate) async fn explain(&self, build: &BuildId) -> Result<Vec<Waiting>> {
+        let mut waiting = self.handle().explain(build).await?;
+        if self.sight.as_ref().is_none_or(Sight::sees_everything) {
+            return Ok(waiting);
+        }
+        let records = self.records();
+        let mut seen = HashSet::new();
+        for holder in waiting.iter().flat_map(|waiting| waiting.why.holders()) {
+            if let Some(build) = holder.build()
+                && records.build(build).await?.is_some()
+            {
+                seen.insert(holder.clone());
+            }
+        }
+        for waiting in &mut waiting {
+            waiting.why = waiting.why.clone().discreet(|holder| seen.contains(holder));
+        }
+        Ok(waiting)
     }
 }
 

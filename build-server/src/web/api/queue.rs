@@ -59,7 +59,7 @@ async fn units(site: &Site, row: &BuildRow) -> Result<Vec<WaitingUnit>, Refusal>
     if row.state.is_final() {
         return Ok(Vec::new());
     }
-    match site.handle().explain(&row.id).await {
+    match site.explain(&row.id).await {
         Ok(waiting) => {
             let told = waiting.into_iter();
             Ok(told.map(|w| WaitingUnit::new(&w.unit, w.why)).collect())

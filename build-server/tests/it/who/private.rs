@@ -14,25 +14,26 @@ use crate::web::World;
 /// A farm with a private repository, and the tokens of somebody who may read it and of somebody
 /// who may not.
 fn world() -> (World, String, String) {
+    world_with("echo hidden-output")
+}
+
+fn world_with(line: &str) -> (World, String, String) {
     let mut tokens = Vec::new();
-    let world = World::with(
-        vec![step("s", "echo hidden-output")],
-        |site, data, repository| {
-            let directory = Directory::open(data).unwrap();
-            let owner = Principal::person("owner");
-            let name = repository.path().file_name().unwrap().to_str().unwrap();
-            let private = Pattern::new(name).unwrap();
-            for (user, reads) in [("ann", vec![private.clone()]), ("bob", vec![])] {
-                directory
-                    .add_user(&owner, user, Role::User, &reads)
-                    .unwrap();
-                let made = directory.create_key(&owner, NewKey::of_user(user)).unwrap();
-                tokens.push(format!("Bearer {}", made.token.reveal()));
-            }
-            site.with_private(PrivateRepos::new([private]))
-                .with_directory(directory)
-        },
-    );
+    let world = World::with(vec![step("s", line)], |site, data, repository| {
+        let directory = Directory::open(data).unwrap();
+        let owner = Principal::person("owner");
+        let name = repository.path().file_name().unwrap().to_str().unwrap();
+        let private = Pattern::new(name).unwrap();
+        for (user, reads) in [("ann", vec![private.clone()]), ("bob", vec![])] {
+            directory
+                .add_user(&owner, user, Role::User, &reads)
+                .unwrap();
+            let made = directory.create_key(&owner, NewKey::of_user(user)).unwrap();
+            tokens.push(format!("Bearer {}", made.token.reveal()));
+        }
+        site.with_private(PrivateRepos::new([private]))
+            .with_directory(directory)
+    });
     let (bob, ann) = (tokens.remove(1), tokens.remove(0));
     world.repository.write("b", "");
     world.repository.commit("hidden-subject");
@@ -157,6 +158,52 @@ async fn a_stream_of_events_passes_over_what_is_private() {
         "{told}"
     );
     assert!(!told.contains("hidden-subject"), "{told}");
+    world.farm.stop().await;
+}
+
+#[tokio::test]
+async fn why_something_waits_names_nobody_whom_it_may_not_name() {
+    let (world, _, bob) = world_with("sleep 600");
+    let first = world.farm.submit(&world.repository).await;
+    let author = ["--author", "Hidden <hidden-author@example.com>"];
+    let commit = ["commit", "--quiet", "--allow-empty", "-m", "second"];
+    world.repository.git(&[&commit[..], &author[..]].concat());
+    let wanted = async |repository: &Repository| {
+        let wish = serde_json::json!({"repo": repository.origin().to_string()});
+        let asked = world.post("/api/v1/builds").json(&wish).send().await;
+        let build = asked.json()["builds"][0]["id"].as_str().map(str::to_owned);
+        build.unwrap_or_else(|| panic!("{}", asked.body))
+    };
+    let second = wanted(&world.repository).await;
+    let public = Repository::with_file("p", "");
+    let third = wanted(&public).await;
+    let owner = format!("Bearer {}", world.token);
+    let why = format!("/api/v1/queue/{third}/why");
+    let ask = async |path: &str, token: &str| {
+        let answer = world.get(path).with("authorization", token).send().await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
+        answer.body
+    };
+    let begin = tokio::time::Instant::now();
+    while !ask(&why, &owner).await.contains("hidden-author") {
+        assert!(begin.elapsed() < SOON, "{}", ask(&why, &owner).await);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    for path in [why.as_str(), "/api/v1/queue", "/queue"] {
+        let told = ask(path, &bob).await;
+        assert!(told.contains(third.as_str()), "{path}: {told}");
+        for hidden in ["hidden-author", first.as_str(), second.as_str()] {
+            assert!(!told.contains(hidden), "{hidden} in {path}: {told}");
+        }
+    }
+    assert!(
+        ask(&why, &bob).await.contains("1 ahead: 1 "),
+        "how many is told"
+    );
+    for build in [third, second, first.to_string()] {
+        let cancel = world.post(format!("/api/v1/builds/{build}/cancel"));
+        assert_eq!(cancel.send().await.status, StatusCode::ACCEPTED);
+    }
     world.farm.stop().await;
 }
 
