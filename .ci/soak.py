@@ -45,6 +45,9 @@ RUNS = {
     "readers of 10,000,000 events": Soak("build-server/src/readers build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "readers", "--features", "sqlite"], {"FARMER_EVENTS": "10000000"}),
     "2,000 idle machines that register": Soak("build-server/src/pool/reverse build-server/src/front build-client/src/reverse", [*TEST, "-p", "farmer-agent", "--test", "it", "reverse::idle", "--", "--nocapture"], {"FARMER_IDLE_MACHINES": "2000"}),
     "9,500 half-open connections": Soak("build-server/src/front", [*TEST, "-p", "build-server", "--test", "it", "front::a_thousand"], {"FARMER_HALF_OPEN": "9500"}),
+    "handshakes and gRPC calls beside a bare server": Soak("build-server/src/front build-server/src/https build-server/src/grpc", ["cargo", "bench", "-p", "build-server", "--bench", "front", "--features", "grpc"]),
+    "connections of machines beside Go's": Soak("build-core/src/revdial build-server/src/https", ["cargo", "bench", "-p", "build-server", "--bench", "revdial", "--features", "front"]),
+    "work through reversed connections beside Go's": Soak("build-server/src/pool/reverse build-server/src/buildlet build-client/src/reverse", ["cargo", "bench", "-p", "farmer-agent", "--bench", "reverse_peer"]),
     "benches of the coordinator": Soak("build-server/src/coordinator build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "coordinator", "--features", "sqlite"]),
     "attacks on a port": Soak("build-server/src/front build-server/src/web", [".ci/run", "only", "attacks"]),
     "cold release build": Soak("Cargo.lock", [".ci/run", "only", "cold_release"]),
@@ -72,7 +75,7 @@ def figure(output):
     passed = sum(int(n) for n in re.findall(r"(\d+) passed", output))
     measured = len(re.findall(r"time:\s+\[|followers: append", output))
     cold = re.findall(r"cold release build of farmer: (\d+s), (\S+)", output)
-    told = re.findall(r"^(\d+ idle machines: \d+ bytes each|all back in \S+|(?:handshakes|gRPC calls): .* of a bare .*|revdial: .*)$", output, re.M)
+    told = re.findall(r"^(\d+ idle machines: \d+ bytes each|all back in \S+|(?:handshakes|gRPC calls): .* of a bare .*|revdial: .*|reversed \w+: .*)$", output, re.M)
     slow = [float(ms) for ms in re.findall(r"^attacks: .*p99 (?:of a page )?([0-9.]+) ms", output, re.M)]
     pages = [f"p99 of a page {slow[0]} ms, {max(slow[1:])} ms during attacks"] if slow[1:] else []
     parts = [*pages, *dict.fromkeys(told), f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else "", *(f"{took}, {spent} of processor time" for took, spent in cold)]

@@ -8,16 +8,16 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-pub fn name() -> ServerName<'static> {
+pub(crate) fn name() -> ServerName<'static> {
     ServerName::try_from("localhost").unwrap()
 }
 
-pub fn connector() -> TlsConnector {
+pub(crate) fn connector() -> TlsConnector {
     connector_for(&[])
 }
 
 /// One that offers these protocols.
-pub fn connector_for(protocols: &[&[u8]]) -> TlsConnector {
+pub(crate) fn connector_for(protocols: &[&[u8]]) -> TlsConnector {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
