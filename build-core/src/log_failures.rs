@@ -50,7 +50,7 @@ impl LogFailure {
         Self {
             package: package.to_owned(),
             message: message.into(),
-            full_message: full_message.to_owned(),
+            full_message: full_message.trim_end_matches('\n').to_owned(),
             ..Self::default()
         }
     }
@@ -250,8 +250,10 @@ impl<'a> Reading<'a> {
         if ahead.peek().starts_with("*** Test killed") {
             ahead.take();
         }
+        let mut whole = ahead.since(begin);
         if let Some(end) = starts_test_end(ahead.peek()) {
             package = end;
+            whole = ahead.since_with_end(begin);
             ahead.take();
         }
         let place = where_of(traceback);
@@ -261,7 +263,7 @@ impl<'a> Reading<'a> {
             (false, "") => "testing",
             (false, package) => package,
         };
-        let failure = LogFailure::new(package, message, ahead.since(begin));
+        let failure = LogFailure::new(package, message, whole);
         self.found.push(LogFailure {
             function: place.function,
             file: place.file,

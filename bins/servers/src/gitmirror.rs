@@ -1,12 +1,13 @@
 //! `gitmirror`: mirrors repositories, and serves archives of any revision.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use build_server::gitmirror::{Config, DestSpec, GitMirror, RepoSpec};
+use build_core::repos::Repos;
+use build_server::gitmirror::{Config, DestSpec, GitMirror, Project, RepoSpec};
 use build_server::http::Hosts;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use farmer_cli::{Failure, serving};
 
 use crate::listen::{failure, listen};
@@ -18,6 +19,7 @@ use crate::listen::{failure, listen};
     name = "gitmirror",
     after_help = "Examples:\n  gitmirror -http 127.0.0.1:8585 -cachedir /var/cache/gitmirror -config mirror.toml -mirror\n  \
         gitmirror -http :8585 -host gitmirror -repo go=https://go.googlesource.com/go\n  \
+        gitmirror -http :8585 -cachedir /var/cache/gitmirror -project go -ssh-key /etc/gitmirror/key -mirror\n  \
         curl -sO 'http://127.0.0.1:8585/go.tar.gz?rev=go1.15'\n  \
         curl -X POST http://127.0.0.1:8585/notify/go\n\n\
         Pages: / (one line a repository), /status, /status.json, /debug/watcher/NAME.\n\
@@ -28,8 +30,13 @@ struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "")]
     http: String,
     /// Where copies are kept. Default: a temporary directory, removed at the end.
-    #[arg(long, value_name = "DIR", default_value = "")]
-    cachedir: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "",
+        hide_default_value = true
+    )]
+    cachedir: String,
     /// Time between two looks at a source: a number with s, m or h.
     #[arg(long, value_name = "TIME")]
     poll: Option<String>,
@@ -39,6 +46,28 @@ struct Args {
     /// The repositories, with their destinations.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The repositories of a project, by a list that is built in.
+    #[arg(long, value_enum, value_name = "PROJECT")]
+    project: Option<Known>,
+    /// Only this repository of -project; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "project")]
+    only: Vec<String>,
+    /// What addresses of sources of -project begin with.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://go.googlesource.com/"
+    )]
+    source_base: String,
+    /// What addresses of destinations of -project begin with, before OWNER/NAME.git.
+    #[arg(long, value_name = "URL", default_value = "git@github.com:")]
+    dest_base: String,
+    /// The key for SSH of -project's destinations. Default: this machine's own.
+    #[arg(long, value_name = "FILE", requires = "project")]
+    ssh_key: Option<PathBuf>,
+    /// A file with USER:TOKEN for -project's destinations by HTTPS.
+    #[arg(long, value_name = "FILE", requires = "project")]
+    credentials: Option<PathBuf>,
     /// A repository: NAME=SOURCE or NAME=SOURCE=DESTINATION; may be repeated.
     #[arg(long, value_name = "REPO")]
     repo: Vec<String>,
@@ -47,13 +76,42 @@ struct Args {
     host: Vec<String>,
 }
 
+/// A project whose repositories are known.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Known {
+    /// The Go project, as it was at the end of 2020
+    Go,
+}
+
+/// The repositories of a project, with their destinations.
+fn known(args: &Args, project: Known) -> Result<Vec<RepoSpec>, Failure> {
+    let Known::Go = project;
+    let places = Project {
+        source: args.source_base.clone(),
+        dest: args.dest_base.clone(),
+        ssh_key: args.ssh_key.clone(),
+        credentials: args.credentials.clone(),
+    };
+    let mut repos = places.repos(&Repos::go2020());
+    let is_known = |name: &&String| repos.iter().any(|repo| repo.name == **name);
+    if let Some(name) = args.only.iter().find(|name| !is_known(name)) {
+        let names: Vec<_> = repos.iter().map(|repo| repo.name.as_str()).collect();
+        return Err(Failure::usage(
+            format!("the project has no repository {name:?}"),
+            format!("its repositories are {}", names.join(", ")),
+        ));
+    }
+    repos.retain(|repo| args.only.is_empty() || args.only.contains(&repo.name));
+    Ok(repos)
+}
+
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     serving::<Args>(args, async |args, stop| {
         let config = config(&args)?;
         let temporary = tempfile::Builder::new().prefix("gitmirror").tempdir()?;
-        let cache = match args.cachedir.as_os_str().is_empty() {
-            true => temporary.path(),
-            false => &args.cachedir,
+        let cache = match args.cachedir.as_str() {
+            "" => temporary.path(),
+            folder => Path::new(folder),
         };
         let hosts = args.host.iter().fold(Hosts::default(), Hosts::and);
         let mirror = GitMirror::new(config, cache, args.mirror)
@@ -78,6 +136,9 @@ fn config(args: &Args) -> Result<Config, Failure> {
         }
         None => Config::of(Vec::new()),
     };
+    if let Some(project) = args.project {
+        config.repos.extend(known(args, project)?);
+    }
     for repo in &args.repo {
         let mut parts = repo.splitn(3, '=');
         let (Some(name), Some(source), dest) = (parts.next(), parts.next(), parts.next()) else {
@@ -105,7 +166,7 @@ fn config(args: &Args) -> Result<Config, Failure> {
     if config.repos.is_empty() {
         return Err(Failure::usage(
             "no repository is named",
-            "give -config FILE or -repo NAME=SOURCE=DESTINATION",
+            "give -config FILE, -project go or -repo NAME=SOURCE=DESTINATION",
         ));
     }
     if let Some(poll) = &args.poll {

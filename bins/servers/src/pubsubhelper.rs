@@ -47,6 +47,9 @@ struct Args {
     /// A file of keys, `SELECTOR._domainkey.DOMAIN RECORD` on each line, instead of the DNS.
     #[arg(long, value_name = "FILE")]
     dkim_keys: Option<PathBuf>,
+    /// The server of the DNS that is asked for keys, as IP:PORT. Default: the machine's.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "dkim_keys")]
+    dkim_dns: Option<std::net::SocketAddr>,
     /// The secret by which GitHub signs, for development.
     #[arg(
         long,
@@ -95,7 +98,9 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         }
         let verifier = match &args.dkim_keys {
             Some(file) => DkimVerifier::from_keys(&read(file)?),
-            None => DkimVerifier::from_dns(),
+            None => args
+                .dkim_dns
+                .map_or_else(DkimVerifier::from_dns, DkimVerifier::from_dns_at),
         };
         let server = PubSub::new(EventHub::default(), options, verifier.map_err(failure)?);
         let listener = listen(&args.http, "events are served").await?;

@@ -92,16 +92,36 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     farmer_cli::blocking(args, move |args: &Args, out| args.run(&command, out))
 }
 
+/// A word for a shell, as the Go program writes it: in quotes when it has blanks, else with a
+/// backslash before what a shell would take for something else.
+fn quoted(word: &str) -> String {
+    let special =
+        |(at, c): (usize, char)| r#"\'"`${[|&;<>()*?!"#.contains(c) || (at == 0 && c == '~');
+    match word {
+        "" => "''".to_owned(),
+        word if word.contains([' ', '\t', '\n']) => {
+            let parts = word.split('\'').map(|part| match part {
+                "" => String::new(),
+                part => format!("'{part}'"),
+            });
+            parts.collect::<Vec<_>>().join(r"\'")
+        }
+        word => {
+            let mut out = String::new();
+            for (at, c) in word.char_indices() {
+                if special((at, c)) {
+                    out.push('\\');
+                }
+                out.push(c);
+            }
+            out
+        }
+    }
+}
+
 /// The command as it was written, quoted for a shell.
 fn command_line(args: &[OsString]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    let words = args.iter().map(|arg| {
-        let arg = arg.to_string_lossy();
-        match !arg.is_empty() && arg.chars().all(plain) {
-            true => arg.into_owned(),
-            false => format!("'{}'", arg.replace('\'', r"'\''")),
-        }
-    });
+    let words = args.iter().map(|arg| quoted(&arg.to_string_lossy()));
     let words = std::iter::once("greplogs".to_owned()).chain(words);
     words.collect::<Vec<_>>().join(" ")
 }
@@ -398,10 +418,10 @@ mod tests {
 
     #[test]
     fn commands_are_quoted_for_a_shell() {
-        let args = ["-e", "it's", "-since=2020-12-01", ""].map(OsString::from);
+        let args = ["-e", "it's", "it's a ~", "~x~", "-since=2020-12-01", ""].map(OsString::from);
         assert_eq!(
             command_line(&args),
-            r"greplogs -e 'it'\''s' -since=2020-12-01 ''"
+            r"greplogs -e it\'s 'it'\''s a ~' \~x~ -since=2020-12-01 ''"
         );
     }
 }

@@ -52,6 +52,11 @@ impl<'a> Lines<'a> {
         &self.text[begin..self.at]
     }
 
+    /// What was taken since `begin`, and of this line what names the package that ends with it.
+    pub(super) fn since_with_end(&self, begin: usize) -> &'a str {
+        &self.text[begin..self.at + end_of(self.peek())]
+    }
+
     /// Takes this line and what follows it, through the next end of a package; nothing when there
     /// is none. With `some`, at least one line is between them.
     pub(super) fn next_test_end(&mut self, some: bool) -> Option<Block<'a>> {

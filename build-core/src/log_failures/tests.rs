@@ -46,6 +46,7 @@ fn vectors_of_the_protocol() {
         "not `testing`, as the Go program says"
     );
     assert_eq!(failure.message, "runtime error: index out of range");
+    assert!(failure.full_message.ends_with("\nFAIL\texample.com/p"));
     assert_eq!(
         (&*failure.function, &*failure.file, failure.line),
         ("main.f", "/x/f.go", 12)

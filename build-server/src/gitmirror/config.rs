@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use build_core::repos::{Repo, Repos};
 use build_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
@@ -72,6 +73,61 @@ fn safety() -> f64 {
 }
 fn limit() -> f64 {
     600.0
+}
+
+/// Names of branches that GitHub refuses: those that look like hashes.
+const HASHES: &str = "refs/heads/????????????????????????????????????????";
+
+/// Where the repositories of a project are, and where its mirrors.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// What the address of a source begins with, before the name of its repository.
+    pub source: String,
+    /// What the address of a mirror begins with, before `OWNER/NAME.git`.
+    pub dest: String,
+    /// A file with the key for SSH.
+    pub ssh_key: Option<PathBuf>,
+    /// A file with `USER:TOKEN` for HTTPS.
+    pub credentials: Option<PathBuf>,
+}
+
+impl Default for Project {
+    /// The Go project's, with this machine's own key for GitHub.
+    fn default() -> Self {
+        Self {
+            source: "https://go.googlesource.com/".to_owned(),
+            dest: "git@github.com:".to_owned(),
+            ssh_key: None,
+            credentials: None,
+        }
+    }
+}
+
+impl Project {
+    /// The repositories of a table that are mirrored or built. Those that are mirrored have a
+    /// destination; branches with the names of hashes are left out, which GitHub refuses.
+    pub fn repos(&self, table: &Repos) -> Vec<RepoSpec> {
+        let wanted = table.iter().filter(|repo| repo.mirrored || repo.buildable);
+        let spec = |repo: &Repo| RepoSpec {
+            name: repo.project.clone(),
+            source: format!("{}{}", self.source, repo.project),
+            dests: repo.mirrored.then(|| self.dest(repo)).into_iter().collect(),
+            include: Vec::new(),
+            exclude: vec![HASHES.to_owned()],
+            max_deletions: None,
+            changes: false,
+        };
+        wanted.map(spec).collect()
+    }
+
+    fn dest(&self, repo: &Repo) -> DestSpec {
+        DestSpec {
+            name: "github".to_owned(),
+            url: format!("{}{}.git", self.dest, repo.github),
+            ssh_key: self.ssh_key.clone(),
+            credentials: self.credentials.clone(),
+        }
+    }
 }
 
 impl Config {
@@ -210,6 +266,38 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name), is, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn a_project_is_its_table_of_repositories() {
+        let repo = |project: &str, github: &str| Repo {
+            project: project.to_owned(),
+            mirrored: !github.is_empty(),
+            buildable: project != "notes",
+            github: github.to_owned(),
+            ..Repo::default()
+        };
+        let table = Repos::new(vec![
+            repo("protobuf", "protocolbuffers/protobuf-go"),
+            repo("own", ""),
+            repo("notes", ""),
+        ]);
+        let repos = Project::default().repos(&table.unwrap());
+        let of: Vec<_> = repos
+            .iter()
+            .map(|r| (&*r.source, r.dests.first().map(|d| &*d.url)))
+            .collect();
+        let github = "git@github.com:protocolbuffers/protobuf-go.git";
+        assert_eq!(
+            of,
+            [
+                ("https://go.googlesource.com/own", None),
+                ("https://go.googlesource.com/protobuf", Some(github)),
+            ]
+        );
+        assert!(!repos[1].mirrors(&format!("refs/heads/{}", "0a".repeat(20))));
+        assert!(repos[1].mirrors("refs/heads/main"));
+        Config::of(repos).check().unwrap();
     }
 
     #[test]

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::config::{Config, DestSpec, RepoSpec};
+pub use self::config::{Config, DestSpec, Project, RepoSpec};
 pub use self::status::{Entry, Health};
 
 use self::archive::Archives;

@@ -149,11 +149,24 @@ pub(super) async fn search(
     };
     match Query::parse(query) {
         Ok(query) => {
-            let results = site.store.search(&query);
-            text(StatusCode::OK, written(&results))
+            let found = site.read(move |site| Ok(written(&site.store.search(&query)?)));
+            match found.await {
+                Ok(results) => text(StatusCode::OK, results),
+                Err(error) => unreadable(&error),
+            }
         }
         Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
+}
+
+/// The answer when the uploads cannot be read, or hold too much for one answer.
+pub(super) fn unreadable(error: &Error) -> Response {
+    let status = match error.kind() {
+        ErrorKind::Limit => StatusCode::BAD_REQUEST,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    tracing::warn!(error = error.chain(), "uploads could not be read");
+    text(status, format!("{}\n", error.chain()))
 }
 
 /// Results as text: labels where they change, then each result.
@@ -204,31 +217,45 @@ pub(super) async fn uploads(State(site): State<Site>, request: Request) -> Respo
         Ok(query) => query,
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
-    let mut lines = String::new();
+    let listed = site.read(move |site| list(site, &query, &labels, limit));
+    let kind = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+    match listed.await {
+        Ok(lines) => (kind, Body::from(lines)).into_response(),
+        Err(error) => unreadable(&error),
+    }
+}
+
+fn list(site: &Site, query: &Query, labels: &[String], limit: usize) -> Result<String> {
+    let (mut lines, mut left) = (String::new(), limit);
     for upload in site.store.uploads().iter().rev() {
-        if limit == 0 {
+        if left == 0 {
             break;
         }
-        let mut found = upload
-            .results
-            .iter()
-            .filter(|r| matches(&query, r))
-            .peekable();
-        let Some(first) = found.peek() else {
+        if !upload.summary.may_hold(query) {
             continue;
-        };
-        let values = labels
-            .iter()
-            .filter_map(|key| label(first, key).map(|value| (key.clone(), value.into_owned())));
-        let listed = Listed {
-            label_values: values.collect(),
+        }
+        let mut listed = Listed {
+            label_values: BTreeMap::new(),
             upload_id: upload.id.clone(),
-            count: found.count(),
+            count: upload.count(),
         };
+        // The index alone tells of all results.
+        if !query.terms().is_empty() || !labels.is_empty() {
+            let results = site.store.results(upload)?;
+            let mut found = results.iter().filter(|r| matches(query, r)).peekable();
+            let Some(first) = found.peek() else {
+                continue;
+            };
+            let value = |key: &String| Some((key.clone(), label(first, key)?.into_owned()));
+            listed.label_values = labels.iter().filter_map(value).collect();
+            listed.count = found.count();
+        }
+        if listed.count == 0 {
+            continue;
+        }
         lines.push_str(&serde_json::to_string(&listed).unwrap_or_default());
         lines.push('\n');
-        limit -= 1;
+        left -= 1;
     }
-    let kind = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
-    (kind, Body::from(lines)).into_response()
+    Ok(lines)
 }

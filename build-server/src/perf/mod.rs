@@ -3,7 +3,7 @@
 //! Programs upload results in the format in which benchmarks print them, and search them with
 //! terms over labels ([`build_core::benchfmt`]). Pages compare sets of results
 //! ([`build_core::benchstat`]) and show each benchmark over commits, with the changes that are
-//! not noise. The store is a folder of text files.
+//! not noise. The store is a folder of text files with an index.
 //!
 //! ```no_run
 //! # async fn serve() -> build_core::Result<()> {
@@ -18,17 +18,19 @@
 
 mod api;
 mod chart;
+mod index;
 mod pages;
 mod series;
 mod store;
+mod summary;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use build_core::Result;
 use build_core::clock::{Clock, SystemClock};
+use build_core::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +59,21 @@ struct Site {
     token: Option<Arc<str>>,
     max_upload: u64,
     tasks: Supervisor,
+}
+
+impl Site {
+    /// Does where it may wait what reads files.
+    async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T> + Send + 'static,
+    {
+        let site = self.clone();
+        let done = self.tasks.group("read");
+        let done = done.spawn_blocking("read", move || work(&site));
+        done.await
+            .map_err(|e| Error::caused_by(ErrorKind::Bug, "read uploads", e))?
+    }
 }
 
 impl PerfData {

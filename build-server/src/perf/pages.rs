@@ -1,6 +1,7 @@
 //! What people see, and the same as JSON.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use askama::Template;
@@ -12,7 +13,7 @@ use build_core::benchfmt::{Better, Query, Result as Bench, better, scaled};
 use build_core::benchstat::{Table, tables};
 use serde_json::json;
 
-use super::api::written;
+use super::api::{unreadable, written};
 use super::chart::{description, svg};
 use super::series::{Series, Wanted, benchmarks, series};
 use super::{Site, store};
@@ -52,17 +53,8 @@ struct Home {
 pub(super) async fn home(State(site): State<Site>) -> Response {
     let all = site.store.uploads();
     let count = all.len();
-    let uploads = all.iter().rev().take(100).map(|upload| {
-        let time = upload
-            .results
-            .first()
-            .and_then(|r| r.labels.get("upload-time"));
-        (
-            upload.id.clone(),
-            upload.results.len(),
-            time.cloned().unwrap_or_default(),
-        )
-    });
+    let latest = all.iter().rev().take(100);
+    let uploads = latest.map(|u| (u.id.clone(), u.count(), u.time().to_owned()));
     html(&Home {
         frame: frame(&site, "Results of benchmarks"),
         uploads: uploads.collect(),
@@ -95,19 +87,38 @@ pub(super) async fn results(State(site): State<Site>, Params(fields): Fields) ->
         shown: 0,
     };
     let status = match Query::parse(&page.q) {
-        Ok(query) => {
-            let found = site.store.search(&query);
-            page.count = found.len();
-            page.shown = found.len().min(MAX_RESULTS);
-            page.text = written(&found[..page.shown]);
-            StatusCode::OK
-        }
+        Ok(query) => match site.read(move |site| find(site, &query)).await {
+            Ok((found, count)) => {
+                (page.count, page.shown) = (count, found.len());
+                page.text = written(&found);
+                StatusCode::OK
+            }
+            Err(error) => return unreadable(&error),
+        },
         Err(error) => {
             page.error = Some(error.to_string());
             StatusCode::BAD_REQUEST
         }
     };
     html_with(status, &page)
+}
+
+/// As many results as are shown, and how many there are.
+fn find(site: &Site, query: &Query) -> build_core::Result<(Vec<Bench>, usize)> {
+    let (mut found, mut count) = (Vec::new(), 0);
+    site.store.visit(
+        |summary| summary.may_hold(query),
+        |result| {
+            if store::matches(query, result) {
+                count += 1;
+                if count <= MAX_RESULTS {
+                    found.push(result.clone());
+                }
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    Ok((found, count))
 }
 
 #[derive(Template)]
@@ -167,7 +178,7 @@ fn compared(site: &Site, q: &str) -> Result<Vec<Table>, build_core::Error> {
         } else {
             name
         };
-        all.push((name, site.store.search(&Query::parse(&query)?)));
+        all.push((name, site.store.search(&Query::parse(&query)?)?));
     }
     Ok(tables(&all, &[], ALPHA))
 }
@@ -176,7 +187,10 @@ pub(super) async fn compare(State(site): State<Site>, Params(fields): Fields) ->
     let q = fields.get("q").cloned().unwrap_or_default();
     let found = match q.trim() {
         "" => Ok(Vec::new()),
-        q => compared(&site, q),
+        asked => {
+            let asked = asked.to_owned();
+            site.read(move |site| compared(site, &asked)).await
+        }
     };
     if fields.get("format").is_some_and(|f| f == "json") {
         return match found {
@@ -306,8 +320,13 @@ fn wanted(site: &Site, fields: &BTreeMap<String, String>) -> Result<(Wanted, u64
 }
 
 /// The series that a request asks for, those for the worse alone when it says so.
-fn found(site: &Site, fields: &BTreeMap<String, String>, wanted: &Wanted) -> Vec<Series> {
-    let mut all = series(&site.store, wanted);
+async fn found(
+    site: &Site,
+    fields: &BTreeMap<String, String>,
+    wanted: &Wanted,
+) -> build_core::Result<Vec<Series>> {
+    let wanted = wanted.clone();
+    let mut all = site.read(move |site| series(&site.store, &wanted)).await?;
     if fields
         .get("regressions")
         .is_some_and(|v| v == "true" || v == "on")
@@ -316,7 +335,7 @@ fn found(site: &Site, fields: &BTreeMap<String, String>, wanted: &Wanted) -> Vec
         let size = |s: &Series| s.regression.map_or(0.0, |r| r.change.abs());
         all.sort_by(|a, b| size(b).total_cmp(&size(a)));
     }
-    all
+    Ok(all)
 }
 
 pub(super) async fn dashboard(State(site): State<Site>, Params(fields): Fields) -> Response {
@@ -324,7 +343,11 @@ pub(super) async fn dashboard(State(site): State<Site>, Params(fields): Fields) 
         Ok(wanted) => wanted,
         Err(response) => return *response,
     };
-    let all = found(&site, &fields, &wanted);
+    let names = site.read(|site| benchmarks(&site.store)).await;
+    let (all, names) = match (found(&site, &fields, &wanted).await, names) {
+        (Ok(all), Ok(names)) => (all, names),
+        (Err(error), _) | (_, Err(error)) => return unreadable(&error),
+    };
     let more = all.len().saturating_sub(MAX_CHARTS);
     let charts = all.iter().take(MAX_CHARTS).map(|series| Chart {
         title: format!("{} · {} · {}", series.name, series.unit, series.platform),
@@ -351,7 +374,7 @@ pub(super) async fn dashboard(State(site): State<Site>, Params(fields): Fields) 
         benchmark: wanted.benchmark.clone(),
         days,
         only_regressions: fields.contains_key("regressions"),
-        names: benchmarks(&site.store).into_keys().collect(),
+        names: names.into_keys().collect(),
         charts: charts.collect(),
         more,
         frame: frame(&site, "Benchmarks over commits"),
@@ -359,15 +382,15 @@ pub(super) async fn dashboard(State(site): State<Site>, Params(fields): Fields) 
 }
 
 pub(super) async fn benchmarks_json(State(site): State<Site>) -> Response {
-    let names = benchmarks(&site.store);
+    let read = |site: &Site| Ok((benchmarks(&site.store)?, site.store.values("commit")?));
+    let (names, commits) = match site.read(read).await {
+        Ok(both) => both,
+        Err(error) => return unreadable(&error),
+    };
     let list: Vec<_> = names
         .iter()
         .map(|(name, repository)| json!({"Name": name, "Repository": repository}))
         .collect();
-    let mut commits = std::collections::BTreeSet::new();
-    for result in site.store.search(&Query::default()) {
-        commits.extend(store::label(&result, "commit").map(std::borrow::Cow::into_owned));
-    }
     Json(json!({"Benchmarks": list, "Commits": commits})).into_response()
 }
 
@@ -380,7 +403,10 @@ pub(super) async fn data_json(State(site): State<Site>, Params(fields): Fields) 
     if wanted.benchmark.is_empty() && !only_regressions {
         return text(StatusCode::BAD_REQUEST, "No benchmark name specified\n");
     }
-    let all = found(&site, &fields, &wanted);
+    let all = match found(&site, &fields, &wanted).await {
+        Ok(all) => all,
+        Err(error) => return unreadable(&error),
+    };
     if all.is_empty() {
         return text(StatusCode::NOT_FOUND, "No benchmark results found\n");
     }
@@ -388,14 +414,14 @@ pub(super) async fn data_json(State(site): State<Site>, Params(fields): Fields) 
 }
 
 pub(super) async fn form_fields_json(State(site): State<Site>) -> Response {
-    let mut fields: BTreeMap<&str, std::collections::BTreeSet<String>> = BTreeMap::new();
-    for result in site.store.search(&Query::default()) {
-        for key in ["branch", "goarch", "goos", "repository"] {
-            let value = store::label(&result, key).map(std::borrow::Cow::into_owned);
-            fields.entry(key).or_default().extend(value);
-        }
+    let read = |site: &Site| {
+        let keys = ["branch", "goarch", "goos", "repository"].into_iter();
+        keys.map(|key| Ok((key, site.store.values(key)?))).collect()
+    };
+    match site.read(read).await {
+        Ok(fields) => Json::<BTreeMap<_, _>>(fields).into_response(),
+        Err(error) => unreadable(&error),
     }
-    Json(fields).into_response()
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Benchmarks over commits: what the dashboard shows.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use build_core::benchfmt::{Better, Query, Result as Bench, better};
+use build_core::Result;
+use build_core::benchfmt::{Better, Result as Bench, better};
 use build_core::benchstat::{Change, Sample, changes};
 use serde::Serialize;
 
@@ -95,7 +97,7 @@ fn platform(result: &Bench) -> String {
 }
 
 /// When a commit was made; the time of the upload when it is not said.
-fn date(result: &Bench) -> String {
+pub(super) fn date(result: &Bench) -> String {
     text(
         result,
         &["commit-time", "experiment-commit-time", "upload-time"],
@@ -120,41 +122,54 @@ impl Wanted {
 }
 
 /// The names of all benchmarks, with their repositories.
-pub(super) fn benchmarks(store: &PerfStore) -> BTreeMap<String, String> {
+pub(super) fn benchmarks(store: &PerfStore) -> Result<BTreeMap<String, String>> {
     let mut names = BTreeMap::new();
-    for result in store.search(&Query::default()) {
-        if has_commit(&result) {
+    for upload in store.uploads() {
+        if let Some(known) = upload.summary.names() {
+            names.extend(known.clone());
+            continue;
+        }
+        let results = store.results(&upload)?;
+        for result in results.iter().filter(|result| has_commit(result)) {
             let name = result.name().without_procs().to_owned();
-            names.insert(name, text(&result, &["repository"]));
+            names.insert(name, repository(result));
         }
     }
-    names
+    Ok(names)
 }
 
-fn has_commit(result: &Bench) -> bool {
+pub(super) fn has_commit(result: &Bench) -> bool {
     !text(result, &["experiment-commit", "commit"]).is_empty()
+}
+
+/// The repository that a result is of.
+pub(super) fn repository(result: &Bench) -> String {
+    text(result, &["repository"])
 }
 
 /// The series of what is wanted, by name, unit and platform.
 ///
 /// Values of a commit are compared with results of the same commit that are labelled
 /// `toolchain: baseline`; without such ones with the first commit of the series.
-pub(super) fn series(store: &PerfStore, wanted: &Wanted) -> Vec<Series> {
+///
+/// # Errors
+/// When a file cannot be read.
+pub(super) fn series(store: &PerfStore, wanted: &Wanted) -> Result<Vec<Series>> {
     let mut all: BTreeMap<Key, BTreeMap<(String, String), Commit>> = BTreeMap::new();
-    for result in store.search(&Query::default()) {
-        if !has_commit(&result) || !wanted.is_wanted(&result) {
-            continue;
+    let mut add = |result: &Bench| {
+        if !has_commit(result) || !wanted.is_wanted(result) {
+            return;
         }
-        let commit = text(&result, &["experiment-commit", "commit"]);
-        let is_baseline = text(&result, &["toolchain"]) == "baseline";
+        let commit = text(result, &["experiment-commit", "commit"]);
+        let is_baseline = text(result, &["toolchain"]) == "baseline";
         for measure in &result.values {
             if !wanted.unit.is_empty() && wanted.unit != measure.unit {
                 continue;
             }
             let name = result.name().without_procs().to_owned();
-            let key = (name, measure.unit.clone(), platform(&result));
+            let key = (name, measure.unit.clone(), platform(result));
             let commits = all.entry(key).or_default();
-            let commit = commits.entry((date(&result), commit.clone())).or_default();
+            let commit = commits.entry((date(result), commit.clone())).or_default();
             match is_baseline {
                 true => commit.baseline.push(measure.value),
                 false => commit.experiment.push(measure.value),
@@ -165,10 +180,16 @@ pub(super) fn series(store: &PerfStore, wanted: &Wanted) -> Vec<Series> {
                 }
             }
         }
-    }
-    all.into_iter()
-        .filter_map(|(key, commits)| one(key, commits))
-        .collect()
+    };
+    store.visit(
+        |summary| summary.may_be_between(&wanted.since, &wanted.until),
+        |result| {
+            add(result);
+            ControlFlow::Continue(())
+        },
+    )?;
+    let all = all.into_iter();
+    Ok(all.filter_map(|(key, commits)| one(key, commits)).collect())
 }
 
 fn one((name, unit, platform): Key, commits: BTreeMap<(String, String), Commit>) -> Option<Series> {

@@ -1,25 +1,34 @@
-//! Uploads: text files in a folder, and an index of them in memory.
+//! Uploads: text files in a folder, and an index of what is in them.
 //!
 //! ```text
 //! uploads/20201223.1/0.txt    labels of the upload, an empty line, what was sent
+//! index                       a line an upload: what it holds, in short
 //! ```
 //!
-//! The files are all there is: the index is read from them at the start. An upload is there
-//! whole or not at all: it is written beside and renamed into place.
+//! The files are the originals: what the index lacks is read from them. An upload is there whole
+//! or not at all: it is written beside and renamed into place. In memory are the index, and the
+//! uploads that were read last.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use build_core::benchfmt::{Query, Reader, Result as Bench};
 use build_core::clock::Timestamp;
 use build_core::{Error, ErrorKind, Result};
+use lru::LruCache;
 
-/// Results in memory; each takes some hundred bytes.
-const MAX_RESULTS: usize = 10_000_000;
+use super::index::Index;
+use super::summary::Summary;
+
+/// Results of uploads that were read last; each takes some hundred bytes.
+const MAX_READ: usize = 300_000;
+/// Results that one search finds.
+const MAX_FOUND: usize = 1_000_000;
 
 /// One upload.
 #[derive(Clone, Debug)]
@@ -27,8 +36,19 @@ pub struct Upload {
     /// Its id: the day and a number, `20201223.1`.
     pub id: String,
     key: (u32, u32),
-    /// Its results, in the order in which they were sent.
-    pub results: Arc<Vec<Bench>>,
+    pub(super) summary: Arc<Summary>,
+}
+
+impl Upload {
+    /// How many results it holds.
+    pub fn count(&self) -> usize {
+        self.summary.results
+    }
+
+    /// When it was sent, as text.
+    pub fn time(&self) -> &str {
+        &self.summary.time
+    }
 }
 
 /// All uploads. Clones share them.
@@ -38,7 +58,28 @@ pub struct PerfStore {
     /// In the order of their ids.
     uploads: Arc<RwLock<Vec<Upload>>>,
     /// One upload is written at a time.
-    writing: Arc<Mutex<()>>,
+    index: Arc<Mutex<Index>>,
+    read: Arc<Mutex<Recent>>,
+}
+
+/// Results of uploads that were read last.
+#[derive(Debug)]
+struct Recent {
+    by_id: LruCache<String, Arc<Vec<Bench>>>,
+    results: usize,
+}
+
+impl Recent {
+    fn keep(&mut self, id: &str, results: &Arc<Vec<Bench>>) {
+        let old = self.by_id.put(id.to_owned(), results.clone());
+        self.results += results.len();
+        self.results -= old.map_or(0, |old| old.len());
+        while self.results > MAX_READ
+            && let Some((_, old)) = self.by_id.pop_lru()
+        {
+            self.results -= old.len();
+        }
+    }
 }
 
 /// A file to be stored.
@@ -60,15 +101,18 @@ pub struct Stored {
 }
 
 impl PerfStore {
-    /// The store in `dir`, with everything that is there.
+    /// The store in `dir`, with everything that is there. What its index lacks is read from the
+    /// uploads' files.
     ///
     /// # Errors
-    /// When the folder cannot be made or read.
+    /// [`ErrorKind::Conflict`] when another process has the folder; when it cannot be made or
+    /// read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let named = |e: std::io::Error| Error::from(e).while_doing(dir.display().to_string());
         fs::create_dir_all(dir.join("uploads")).map_err(named)?;
-        let mut uploads = Vec::new();
+        let (mut index, mut known) = Index::open(dir)?;
+        let (mut uploads, mut new) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(dir.join("uploads")).map_err(named)? {
             let path = entry.map_err(named)?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
@@ -79,17 +123,39 @@ impl PerfStore {
                 }
                 continue;
             };
+            let summary = match known.summaries.remove(name) {
+                Some(summary) => summary,
+                None => {
+                    let (results, bytes) = read_upload(&path)?;
+                    new.push(uploads.len());
+                    Summary::of(name, bytes, &results)
+                }
+            };
             uploads.push(Upload {
                 id: name.to_owned(),
                 key,
-                results: Arc::new(read_upload(&path)?),
+                summary: Arc::new(summary),
             });
+        }
+        let kept = match known.is_untidy || !known.summaries.is_empty() {
+            true => index.rewrite(uploads.iter().map(|upload| &*upload.summary)),
+            false => new.iter().try_for_each(|n| index.add(&uploads[*n].summary)),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the index of uploads cannot be written; starts are slow");
+        }
+        if !new.is_empty() {
+            tracing::info!(uploads = new.len(), "read what the index lacked");
         }
         uploads.sort_by_key(|upload| upload.key);
         Ok(Self {
             dir: dir.into(),
             uploads: Arc::new(RwLock::new(uploads)),
-            writing: Arc::default(),
+            index: Arc::new(Mutex::new(index)),
+            read: Arc::new(Mutex::new(Recent {
+                by_id: LruCache::unbounded(),
+                results: 0,
+            })),
         })
     }
 
@@ -101,11 +167,118 @@ impl PerfStore {
             .clone()
     }
 
-    /// Results for which a query holds, in the order of their uploads.
-    pub fn search(&self, query: &Query) -> Vec<Bench> {
-        let all = self.uploads();
-        let results = all.iter().flat_map(|upload| upload.results.iter());
-        results.filter(|r| matches(query, r)).cloned().collect()
+    /// The results of an upload, in the order in which they were sent; none when somebody has
+    /// moved it elsewhere. Reads files: not for where nothing may wait.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn results(&self, upload: &Upload) -> Result<Arc<Vec<Bench>>> {
+        let recent = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(results) = recent().by_id.get(&upload.id) {
+            return Ok(results.clone());
+        }
+        let path = self.dir.join("uploads").join(&upload.id);
+        if !path.exists() {
+            tracing::warn!(upload = upload.id, "an upload is not there any more");
+            self.replace(&upload.id, None);
+            return Ok(Arc::default());
+        }
+        let (results, bytes) = read_upload(&path)?;
+        if bytes != upload.summary.bytes {
+            tracing::warn!(upload = upload.id, "an upload was changed");
+            let summary = Summary::of(&upload.id, bytes, &results);
+            if let Err(error) = self.index().add(&summary) {
+                tracing::warn!(%error, "the index of uploads cannot be written");
+            }
+            self.replace(&upload.id, Some(summary));
+        }
+        let results = Arc::new(results);
+        recent().keep(&upload.id, &results);
+        Ok(results)
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, id: &str, summary: Option<Summary>) {
+        let mut uploads = self.uploads.write().unwrap_or_else(PoisonError::into_inner);
+        match (uploads.iter().position(|upload| upload.id == id), summary) {
+            (Some(at), Some(summary)) => uploads[at].summary = Arc::new(summary),
+            (Some(at), None) => drop(uploads.remove(at)),
+            (None, _) => {}
+        }
+    }
+
+    /// Gives each result of the uploads of which `wanted` holds, in the order of their uploads,
+    /// until `each` breaks.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn visit(
+        &self,
+        wanted: impl Fn(&Summary) -> bool,
+        mut each: impl FnMut(&Bench) -> ControlFlow<()>,
+    ) -> Result<()> {
+        for upload in self.uploads() {
+            if wanted(&upload.summary) {
+                for result in self.results(&upload)?.iter() {
+                    if each(result).is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Results for which a query holds, in the order of their uploads. Reads files: not for where
+    /// nothing may wait.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] when there are more than a million; when a file cannot be read.
+    pub fn search(&self, query: &Query) -> Result<Vec<Bench>> {
+        let mut found = Vec::new();
+        self.visit(
+            |summary| summary.may_hold(query),
+            |result| {
+                if matches(query, result) {
+                    found.push(result.clone());
+                }
+                match found.len() > MAX_FOUND {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            },
+        )?;
+        if found.len() > MAX_FOUND {
+            let text = format!("more than {MAX_FOUND} results are found");
+            return Err(Error::new(ErrorKind::Limit, text).with_hint("ask for less"));
+        }
+        Ok(found)
+    }
+
+    /// All values of a key.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn values(&self, key: &str) -> Result<BTreeSet<String>> {
+        let mut all = BTreeSet::new();
+        for upload in self.uploads() {
+            match upload.summary.values(key) {
+                Some(values) => all.extend(values),
+                None => {
+                    let results = self.results(&upload)?;
+                    all.extend(
+                        results
+                            .iter()
+                            .filter_map(|r| label(r, key))
+                            .map(Cow::into_owned),
+                    );
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Stores files as one upload; on disk when this returns. `by` is who sent them.
@@ -125,29 +298,27 @@ impl PerfStore {
                 "no valid benchmark lines found",
             ));
         }
-        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index();
         let day = day_of(now);
-        let (held, last) = {
+        let last = {
             let uploads = self.uploads.read().unwrap_or_else(PoisonError::into_inner);
-            let held: usize = uploads.iter().map(|u| u.results.len()).sum();
             let of_day = uploads.iter().filter(|u| u.key.0 == day).map(|u| u.key.1);
-            (held, of_day.max().unwrap_or(0))
+            of_day.max().unwrap_or(0)
         };
-        if held >= MAX_RESULTS {
-            let error = Error::new(
-                ErrorKind::Limit,
-                format!("there are {held} results already"),
-            );
-            return Err(error.with_hint("move the oldest folders of uploads elsewhere"));
-        }
         let id = format!("{day:08}.{}", last + 1);
         let written = self.write(&id, files, by, now);
         let written = written.map_err(|e| Error::from(e).while_doing(format!("write upload {id}")));
         let (path, stored) = written?;
+        let (results, bytes) = read_upload(&path)?;
+        let summary = Summary::of(&id, bytes, &results);
+        // The upload is there: what the index lacks is read at the next start.
+        if let Err(error) = index.add(&summary) {
+            tracing::warn!(%error, "the index of uploads cannot be written");
+        }
         let upload = Upload {
-            id,
             key: (day, last + 1),
-            results: Arc::new(read_upload(&path)?),
+            summary: Arc::new(summary),
+            id,
         };
         let mut uploads = self.uploads.write().unwrap_or_else(PoisonError::into_inner);
         uploads.push(upload);
@@ -213,8 +384,8 @@ pub(super) fn label<'r>(result: &'r Bench, key: &str) -> Option<Cow<'r, str>> {
     result.key(key)
 }
 
-/// The results of an upload's files, in the order of their numbers.
-fn read_upload(path: &Path) -> Result<Vec<Bench>> {
+/// The results of an upload's files, in the order of their numbers, and the bytes of the files.
+fn read_upload(path: &Path) -> Result<(Vec<Bench>, u64)> {
     let named = |e: std::io::Error| Error::from(e).while_doing(path.display().to_string());
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(named)? {
@@ -226,9 +397,10 @@ fn read_upload(path: &Path) -> Result<Vec<Bench>> {
         files.extend(number.map(|n| (n, file)));
     }
     files.sort();
-    let mut all = Vec::new();
+    let (mut all, mut bytes) = (Vec::new(), 0);
     for (_, file) in files {
         let text = fs::read(&file).map_err(named)?;
+        bytes += text.len() as u64;
         let text = String::from_utf8_lossy(&text);
         // The upload's own labels hold to the end, whatever the file says.
         let (head, body) = text.split_once("\n\n").unwrap_or(("", &text));
@@ -248,7 +420,7 @@ fn read_upload(path: &Path) -> Result<Vec<Bench>> {
             all.push(result);
         }
     }
-    Ok(all)
+    Ok((all, bytes))
 }
 
 /// The day and the number of an id.
@@ -268,53 +440,4 @@ fn day_of(now: Timestamp) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(text: &str) -> NewFile {
-        NewFile {
-            name: "a.txt".to_owned(),
-            text: text.to_owned(),
-        }
-    }
-
-    const DAY: Timestamp = Timestamp::from_seconds(1_608_753_536);
-
-    #[test]
-    fn uploads_are_numbered_by_day_and_found_again_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = PerfStore::open(dir.path()).unwrap();
-        let text = "commit: 1a\nupload: 19700101.9\nBenchmarkA-4 1 2 ns/op\n";
-        assert_eq!(
-            store.add(&[file(text)], Some("me\nx: y"), DAY).unwrap().id,
-            "20201223.1"
-        );
-        let stored = store.add(&[file(text), file(text)], None, DAY).unwrap();
-        assert_eq!(stored.files, ["20201223.2/0", "20201223.2/1"]);
-        for store in [store, PerfStore::open(dir.path()).unwrap()] {
-            let count = |query| store.search(&Query::parse(query).unwrap()).len();
-            assert_eq!(count(""), 3);
-            assert_eq!(count("upload:20201223.2"), 2);
-            assert_eq!(
-                count("upload:19700101.9"),
-                0,
-                "what is sent does not rename an upload"
-            );
-            assert_eq!(count("commit:1a name:A gomaxprocs:4 by>m"), 1);
-            assert_eq!(count("x:y"), 0);
-        }
-    }
-
-    #[test]
-    fn what_holds_no_result_is_not_stored() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = PerfStore::open(dir.path()).unwrap();
-        let told = |files: &[NewFile]| store.add(files, None, DAY).unwrap_err().to_string();
-        assert_eq!(told(&[]), "no files processed");
-        assert_eq!(told(&[file("ok\n")]), "no valid benchmark lines found");
-        // An upload that was cut off is forgotten at the next start.
-        fs::create_dir(dir.path().join("uploads/new-20201223.1")).unwrap();
-        assert!(PerfStore::open(dir.path()).unwrap().uploads().is_empty());
-        assert_eq!(fs::read_dir(dir.path().join("uploads")).unwrap().count(), 0);
-    }
-}
+mod tests;

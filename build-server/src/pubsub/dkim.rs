@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,6 +11,9 @@ use async_trait::async_trait;
 use build_core::{Error, ErrorKind, Result};
 use mail_auth::common::parse::TxtRecordParser as _;
 use mail_auth::common::verify::DomainKey;
+use mail_auth::hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts,
+};
 use mail_auth::{
     AuthenticatedMessage, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt,
 };
@@ -40,6 +44,23 @@ impl DkimVerifier {
     /// [`ErrorKind::Unavailable`] when the machine has no DNS.
     pub fn from_dns() -> Result<Self> {
         let resolver = MessageAuthenticator::new_system_conf()
+            .map_err(|e| Error::caused_by(ErrorKind::Unavailable, "set up the DNS", e))?;
+        Ok(Self::new(resolver, HashMap::new(), false))
+    }
+
+    /// With keys from the DNS, as this server tells them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when no resolver can be set up.
+    pub fn from_dns_at(server: SocketAddr) -> Result<Self> {
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        let connections = connections.map(|mut connection| {
+            connection.port = server.port();
+            connection
+        });
+        let server = NameServerConfig::new(server.ip(), true, connections.into());
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let resolver = MessageAuthenticator::new(config, ResolverOpts::default())
             .map_err(|e| Error::caused_by(ErrorKind::Unavailable, "set up the DNS", e))?;
         Ok(Self::new(resolver, HashMap::new(), false))
     }

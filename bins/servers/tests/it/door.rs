@@ -11,12 +11,12 @@ use zip::write::SimpleFileOptions;
 use super::peer::{Peer, git, has};
 
 /// A name that no machine has.
-const NAME: &str = "site.example.org";
+pub(crate) const NAME: &str = "site.example.org";
 /// No authority answers there.
-const NOBODY: &str = "https://127.0.0.1:9/directory";
+pub(crate) const NOBODY: &str = "https://127.0.0.1:9/directory";
 
 /// A folder with a certificate, as `-autocert-cache` keeps it, and the certificate alone.
-fn kept(dir: &Path) -> (PathBuf, PathBuf) {
+pub(crate) fn kept(dir: &Path) -> (PathBuf, PathBuf) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec![NAME.to_owned()])
         .unwrap()
@@ -39,7 +39,17 @@ fn with_autocert(command: &mut Command, cache: &Path) {
 }
 
 /// Asks the address `address` as the server `NAME`, by curl; answers head and body.
-fn curl(trusted: &Path, address: &str, path: &str, more: &[&str]) -> String {
+pub(crate) fn curl(trusted: &Path, address: &str, path: &str, more: &[&str]) -> String {
+    try_curl(trusted, address, path, more).unwrap_or_else(|told| panic!("{path}: {told}"))
+}
+
+/// The same, or what curl says.
+pub(crate) fn try_curl(
+    trusted: &Path,
+    address: &str,
+    path: &str,
+    more: &[&str],
+) -> Result<String, String> {
     let port = address.rsplit(':').next().unwrap();
     let done = Command::new("curl")
         .args([
@@ -57,9 +67,10 @@ fn curl(trusted: &Path, address: &str, path: &str, more: &[&str]) -> String {
         .arg(format!("https://{NAME}:{port}{path}"))
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{path}: {told}");
-    String::from_utf8_lossy(&done.stdout).into_owned()
+    match done.status.success() {
+        true => Ok(String::from_utf8_lossy(&done.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+    }
 }
 
 #[test]

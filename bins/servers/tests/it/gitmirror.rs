@@ -335,3 +335,36 @@ fn gitmirror_ends_a_git_that_hangs() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn gitmirror_knows_the_repositories_of_a_project() {
+    let story = Story::new();
+    let (sources, hub) = (story.path("sources"), story.path("hub"));
+    fs::create_dir_all(&sources).unwrap();
+    let dest = hub.join("protocolbuffers/protobuf-go.git");
+    fs::create_dir_all(&dest).unwrap();
+    git(&dest, &["init", "-q", "--bare"]);
+    fs::rename(story.path("source"), sources.join("protobuf")).unwrap();
+    let base = |path: &Path| format!("{}/", path.display());
+    let mut peer = Peer::start("gitmirror", 1, |command| {
+        command
+            .args(["-http", "127.0.0.1:0", "-mirror", "-project", "go"])
+            .args(["-only", "protobuf", "-source-base", &base(&sources)])
+            .args(["-dest-base", &base(&hub)]);
+    });
+    peer.wait_for("/status", |_| {
+        git(&dest, &["for-each-ref"]).contains("refs/heads/")
+    });
+    peer.wait_for("/", |answer| answer.text().contains("protobuf</a> - ok\n"));
+    assert_eq!(peer.end(), Some(0));
+    let none = super::program("gitmirror")
+        .args(["-project", "go", "-only", "nothing"])
+        .output()
+        .unwrap();
+    assert_eq!(none.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(
+        told.contains("\"nothing\"") && told.contains("vscode-go"),
+        "{told}"
+    );
+}

@@ -19,6 +19,8 @@ fn an_unknown_program_is_told_with_the_known_ones() {
     assert!(told.contains("name one of its programs"), "{told}");
 }
 
+mod certificates;
+mod dns;
 mod door;
 mod gitmirror;
 mod go_peers;
@@ -26,5 +28,7 @@ mod hooks;
 mod peer;
 mod perfdata;
 mod pubsubhelper;
+#[path = "../../../tools/tests/it/s3.rs"]
+mod s3;
 mod tip;
 mod vcweb;

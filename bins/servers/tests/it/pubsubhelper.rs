@@ -17,7 +17,7 @@ use super::peer::{Answer, Peer};
 const SECRET: &str = "s3cr3t";
 /// The key pair of the standard's examples.
 const SEED: &str = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=";
-const PUBLIC: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+pub(crate) const PUBLIC: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 
 fn start(dir: &Path, more: &[&str]) -> Peer {
     let keys = dir.join("keys");
@@ -151,13 +151,13 @@ fn pubsubhelper_can_be_strict() {
 }
 
 /// A conversation with a mail server.
-struct Smtp {
+pub(crate) struct Smtp {
     stream: TcpStream,
     lines: std::io::Lines<BufReader<TcpStream>>,
 }
 
 impl Smtp {
-    fn new(peer: &Peer) -> Self {
+    pub(crate) fn new(peer: &Peer) -> Self {
         let stream = TcpStream::connect(&peer.addresses[1]).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
@@ -178,7 +178,7 @@ impl Smtp {
     }
 
     /// Sends a mail as Gerrit does.
-    fn send(&mut self, sender: &str, mail: &str) {
+    pub(crate) fn send(&mut self, sender: &str, mail: &str) {
         assert_eq!(
             self.says(&format!("MAIL FROM:<{sender}> SIZE=1\r\n")),
             "250 2.1.0 Ok"
@@ -258,8 +258,19 @@ fn pubsubhelper_answers_mail_servers_word_by_word() {
     );
 }
 
+/// The headers that must be signed.
+pub(crate) const ALL: [&str; 6] = [
+    "From",
+    "Subject",
+    "X-Gerrit-ChangeURL",
+    "X-Gerrit-Project",
+    "X-Gerrit-Commit",
+    "X-Gerrit-Change-Number",
+];
+pub(crate) const SENDER: &str = "a@gerritcodereview.bounces.google.com";
+
 /// A mail of Gerrit, signed by a domain over these headers.
-fn mail(domain: &str, headers: &[&str]) -> String {
+pub(crate) fn mail(domain: &str, headers: &[&str]) -> String {
     let mail = "From: Gerrit <noreply@google.com>\r\nSubject: Change\r\n\
         X-Gerrit-ChangeURL: <https://go-review.googlesource.com/39551?usp=email>\r\nX-Gerrit-Project: go\r\n\
         X-Gerrit-Commit: 1a2b3c\r\nX-Gerrit-Change-Number: 39551\r\n\r\nsomebody said\r\n.something\r\n";
@@ -292,15 +303,6 @@ fn mail(domain: &str, headers: &[&str]) -> String {
 
 #[test]
 fn pubsubhelper_believes_mail_whose_headers_the_right_domain_signed() {
-    const ALL: [&str; 6] = [
-        "From",
-        "Subject",
-        "X-Gerrit-ChangeURL",
-        "X-Gerrit-Project",
-        "X-Gerrit-Commit",
-        "X-Gerrit-Change-Number",
-    ];
-    const SENDER: &str = "a@gerritcodereview.bounces.google.com";
     let dir = tempfile::tempdir().unwrap();
     let peer = start(dir.path(), &[]);
     let mut smtp = Smtp::new(&peer);

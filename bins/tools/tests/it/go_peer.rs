@@ -1,17 +1,26 @@
-//! The programs of the Go project of January 2021, built once.
+//! The programs of the Go project of January 2021, and one of later years, built once.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The Go program `name`; `None` without a Go toolchain, which is said, and a failure in CI.
 pub(crate) fn go_program(name: &str) -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-programs");
+    go_program_of("go", name)
+}
+
+/// The same, as the module in a folder of these tests requires it.
+pub(crate) fn go_program_of(module: &str, name: &str) -> Option<PathBuf> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{module}-programs"));
     let built = Command::new("go")
         .arg("build")
         .arg("-o")
         .arg(format!("{}/", dir.display()))
         .arg(format!("golang.org/x/build/cmd/{name}"))
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/tests/go"))
+        .current_dir(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../tools/tests")
+                .join(module),
+        )
         .env("GOFLAGS", "-mod=readonly")
         .stdin(Stdio::null())
         .output();

@@ -1,7 +1,9 @@
 //! `greplogs`, over a directory as `fetchlogs` keeps it.
 
 use std::path::Path;
+use std::process::Command;
 
+use crate::go_peer::go_program_of;
 use crate::{Ran, program, run, write};
 
 const PANIC: &str = "##### Testing packages.\nok  \tfmt\t0.1s\npanic: runtime error: index out of range\n\n\
@@ -157,4 +159,64 @@ fn greplogs_says_what_is_wrong() {
         "{}",
         done.err
     );
+}
+
+/// What is in a log of a whole build: a program that does not build, a test that hangs, a panic
+/// of a test, a message of a machine.
+const BUILD: &str = "##### Building packages and commands for linux/amd64.\n# cmd/go/internal/work\n\
+    cmd/go/internal/work/exec.go:12:3: undefined: x\ngo tool dist: FAILED: go install cmd: exit status 1\n";
+const HANGS: &str = "##### Testing packages.\nok  \tfmt\t0.1s\npanic: test timed out after 3m0s\n\n\
+    goroutine 17 [running]:\ntesting.(*M).startAlarm.func1()\n\t/x/testing.go:1618 +0xe5\n\
+    created by time.goFunc\n\t/x/sleep.go:169 +0x44\n\ngoroutine 1 [chan receive, 3 minutes]:\n\
+    testing.(*T).Run(0xc0)\n\t/x/testing.go:1169 +0x2e3\nFAIL\tnet/http\t180.1s\nFAIL\n2020/12/23 10:00:00 Failed: exit status 1\n";
+
+#[test]
+fn greplogs_prints_what_the_go_program_of_later_years_prints() {
+    let Some(theirs) = go_program_of("greplogsnewest", "greplogs") else {
+        return;
+    };
+    let cache = tempfile::tempdir().unwrap();
+    let dir = cache.path().join("fetchlogs");
+    keep(&dir);
+    for (builder, hash, text) in [("freebsd-386", "cc33", BUILD), ("js-wasm", "dd44", HANGS)] {
+        write(&dir.join("log").join(hash), text);
+        let link = dir.join("rev/2020-12-24T11:00:00-fedcba9").join(builder);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(format!("../../log/{hash}"), link).unwrap();
+    }
+    let log = dir.join("log/dd44");
+    let log = log.to_str().unwrap();
+    for args in [
+        &["-e", "FAIL"][..],
+        &["-l", "-e", "FAIL", "-e", "panic"],
+        &["-md=false", "-e", "."],
+        &["-details", "-e", "undefined"],
+        &["-color=always", "-md=false", "-E", "EOF"],
+        &[
+            "-since=2020-12-23",
+            "-before=2020-12-24T00:00:00",
+            "-l",
+            "-e",
+            "FAIL",
+        ],
+        &["-omit", "plan9", "-omit", "js", "-l", "-e", "FAIL"],
+        &["-l", "-e", "no such text"],
+        &[
+            "-dashboard=false",
+            "-e",
+            "it's",
+            "-e",
+            "a 'b' $",
+            "-e",
+            "(x|y)*?",
+            log,
+        ],
+        &["-dashboard=false", "-e", "timed out", log],
+    ] {
+        let of =
+            |command: &mut Command| run(command.args(args).env("XDG_CACHE_HOME", cache.path()));
+        let (theirs, ours) = (of(&mut Command::new(&theirs)), of(&mut program("greplogs")));
+        assert_eq!(ours.out, theirs.out, "{args:?}");
+        assert_eq!(ours.code, theirs.code, "{args:?}: {}", ours.err);
+    }
 }

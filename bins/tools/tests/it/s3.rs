@@ -1,4 +1,5 @@
 //! A store that speaks the dialect of S3: it checks each signature, and fails when it is told to.
+//! One that asks for no signatures speaks what Google's speaks of it.
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write as _};
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub(crate) asked: Vec<String>,
     /// The number of a part that is refused.
     pub(crate) refuses_part: Option<u32>,
+    /// Whether signatures are not looked at.
+    pub(crate) is_open: bool,
 }
 
 #[derive(Clone)]
@@ -94,10 +97,10 @@ impl Store {
             let text = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
             (status, Vec::new(), text.into_bytes())
         };
-        if !request.is_signed() {
+        let mut state = self.state();
+        if !state.is_open && !request.is_signed() {
             return refused(403, "SignatureDoesNotMatch");
         }
-        let mut state = self.state();
         state
             .asked
             .push(format!("{} {}", request.method, request.path));
@@ -175,6 +178,20 @@ impl Store {
                 let text = "<CompleteMultipartUploadResult><ETag>\"2\"</ETag></CompleteMultipartUploadResult>";
                 (200, Vec::new(), text.into())
             }
+            ("POST", None) if request.parameter("delete").is_some() => {
+                let named = String::from_utf8_lossy(&request.body).into_owned();
+                let keys = named.split("<Key>").skip(1);
+                let mut text = "<DeleteResult>".to_owned();
+                for key in keys.filter_map(|rest| rest.split_once("</Key>")) {
+                    state.objects.remove(&format!("{path}/{}", key.0));
+                    text.push_str(&format!("<Deleted><Key>{}</Key></Deleted>", key.0));
+                }
+                (200, Vec::new(), (text + "</DeleteResult>").into())
+            }
+            ("DELETE", None) => match state.objects.remove(&path) {
+                Some(_) => (204, Vec::new(), Vec::new()),
+                None => refused(404, "NoSuchKey"),
+            },
             ("DELETE", Some(id)) => {
                 state.open.remove(&id);
                 (204, Vec::new(), Vec::new())

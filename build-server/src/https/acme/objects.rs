@@ -19,9 +19,9 @@ pub struct ObjectCache {
 }
 
 impl ObjectCache {
-    /// The store at an address: `memory:///`, `file:///FOLDER`, and what the features of
-    /// `object_store` that are compiled in know, such as `s3://BUCKET/PREFIX`. `options` are those
-    /// of the store.
+    /// The store at an address: `memory:///`, and with the feature `acme-cloud`
+    /// `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` and `az://CONTAINER/PREFIX`. `options` are those
+    /// of the store, such as `aws_region`.
     ///
     /// # Errors
     /// When the address is none, or of a store that is not compiled in.
@@ -31,8 +31,19 @@ impl ObjectCache {
     ) -> Result<Self, Error> {
         let parsed = url::Url::parse(address)
             .map_err(|e| Error::Acme(format!("{address:?} is no address of a store: {e}")))?;
+        // A second one in the process keeps the first, which is the same.
+        #[cfg(feature = "acme-cloud")]
+        let _installed_already = rustls::crypto::ring::default_provider().install_default();
         let (store, prefix) =
-            object_store::parse_url_opts(&parsed, options).map_err(|e| failed(address, e))?;
+            object_store::parse_url_opts(&parsed, options).map_err(|e| {
+                match cfg!(feature = "acme-cloud") {
+                    true => failed(address, e),
+                    false => Error::Acme(format!(
+                        "the cache of certificates, {address}: {e}; \
+                     for S3, Google Cloud Storage and Azure build with the feature `cloud`"
+                    )),
+                }
+            })?;
         Ok(Self {
             store: Arc::from(store),
             prefix,
@@ -92,5 +103,9 @@ mod tests {
         super::super::cache::check(&cache).await;
         assert!(ObjectCache::at("certificates", Vec::new()).is_err());
         assert!(ObjectCache::at("gopher://x", Vec::new()).is_err());
+        if !cfg!(feature = "acme-cloud") {
+            let error = ObjectCache::at("s3://bucket", Vec::new()).unwrap_err();
+            assert!(error.to_string().contains("`cloud`"), "{error}");
+        }
     }
 }
