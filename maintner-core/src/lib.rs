@@ -47,6 +47,7 @@ pub mod objstore;
 pub mod pb;
 pub mod query;
 pub mod relnote;
+pub mod review_of;
 pub mod reviews;
 #[doc(hidden)]
 pub mod sample;

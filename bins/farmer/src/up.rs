@@ -17,7 +17,7 @@ use build_server::source::{GitCheckouts, GitSource};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
 use build_server::traces::{self, Collector};
-use build_server::web::{Hosts, PrivateRepos, Site, TokenFile};
+use build_server::web::{CorpusReviews, Hosts, PrivateRepos, Site, TokenFile};
 use build_server::who::{self, Directory, Oidc, Pattern};
 use farmer_cli::{Exit, Failure};
 use tokio_util::sync::CancellationToken;
@@ -85,8 +85,10 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         .map_err(|e| failure(&e))?;
     let traces = collector.map(|collector| traces::follower(handle.ledger(), collector));
     let outboxes = handle.outboxes().clone();
+    let reviews = CorpusReviews::new(farmer_corpus::live::command::folder(&data));
     let site = Site::new(handle.clone(), store.clone(), token)
         .with_outboxes(outboxes.clone())
+        .with_reviews(reviews.clone())
         .with_checkouts(checkouts)
         .with_private(private(&settings)?)
         .with_directory(directory.clone())
@@ -96,6 +98,9 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let all = Supervisor::new("farmer");
     let writing = directory.clone().run(all.token().clone());
     all.group("who").spawn("write", writing);
+    let corpus = all.group("corpus");
+    let following = reviews.run(corpus.clone(), all.token().clone());
+    corpus.spawn("follow", following);
     let serving = CancellationToken::new();
     let gomote = gomote(&handle, directory.clone(), &all).await;
     let gomote = gomote.map_err(|e| failure(&e))?;

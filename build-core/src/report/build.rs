@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{BuildStatus, FailedTest, Input, Item, Outcome, PartName, Rerun, Run, rfc3339};
+use super::{BuildStatus, FailedTest, Input, Item, Outcome, PartName, Rerun, Review, Run, rfc3339};
 use crate::clock::Timestamp;
 use crate::event::{Artifact, Seq, Snapshot, Start};
 use crate::ids::{BuildId, BuilderName, LeaseId, RepoName, StepName, WishKey};
@@ -58,6 +58,10 @@ pub struct Build {
     /// The tests that failed in the last attempt of each step; only where one build is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_tests: Option<Vec<FailedTest>>,
+    /// The change under which its commit is reviewed, when the farm knows; only where one build is
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
 }
 
 /// Files that a step has kept.

@@ -37,6 +37,7 @@ mod people;
 mod queue;
 mod refusal;
 mod repo;
+mod review;
 pub mod rfc3339;
 mod run;
 mod session;
@@ -66,6 +67,7 @@ pub use people::{
 pub use queue::{Ahead, Hold, Misfit, Queue, QueuedBuild, Quota, Waiting, WaitingUnit, Why};
 pub use refusal::Refusal;
 pub use repo::{Repo, RepoChange, Repos};
+pub use review::Review;
 pub use run::{Run, RunStatus, SlowTest, Tests};
 pub use session::{Session, Sessions};
 pub use status::{BuildStatus, Rerun};

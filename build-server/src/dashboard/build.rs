@@ -6,7 +6,7 @@ use axum::extract::{Path, Query};
 use axum::response::Response;
 use build_core::event::{Artifact, Outcome};
 use build_core::ids::{StepName, WishKey};
-use build_core::report::{BuildStatus, FailedTest, artifact_address};
+use build_core::report::{BuildStatus, FailedTest, Review, artifact_address};
 use build_core::{Error, ErrorKind};
 use serde::Deserialize;
 
@@ -65,6 +65,7 @@ struct Page<'a> {
     is_open: bool,
     /// Who wants it at present, and how it is taken back.
     wanted: Vec<(String, WishKey)>,
+    review: Option<Review>,
 }
 
 /// The log of the chosen run.
@@ -159,6 +160,7 @@ pub(super) async fn page(
         others,
         is_open,
         wanted: wanted.collect(),
+        review: site.review(&row.item),
     }))
 }
 

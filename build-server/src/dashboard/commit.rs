@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::Response;
+use build_core::report::Review;
 use build_core::sentences::took;
 use build_core::work::WorkItem;
 
@@ -36,6 +37,7 @@ struct Page<'a> {
     /// Where its repository is.
     repo: String,
     builds: Vec<Build>,
+    review: Option<Review>,
 }
 
 pub(super) async fn page(
@@ -66,6 +68,7 @@ pub(super) async fn page(
         item: &newest.item,
         repo: address(&newest.item.repo, None, None),
         builds,
+        review: site.review(&newest.item),
     }))
 }
 

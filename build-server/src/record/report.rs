@@ -50,6 +50,7 @@ impl From<BuildRow> for Build {
             held: row.held,
             rerun: row.rerun,
             failed_tests: None,
+            review: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod api;
 mod auth;
 mod forms;
 mod health;
+mod reviews;
 mod sight;
 mod sign_ins;
 
@@ -20,11 +21,15 @@ use build_core::clock::{Clock, SystemClock};
 use build_core::event::Seq;
 use build_core::ids::RepoName;
 use build_core::recipe::Identity;
-use build_core::report::IdentityProvider;
+use build_core::report::{IdentityProvider, Review};
+use build_core::work::WorkItem;
 
 pub use api::OPENAPI;
 pub use auth::{Admin, Authorizer, User, Visitor};
 pub(crate) use auth::{COOKIE, CameFrom, sign_in_of};
+#[cfg(feature = "corpus")]
+pub use reviews::CorpusReviews;
+pub use reviews::Reviews;
 pub(crate) use sight::Looking;
 pub use sight::PrivateRepos;
 pub(crate) use sign_ins::SIGNED_IN;
@@ -53,6 +58,7 @@ pub struct Site {
     hosts: Arc<Hosts>,
     checkouts: Option<GitCheckouts>,
     outboxes: Outboxes,
+    reviews: Option<Arc<dyn Reviews>>,
     private: PrivateRepos,
     /// What the one who asks is shown; `None`: everything.
     sight: Option<Sight>,
@@ -85,6 +91,7 @@ impl Site {
             hosts: Arc::default(),
             checkouts: None,
             outboxes: Outboxes::default(),
+            reviews: None,
             private: PrivateRepos::default(),
             sight: None,
             directory: None,
@@ -123,6 +130,18 @@ impl Site {
     pub fn with_outboxes(mut self, outboxes: Outboxes) -> Self {
         self.outboxes = outboxes;
         self
+    }
+
+    /// Who knows under which change a commit is reviewed. Default: nobody.
+    #[must_use]
+    pub fn with_reviews(mut self, reviews: impl Reviews + 'static) -> Self {
+        self.reviews = Some(Arc::new(reviews));
+        self
+    }
+
+    /// The change under which a commit is reviewed, when somebody knows.
+    pub(crate) fn review(&self, item: &WorkItem) -> Option<Review> {
+        self.reviews.as_ref()?.review(item)
     }
 
     /// The repositories that only some may read. Default: everybody reads everything.

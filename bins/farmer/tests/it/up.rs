@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use maintner_core::log::LogWriter;
+use maintner_core::pb;
+use maintner_core::source::MutationSink as _;
 use serde_json::Value;
 
 use crate::processes::{below, kill, wait_until};
@@ -115,6 +118,39 @@ pub(crate) fn id(build: &Value) -> &str {
 
 pub(crate) const ECHO: &str = "[[step]]\nname = \"echo\"\nrun = \"cat word\"\n";
 
+/// A corpus beside the farm, in which Bob has reviewed a commit of Ann's pull request 7.
+fn corpus(repo: &Repo, commit: &str) {
+    let user = |id, login: &str| {
+        let login = login.to_owned();
+        Some(pb::GithubUser { id, login })
+    };
+    let issue = |number, author| pb::GithubIssueMutation {
+        owner: "octo".to_owned(),
+        repo: "app".to_owned(),
+        number,
+        user: author,
+        title: "A change".to_owned(),
+        created: Some(pb::Timestamp::default()),
+        pull_request: true,
+        ..pb::GithubIssueMutation::default()
+    };
+    let review = pb::GithubReview {
+        id: 1,
+        actor_id: 2,
+        commit_id: commit.to_owned(),
+        state: "APPROVED".to_owned(),
+        ..pb::GithubReview::default()
+    };
+    let mut seven = issue(7, user(1, "ann"));
+    seven.review = vec![review];
+    let all = [issue(6, user(2, "bob")), seven].map(|issue| pb::Mutation {
+        github_issue: Some(issue),
+        ..pb::Mutation::default()
+    });
+    let mut log = LogWriter::open(repo.data().join("corpus")).unwrap();
+    log.append_mutations(&all).unwrap();
+}
+
 #[test]
 fn commits_are_built_and_every_command_uses_the_farm_that_runs() {
     let repo = Repo::new();
@@ -122,8 +158,22 @@ fn commits_are_built_and_every_command_uses_the_farm_that_runs() {
         .write(".farmer.toml", ECHO)
         .write("word", "alpha\n")
         .commit("first");
+    corpus(&repo, &first);
     let farm = Farm::start(&repo);
-    wait_for_build(&repo, &first, "passed");
+    let reviewed = wait_for_build(&repo, &first, "passed");
+    let path = format!("/api/v1/builds/{}", id(&reviewed));
+    // The corpus is read while the farm begins.
+    let mut told = Value::Null;
+    wait_until("the farm knows its corpus", SOON, || {
+        told = serde_json::from_str(&farm.ask("GET", &path, &[]).1).unwrap();
+        !told["review"].is_null()
+    });
+    assert_eq!(told["review"]["url"], "https://github.com/octo/app/pull/7");
+    assert_eq!(told["review"]["reviewers"][0], "bob");
+    let page = farm
+        .ask("GET", &format!("/builds/{}", id(&reviewed)), &[])
+        .1;
+    assert!(page.contains("#7</a> A change, by ann"), "{page}");
     let second = repo.write("word", "beta\n").commit("second");
     let build = wait_for_build(&repo, &second, "passed");
     assert_eq!(build["item"]["class"], "default_tip");

@@ -42,8 +42,10 @@ pub(super) async fn list(
 pub(super) async fn one(Looking(site): Looking, Id(id): Id) -> Result<Json<Build>, Refusal> {
     let row = public::find(&site, &id).await?;
     let failed = site.handle().failed_tests(&row).await?;
+    let review = site.review(&row.item);
     let mut build = Build::from(row);
     build.failed_tests = Some(failed);
+    build.review = review;
     Ok(Json(build))
 }
 
