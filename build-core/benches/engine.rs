@@ -153,6 +153,7 @@ fn answer(command: Command, plan: &Plan, listing: &str) -> Input {
             took: Some(Duration::from_millis(1)),
             tests: TestCounts::default(),
             results: None,
+            salvaged: Vec::new(),
             listing: Some(Listing {
                 text: listing.as_bytes().to_vec(),
                 ..Listing::default()

@@ -2,6 +2,7 @@
 
 mod command;
 mod input;
+mod when;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +15,7 @@ pub use self::input::{ARCHIVE_BYTES, FoundSnapshot, Input, InputFrom, StepInput,
 use self::input::{check_inputs, check_places};
 #[cfg(feature = "config")]
 pub(crate) use self::input::{check_place, overlap};
+pub use self::when::{Conditions, LeftOut, When};
 use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{SecretName, StepName};
@@ -50,6 +52,9 @@ pub struct Plan {
     /// where its machine has them and that is safe.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warm: Vec<String>,
+    /// Steps that do not run for this commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// The builder as the commit configures it; `None`: as the farm does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub builder: Option<Box<Builder>>,
@@ -150,6 +155,38 @@ impl Network {
     }
 }
 
+/// How a step must have ended for its files to be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeptWhen {
+    /// It passed.
+    #[default]
+    Passed,
+    /// The code failed: a command that said so, or that took too long.
+    Failed,
+    /// Either.
+    Always,
+}
+
+impl KeptWhen {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Passed, Self::Failed, Self::Always];
+
+    /// Its word in a configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Always => "always",
+        }
+    }
+
+    fn is_passed(&self) -> bool {
+        *self == Self::Passed
+    }
+}
+
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -178,9 +215,12 @@ pub struct Step {
     /// On how many machines the tests are run at once; at least 1.
     #[serde(default = "one")]
     pub shards: u32,
-    /// Files kept when the step has passed: globs below the checkout.
+    /// Files that are kept: globs below the checkout.
     #[serde(default)]
     pub artifacts: Vec<String>,
+    /// How the step must have ended for its files to be kept.
+    #[serde(default, skip_serializing_if = "KeptWhen::is_passed")]
+    pub artifacts_when: KeptWhen,
     /// Directories kept for the next build: paths below the checkout.
     #[serde(default)]
     pub cache: Vec<String>,
@@ -195,6 +235,9 @@ pub struct Step {
     /// Builders that run this step: globs over their names. Empty: all.
     #[serde(default)]
     pub builders: Vec<String>,
+    /// For which commits it runs; nothing: for all.
+    #[serde(default, skip_serializing_if = "Conditions::is_empty")]
+    pub when: Conditions,
     /// Programs that must be on `PATH`; a missing one is a configuration error, not a failure.
     #[serde(default)]
     pub tools: Vec<String>,
@@ -252,10 +295,12 @@ impl Step {
             tests: None,
             shards: 1,
             artifacts: Vec::new(),
+            artifacts_when: KeptWhen::default(),
             cache: Vec::new(),
             snapshot: None,
             inputs: Vec::new(),
             builders: Vec::new(),
+            when: Conditions::default(),
             tools: Vec::new(),
             may_run_no_tests: false,
             reports: Vec::new(),
@@ -270,7 +315,15 @@ impl Step {
 
     /// Whether something of it is kept when it has passed.
     pub fn keeps(&self) -> bool {
-        !self.artifacts.is_empty() || self.snapshot.is_some()
+        !self.artifacts_of(true).is_empty() || self.snapshot.is_some()
+    }
+
+    /// The files that are kept of it when it has passed, or when it has failed.
+    pub fn artifacts_of(&self, passed: bool) -> &[String] {
+        match (self.artifacts_when, passed) {
+            (KeptWhen::Failed, true) | (KeptWhen::Passed, false) => &[],
+            _ => &self.artifacts,
+        }
     }
 
     /// Runs only after `step` has passed.
@@ -328,6 +381,7 @@ impl Plan {
             depth: HISTORY_DEPTH,
             inputs: Vec::new(),
             warm: Vec::new(),
+            left_out: Vec::new(),
             builder: None,
         })
     }
@@ -341,6 +395,12 @@ impl Plan {
         let plan = Self { steps, ..self };
         check_places(&plan)?;
         Ok(plan)
+    }
+
+    /// Whether nothing of it runs, because all of it passed before and nothing has changed since.
+    pub fn is_unchanged(&self) -> bool {
+        let passed = |step: &LeftOut| step.passed.is_some();
+        self.steps.is_empty() && !self.left_out.is_empty() && self.left_out.iter().all(passed)
     }
 
     /// The step called `name`.

@@ -50,6 +50,18 @@ pub enum Trust {
 }
 
 impl Trust {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Unknown, Self::Untrusted, Self::Trusted];
+
+    /// Its word in a configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Untrusted => "untrusted",
+            Self::Trusted => "trusted",
+        }
+    }
+
     /// What a step is given that asks for `wanted`: what anybody may write runs in namespaces at
     /// least.
     #[must_use]

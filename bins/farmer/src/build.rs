@@ -53,7 +53,10 @@ pub(crate) async fn build(
     let checkouts = GitCheckouts::new(data.join("git"));
     let item = find(&args, &checkouts, json).await?;
     let config = configuration(&args, &checkouts, &item).await?;
-    let builders = chosen(&args, config.builders())?;
+    let builders = match args.builder.is_empty() {
+        true => config.builders_for(&item),
+        false => chosen(&args, config.builders())?,
+    };
     for builder in &builders {
         check_reachable(config.hosts(), builder)?;
     }
@@ -159,8 +162,7 @@ fn chosen(args: &Build, all: Vec<Builder>) -> Result<Vec<Builder>, Failure> {
             name_hint(unknown, names),
         ));
     }
-    let wanted =
-        |b: &Builder| args.builder.is_empty() || args.builder.iter().any(|n| n == b.name.as_str());
+    let wanted = |b: &Builder| args.builder.iter().any(|n| n == b.name.as_str());
     Ok(all.into_iter().filter(wanted).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use build_core::plan::{Network, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Step};
+use build_core::plan::{KeptWhen, Network, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Step};
 use build_core::recipe::{Detect, Detected, FILE_NAME, FarmerToml, Host, show_duration, show_size};
 use build_core::work::Builder;
 use build_server::pool::{LocalPool, own_labels};
@@ -193,6 +193,9 @@ fn details(step: &Step) -> Vec<String> {
             names.join(", ")
         ));
     }
+    if !step.when.is_empty() {
+        lines.push(format!("only {}", step.when));
+    }
     if step.timeout != STEP_TIMEOUT || step.quiet != QUIET_TIMEOUT {
         lines.push(format!(
             "at most {}, silent at most {}",
@@ -224,7 +227,12 @@ fn details(step: &Step) -> Vec<String> {
         lines.push(format!("keeps {dir} as a snapshot"));
     }
     if !step.artifacts.is_empty() {
-        lines.push(format!("keeps {}", step.artifacts.join(", ")));
+        let how = match step.artifacts_when {
+            KeptWhen::Failed => " when it fails",
+            KeptWhen::Always => ", also when it fails",
+            _ => "",
+        };
+        lines.push(format!("keeps {}{how}", step.artifacts.join(", ")));
     }
     if !step.cache.is_empty() {
         lines.push(format!(

@@ -147,6 +147,12 @@ impl Follower {
                 );
                 self.unit_ended((unit, attempt), text);
             }
+            BuildEvent::Salvaged {
+                unit, artifacts, ..
+            } => {
+                let (step, count) = (&unit.step, artifacts.len());
+                self.say(&format!("{step}: failed, and kept {count} files"));
+            }
             BuildEvent::Kept {
                 step, artifacts, ..
             } if !artifacts.is_empty() => {

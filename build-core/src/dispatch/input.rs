@@ -140,6 +140,8 @@ pub enum Reply {
         tests: TestCounts,
         /// The result of each test, where they were kept.
         results: Option<BlobRef>,
+        /// Files that were kept because it failed.
+        salvaged: Vec<Artifact>,
         /// For a listing that passed.
         listing: Option<Listing>,
     },

@@ -9,7 +9,7 @@ use crate::buildlet::ExecOutcome;
 use crate::clock::Timestamp;
 use crate::engine::{CommandKey, Mode, Phase, UnitState, UnitStatus};
 use crate::error::ErrorKind;
-use crate::event::{BlobRef, BuildEvent, LeaseEnd, Outcome, UnitEnd};
+use crate::event::{Artifact, BlobRef, BuildEvent, LeaseEnd, Outcome, UnitEnd};
 use crate::ids::{HolderId, LeaseId, StepName};
 use crate::plan::{Part, Plan, Unit};
 use crate::retry::{PLAN_ATTEMPTS, classify};
@@ -67,6 +67,7 @@ impl Dispatcher {
                     took,
                     tests,
                     results,
+                    salvaged,
                     listing,
                 },
             ) => {
@@ -77,6 +78,7 @@ impl Dispatcher {
                     end => end,
                 };
                 self.tested(build, (unit, *attempt), &end, (tests, results), now);
+                self.salvaged(build, (unit, *attempt), salvaged, now);
                 let end = (end, took);
                 self.ran(build, (unit, *attempt), end, output_bytes, listing, now);
             }
@@ -282,6 +284,24 @@ impl Dispatcher {
                 now,
             );
         }
+    }
+
+    fn salvaged(
+        &mut self,
+        build: &HolderId,
+        (unit, attempt): (&Unit, u32),
+        artifacts: Vec<Artifact>,
+        now: Timestamp,
+    ) {
+        if artifacts.is_empty() || self.lease_of(build, unit, attempt).is_none() {
+            return;
+        }
+        let salvaged = BuildEvent::Salvaged {
+            unit: unit.clone(),
+            attempt,
+            artifacts,
+        };
+        self.record(build, salvaged, now);
     }
 
     fn ran(

@@ -256,6 +256,7 @@ impl Farm {
                     _ => self.failures.clone(),
                 };
                 Reply::Ran {
+                    salvaged: Vec::new(),
                     results: None,
                     end,
                     output_bytes: 3,

@@ -56,7 +56,7 @@ impl BuildState {
         let known = self.outcome.is_none() || matches!(event, BuildEvent::LeaseEnded { .. });
         let done = match event {
             _ if !known || self.foreign.is_some() => None,
-            BuildEvent::Tested { .. } => Some(Touched::nothing()),
+            BuildEvent::Tested { .. } | BuildEvent::Salvaged { .. } => Some(Touched::nothing()),
             BuildEvent::Queued { .. } => None,
             BuildEvent::Reclassed { class } => self.reclassed(*class),
             BuildEvent::Planned { plan } => self.planned(plan),

@@ -373,6 +373,9 @@ pub(super) fn outcome(build: &BuildState, given_up: &BTreeSet<usize>) -> Outcome
     let Some(plan) = build.plan() else {
         return Outcome::Passed;
     };
+    if plan.is_unchanged() {
+        return Outcome::Passed;
+    }
     if plan.steps.is_empty() {
         return Outcome::Misconfigured {
             text: format!("the plan has no steps ({})", plan.reason),

@@ -56,7 +56,7 @@ impl Orders<'_> {
             build: self.build.id().clone(),
             lease: lease.record.lease.clone(),
             step: step.name.clone(),
-            artifacts: step.artifacts.clone(),
+            artifacts: step.artifacts_of(true).to_vec(),
             snapshot: step.snapshot.clone(),
         }
     }

@@ -142,6 +142,15 @@ events! {
             @(default, skip_serializing_if = "Option::is_none")
             snapshot: Option<Snapshot>,
         },
+        /// Files were kept of a step, or of a part of it, that failed; recorded before its end.
+        Salvaged = "salvaged" may {
+            /// What failed.
+            unit: Unit,
+            /// Counted from 1.
+            attempt: u32,
+            /// The files.
+            artifacts: Vec<Artifact>,
+        },
         /// The right to a machine has ended.
         LeaseEnded = "lease_ended" must {
             /// The lease.

@@ -297,6 +297,15 @@ fn of_builds() -> Vec<BuildEvent> {
             start: None,
             tool_caches: vec!["cargo registry".into()],
         },
+        BuildEvent::Salvaged {
+            unit: unit(),
+            attempt: 1,
+            artifacts: vec![Artifact {
+                path: "out/core".into(),
+                size: 5,
+                sha256: "cd".repeat(32),
+            }],
+        },
     ]
 }
 

@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::input_toml::{Given, RawInput};
 use super::keys;
+use super::matrix_toml::{Lines, RawMatrix, Unfolded, unfold};
 use super::nearest::name_hint;
 use super::quantity::parse_size;
 use super::step_toml::{RawStep, check_shell, check_toolchain, plain_dir, write_step};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{BuilderName, HostType};
-use crate::plan::{HISTORY_DEPTH, Limits, Plan, Step, check_place, overlap};
+use crate::ids::{BuilderName, HostType, StepName};
+use crate::plan::{HISTORY_DEPTH, LeftOut, Limits, Plan, Step, check_place, overlap};
 use crate::tarutil::Glob;
-use crate::work::Builder;
+use crate::work::{Builder, WorkItem};
 
 /// The file's name, at the root of the checkout.
 pub const FILE_NAME: &str = ".farmer.toml";
@@ -40,6 +42,8 @@ const LOCAL: &str = "local";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FarmerToml {
     steps: Vec<Step>,
+    /// Of each step, what it needs only because it needs all cells of a matrix.
+    of_cells: BTreeMap<StepName, BTreeSet<StepName>>,
     limits: Limits,
     builders: Vec<Builder>,
     hosts: Vec<Host>,
@@ -70,7 +74,9 @@ struct RawFile {
     warm: Vec<String>,
     shell: Option<String>,
     #[serde(default)]
-    step: Vec<RawStep>,
+    step: Vec<Spanned<RawStep>>,
+    #[serde(default)]
+    matrix: Vec<Spanned<RawMatrix>>,
     #[serde(default)]
     input: Vec<RawInput>,
     #[serde(default)]
@@ -131,19 +137,19 @@ impl FarmerToml {
         let table: toml::Table = text.parse().map_err(|e| not_toml(&e))?;
         keys::check(&table, keys::FILE, "")?;
         let raw: RawFile = toml::from_str(text).map_err(|e| not_toml(&e))?;
-        let file = Self::from_raw(raw)?;
+        let file = Self::from_raw(raw, &Lines(text))?;
         file.check_references()?;
         Ok(file)
     }
 
-    fn from_raw(raw: RawFile) -> Result<Self> {
+    fn from_raw(raw: RawFile, lines: &Lines<'_>) -> Result<Self> {
         let of_all = raw.toolchain;
         check_toolchain("toolchain", &of_all)?;
         if let Some(shell) = &raw.shell {
             check_shell("shell", shell)?;
         }
-        let steps = raw
-            .step
+        let Unfolded { steps, of_cells } = unfold(raw.step, raw.matrix, lines)?;
+        let steps = steps
             .into_iter()
             .map(|mut step| {
                 for (name, version) in &of_all {
@@ -156,6 +162,7 @@ impl FarmerToml {
         let warm = warm_dirs(&raw.warm, &steps)?;
         Ok(Self {
             warm,
+            of_cells,
             // Ordering the steps also checks their names and needs.
             steps: Plan::new(steps, "")?.steps,
             limits: raw.limits.read()?,
@@ -239,19 +246,57 @@ impl FarmerToml {
         &self.hosts
     }
 
-    /// The plan of `builder`: its steps, with `reason` for people, and the builder as it is
-    /// configured here.
+    /// The plan of `builder`: its steps, whatever their conditions, with `reason` for people, and
+    /// the builder as it is configured here.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] when it has no step, or one of its steps needs one that only
     /// other builders run.
     pub fn plan(&self, builder: &BuilderName, reason: impl Into<String>) -> Result<Plan> {
-        let steps: Vec<Step> = self
-            .steps
-            .iter()
-            .filter(|s| runs_on(s, builder))
-            .cloned()
-            .collect();
+        self.plan_of(self.steps_on(builder), builder, reason.into())
+    }
+
+    /// The plan of `builder` for a commit: as [`FarmerToml::plan`], without the steps whose
+    /// conditions do not hold, and those that need them. What files have to change for it is not
+    /// known here: it stays a condition of the step.
+    ///
+    /// # Errors
+    /// As [`FarmerToml::plan`], and when no step is left.
+    pub fn plan_for(
+        &self,
+        item: &WorkItem,
+        builder: &BuilderName,
+        reason: impl Into<String>,
+    ) -> Result<Plan> {
+        let reason = reason.into();
+        let (steps, left_out) = self.steps_for(item, builder);
+        if steps.is_empty() && !left_out.is_empty() {
+            let text = LeftOut::told_with("no step runs for this commit", &left_out);
+            return Err(invalid(text).with_hint(
+                "leave a step without `when` that runs for every commit, or let its `when` say more",
+            ));
+        }
+        let reason = LeftOut::told_with(&reason, &left_out);
+        let plan = self.plan_of(steps, builder, reason)?;
+        Ok(Plan { left_out, ..plan })
+    }
+
+    /// The builders that have something to run for a commit.
+    pub fn builders_for(&self, item: &WorkItem) -> Vec<Builder> {
+        let all = self.builders();
+        if self.steps.is_empty() {
+            return all;
+        }
+        let has_some = |builder: &&Builder| {
+            let (steps, left_out) = self.steps_for(item, &builder.name);
+            // One without any step at all is told so.
+            !steps.is_empty() || left_out.is_empty()
+        };
+        let some: Vec<Builder> = all.iter().filter(has_some).cloned().collect();
+        if some.is_empty() { all } else { some }
+    }
+
+    fn plan_of(&self, steps: Vec<Step>, builder: &BuilderName, reason: String) -> Result<Plan> {
         if steps.is_empty() {
             return Err(
                 invalid(format!("no step runs on builder \"{builder}\"")).with_hint(SAMPLE_HINT)
@@ -260,6 +305,59 @@ impl FarmerToml {
         let plan = Plan::new(steps, reason)
             .map_err(|e| e.while_doing(format!("plan for builder \"{builder}\"")))?;
         self.govern(plan, builder).checked()
+    }
+
+    /// The steps of a builder. One that needs all cells of a matrix needs those that it runs.
+    fn steps_on(&self, builder: &BuilderName) -> Vec<Step> {
+        let here = self.steps.iter().filter(|s| runs_on(s, builder));
+        let mut steps: Vec<Step> = here.cloned().collect();
+        let names: BTreeSet<StepName> = steps.iter().map(|step| step.name.clone()).collect();
+        for step in &mut steps {
+            let Some(of_cells) = self.of_cells.get(&step.name) else {
+                continue;
+            };
+            if of_cells.iter().any(|cell| names.contains(cell)) {
+                step.needs
+                    .retain(|need| names.contains(need) || !of_cells.contains(need));
+            }
+        }
+        steps
+    }
+
+    /// The steps of a builder for a commit, and those that are left out.
+    fn steps_for(&self, item: &WorkItem, builder: &BuilderName) -> (Vec<Step>, Vec<LeftOut>) {
+        let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+        let mut out = BTreeSet::new();
+        // Each comes after what it needs.
+        for mut step in self.steps_on(builder) {
+            let of_cells = self.of_cells.get(&step.name);
+            let is_cell = |need: &StepName| of_cells.is_some_and(|cells| cells.contains(need));
+            let gone: Vec<StepName> = (step
+                .needs
+                .iter()
+                .filter(|need| out.contains(*need))
+                .cloned())
+            .collect();
+            let others = step.needs.len() > gone.len();
+            let missing = gone.iter().find(|need| !(is_cell(need) && others));
+            let why = match (step.when.open_for(item), missing) {
+                (None, _) => format!("only {}", step.when),
+                (_, Some(need)) => format!("it needs {need}"),
+                (Some(open), None) => {
+                    step.when = open;
+                    step.needs.retain(|need| !gone.contains(need));
+                    kept.push(step);
+                    continue;
+                }
+            };
+            out.insert(step.name.clone());
+            left_out.push(LeftOut {
+                step: step.name,
+                why,
+                passed: None,
+            });
+        }
+        (kept, left_out)
     }
 
     /// Steps from elsewhere, with what the file says about all of them.
@@ -419,14 +517,17 @@ pub fn fuzz_farmer_toml(data: &[u8]) {
     let Ok(file) = FarmerToml::parse(text) else {
         return;
     };
+    use crate::plan::Conditions;
     for builder in file.builders() {
         if let Ok(plan) = file.plan(&builder.name, "fuzz") {
-            // A step's builders are lost with the builders, which a plan does not hold.
+            // Its builders are lost with the builders, which a plan does not hold, and guesses,
+            // which are written, have no conditions.
             let steps = plan
                 .steps
                 .iter()
                 .map(|s| Step {
                     builders: Vec::new(),
+                    when: Conditions::default(),
                     ..s.clone()
                 })
                 .collect();

@@ -22,6 +22,20 @@ pub(super) enum Kind {
     TextMap,
     Table(&'static [Key]),
     Tables(&'static [Key]),
+    /// A list of texts, or a table.
+    TextsOr(&'static [Key]),
+    /// A table, or several of which one is enough.
+    Ways(&'static [Key]),
+    /// A text, or a list of them.
+    Globs,
+    /// A table with keys that the file chooses, and what is under each.
+    Free(&'static Key),
+    /// A list of those.
+    FreeTables(&'static Key),
+    /// A text, a whole number, true or false.
+    Value,
+    /// A list of those.
+    Values,
 }
 
 /// One key: its name, what it holds, what it is for.
@@ -52,6 +66,56 @@ const fn required(name: &'static str, kind: Kind, about: &'static str) -> Key {
 }
 
 const SHELL_ABOUT: &str = "The shell that reads lines: \"sh\", \"bash\", \"pwsh\", \"cmd\" or \"rc\"; \"sh\" when not given.";
+
+const WHEN: &[Key] = &[
+    key("branch", Kind::Globs, "Globs of branches of the commit."),
+    key(
+        "tag",
+        Kind::Globs,
+        "Globs of the tag for which the commit is built.",
+    ),
+    key(
+        "paths",
+        Kind::Globs,
+        "Globs of files, one of which has changed since the step passed; \"!\" in front takes files out.",
+    ),
+    key(
+        "trust",
+        Kind::Globs,
+        "How far the author is trusted: \"trusted\", \"untrusted\", \"unknown\".",
+    ),
+];
+
+const AXIS: Key = key("", Kind::Values, "The values of one axis.");
+const OF_AXIS: Key = key("", Kind::Value, "The value of one axis.");
+
+const MATRIX: &[Key] = &[
+    key(
+        "steps",
+        Kind::Texts,
+        "Steps that are run once for each combination; all when not given.",
+    ),
+    required(
+        "axes",
+        Kind::Free(&AXIS),
+        "Names, each with its values; {matrix.NAME} stands for one of them in the texts of the steps.",
+    ),
+    key(
+        "exclude",
+        Kind::FreeTables(&OF_AXIS),
+        "Combinations that are left out: values of some axes.",
+    ),
+    key(
+        "include",
+        Kind::FreeTables(&OF_AXIS),
+        "Combinations that are added: a value of each axis.",
+    ),
+    key(
+        "when",
+        Kind::Ways(WHEN),
+        "For which commits its steps run; all when not given.",
+    ),
+];
 
 const STEP: &[Key] = &[
     required("name", Kind::Text, "Name of the step, unique in the file."),
@@ -94,8 +158,8 @@ const STEP: &[Key] = &[
     ),
     key(
         "artifacts",
-        Kind::Texts,
-        "Globs of files that are kept when the step has passed.",
+        Kind::TextsOr(ARTIFACTS),
+        "Globs of files that are kept when the step has passed, or with how it must have ended.",
     ),
     key(
         "cache",
@@ -116,6 +180,11 @@ const STEP: &[Key] = &[
         "builders",
         Kind::Texts,
         "Globs of the builders that run the step; all when not given.",
+    ),
+    key(
+        "when",
+        Kind::Ways(WHEN),
+        "For which commits it runs; all when not given.",
     ),
     key("tools", Kind::Texts, "Programs that must be on PATH."),
     key(
@@ -142,6 +211,15 @@ const STEP: &[Key] = &[
         "no_tests",
         Kind::Text,
         "What becomes of the step when its test runner finds no test: \"fail\", or \"pass\".",
+    ),
+];
+
+const ARTIFACTS: &[Key] = &[
+    required("paths", Kind::Texts, "Globs of files that are kept."),
+    required(
+        "when",
+        Kind::Text,
+        "How the step must have ended: \"passed\", \"failed\", or \"always\" for both.",
     ),
 ];
 
@@ -471,6 +549,11 @@ pub(super) const FILE: &[Key] = &[
     key("shell", Kind::Text, SHELL_ABOUT),
     key("step", Kind::Tables(STEP), "The steps, in any order."),
     key(
+        "matrix",
+        Kind::Tables(MATRIX),
+        "Steps that are run once for each combination of some values.",
+    ),
+    key(
         "input",
         Kind::Tables(INPUT),
         "What lies in the work directory besides the commit.",
@@ -504,10 +587,13 @@ pub(super) fn check(table: &toml::Table, known: &[Key], path: &str) -> Result<()
         };
         let here = format!("{path}{name}");
         match (key.kind, value) {
-            (Kind::Table(keys), toml::Value::Table(inner)) => {
+            (
+                Kind::Table(keys) | Kind::TextsOr(keys) | Kind::Ways(keys),
+                toml::Value::Table(inner),
+            ) => {
                 check(inner, keys, &format!("{here}."))?;
             }
-            (Kind::Tables(keys), toml::Value::Array(items)) => {
+            (Kind::Tables(keys) | Kind::Ways(keys), toml::Value::Array(items)) => {
                 for (n, item) in items.iter().enumerate() {
                     if let toml::Value::Table(inner) = item {
                         check(inner, keys, &format!("{here}[{n}]."))?;
@@ -570,8 +656,8 @@ fn object(keys: &[Key]) -> Value {
     json!({ "type": "object", "additionalProperties": false, "properties": properties, "required": required })
 }
 
-fn property(key: &Key) -> Value {
-    let mut property = match key.kind {
+fn of_kind(kind: Kind) -> Value {
+    match kind {
         Kind::Text => json!({ "type": "string" }),
         Kind::Number => json!({ "type": "integer", "minimum": 1 }),
         Kind::Flag => json!({ "type": "boolean" }),
@@ -586,7 +672,31 @@ fn property(key: &Key) -> Value {
         Kind::TextMap => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
         Kind::Table(keys) => object(keys),
         Kind::Tables(keys) => json!({ "type": "array", "items": object(keys) }),
-    };
+        Kind::TextsOr(keys) => json!({ "oneOf": [
+            { "type": "array", "items": { "type": "string" } },
+            object(keys),
+        ] }),
+        Kind::Ways(keys) => json!({ "oneOf": [
+            object(keys),
+            { "type": "array", "minItems": 1, "items": object(keys) },
+        ] }),
+        Kind::Globs => json!({ "oneOf": [
+            { "type": "string" },
+            { "type": "array", "minItems": 1, "items": { "type": "string" } },
+        ] }),
+        Kind::Value => json!({ "type": ["string", "integer", "boolean"] }),
+        Kind::Values => json!({ "type": "array", "minItems": 1, "items": of_kind(Kind::Value) }),
+        Kind::Free(value) => {
+            json!({ "type": "object", "additionalProperties": property(value) })
+        }
+        Kind::FreeTables(value) => {
+            json!({ "type": "array", "items": of_kind(Kind::Free(value)) })
+        }
+    }
+}
+
+fn property(key: &Key) -> Value {
+    let mut property = of_kind(key.kind);
     property["description"] = json!(key.about);
     property
 }

@@ -16,12 +16,16 @@ mod identity_toml;
 mod input_toml;
 #[cfg(feature = "config")]
 mod keys;
+#[cfg(feature = "config")]
+mod matrix_toml;
 mod nearest;
 #[cfg(feature = "config")]
 mod notify_toml;
 mod quantity;
 #[cfg(feature = "config")]
 mod step_toml;
+#[cfg(feature = "config")]
+mod when_toml;
 
 #[cfg(feature = "config")]
 pub use detect::{CiFile, CiStep, Detect, Detected, fuzz_ci_file};

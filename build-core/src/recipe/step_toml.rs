@@ -6,16 +6,19 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::farmer_toml::invalid;
+use super::nearest::name_hint;
 use super::quantity::{parse_duration, show_duration};
+use super::when_toml::RawWhen;
 use crate::error::{Error, Result};
 use crate::ids::StepName;
 use crate::plan::{
-    CommandLine, Network, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Shell, Step, StepInput, check_place,
+    CommandLine, Conditions, KeptWhen, Network, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Shell, Step,
+    StepInput, check_place,
 };
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct RawStep {
-    name: StepName,
+    pub(super) name: StepName,
     run: RawCommand,
     shell: Option<String>,
     #[serde(default)]
@@ -23,18 +26,18 @@ pub(super) struct RawStep {
     #[serde(default)]
     env: BTreeMap<String, String>,
     #[serde(default)]
-    needs: Vec<StepName>,
+    pub(super) needs: Vec<StepName>,
     timeout: Option<String>,
     quiet: Option<String>,
     tests: Option<RawCommand>,
     shards: Option<u32>,
     #[serde(default)]
-    artifacts: Vec<String>,
+    artifacts: RawArtifacts,
     #[serde(default)]
     cache: Vec<String>,
     snapshot: Option<String>,
     #[serde(default)]
-    inputs: Vec<StepInput>,
+    pub(super) inputs: Vec<StepInput>,
     #[serde(default)]
     builders: Vec<String>,
     #[serde(default)]
@@ -46,6 +49,10 @@ pub(super) struct RawStep {
     pub(super) toolchain: BTreeMap<String, String>,
     sandbox: Option<String>,
     network: Option<String>,
+    when: Option<RawWhen>,
+    /// Those of its matrix.
+    #[serde(skip)]
+    pub(super) conditions: Conditions,
 }
 
 /// What becomes of a step whose test runner found no test to run.
@@ -57,7 +64,7 @@ enum NoTests {
 }
 
 /// A command as it is written: a line, or the words of it.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(
     untagged,
     expecting = "a line for a shell, or a list of words such as [\"cargo\", \"test\"]"
@@ -65,6 +72,47 @@ enum NoTests {
 pub(super) enum RawCommand {
     Line(String),
     Words(Vec<String>),
+}
+
+/// Files that are kept: their globs, or with how the step must have ended.
+#[derive(Clone, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a list of patterns, or { paths = [\"out/**\"], when = \"always\" }"
+)]
+enum RawArtifacts {
+    Paths(Vec<String>),
+    With { paths: Vec<String>, when: String },
+}
+
+impl Default for RawArtifacts {
+    fn default() -> Self {
+        Self::Paths(Vec::new())
+    }
+}
+
+impl RawArtifacts {
+    fn paths(&self) -> &[String] {
+        let (Self::Paths(paths) | Self::With { paths, .. }) = self;
+        paths
+    }
+
+    fn paths_mut(&mut self) -> &mut Vec<String> {
+        let (Self::Paths(paths) | Self::With { paths, .. }) = self;
+        paths
+    }
+
+    fn when(&self) -> Result<KeptWhen> {
+        let Self::With { when, .. } = self else {
+            return Ok(KeptWhen::default());
+        };
+        let mut known = KeptWhen::ALL.into_iter();
+        known.find(|known| known.word() == when).ok_or_else(|| {
+            let words = KeptWhen::ALL.map(KeptWhen::word);
+            invalid(format!("{when:?} is no end of a step"))
+                .with_hint(name_hint(when, words.iter().copied()))
+        })
+    }
 }
 
 impl RawCommand {
@@ -95,6 +143,32 @@ impl RawCommand {
 }
 
 impl RawStep {
+    /// Calls `f` with every text in which the value of a matrix may stand.
+    pub(super) fn each_text(&mut self, f: &mut dyn FnMut(&mut String) -> Result<()>) -> Result<()> {
+        let commands = std::iter::once(&mut self.run).chain(&mut self.tests);
+        let commands = commands.flat_map(|command| match command {
+            RawCommand::Line(line) => std::slice::from_mut(line),
+            RawCommand::Words(words) => words.as_mut_slice(),
+        });
+        let lists = [
+            self.artifacts.paths_mut(),
+            &mut self.cache,
+            &mut self.builders,
+            &mut self.tools,
+            &mut self.reports,
+        ];
+        let maps = self.env.values_mut().chain(self.toolchain.values_mut());
+        let inputs = self.inputs.iter_mut().map(|input| &mut input.dir);
+        let mut all = commands
+            .chain(lists.into_iter().flatten())
+            .chain(maps)
+            .chain(inputs)
+            .chain(std::iter::once(&mut self.dir))
+            .chain(&mut self.snapshot)
+            .chain(&mut self.shell);
+        all.try_for_each(f)
+    }
+
     /// The step; `of_all` is the shell of the file.
     pub(super) fn read(self, of_all: Option<&str>) -> Result<Step> {
         let place = |e: Error, key: &str| {
@@ -112,6 +186,10 @@ impl RawStep {
         let network = self.network.as_deref();
         let network = network.map_or(Ok(Network::default()), Network::parse);
         let network = network.map_err(|e| place(e, "network"))?;
+        let mut when = self.conditions.clone();
+        if let Some(own) = &self.when {
+            when.0.push(own.read(&format!("step \"{}\"", self.name))?);
+        }
         let shell = self.shell.as_deref().or(of_all);
         let step = Step::new(self.name.clone(), self.run.read(shell));
         Ok(Step {
@@ -122,7 +200,8 @@ impl RawStep {
             env: self.env,
             needs: self.needs,
             tests: self.tests.map(|tests| tests.read(shell)),
-            artifacts: self.artifacts,
+            artifacts_when: self.artifacts.when().map_err(|e| place(e, "artifacts"))?,
+            artifacts: self.artifacts.paths().to_vec(),
             cache: self.cache,
             snapshot: self.snapshot.as_deref().map(plain_dir),
             inputs: (self.inputs.into_iter())
@@ -132,6 +211,7 @@ impl RawStep {
                 })
                 .collect(),
             builders: self.builders,
+            when,
             tools: self.tools,
             may_run_no_tests: self.no_tests == Some(NoTests::Pass),
             reports: self.reports,
@@ -149,7 +229,8 @@ impl RawStep {
         let dirs = std::iter::once(("dir", &self.dir));
         let reports = self.reports.iter().map(|path| ("reports", path));
         let caches = self.cache.iter().map(|path| ("cache", path));
-        let artifacts = self.artifacts.iter().map(|path| ("artifacts", path));
+        let artifacts = self.artifacts.paths().iter();
+        let artifacts = artifacts.map(|path| ("artifacts", path));
         let snapshot = self.snapshot.iter().map(|path| ("snapshot", path));
         dirs.chain(caches)
             .chain(artifacts)
@@ -275,8 +356,16 @@ pub(super) fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
     if let Some(tests) = &step.tests {
         writeln!(text, "tests = {}\nshards = {}", command(tests), step.shards)?;
     }
+    let paths = list(&step.artifacts);
+    match step.artifacts_when {
+        _ if paths.is_empty() => {}
+        KeptWhen::Passed => writeln!(text, "artifacts = [{paths}]")?,
+        when => {
+            let when = quoted(when.word());
+            writeln!(text, "artifacts = {{ paths = [{paths}], when = {when} }}")?;
+        }
+    }
     let lists = [
-        ("artifacts", &step.artifacts),
         ("cache", &step.cache),
         ("builders", &step.builders),
         ("tools", &step.tools),

@@ -226,6 +226,13 @@ impl BuildRow {
                 artifacts: artifacts.clone(),
                 snapshot: snapshot.clone(),
             }),
+            BuildEvent::Salvaged {
+                unit, artifacts, ..
+            } => self.kept.push(KeptFiles {
+                step: unit.step.clone(),
+                artifacts: artifacts.clone(),
+                snapshot: None,
+            }),
             BuildEvent::Finished { outcome } => {
                 self.state = outcome.into();
                 self.outcome = Some(outcome.clone());

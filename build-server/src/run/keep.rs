@@ -43,7 +43,8 @@ impl Inner {
         held.unless_over(keep).await
     }
 
-    async fn keep_matching(
+    /// Keeps the files that `globs` name.
+    pub(super) async fn keep_matching(
         &self,
         buildlet: &dyn Buildlet,
         globs: &[String],

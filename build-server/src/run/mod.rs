@@ -4,6 +4,7 @@
 //! not done again. The coordinator calls `Runner::carry_out`, one task for each command.
 
 mod caches;
+mod conditions;
 mod fill;
 mod inputs;
 mod junit;
@@ -237,6 +238,7 @@ impl Runner {
                 let tree = SourceTree { item: &item, tree };
                 let plan = inner.recipe.plan(&item, &builder, &tree).await?;
                 inner.check_host(&plan, &builder)?;
+                let plan = inner.leave_out_unchanged(&item, &builder, plan).await?;
                 let plan = inner.resolve(&item, &builder, &tree, plan).await?;
                 Ok(Reply::Planned(plan))
             }

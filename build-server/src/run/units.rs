@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use build_core::buildlet::{Buildlet, Exec, ExecEvent, ExecOutcome, ExecStream};
 use build_core::dispatch::{Listing, Reply};
-use build_core::event::{BuildEvent, Recorded, UnitEnd, Version};
+use build_core::event::{Artifact, BuildEvent, Recorded, UnitEnd, Version};
 use build_core::ids::{BuildId, ExecId, LeaseId};
 use build_core::name::Name;
 use build_core::plan::{Part, StepInput, Unit};
@@ -34,6 +34,8 @@ const REACH_AGAIN: Duration = Duration::from_millis(200);
 const REACH: Duration = Duration::from_secs(5);
 /// How long a full disk may keep output from being written; it waits on the machine meanwhile.
 const DISK_FULL: Duration = Duration::from_secs(5 * 60);
+/// How long files of a failed step may take to be kept.
+const SALVAGE: Duration = Duration::from_secs(10 * 60);
 /// Longest list of tests, in bytes.
 const MAX_LISTING: usize = 16 << 20;
 /// Earlier builds that are asked how long tests took.
@@ -102,11 +104,18 @@ impl Inner {
         if let Some(reported) = reported {
             tests = reported;
         }
+        let was_ordered = self.ordered.contains(&id);
         self.ordered.remove(&id);
         let is_list = unit.part == Part::List && end == UnitEnd::Exited(ExecOutcome::Ok);
         let listing = match is_list {
             true => Some(self.listing(build, unit, &id).await?),
             false => None,
+        };
+        let has_failed = end != UnitEnd::Exited(ExecOutcome::Ok) || tests.none_ran;
+        let ran = !matches!(end, UnitEnd::MissingTool(_));
+        let salvaged = match has_failed && ran && !was_ordered {
+            true => self.salvage(&held, &asked.salvaged).await?,
+            false => Vec::new(),
         };
         Ok(Reply::Ran {
             end,
@@ -114,8 +123,28 @@ impl Inner {
             took,
             tests,
             results,
+            salvaged,
             listing,
         })
+    }
+
+    /// Keeps files of what has failed. What cannot be kept changes nothing about how it ended.
+    async fn salvage(&self, held: &Held, globs: &[String]) -> Result<Vec<Artifact>> {
+        if globs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keep = async {
+            let kept = timeout(SALVAGE, self.keep_matching(held.buildlet(), globs)).await;
+            let kept = kept.unwrap_or_else(|_| {
+                let text = format!("it took longer than {} s", SALVAGE.as_secs());
+                Err(Error::new(ErrorKind::TimedOut, text))
+            });
+            Ok(kept.unwrap_or_else(|error| {
+                tracing::warn!(error = error.chain(), "files of a failed step are not kept");
+                Vec::new()
+            }))
+        };
+        held.unless_over(keep).await
     }
 
     async fn follow(
@@ -184,11 +213,12 @@ impl Inner {
         };
         let steps = plan.into_iter().flat_map(|plan| plan.steps);
         if let Some(step) = steps.into_iter().find(|step| step.name == unit.step) {
-            asked.toolchain = step.toolchain;
-            asked.trees = step.inputs;
             if unit.part != Part::List {
+                asked.salvaged = step.artifacts_of(false).to_vec();
                 asked.reports = step.reports;
             }
+            asked.toolchain = step.toolchain;
+            asked.trees = step.inputs;
         }
         Ok(asked)
     }
@@ -310,6 +340,8 @@ async fn is_started(buildlet: &dyn Buildlet, id: &ExecId) -> Result<bool> {
 #[derive(Default)]
 struct Asked {
     reports: Vec<String>,
+    /// Files that are kept when it fails.
+    salvaged: Vec<String>,
     toolchain: BTreeMap<String, String>,
     /// Trees of earlier steps.
     trees: Vec<StepInput>,

@@ -369,6 +369,7 @@ impl World {
             output_bytes: done.output_bytes,
             took: None,
             results: None,
+            salvaged: Vec::new(),
         };
         self.answer(epoch, key, Ok(reply));
     }

@@ -5,6 +5,7 @@
 mod answers;
 mod backup;
 mod chaos;
+mod conditions;
 mod coordinator;
 mod damage;
 mod errors;

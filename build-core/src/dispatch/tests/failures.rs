@@ -208,6 +208,7 @@ fn the_machine_of_a_canceled_build_goes_to_the_person_who_waits() {
     });
     let run = farm.take(is_run).unwrap();
     let reply = Reply::Ran {
+        salvaged: Vec::new(),
         results: None,
         end: UnitEnd::Exited(ExecOutcome::Killed),
         output_bytes: 0,

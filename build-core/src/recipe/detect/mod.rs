@@ -43,10 +43,10 @@ impl Detect {
 
 #[async_trait]
 impl Recipe for Detect {
-    async fn plan(&self, _item: &WorkItem, builder: &Builder, tree: &dyn Tree) -> Result<Plan> {
+    async fn plan(&self, item: &WorkItem, builder: &Builder, tree: &dyn Tree) -> Result<Plan> {
         match Self::configuration(tree).await? {
             Some(file) if !file.steps().is_empty() => {
-                file.plan(&builder.name, format!("steps of {FILE_NAME}"))
+                file.plan_for(item, &builder.name, format!("steps of {FILE_NAME}"))
             }
             Some(file) => {
                 let guess = Detected::from_tree(tree).await?.into_plan();
@@ -56,16 +56,17 @@ impl Recipe for Detect {
         }
     }
 
-    /// Those that the commit's file names, whether the farm has them or not; without a file the
-    /// local one.
+    /// Those that the commit's file names, whether the farm has them or not, and that have something
+    /// to run for it; without a file the local one.
     async fn builders(
         &self,
-        _item: &WorkItem,
+        item: &WorkItem,
         tree: &dyn Tree,
         all: &[BuilderName],
     ) -> Result<Vec<BuilderName>> {
         let file = Self::configuration(tree).await?.unwrap_or_default();
-        let named: Vec<_> = file.builders().into_iter().map(|b| b.name).collect();
+        let named = file.builders_for(item).into_iter().map(|b| b.name);
+        let named: Vec<_> = named.collect();
         if file.names_builders() {
             return Ok(named);
         }
@@ -77,12 +78,29 @@ impl Recipe for Detect {
 /// The same configuration for every commit, such as one given by `--config`.
 #[async_trait]
 impl Recipe for FarmerToml {
-    async fn plan(&self, _item: &WorkItem, builder: &Builder, tree: &dyn Tree) -> Result<Plan> {
+    async fn plan(&self, item: &WorkItem, builder: &Builder, tree: &dyn Tree) -> Result<Plan> {
         if self.steps().is_empty() {
             let guess = Detected::from_tree(tree).await?.into_plan();
             return Ok(self.govern(guess, &builder.name));
         }
-        FarmerToml::plan(self, &builder.name, "steps of the given configuration")
+        self.plan_for(item, &builder.name, "steps of the given configuration")
+    }
+
+    /// Those of the farm that have something to run for the commit.
+    async fn builders(
+        &self,
+        item: &WorkItem,
+        _tree: &dyn Tree,
+        all: &[BuilderName],
+    ) -> Result<Vec<BuilderName>> {
+        let of_file: Vec<_> = self.builders().into_iter().map(|b| b.name).collect();
+        let some: Vec<_> = self
+            .builders_for(item)
+            .into_iter()
+            .map(|b| b.name)
+            .collect();
+        let is_out = |name: &BuilderName| of_file.contains(name) && !some.contains(name);
+        Ok(all.iter().filter(|name| !is_out(name)).cloned().collect())
     }
 }
 
