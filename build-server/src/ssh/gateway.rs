@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::authority::Authority;
 use super::cut::Cut;
 use super::files;
+use super::hosted::Hosted;
 use super::settings::Settings;
 use super::transcript;
 use super::visitor::{Visit, Visitor};
@@ -51,6 +52,7 @@ struct Inner {
     config: Arc<Config>,
     host_key: String,
     fingerprint: String,
+    hosted: Hosted,
     settings: Settings,
     /// Connections that have not logged in, by address.
     strangers: Mutex<HashMap<IpAddr, usize>>,
@@ -100,6 +102,7 @@ impl Gateway {
             config: Arc::new(config),
             host_key,
             fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
+            hosted: Hosted::new(settings.hosted)?,
             settings,
             strangers: Mutex::default(),
         })))
@@ -120,6 +123,10 @@ impl Gateway {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    pub(super) fn hosted(&self) -> &Hosted {
+        &self.0.hosted
     }
 
     pub(super) fn now(&self) -> Timestamp {

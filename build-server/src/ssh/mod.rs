@@ -19,6 +19,7 @@ mod cut;
 mod files;
 mod forward;
 mod gateway;
+mod hosted;
 mod inlet;
 #[cfg(feature = "gomote-grpc")]
 mod keys;

@@ -18,6 +18,8 @@ pub struct Settings {
     pub rejection: Duration,
     /// How long a certificate is good for a login (5 min).
     pub certificate: Duration,
+    /// How long keys that a code host publishes count without another look (10 min).
+    pub hosted: Duration,
     /// Where what commands say is written down; `None`: nowhere. Where it is wanted and cannot be,
     /// no command is run.
     pub transcripts: Option<PathBuf>,
@@ -36,6 +38,7 @@ impl Default for Settings {
             login: Duration::from_secs(120),
             rejection: Duration::from_millis(300),
             certificate: Duration::from_secs(300),
+            hosted: Duration::from_secs(600),
             transcripts: None,
             keep_transcripts: Duration::from_secs(90 * 24 * 60 * 60),
             most_transcripts: 8 << 30,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use build_core::Result;
 use build_core::event::Principal;
 use russh::keys::ssh_key::{Certificate, HashAlg, PublicKey};
 use russh::server::{
@@ -152,6 +153,29 @@ impl Visit {
         Auth::Accept
     }
 
+    /// Who a key names: a user who has it, or the owner of this session, when a code host that is
+    /// believed says so.
+    async fn by_key(&self, login: &str, key: &str) -> Result<Option<Caller>> {
+        let directory = self.gateway.directory();
+        if let Some(known) = directory.ssh_caller(key)? {
+            return Ok(Some(known));
+        }
+        let sessions = self.gateway.sessions();
+        let names = [Some(login), login.strip_prefix(MUTABLE)];
+        let mut owners = names.into_iter().flatten();
+        let Some(owner) = owners.find_map(|name| sessions.owner_of(name)) else {
+            return Ok(None);
+        };
+        let sources = directory.ssh_sources()?;
+        let now = self.gateway.now();
+        for (address, source) in sources {
+            if source.user == owner && self.gateway.hosted().has(&address, key, now).await {
+                return directory.person(&owner);
+            }
+        }
+        Ok(None)
+    }
+
     /// Who a certificate names.
     fn certified(&self, login: &str, certificate: &Certificate) -> Result<Vec<Caller>, String> {
         let now = self.gateway.now();
@@ -209,18 +233,15 @@ impl Handler for Visitor {
         if self.0.gateway.authority().has_certified(&key) {
             return Ok(Auth::Accept);
         }
-        Ok(
-            match self.0.gateway.directory().ssh_caller(&key.to_string()) {
-                Ok(Some(_)) => Auth::Accept,
-                Ok(None) => self.0.refuse(login, "unknown key").await,
-                Err(error) => {
-                    tracing::error!(error = error.chain(), "cannot tell whose a key is");
-                    self.0
-                        .refuse(login, "it cannot be told whose the key is")
-                        .await
-                }
-            },
-        )
+        Ok(match self.0.by_key(login, &key.to_string()).await {
+            Ok(Some(_)) => Auth::Accept,
+            Ok(None) => self.0.refuse(login, "unknown key").await,
+            Err(error) => {
+                tracing::error!(error = error.chain(), "cannot tell whose a key is");
+                let why = "it cannot be told whose the key is";
+                self.0.refuse(login, why).await
+            }
+        })
     }
 
     async fn auth_publickey(
@@ -229,7 +250,7 @@ impl Handler for Visitor {
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
         let name = fingerprint(key.public_key);
-        Ok(match self.0.gateway.directory().ssh_caller(&name) {
+        Ok(match self.0.by_key(login, &name).await {
             Ok(Some(caller)) => self.0.admit(login, &[caller], format!("key {name}")).await,
             _ => self.0.refuse(login, "unknown key").await,
         })

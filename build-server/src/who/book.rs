@@ -11,7 +11,7 @@ use build_core::key::{Token, TokenHash};
 use build_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, Pattern, Role, Scope, SshKey};
+use super::{Grant, Pattern, Role, Scope, SshKey, SshSource};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -247,6 +247,9 @@ pub(super) struct Book {
     /// By fingerprint.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) ssh_keys: BTreeMap<String, SshKey>,
+    /// By address.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) ssh_sources: BTreeMap<String, SshSource>,
     /// Names whose legacy keys are refused.
     #[serde(default)]
     pub(super) refused: BTreeSet<String>,

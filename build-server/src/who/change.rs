@@ -197,6 +197,7 @@ impl Directory {
                 count += 1;
             }
             book.ssh_keys.retain(|_, key| key.user != name);
+            book.ssh_sources.retain(|_, source| source.user != name);
             let text = format!("{count} keys revoked, and the legacy key of user-{name}");
             Ok((
                 count,

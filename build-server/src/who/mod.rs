@@ -47,6 +47,7 @@ mod oidc;
 mod role;
 mod scope;
 mod ssh_key;
+mod ssh_source;
 mod throttle;
 mod token_file;
 mod usage;
@@ -61,6 +62,7 @@ pub use oidc::Oidc;
 pub use role::{Right, Role};
 pub use scope::{Grant, Pattern, Scope};
 pub use ssh_key::{SshKey, SshPublicKey};
+pub use ssh_source::SshSource;
 pub use token_file::TokenFile;
 pub use usage::LastUse;
 

@@ -1,6 +1,7 @@
 //! Machines whose buildlets are real ones, in this process; they outlive a coordinator.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use build_core::ids::{HostType, LeaseId, MachineId};
 use build_core::pool::{Adoption, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool};
 use build_core::schedule::{Labels, Machine};
 use build_server::buildlet::{Address, BuildletServer, Config, Listener};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 pub(super) fn kind() -> HostType {
@@ -24,17 +27,29 @@ pub(super) struct ServedPool(Arc<State>);
 
 struct State {
     machines: Vec<Machine>,
+    /// Whether their buildlets know only what those of Go do.
+    as_go: bool,
     leases: Mutex<HashMap<LeaseId, Arc<ServedLease>>>,
 }
 
 impl ServedPool {
     pub(super) fn new(count: usize) -> Self {
+        Self::with(count, false)
+    }
+
+    /// Machines whose buildlets know neither terminals nor input nor sftp, as Go's do not.
+    pub(super) fn as_go(count: usize) -> Self {
+        Self::with(count, true)
+    }
+
+    fn with(count: usize, as_go: bool) -> Self {
         let machine = |n| {
             let id = MachineId::new(format!("m{n}")).unwrap();
             Machine::new(id, kind(), Labels::default())
         };
         Self(Arc::new(State {
             machines: (1..=count).map(machine).collect(),
+            as_go,
             leases: Mutex::default(),
         }))
     }
@@ -62,7 +77,34 @@ struct ServedLease {
 /// What a machine's password is: nobody else may see it.
 pub(super) const PASSWORD: &str = "machine-password";
 
-async fn serve(record: LeaseRecord, pool: Weak<State>) -> ServedLease {
+/// Leads to the buildlet at `to`; of paths that are ours alone it knows nothing.
+async fn lead(listener: UnixListener, to: PathBuf) {
+    while let Ok((mut near, _)) = listener.accept().await {
+        let to = to.clone();
+        tokio::spawn(async move {
+            let mut head = Vec::new();
+            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                if near.read_buf(&mut head).await.is_ok_and(|count| count == 0) {
+                    return;
+                }
+            }
+            let is_ours = |path: &[u8]| head.starts_with(&[b"POST ", path].concat());
+            if is_ours(b"/exec/attached") || is_ours(b"/sftp") {
+                let no =
+                    b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                // Whoever asked may be gone.
+                let _ = near.write_all(no).await;
+                return;
+            }
+            let mut far = UnixStream::connect(to).await.unwrap();
+            far.write_all(&head).await.unwrap();
+            // Either side may end it at any time.
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        });
+    }
+}
+
+async fn serve(record: LeaseRecord, pool: Weak<State>, as_go: bool) -> ServedLease {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("w")).unwrap();
     let path = std::env::var("PATH").unwrap();
@@ -75,7 +117,16 @@ async fn serve(record: LeaseRecord, pool: Weak<State>) -> ServedLease {
     let listener = Listener::bind(&address).await.unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(server.run(vec![listener], stop.clone()));
-    let client = HttpBuildlet::builder(UnixDial::new(&socket));
+    let reached = match as_go {
+        true => {
+            let before = dir.path().join("go");
+            let listener = UnixListener::bind(&before).unwrap();
+            tokio::spawn(lead(listener, socket));
+            before
+        }
+        false => socket,
+    };
+    let client = HttpBuildlet::builder(UnixDial::new(&reached));
     ServedLease {
         record,
         client: client.password(PASSWORD).build(),
@@ -102,7 +153,7 @@ impl Pool for ServedPool {
             machine: request.machine.clone(),
             place: "served".into(),
         };
-        let lease = Arc::new(serve(record, Arc::downgrade(&self.0)).await);
+        let lease = Arc::new(serve(record, Arc::downgrade(&self.0), self.0.as_go).await);
         let mut leases = self.0.leases.lock().unwrap();
         leases.insert(request.lease.clone(), lease.clone());
         Ok(lease)

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod files;
+mod of_go;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -54,7 +55,10 @@ struct Gate {
 
 impl Gate {
     async fn open(machines: usize) -> Self {
-        let pool = ServedPool::new(machines);
+        Self::with(ServedPool::new(machines), machines).await
+    }
+
+    async fn with(pool: ServedPool, machines: usize) -> Self {
         let settings = Settings {
             per_user: machines,
             ports: Ports::only([1024..=u16::MAX]),
@@ -257,6 +261,27 @@ async fn ssh_runs_commands_and_shells_on_the_machine_of_the_session() {
         "{came:?}"
     );
     assert!(events.iter().any(|e| e.act == Act::SshLeft));
+
+    // A key of which a code host says that it is ann's; not one of bob's session.
+    let eves = std::fs::read_to_string(gate.key("eve").with_extension("pub")).unwrap();
+    let pages = axum::Router::new().route("/ann.keys", axum::routing::get(|| async { eves }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/ann.keys", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, pages).await });
+    let denied = ran(gate.ssh("eve", &name, &["true"]), b"").await;
+    assert_eq!(denied.code, Some(255), "{denied:?}");
+    let owner = Principal::person("owner");
+    let added = gate.directory.add_ssh_source(&owner, "ann", &address);
+    added.unwrap();
+    let hosted = ran(gate.ssh("eve", &name, &["echo hosted"]), b"").await;
+    assert_eq!(
+        (hosted.code, hosted.text().as_str()),
+        (Some(0), "hosted\n"),
+        "{hosted:?}"
+    );
+    gate.directory.remove_ssh_source(&owner, &address).unwrap();
+    let denied = ran(gate.ssh("eve", &name, &["true"]), b"").await;
+    assert_eq!(denied.code, Some(255), "{denied:?}");
 
     // When the session ends, whoever is there is told, and cannot come again.
     let mut there = gate.ssh("ann", &name, &["echo ready; exec sleep 1000"]);
