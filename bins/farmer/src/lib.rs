@@ -18,6 +18,8 @@ mod farm;
 mod farm_file;
 mod follow;
 mod gomoteserver;
+#[cfg(test)]
+mod help;
 mod init;
 mod join;
 mod key;

@@ -183,21 +183,22 @@ async fn plant(data: &std::path::Path) {
 }
 
 fn farmer(home: &std::path::Path, args: &[&str]) -> Run {
+    let mut command = alone(home);
+    command.args(args).env("FARMER_DATA", home.join("data"));
+    Run::of(command.output().unwrap())
+}
+
+/// The program with nothing around it.
+fn alone(home: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farmer"));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    command
-        .args(args)
-        .current_dir(home)
-        .env_clear()
-        .env("PATH", path);
+    command.current_dir(home).env_clear().env("PATH", path);
     command
         .env("HOME", home)
         .env("NO_COLOR", "1")
-        .env("COLUMNS", "100");
-    command
-        .env("FARMER_DATA", home.join("data"))
+        .env("COLUMNS", "100")
         .stdin(std::process::Stdio::null());
-    Run::of(command.output().unwrap())
+    command
 }
 
 /// Everything that a run said, and how it ended; the directory of the test is called HOME.
@@ -239,5 +240,25 @@ async fn every_command_answers_as_before() {
         let name = format!("{name}-json");
         let text = said(home.path(), &run);
         insta::assert_snapshot!(name.as_str(), text);
+    }
+}
+
+#[test]
+fn every_program_says_what_it_does() {
+    let home = tempfile::tempdir().unwrap();
+    let groups = [
+        farmer_corpus::PROGRAMS,
+        farmer_servers::PROGRAMS,
+        farmer_tools::PROGRAMS,
+    ];
+    let others = ["buildlet", "coordinator"];
+    let names = groups
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| *name)
+        .chain(others);
+    for name in names {
+        let run = Run::of(alone(home.path()).args([name, "--help"]).output().unwrap());
+        insta::assert_snapshot!(format!("help-{name}"), said(home.path(), &run));
     }
 }
