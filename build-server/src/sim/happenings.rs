@@ -47,7 +47,7 @@ pub(super) enum Happening {
     /// Leases are renewed.
     Renew,
     /// An answer arrives at the process that waits for it.
-    Deliver { epoch: u64, input: Input },
+    Deliver { epoch: u64, input: Box<Input> },
     /// A timer of a process.
     Tick { epoch: u64, nth: u64 },
     /// An append reaches the disk.
@@ -134,7 +134,7 @@ impl World {
                 self.plan(RENEW, Happening::Renew);
                 return self.renew();
             }
-            Happening::Deliver { epoch, input } if epoch == self.epoch => return self.tell(input),
+            Happening::Deliver { epoch, input } if epoch == self.epoch => return self.tell(*input),
             Happening::Tick { epoch, nth } if epoch == self.epoch => {
                 if self.coordinator.as_ref().is_some_and(|c| c.wake == nth) {
                     return self.tell(Input::Tick);
@@ -266,7 +266,13 @@ impl World {
             if let Some(lost) = self.renew_one(lease, at) {
                 let after = self.between(0, 5_000);
                 let epoch = self.epoch;
-                self.plan(after, Happening::Deliver { epoch, input: lost });
+                self.plan(
+                    after,
+                    Happening::Deliver {
+                        epoch,
+                        input: Box::new(lost),
+                    },
+                );
             }
         }
         Ok(())
@@ -405,7 +411,7 @@ impl World {
                 after,
                 Happening::Deliver {
                     epoch,
-                    input: input.clone(),
+                    input: Box::new(input.clone()),
                 },
             );
         }

@@ -73,7 +73,7 @@ fn a_matrix_is_unfolded_into_steps_with_names_that_say_what_they_are() {
     );
     // A cell needs its own cell; a step outside needs all cells that its builder runs.
     let (build, test) = (&linux.steps[0], &linux.steps[4]);
-    assert_eq!(test.needs, [build.name.clone()]);
+    assert_eq!(test.needs, std::slice::from_ref(&build.name));
     assert_eq!(test.inputs[0].step, build.name);
     assert_eq!(test.run.text(), "make test gcc-1");
     assert_eq!(build.env["CC"], "gcc");
