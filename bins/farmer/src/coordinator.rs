@@ -33,6 +33,7 @@ use crate::more_doors::MoreDoors;
 use crate::output::{failure, print_text};
 use crate::registered::{build_on, registered};
 use crate::services::{gomote, programs};
+use crate::ssh::{Port, SshArgs};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -98,6 +99,8 @@ struct Args {
     /// Where builds, logs and caches are kept [default: coordinator in farmer's data directory]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    ssh: SshArgs,
     #[command(flatten)]
     doors: MoreDoors,
     #[command(flatten)]
@@ -177,14 +180,22 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
         .with_user(user());
     let writing = directory.clone().run(all.token().clone());
     all.group("who").spawn("write", writing);
-    let gomote = gomote(&handle, directory, &all).await;
-    let services = services(&site, &classic, hosts)
+    let gomote = gomote(&handle, directory.clone(), &all).await;
+    let gomote = gomote.map_err(|e| failure(&e))?;
+    let ssh = Port::asked(&args.ssh, &data, &gomote, &directory).await?;
+    let mut services = services(&site, &classic, hosts)
         .with_pages(programs(&data).router())
         .with_dialect(registered.dialect())
-        .with_dialect(gomote.map_err(|e| failure(&e))?);
+        .with_dialect(gomote.clone());
+    if let Some(port) = &ssh {
+        services = services.with_dialect(port.tickets(gomote)?);
+    }
     let services = with_methods(services, &environment, &handle, master).await?;
     let serving = CancellationToken::new();
     args.doors.open(&data, &all, &serving).await?;
+    if let Some(port) = ssh {
+        port.serve(&all, &serving);
+    }
     print_text(&format!("{}\n", door.address))?;
     door.serve(services, &all, &serving);
     let ran = all.spawn("coordinator", coordinator.run(stop)).await;

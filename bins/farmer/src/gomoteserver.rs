@@ -28,7 +28,7 @@ use crate::door::Door;
 use crate::farm_file::FarmFile;
 use crate::output::{failure, print_text};
 use crate::services::{gomote, services, with_grpc};
-use crate::ssh::Port;
+use crate::ssh::{Port, SshArgs};
 
 /// How long the end may take.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -61,13 +61,8 @@ struct Args {
     /// The environment: has no effect, a farm is one by itself
     #[arg(long, hide = true)]
     env: Option<String>,
-    /// Let users into their sessions over ssh there, with certificates of this server or their own
-    /// keys (farmer key ssh) [default: nowhere]
-    #[arg(long = "ssh_addr", value_name = "IP:PORT", value_parser = address)]
-    ssh_addr: Option<SocketAddr>,
-    /// Write down what commands say to them, in the folder ssh/transcripts of the data directory
-    #[arg(long = "ssh_record", requires = "ssh_addr")]
-    ssh_record: bool,
+    #[command(flatten)]
+    ssh: SshArgs,
     /// Answer there with a certificate for this machine, by an authority in the data directory
     #[arg(long, value_name = "IP:PORT", value_parser = address, group = "address")]
     listen_https_selfsigned: Option<SocketAddr>,
@@ -117,7 +112,7 @@ struct Args {
 }
 
 /// An address as Go writes them: without a host it is every one of this machine.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let whole = match text.split_once(':') {
         Some(("", port)) => format!("0.0.0.0:{port}"),
         Some(("localhost", port)) => format!("127.0.0.1:{port}"),
@@ -177,13 +172,7 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
     let gomote = gomote(&handle, directory.clone(), &all).await;
     let gomote = gomote.map_err(|e| failure(&e))?;
     let services = services(&site, &reverse, gomote.clone());
-    let ssh = match args.ssh_addr {
-        Some(address) => {
-            let opened = Port::open(address, args.ssh_record, &data, &gomote, &directory);
-            Some(opened.await?)
-        }
-        None => None,
-    };
+    let ssh = Port::asked(&args.ssh, &data, &gomote, &directory).await?;
     let services = with_grpc(services, gomote, ssh.as_ref(), &data, &all).await?;
     print_text(&format!("{}\n", door.address))?;
     let serving = CancellationToken::new();

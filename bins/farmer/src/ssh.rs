@@ -8,6 +8,7 @@ use build_server::gomote::{Gomote, SshKeys};
 use build_server::ssh::{Gateway, Settings, Tickets};
 use build_server::supervise::Supervisor;
 use build_server::who::Directory;
+use clap::Args;
 use farmer_cli::Failure;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,22 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("{text:?} is no address to listen on: {hint}"))
 }
 
+/// The flags of the Go project's servers.
+#[derive(Debug, Args)]
+pub(crate) struct SshArgs {
+    /// Let users into their sessions over ssh there, with certificates of this server or their own
+    /// keys (farmer key ssh) [default: nowhere]
+    #[arg(
+        long = "ssh_addr",
+        value_name = "IP:PORT",
+        value_parser = crate::gomoteserver::address
+    )]
+    ssh_addr: Option<SocketAddr>,
+    /// Write down what commands say to them, in the folder ssh/transcripts of the data directory
+    #[arg(long = "ssh_record", requires = "ssh_addr")]
+    ssh_record: bool,
+}
+
 /// A gateway that listens and serves nobody yet.
 pub(crate) struct Port {
     gateway: Gateway,
@@ -38,6 +55,22 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// One where it is asked for.
+    pub(crate) async fn asked(
+        args: &SshArgs,
+        data: &Path,
+        gomote: &Gomote,
+        directory: &Directory,
+    ) -> Result<Option<Self>, Failure> {
+        match args.ssh_addr {
+            Some(address) => {
+                let opened = Self::open(address, args.ssh_record, data, gomote, directory);
+                opened.await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
     /// Listens, and says where people find it.
     pub(crate) async fn open(
         address: SocketAddr,

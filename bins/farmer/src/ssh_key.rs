@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use build_server::who::{Directory, SshKey, SshPublicKey};
+use build_server::who::{Directory, SshKey, SshPublicKey, SshSource};
 use clap::Subcommand;
 use farmer_cli::Failure;
 use serde_json::{Value, json};
@@ -23,6 +23,14 @@ pub(crate) enum Ssh {
         /// The file, such as ~/.ssh/id_ed25519.pub; - for standard input
         file: PathBuf,
     },
+    /// Take the keys that a code host publishes, such as https://github.com/ann.keys; looked at again
+    /// every ten minutes
+    Follow {
+        /// Whose; owner for whoever runs the farm
+        user: String,
+        /// The address
+        address: String,
+    },
     /// List them
     List {
         /// Of this user alone
@@ -30,7 +38,7 @@ pub(crate) enum Ssh {
     },
     /// Take one away
     Remove {
-        /// As listed: SHA256:...
+        /// As listed: SHA256:..., or the address of a code host
         key: String,
     },
 }
@@ -51,25 +59,53 @@ pub(crate) fn ssh_key(command: Ssh, directory: &Directory, json: bool) -> Result
             }
             Ok(())
         }
+        Ssh::Follow { user, address } => {
+            let added = directory.add_ssh_source(&caller(), &user, &address);
+            let source = added.map_err(|e| refused(&e))?;
+            say_source(&address, &source, json)
+        }
         Ssh::List { user } => {
+            let sources = directory.ssh_sources().map_err(|e| refused(&e))?;
+            let of_user = |source: &SshSource| user.as_ref().is_none_or(|u| source.user == *u);
+            let sources: Vec<_> = sources.iter().filter(|(_, s)| of_user(s)).collect();
             let keys = directory.ssh_keys().map_err(|e| refused(&e))?;
             let is_shown = |key: &SshKey| user.as_ref().is_none_or(|user| key.user == *user);
             let keys: Vec<_> = keys.iter().filter(|(_, key)| is_shown(key)).collect();
-            if keys.is_empty() && !json {
+            if keys.is_empty() && sources.is_empty() && !json {
                 let text =
                     "there are no keys for ssh; add one with: farmer key ssh add USER FILE\n";
                 return print_text(text);
             }
-            keys.into_iter().try_for_each(|(name, key)| say(name, key))
+            keys.into_iter()
+                .try_for_each(|(name, key)| say(name, key))?;
+            let mut sources = sources.into_iter();
+            sources.try_for_each(|(address, source)| say_source(address, source, json))
         }
         Ssh::Remove { key } => {
-            let removed = directory.remove_ssh_key(&caller(), &key);
-            let removed = removed.map_err(|e| refused(&e))?;
+            let is_address = key.contains("://");
+            let user = match is_address {
+                true => directory.remove_ssh_source(&caller(), &key).map(|s| s.user),
+                false => directory.remove_ssh_key(&caller(), &key).map(|k| k.user),
+            };
+            let user = user.map_err(|e| refused(&e))?;
+            let name = if is_address { "address" } else { "key" };
             match json {
-                true => print_json(&json!({ "key": key, "user": removed.user, "removed": true })),
-                false => print_text(&format!("{key} of {} is removed\n", removed.user)),
+                true => print_json(&json!({ name: key, "user": user, "removed": true })),
+                false => print_text(&format!("{key} of {user} is removed\n")),
             }
         }
+    }
+}
+
+fn say_source(address: &str, source: &SshSource, json: bool) -> Result<(), Failure> {
+    match json {
+        true => print_json(&json!({
+            "address": address,
+            "user": source.user,
+            "added": source.added.to_string(),
+            "added_by": source.added_by,
+        })),
+        false => print_text(&format!("{address}  {}\n", source.user)),
     }
 }
 

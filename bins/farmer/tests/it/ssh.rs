@@ -110,6 +110,20 @@ fn a_session_answers_to_ssh_from_behind_its_fence() {
     let log = repo.run(&["key", "log"]).exits(0);
     let came = format!("owner came over ssh to session {name} (certificate)");
     assert!(log.out().contains(&came), "{}", log.out());
+    let hosted = "https://git.example.org/owner.keys";
+    repo.run(&["key", "ssh", "follow", "owner", hosted])
+        .exits(0);
+    let listed = repo.run(&["key", "ssh", "list"]).exits(0).out();
+    assert_eq!(listed, format!("{hosted}  owner\n"));
+    repo.run(&["key", "ssh", "remove", hosted]).exits(0);
+    repo.run(&[
+        "key",
+        "ssh",
+        "follow",
+        "owner",
+        "http://git.example.org/owner.keys",
+    ])
+    .exits(2);
     repo.run(&["key", "ssh", "add", "nobody", public.to_str().unwrap()])
         .exits(2);
     repo.run(&["key", "ssh", "add", "owner", key.to_str().unwrap()])
