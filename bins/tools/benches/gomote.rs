@@ -115,13 +115,14 @@ struct Machine {
 }
 
 impl Machine {
+    #[expect(clippy::disallowed_methods, reason = "a bench is its own supervisor")]
     async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let work = dir.path().join("w");
         std::fs::create_dir(&work)?;
         let path = std::env::var("PATH")?;
         let config = Config::new(work, dir.path().join("state")).env([format!("PATH={path}")]);
-        let any: Address = "127.0.0.1:0".parse()?;
+        let any: Address = "127.0.0.1:0".parse().map_err(anyhow::Error::msg)?;
         let listener = Listener::bind(&any).await?;
         let address = listener.address().to_string();
         let stop = CancellationToken::new();
