@@ -100,6 +100,7 @@ pub(super) fn unfold(
         let line = lines.of(&step.span());
         let step = step.into_inner();
         let mut cells: BTreeMap<Cell, usize> = BTreeMap::new();
+        let first_of_step = all.len();
         for (number, matrix) in matrices.iter().enumerate() {
             if !matrix.steps.is_empty() && !matrix.steps.contains(&step.name) {
                 continue;
@@ -128,6 +129,7 @@ pub(super) fn unfold(
                 ));
             }
         }
+        check_caches(all[first_of_step..].iter().map(|(cell, _)| cell), line)?;
         if cells.is_empty() {
             let mut step = step;
             let name = step.name.clone();
@@ -313,6 +315,26 @@ fn check_unmarked(text: &str, step: &StepName, line: usize) -> Result<()> {
     let text =
         format!("step \"{step}\" in line {line} has a value of a matrix, and is in no [[matrix]]");
     Err(invalid(text).with_hint(format!("add \"{step}\" to the `steps` of the [[matrix]]")))
+}
+
+/// A cache is known by its path and its builder: what one cell has made must not be put back for
+/// another one.
+fn check_caches<'s>(cells: impl Iterator<Item = &'s RawStep>, line: usize) -> Result<()> {
+    let mut known: BTreeSet<(&[String], &str)> = BTreeSet::new();
+    for cell in cells {
+        for path in &cell.cache {
+            if !known.insert((cell.builders.as_slice(), path.as_str())) {
+                let text = format!(
+                    "step \"{}\" in line {line} keeps {path:?} in the `cache` that another combination keeps it in",
+                    cell.name
+                );
+                return Err(invalid(text).with_hint(
+                    "give each a directory of its own, such as cache = [\"target-{matrix.NAME}\"]",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Every step that a matrix names must be there.

@@ -34,12 +34,12 @@ pub(super) struct RawStep {
     #[serde(default)]
     artifacts: RawArtifacts,
     #[serde(default)]
-    cache: Vec<String>,
+    pub(super) cache: Vec<String>,
     snapshot: Option<String>,
     #[serde(default)]
     pub(super) inputs: Vec<StepInput>,
     #[serde(default)]
-    builders: Vec<String>,
+    pub(super) builders: Vec<String>,
     #[serde(default)]
     tools: Vec<String>,
     no_tests: Option<NoTests>,

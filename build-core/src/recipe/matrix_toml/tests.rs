@@ -222,6 +222,12 @@ fn errors_name_the_line_and_the_remedy() {
         );
         assert_eq!(said, (text.to_owned(), hint.to_owned()), "{more}");
     }
+    let cached =
+        "[[step]]\nname = 'a'\nrun = 'x'\ncache = ['t']\n[[matrix]]\naxes = { v = [1, 2] }\n";
+    let error = FarmerToml::parse(cached).unwrap_err().to_string();
+    let text = "step \"a [v=2]\" in line 1 keeps \"t\" in the `cache` that another combination keeps it in";
+    assert_eq!(error, text);
+    FarmerToml::parse(&cached.replace("'t'", "'t{matrix.v}'")).unwrap();
     let many: Vec<String> = (0..17).map(|n| n.to_string()).collect();
     let many = format!("{step}[[matrix]]\naxes = {{ os = {many:?}, b = {many:?} }}\n");
     let error = FarmerToml::parse(&many).unwrap_err().to_string();
