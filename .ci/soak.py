@@ -50,6 +50,7 @@ RUNS = {
     "work through reversed connections beside Go's": Soak("build-server/src/pool/reverse build-server/src/buildlet build-client/src/reverse", ["cargo", "bench", "-p", "farmer-agent", "--bench", "reverse_peer"]),
     "benches of the coordinator": Soak("build-server/src/coordinator build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "coordinator", "--features", "sqlite"]),
     "attacks on a port": Soak("build-server/src/front build-server/src/web", [".ci/run", "only", "attacks"]),
+    "edit and build": Soak("Cargo.toml", [".ci/run", "only", "edit_loop"]),
     "cold release build": Soak("Cargo.lock", [".ci/run", "only", "cold_release"]),
     "benches of the scheduler": Soak("build-core/src/schedule", ["cargo", "bench", "-p", "build-core", "--bench", "schedule"]),
 }
@@ -78,7 +79,8 @@ def figure(output):
     told = re.findall(r"^(\d+ idle machines: \d+ bytes each|all back in \S+|(?:handshakes|gRPC calls): .* of a bare .*|revdial: .*|reversed \w+: .*)$", output, re.M)
     slow = [float(ms) for ms in re.findall(r"^attacks: .*p99 (?:of a page )?([0-9.]+) ms", output, re.M)]
     pages = [f"p99 of a page {slow[0]} ms, {max(slow[1:])} ms during attacks"] if slow[1:] else []
-    parts = [*pages, *dict.fromkeys(told), f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else "", *(f"{took}, {spent} of processor time" for took, spent in cold)]
+    loop = re.findall(r"^cargo dev after a change in build-core: (\d+s)", output, re.M)
+    parts = [*loop, *pages, *dict.fromkeys(told), f"{passed} tests passed" if passed else "", f"{measured} benches measured" if measured else "", *(f"{took}, {spent} of processor time" for took, spent in cold)]
     return ", ".join(part for part in parts if part) or "no fault found"
 
 
