@@ -50,6 +50,7 @@ RUNS = {
     "work through reversed connections beside Go's": Soak("build-server/src/pool/reverse build-server/src/buildlet build-client/src/reverse", ["cargo", "bench", "-p", "farmer-agent", "--bench", "reverse_peer"]),
     "benches of the coordinator": Soak("build-server/src/coordinator build-server/src/store", ["cargo", "bench", "-p", "build-server", "--bench", "coordinator", "--features", "sqlite"]),
     "attacks on a port": Soak("build-server/src/front build-server/src/web", [".ci/run", "only", "attacks"]),
+    "features alone": Soak("Cargo.toml build-core/Cargo.toml build-client/Cargo.toml build-server/Cargo.toml maintner-core/Cargo.toml", [".ci/run", "only", "more_features"]),
     "edit and build": Soak("Cargo.toml", [".ci/run", "only", "edit_loop"]),
     "cold release build": Soak("Cargo.lock", [".ci/run", "only", "cold_release"]),
     "benches of the scheduler": Soak("build-core/src/schedule", ["cargo", "bench", "-p", "build-core", "--bench", "schedule"]),
