@@ -46,7 +46,7 @@ impl Process {
 
     /// The device and the used bytes of the file system that it sees at `/dev/shm`; `None` too
     /// when that may not be read.
-    pub(crate) fn files_in_memory(self) -> Option<(u64, u64)> {
+    pub(crate) fn files_in_memory(self) -> Option<(rustix::fs::Dev, u64)> {
         files_in_memory(&format!("/proc/{}/root", self.pid))
     }
 
@@ -58,7 +58,7 @@ impl Process {
 }
 
 /// Those of a process that sees `root` as its root.
-pub(super) fn files_in_memory(root: &str) -> Option<(u64, u64)> {
+pub(super) fn files_in_memory(root: &str) -> Option<(rustix::fs::Dev, u64)> {
     let place = format!("{root}/dev/shm");
     let device = rustix::fs::stat(&place).ok()?.st_dev;
     let used = rustix::fs::statvfs(&place).ok()?;

@@ -161,7 +161,7 @@ impl Processes {
 fn common_bytes(members: &[Process]) -> u64 {
     let shared = members.iter().map(|p| p.shared_memory_bytes()).sum();
     let ours = files_in_memory("").map(|(device, _)| device);
-    let files: BTreeMap<u64, u64> = members
+    let files: BTreeMap<rustix::fs::Dev, u64> = members
         .iter()
         .filter_map(|process| process.files_in_memory())
         .filter(|(device, _)| Some(*device) != ours)
