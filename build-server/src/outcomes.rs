@@ -16,10 +16,8 @@ use crate::readers::{Follower, LedgerMemos, LogFeed, Made, Reader, Sink};
 use crate::record::BuildRow;
 use crate::store::Records;
 
-/// The name of the reader.
+/// The name of the reader, and where its effects go.
 pub const READER: &str = "outcomes";
-/// Where its effects go.
-const SINK: &str = "outcomes";
 /// Old ends are nobody's news.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -54,26 +52,28 @@ pub fn follower(
     };
     Follower::new(reader, feed, Arc::new(LedgerMemos::new(handle.ledger())))
         .from_end()
-        .sink(SinkName::new(SINK).expect("a plain word"), says)
+        .sink(SinkName::new(READER).expect("a plain word"), says)
 }
 
-fn effect(event: &Recorded) -> Result<Option<Effect>> {
+/// What is to be done once a build has ended: made at least once, within a day, by the sink that is
+/// called like its reader. `None` for every other event.
+pub(crate) fn once_ended<B: Serialize>(
+    event: &Recorded,
+    reader: &str,
+    body: impl FnOnce(BuildId, Outcome) -> B,
+) -> Result<Option<Effect>> {
     let (Some(build), Some(BuildEvent::Finished { outcome })) =
         (event.stream.build(), event.read())
     else {
         return Ok(None);
     };
-    let ended = Ended {
-        build: build.clone(),
-        outcome,
-    };
     Ok(Some(Effect {
         key: EffectKey::new(build)?,
-        topic: Topic::new(READER)?,
+        topic: Topic::new(reader)?,
         how: How::AtLeastOnce,
-        to: SinkName::new(SINK)?,
-        body: to_raw_value(&ended)
-            .map_err(|e| Error::caused_by(ErrorKind::Bug, "write an outcome", e))?,
+        to: SinkName::new(reader)?,
+        body: to_raw_value(&body(build.clone(), outcome))
+            .map_err(|e| Error::caused_by(ErrorKind::Bug, "write how a build has ended", e))?,
         until: event.at + PATIENCE,
         replaces: false,
     }))
@@ -88,7 +88,10 @@ impl Reader for OutcomeReader {
     }
 
     async fn take(&mut self, items: &[Recorded]) -> Result<Taken> {
-        let effects = items.iter().filter_map(|event| effect(event).transpose());
+        let ended = |build, outcome| Ended { build, outcome };
+        let effects = items
+            .iter()
+            .filter_map(|event| once_ended(event, READER, ended).transpose());
         Ok(effects.collect::<Result<Vec<_>>>()?.into())
     }
 }

@@ -21,24 +21,22 @@
 mod collector;
 mod spans;
 
-use async_trait::async_trait;
-use build_core::event::{BuildEvent, KindSet, Recorded, StreamKind};
-use build_core::ids::{BuildId, EffectKey, ReaderName, SinkName, Topic};
-use build_core::reader::{Effect, How, Taken};
-use build_core::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
-use serde_json::value::to_raw_value;
 use std::sync::Arc;
-use std::time::Duration;
+
+use async_trait::async_trait;
+use build_core::Result;
+use build_core::event::{KindSet, Recorded, StreamKind};
+use build_core::ids::{BuildId, ReaderName, SinkName};
+use build_core::reader::Taken;
+use serde::{Deserialize, Serialize};
 
 pub use self::collector::Collector;
+use crate::outcomes::once_ended;
 use crate::readers::{Follower, LedgerMemos, LogFeed, Reader};
 use crate::store::Ledger;
 
 /// The name of the reader, and where its effects go.
 pub const READER: &str = "traces";
-/// How long a collector may be away.
-const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads which builds have ended.
 pub struct TraceReader(ReaderName);
@@ -60,26 +58,6 @@ pub fn follower(ledger: &Ledger, collector: Collector) -> Follower<TraceReader> 
         .sink(SinkName::new(READER).expect("a plain word"), sink)
 }
 
-fn effect(event: &Recorded) -> Result<Option<Effect>> {
-    let (Some(build), Some(BuildEvent::Finished { .. })) = (event.stream.build(), event.read())
-    else {
-        return Ok(None);
-    };
-    let ended = Ended {
-        build: build.clone(),
-    };
-    Ok(Some(Effect {
-        key: EffectKey::new(build)?,
-        topic: Topic::new(READER)?,
-        how: How::AtLeastOnce,
-        to: SinkName::new(READER)?,
-        body: to_raw_value(&ended)
-            .map_err(|e| Error::caused_by(ErrorKind::Bug, "write which build has ended", e))?,
-        until: event.at + PATIENCE,
-        replaces: false,
-    }))
-}
-
 #[async_trait]
 impl Reader for TraceReader {
     type Feed = LogFeed;
@@ -89,7 +67,10 @@ impl Reader for TraceReader {
     }
 
     async fn take(&mut self, items: &[Recorded]) -> Result<Taken> {
-        let effects = items.iter().filter_map(|event| effect(event).transpose());
+        let ended = |build, _| Ended { build };
+        let effects = items
+            .iter()
+            .filter_map(|event| once_ended(event, READER, ended).transpose());
         Ok(effects.collect::<Result<Vec<_>>>()?.into())
     }
 }
