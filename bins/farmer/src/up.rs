@@ -11,6 +11,7 @@ use build_core::recipe::Detect;
 use build_server::coordinator::{Coordinator, Handle};
 use build_server::outcomes;
 use build_server::pool::ReversePool;
+use build_server::readers::{Follower, Reader};
 use build_server::record::BuildRow;
 use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
@@ -130,29 +131,14 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     });
     let telling = outcomes::follower(&handle, tell_outcome);
     outboxes.add(telling.outbox());
-    let token = all.token().clone();
-    all.group("outcomes").spawn("tell", async move {
-        if let Err(error) = telling.run(token).await {
-            tracing::error!(error = error.chain(), "nobody is told how builds end");
-        }
-    });
+    tell(&all, "outcomes", telling, "nobody is told how builds end");
     if let Some(news) = news {
         outboxes.add(news.outbox());
-        let token = all.token().clone();
-        all.group("news").spawn("tell", async move {
-            if let Err(error) = news.run(token).await {
-                tracing::error!(error = error.chain(), "nobody is told of news");
-            }
-        });
+        tell(&all, "news", news, "nobody is told of news");
     }
     if let Some(traces) = traces {
         outboxes.add(traces.outbox());
-        let token = all.token().clone();
-        all.group("traces").spawn("send", async move {
-            if let Err(error) = traces.run(token).await {
-                tracing::error!(error = error.chain(), "no traces are sent");
-            }
-        });
+        tell(&all, "traces", traces, "no traces are sent");
     }
     let token = all.token().clone();
     all.group("memory").spawn("give back", async move {
@@ -178,6 +164,21 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     }
     ran.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?
         .map_err(|e| failure(&e))
+}
+
+/// Runs a reader until the farm ends; `without` says what is missing when it ends before.
+fn tell<R: Reader>(
+    all: &Supervisor,
+    group: &'static str,
+    reader: Follower<R>,
+    without: &'static str,
+) {
+    let token = all.token().clone();
+    all.group(group).spawn("tell", async move {
+        if let Err(error) = reader.run(token).await {
+            tracing::error!(error = error.chain(), "{without}");
+        }
+    });
 }
 
 /// Tells people and programs where the farm answers, before anything else is done.
