@@ -21,6 +21,9 @@ pub struct Steps;
 
 impl SpanLog for Steps {
     fn begin(&self, event: &str, detail: &str) -> Box<dyn FnOnce(Outcome) + Send> {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return Box::new(|_| {});
+        }
         let (event, detail, begin) = (event.to_owned(), detail.to_owned(), Instant::now());
         Box::new(move |outcome| {
             let seconds = begin.elapsed().as_secs_f64();

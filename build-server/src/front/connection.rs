@@ -22,6 +22,8 @@ use crate::spanlog::Steps;
 const TLS_HANDSHAKE: u8 = 22;
 /// What every connection of HTTP/2 begins with.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Read at a time while it is not known what a connection is: a greeting of TLS, or a head.
+const FIRST_BYTES: usize = 2048;
 /// What a peer may still send when it was refused, so that it reads the answer.
 const LAST_BYTES: usize = 64 * 1024;
 const LAST_TIME: Duration = Duration::from_secs(1);
@@ -81,11 +83,11 @@ const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// Who has connected, before anything was said.
 pub(super) fn peer(door: &Inner, tcp: &TcpStream, address: SocketAddr) -> Peer {
-    let own = tcp.local_addr().map(|own| own.ip().to_canonical());
+    let own = || tcp.local_addr().map(|own| own.ip().to_canonical());
     let ip = address.ip().to_canonical();
     let local = match door.quirks.far_loopback {
         true => ip == Ipv4Addr::LOCALHOST,
-        false => ip.is_loopback() || own.is_ok_and(|own| own == ip),
+        false => ip.is_loopback() || own().is_ok_and(|own| own == ip),
     };
     Peer {
         address,
@@ -96,7 +98,7 @@ pub(super) fn peer(door: &Inner, tcp: &TcpStream, address: SocketAddr) -> Peer {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(
-    door: &Inner,
+    door: &Arc<Inner>,
     mut tcp: TcpStream,
     peer: Peer,
     crowded: bool,
@@ -116,13 +118,19 @@ pub(super) async fn serve(
         false => patience,
     };
     let mut received = BytesMut::new();
-    let first = timeout(patience, tcp.read_buf(&mut received));
+    let first = async {
+        // Who says nothing gets no buffer.
+        tcp.readable().await?;
+        received.reserve(FIRST_BYTES);
+        tcp.read_buf(&mut received).await
+    };
+    let first = timeout(patience, first);
     match stop.run_until_cancelled(first).await {
         Some(Ok(Ok(count))) if count > 0 => {}
         _ => return,
     }
     if received[0] != TLS_HANDSHAKE {
-        return opened(door, Box::new(tcp), received, peer, None, stop).await;
+        return Box::pin(opened(door, Box::new(tcp), received, peer, None, stop)).await;
     }
     let Some(tls) = &door.tls else {
         tracing::debug!(%address, "TLS at a door without it");
@@ -130,7 +138,8 @@ pub(super) async fn serve(
     };
     let span = Steps.create_span("tls_handshake", &address.to_string());
     let greeting = tls.accept_from(Rewind::new(received.freeze(), tcp), address);
-    let greeting = async { span.done(greeting.await) };
+    // What each connection waits for lies on the heap, so that those that wait for less are small.
+    let greeting = Box::pin(async { span.done(greeting.await) });
     let greeted = stop.run_until_cancelled(timeout(limits.handshake, greeting));
     // Whatever else came of it, the log of steps has it.
     if let Some(Ok(Ok(stream))) = greeted.await {
@@ -140,12 +149,20 @@ pub(super) async fn serve(
         };
         let protocol = Tls::protocol(&stream).map(<[u8]>::to_vec);
         let received = BytesMut::new();
-        opened(door, Box::new(stream), received, peer, protocol, stop).await;
+        Box::pin(opened(
+            door,
+            Box::new(stream),
+            received,
+            peer,
+            protocol,
+            stop,
+        ))
+        .await;
     }
 }
 
 async fn opened(
-    door: &Inner,
+    door: &Arc<Inner>,
     mut io: Box<dyn Duplex>,
     mut received: BytesMut,
     peer: Peer,
@@ -172,8 +189,8 @@ async fn opened(
         Way::Dialect(dialect) => {
             stop.run_until_cancelled(dialect.serve(stream, peer)).await;
         }
-        Way::Pages => pages::http1(door, stream, peer, stop).await,
-        Way::Http2 => pages::http2(door, stream, peer, stop).await,
+        Way::Pages => Box::pin(pages::http1(door, stream, peer, stop)).await,
+        Way::Http2 => Box::pin(pages::http2(door, stream, peer, stop)).await,
         Way::Refused(refusal) => {
             // Who does not take it will not miss it.
             let _ = timeout(LAST_TIME, refuse(stream, &refusal)).await;
@@ -224,6 +241,7 @@ async fn choose(
             judged = received.len();
         }
         let was_empty = received.is_empty();
+        received.reserve(FIRST_BYTES);
         match timeout_at(deadline, io.read_buf(received)).await {
             Ok(Ok(count)) if count > 0 => {}
             Ok(_) => return Way::Nowhere,

@@ -21,7 +21,7 @@ use super::{Authority, Inner, Peer, Remote, Stream};
 /// Bytes of each stream of HTTP/2 that wait for their peer.
 const SEND_BUFFER: usize = 64 * 1024;
 
-pub(super) async fn http1(door: &Inner, stream: Stream, peer: Peer, stop: CancellationToken) {
+pub(super) async fn http1(door: &Arc<Inner>, stream: Stream, peer: Peer, stop: CancellationToken) {
     let mut server = hyper::server::conn::http1::Builder::new();
     server
         .timer(TokioTimer::new())
@@ -29,10 +29,10 @@ pub(super) async fn http1(door: &Inner, stream: Stream, peer: Peer, stop: Cancel
         .max_buf_size(door.limits.head_bytes.max(8192));
     let switched = Arc::new(AtomicBool::new(door.quirks.first_head_only));
     let stream = Judged::new(stream, door.limits, Arc::clone(&switched));
-    let door = door.clone();
+    let door = Arc::clone(door);
     let stall = door.limits.stall;
     let service = service_fn(move |request| {
-        let (door, switched) = (door.clone(), Arc::clone(&switched));
+        let (door, switched) = (Arc::clone(&door), Arc::clone(&switched));
         async move {
             let response = answer(&door, request, peer).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -61,7 +61,7 @@ pub(super) async fn http1(door: &Inner, stream: Stream, peer: Peer, stop: Cancel
     }
 }
 
-pub(super) async fn http2(door: &Inner, stream: Stream, peer: Peer, stop: CancellationToken) {
+pub(super) async fn http2(door: &Arc<Inner>, stream: Stream, peer: Peer, stop: CancellationToken) {
     let limits = &door.limits;
     let executor = StreamExecutor {
         stall: limits.stall,
@@ -73,9 +73,9 @@ pub(super) async fn http2(door: &Inner, stream: Stream, peer: Peer, stop: Cancel
         .max_concurrent_streams(limits.streams_of_connection)
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
-    let door = door.clone();
+    let door = Arc::clone(door);
     let service = service_fn(move |request| {
-        let door = door.clone();
+        let door = Arc::clone(&door);
         async move { Ok::<_, Infallible>(answer(&door, request, peer).await) }
     });
     let connection = server.serve_connection(TokioIo::new(stream), service);
