@@ -1,7 +1,8 @@
 //! Connections that machines fetch: ours at both ends, beside Go's at both ends, in turns.
 //!
-//! `FARMER_ROUNDS` (default 7) times: 300 dials in a row, each with a word back and forth, and
-//! 256 MiB from the machine over one connection; and the same bytes over a bare connection of TLS.
+//! `FARMER_ROUNDS` (default 7) times: 300 dials in a row, each with a word back and forth, 64 more
+//! that were made ahead, and 256 MiB from the machine over one connection; and the same bytes over a
+//! bare connection of TLS.
 //! Machines are processes of their own: this program again, and Go's `revdialpeer`. Needs Go.
 
 #![allow(
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use build_core::revdial::io::Dialer;
+use build_core::revdial::io::{Dialer, Ready};
 use build_server::https::{Tls, development};
 use build_server::supervise::Supervisor;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -35,6 +36,8 @@ mod trusting;
 use hall::{Hall, LIMIT, Quirk, Stream, dial};
 
 const DIALS: u32 = 300;
+/// Connections made ahead.
+const READY: usize = 64;
 const BYTES: u64 = 256 << 20;
 /// For a turn of one side.
 const TURN: Duration = Duration::from_secs(300);
@@ -44,6 +47,8 @@ const PIECE: usize = 64 * 1024;
 #[derive(Clone, Copy)]
 struct Turn {
     dials: Duration,
+    /// Of those made ahead; none by Go.
+    ready: Duration,
     stream: Duration,
 }
 
@@ -83,6 +88,7 @@ impl Go {
         let mut next = || Duration::from_secs_f64(seconds.next().unwrap());
         Turn {
             dials: next(),
+            ready: Duration::MAX,
             stream: next(),
         }
     }
@@ -102,17 +108,43 @@ async fn all_of(mut stream: impl tokio::io::AsyncRead + Unpin, begin: Instant) -
     begin.elapsed()
 }
 
+/// A word to the machine and back.
+async fn word(mut stream: Stream) {
+    stream.write_all(b"eword").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut got = [0; 4];
+    stream.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"word");
+}
+
+/// So many dials, once as many connections wait.
+async fn from_ready(ready: &Ready<Stream>) -> Duration {
+    for _ in 0..2 {
+        word(timeout(LIMIT, ready.dial()).await.unwrap().unwrap()).await;
+    }
+    while ready.waiting() < READY {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let begin = Instant::now();
+    for _ in 0..READY {
+        word(timeout(LIMIT, ready.dial()).await.unwrap().unwrap()).await;
+    }
+    begin.elapsed()
+}
+
 async fn ours(dialer: &Dialer<Stream>) -> Turn {
     let begin = Instant::now();
     for _ in 0..DIALS {
-        let mut stream = dial(dialer).await;
-        stream.write_all(b"eword").await.unwrap();
-        stream.flush().await.unwrap();
-        let mut got = [0; 4];
-        stream.read_exact(&mut got).await.unwrap();
-        assert_eq!(&got, b"word");
+        word(dial(dialer).await).await;
     }
     let dials = begin.elapsed();
+    let tasks = Supervisor::new("ready");
+    let (ready, refill) = Ready::new(dialer.clone(), READY, LIMIT);
+    tasks.spawn("refill", refill.run());
+    let made_ahead = timeout(TURN, from_ready(&ready)).await.unwrap();
+    tasks.token().cancel();
+    let _ = tasks.drain(Duration::ZERO).await;
+    drop(ready);
     let begin = Instant::now();
     let mut stream = dial(dialer).await;
     stream.write_all(b"s").await.unwrap();
@@ -120,6 +152,7 @@ async fn ours(dialer: &Dialer<Stream>) -> Turn {
     stream.flush().await.unwrap();
     Turn {
         dials,
+        ready: made_ahead,
         stream: all_of(stream, begin).await,
     }
 }
@@ -200,8 +233,9 @@ async fn bench() {
     let dials = |took: Duration| f64::from(DIALS) / took.as_secs_f64();
     for (ours, go, bare) in &turns {
         println!(
-            "dials a second: ours {:.0}, Go {:.0}; MiB a second: ours {:.0}, Go {:.0}, bare TLS {:.0}",
+            "dials a second: ours {:.0}, {:.0} made ahead, Go {:.0}; MiB a second: ours {:.0}, Go {:.0}, bare TLS {:.0}",
             dials(ours.dials),
+            READY as f64 / ours.ready.as_secs_f64(),
             dials(go.dials),
             mib(ours.stream),
             mib(go.stream),
@@ -211,10 +245,12 @@ async fn bench() {
     let of =
         |ratio: &dyn Fn(&(Turn, Turn, Duration)) -> f64| median(turns.iter().map(ratio).collect());
     let dials = of(&|(ours, go, _)| go.dials.as_secs_f64() / ours.dials.as_secs_f64());
+    let part = READY as f64 / f64::from(DIALS);
+    let ready = of(&|(ours, go, _)| part * go.dials.as_secs_f64() / ours.ready.as_secs_f64());
     let stream = of(&|(ours, _, bare)| bare.as_secs_f64() / ours.stream.as_secs_f64());
     let beside = of(&|(ours, go, _)| go.stream.as_secs_f64() / ours.stream.as_secs_f64());
     println!(
-        "revdial: {dials:.2} of Go's dials, {beside:.2} of Go's stream, {stream:.2} of bare TLS"
+        "revdial: {dials:.2} of Go's dials, {ready:.1} made ahead, {beside:.2} of Go's stream, {stream:.2} of bare TLS"
     );
     hall.end().await;
 }

@@ -66,6 +66,10 @@ impl<I> Dialer<I> {
         }))
     }
 
+    pub(super) fn timer(&self) -> &Arc<dyn Timer> {
+        &self.0.timer
+    }
+
     pub(super) fn id(&self) -> DialerId {
         self.0.id
     }

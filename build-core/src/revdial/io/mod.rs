@@ -2,7 +2,7 @@
 //!
 //! **Server.** [`Registry::dialer`] makes a [`Dialer`] of a stream whose registration was
 //! answered, and a [`Control`] that must run for as long as the machine is there.
-//! [`Dialer::dial`] gives streams. A machine fetches them by requests that
+//! [`Dialer::dial`] gives streams, and [`Ready`] some of them without a wait. A machine fetches them by requests that
 //! [`Registry::pick_up`] judges: answer 101, flush, and hand the stream over with
 //! [`Reservation::deliver`].
 //!
@@ -12,6 +12,7 @@
 
 mod dialer;
 mod listener;
+mod ready;
 mod registry;
 mod take_over;
 
@@ -21,6 +22,7 @@ use futures::future::BoxFuture;
 
 pub use dialer::{Control, Dialer};
 pub use listener::{DialServer, Listener};
+pub use ready::{Ready, Refill};
 pub use registry::{Refusal, Registry, Reservation};
 pub use take_over::{TakeOverError, take_over};
 

@@ -468,3 +468,87 @@ fn a_refusal_is_told_with_its_words() {
         "non-101 response 412 Precondition Failed: invalid build key"
     );
 }
+
+const AGE: Duration = Duration::from_secs(10);
+
+impl Pair {
+    /// Keeps two connections ready.
+    fn ready(&self) -> Ready<Stream> {
+        let (ready, refill) = Ready::new(self.dialer.clone(), 2, AGE);
+        let run = async move { drop(refill.run().await) };
+        self.pool.spawner().spawn_local(run).unwrap();
+        ready
+    }
+
+    /// Answers all that arrive, one after the other.
+    fn answer_all(&mut self) {
+        self.settle();
+        while !self.arriving.lock().unwrap().is_empty() {
+            self.answer().unwrap();
+        }
+    }
+
+    /// Dials and waits.
+    fn use_once(&mut self, ready: &Ready<Stream>) -> Stream {
+        let slot = Rc::<RefCell<_>>::default();
+        let (ready, into) = (ready.clone(), Rc::clone(&slot));
+        let dial = async move { *into.borrow_mut() = Some(ready.dial().await) };
+        self.pool.spawner().spawn_local(dial).unwrap();
+        self.answer_all();
+        slot.take().unwrap().unwrap()
+    }
+}
+
+#[test]
+fn connections_are_made_ahead_while_a_machine_is_in_use() {
+    let mut pair = Pair::new();
+    let ready = pair.ready();
+    pair.answer_all();
+    assert_eq!(ready.waiting(), 0, "nobody has dialed");
+    pair.use_once(&ready);
+    assert_eq!(ready.waiting(), 0, "it may have been the only one");
+    pair.use_once(&ready);
+    assert_eq!(ready.waiting(), 2);
+    let mut ours = ready.dial().now_or_never().expect("at once").unwrap();
+    pair.answer_all();
+    assert_eq!(ready.waiting(), 2, "another has taken its place");
+    let mut theirs = pair.accepted.borrow_mut().remove(2);
+    pair.pool.run_until(async {
+        ours.write_all(b"hello").await.unwrap();
+        let mut got = [0; 5];
+        theirs.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"hello");
+    });
+    pair.hand.advance(AGE);
+    pair.answer_all();
+    assert_eq!(ready.waiting(), 0, "nobody has dialed for long");
+}
+
+#[test]
+fn connections_that_have_ended_are_not_given_out() {
+    let mut pair = Pair::new();
+    let ready = pair.ready();
+    pair.use_once(&ready);
+    pair.use_once(&ready);
+    pair.accepted.borrow_mut().clear();
+    let mut ours = pair.use_once(&ready);
+    let mut theirs = pair.accepted.borrow_mut().remove(0);
+    pair.pool.run_until(async {
+        ours.write_all(b"x").await.unwrap();
+        assert_eq!(theirs.read_u8().await.unwrap(), b'x');
+    });
+}
+
+#[test]
+fn nothing_is_made_ahead_once_the_control_connection_is_over() {
+    let mut pair = Pair::new();
+    let ready = pair.ready();
+    pair.use_once(&ready);
+    pair.use_once(&ready);
+    pair.dialer.close();
+    pair.settle();
+    let last = [ready.dial(), ready.dial()].map(|dial| dial.now_or_never().unwrap().is_ok());
+    assert_eq!(last, [true, true], "what was made is still there");
+    let error = ready.dial().now_or_never().unwrap().unwrap_err();
+    assert_eq!(error, Error::Closed);
+}

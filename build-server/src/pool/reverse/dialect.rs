@@ -10,6 +10,7 @@ use build_core::h1::io::Server;
 use build_core::h1::{Limits, RequestHead, ResponseHead};
 use build_core::ids::Nonce;
 use build_core::revdial::DialerId;
+use build_core::revdial::io::Ready;
 use build_core::schedule::Labels;
 use build_core::{Error, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
@@ -34,6 +35,10 @@ const HEAD: Duration = Duration::from_secs(10);
 const FIRST_SIGN: Duration = Duration::from_secs(20);
 /// For a machine whose name another one claims to say that it is still there.
 const STILL_THERE: Duration = Duration::from_secs(3);
+/// Connections made ahead for each machine in use, and how long they wait: not as long as a buildlet
+/// waits for the first word on one.
+const READY: usize = 2;
+const READY_AGE: Duration = Duration::from_secs(5);
 /// Why a machine is given up that does not answer.
 const NO_SIGN: &str = "no sign of life";
 
@@ -191,8 +196,10 @@ impl Shared {
         }
         let id = DialerId::from_entropy(random);
         let (dialer, control) = self.registry.dialer(io, id, MOUNT, Arc::new(TokioTimer));
+        let (ready, refill) = Ready::new(dialer.clone(), READY, READY_AGE);
         let connected = Connected {
             dialer,
+            ready,
             cut: CancellationToken::new(),
             address: peer.address,
         };
@@ -200,6 +207,7 @@ impl Shared {
         let name = registration.id.clone();
         let why = tokio::select! {
             error = control.run() => error.to_string(),
+            error = refill.run() => error.to_string(),
             why = Box::pin(self.tend(registration, pass, connected)) => why,
             () = cut.cancelled() => "another connection has taken its place".to_owned(),
         };

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use build_client::transport::{Connection, Dial};
 use build_core::h1::io::Rewind;
-use build_core::revdial::io::Dialer;
+use build_core::revdial::io::{Dialer, Ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -22,6 +22,8 @@ pub(super) type Fetched = Rewind<Stream>;
 #[derive(Clone, Debug)]
 pub(super) struct Connected {
     pub(super) dialer: Dialer<Fetched>,
+    /// Its connections, some of them made ahead.
+    pub(super) ready: Ready<Fetched>,
     /// Canceled when it is over: every connection that was made by it then fails.
     pub(super) cut: CancellationToken,
     /// Where the machine connects from.
@@ -94,7 +96,7 @@ impl Dial for Line {
         let Some(connected) = connected else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let stream = connected.dialer.dial().await.map_err(io::Error::other)?;
+        let stream = connected.ready.dial().await.map_err(io::Error::other)?;
         Ok(Box::new(Cut {
             stream,
             over: Box::pin(connected.cut.cancelled_owned()),

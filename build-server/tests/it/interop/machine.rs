@@ -1,7 +1,7 @@
 //! The end of revdial that a machine has.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use build_client::transport::TokioTimer;
 use build_core::h1::RequestHead;
@@ -12,6 +12,7 @@ use build_server::supervise::{Supervisor, Task};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::trusting;
 
@@ -87,8 +88,7 @@ async fn serve(mut stream: Rewind<Box<dyn Duplex>>) {
 pub(crate) async fn connect(address: &str) -> io::Result<Box<dyn Duplex>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let stream = trusting::connector()
-        .connect(trusting::name(), stream)
-        .await?;
-    Ok(Box::new(stream))
+    // One for all connections, as a machine has it: it remembers the server.
+    static CONNECTOR: LazyLock<TlsConnector> = LazyLock::new(trusting::connector);
+    Ok(Box::new(CONNECTOR.connect(trusting::name(), stream).await?))
 }
