@@ -187,7 +187,7 @@ async fn peers(files: usize, samples: usize) -> Result<()> {
     match go_gomote() {
         Ok(program) => {
             let machine = Machine::start().await?;
-            let name = format!("local@{}", machine.address);
+            let name = format!("linux-amd64@{}", machine.address);
             let push = || {
                 let mut command = Command::new(&program);
                 command.args(["push", &name]).env("GOROOT", tree.path());
