@@ -17,7 +17,7 @@ use super::Limits;
 /// Most lines of a head.
 const LINES: usize = 128;
 /// Read at a time.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 4 * 1024;
 /// What the server of pages is given in place of a head that is refused: it answers it with 400
 /// and ends the connection, after the answers before it.
 const REFUSED: &[u8] = b"\0\r\n\r\n";

@@ -31,10 +31,16 @@ pub(super) async fn http1(door: &Arc<Inner>, stream: Stream, peer: Peer, stop: C
     let stream = Judged::new(stream, door.limits, Arc::clone(&switched));
     let door = Arc::clone(door);
     let stall = door.limits.stall;
-    let service = service_fn(move |request| {
+    // That the first request of a connection is no dialect's was found out when it came.
+    let begun = AtomicBool::new(false);
+    let service = service_fn(move |request: Request<Incoming>| {
         let (door, switched) = (Arc::clone(&door), Arc::clone(&switched));
+        let is_later = begun.swap(true, Ordering::Relaxed);
         async move {
-            let response = answer(&door, request, peer).await;
+            let response = match is_later && is_dialects(&door, &request) {
+                true => misdirected(),
+                false => answer(&door, request, peer).await,
+            };
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 switched.store(true, Ordering::Release);
             }
@@ -92,21 +98,24 @@ pub(super) async fn http2(door: &Arc<Inner>, stream: Stream, peer: Peer, stop: C
     }
 }
 
-/// Answers a request. One of a dialect that follows a page on the same connection cannot be
-/// taken over any more: it is sent away, to come on a connection of its own.
+/// Whether a dialect takes connections that begin with this request.
+fn is_dialects(door: &Inner, request: &Request<Incoming>) -> bool {
+    !door.quirks.pages_only && door.services.dialect_of(&head_of(request)).is_some()
+}
+
+/// A request of a dialect that follows a page on the same connection cannot be taken over any
+/// more: it is sent away, to come on a connection of its own.
+fn misdirected() -> Response<Body> {
+    let text = "this request needs a connection of its own\n";
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+    let close = header::HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
 async fn answer(door: &Inner, mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let is_http2 = request.version() == Version::HTTP_2;
-    if !is_http2
-        && !door.quirks.pages_only
-        && door.services.dialect_of(&head_of(&request)).is_some()
-    {
-        let text = "this request needs a connection of its own\n";
-        let mut response = Response::new(Body::from(text));
-        *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-        let close = header::HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-        return response;
-    }
     let Some(place) = door.streams.begin(peer) else {
         return busy("too many requests are being answered");
     };
