@@ -6,9 +6,11 @@
 //! named `local/` and the folder's name. [`GitLog`] makes a log of both, which is how
 //! [`Corpus::from_git`] works.
 
+mod cached;
 mod kept;
 mod numstat;
 mod quote;
+mod read;
 mod refs;
 
 use std::collections::{BTreeMap, HashSet};
@@ -17,14 +19,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gix_hash::ObjectId;
-use gix_object::{FindExt as _, Kind};
+use gix_object::FindExt as _;
+use gix_odb::HandleArc;
 use prost::Message as _;
-use rayon::prelude::*;
 
 pub(super) use refs::peel;
 
 use crate::log::{LogPosition, Segment, SegmentName, encode_record};
-use crate::pb::{GerritMutation, GitCommit, GitDiffTree, GitMutation, GitRef, GitRepo, Mutation};
+use crate::pb::{GerritMutation, GitCommit, GitMutation, GitRef, GitRepo, Mutation};
 use crate::source::MutationSource;
 use crate::{Corpus, Error, GitHash, Options, Result};
 
@@ -46,6 +48,10 @@ pub struct Repository {
     said: BTreeMap<String, GitHash>,
     /// Where they pointed when the pending commits were found.
     found: BTreeMap<String, GitHash>,
+    /// Whether commits come with the files that they changed.
+    files: bool,
+    /// Whether contents may be elsewhere: a partial clone.
+    partial: bool,
 }
 
 fn failed<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> Error {
@@ -75,13 +81,9 @@ impl Repository {
             name.to_string_lossy().trim_end_matches(".git").to_owned()
         });
         Ok(Self {
-            name,
+            partial: refs::is_partial(&common_dir),
             git_dir,
-            common_dir,
-            seen: HashSet::new(),
-            pending: Vec::new(),
-            said: BTreeMap::new(),
-            found: BTreeMap::new(),
+            ..Self::bare(&common_dir, &name)
         })
     }
 
@@ -95,6 +97,8 @@ impl Repository {
             pending: Vec::new(),
             said: BTreeMap::new(),
             found: BTreeMap::new(),
+            files: true,
+            partial: false,
         }
     }
 
@@ -112,7 +116,8 @@ impl Repository {
     /// thousand at a time, none when there is nothing new.
     ///
     /// `is_known` tells which commits the log has already; their ancestors are not looked at.
-    /// Parents that a shallow clone lacks are left out.
+    /// Parents that a shallow clone lacks are left out, and the files of commits of which a
+    /// partial clone lacks the contents.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -121,13 +126,14 @@ impl Repository {
             self.find_new(is_known)?;
         }
         let from = self.pending.len().saturating_sub(BATCH);
-        let mut batch = self.pending.split_off(from);
-        batch.reverse();
-        let read = |objects: &mut Result<gix_odb::Handle>, id: &ObjectId| match objects {
-            Ok(objects) => self.mutation(objects, *id),
-            Err(_) => self.mutation(&self.objects()?, *id),
+        let batch = self.pending.split_off(from);
+        let read = |objects: &HandleArc, id: &ObjectId| {
+            let commit = self.read(objects, *id, *id)?;
+            Ok(self.plain(commit))
         };
-        batch.par_iter().map_init(|| self.objects(), read).collect()
+        let mut batch = self.each(&batch, read)?;
+        batch.reverse();
+        Ok(batch)
     }
 
     /// Where branches, tags and other refs point, if that is not what was said before: one
@@ -156,11 +162,6 @@ impl Repository {
         Ok(())
     }
 
-    fn mutation(&self, objects: &gix_odb::Handle, id: ObjectId) -> Result<Mutation> {
-        let commit = self.read(objects, id, id)?;
-        Ok(self.plain(commit))
-    }
-
     /// The mutation of a commit of a plain repository.
     pub(super) fn plain(&self, commit: GitCommit) -> Mutation {
         let repo = Some(GitRepo {
@@ -174,30 +175,6 @@ impl Repository {
             git,
             ..Mutation::default()
         }
-    }
-
-    /// The commit `id` as the log has it, under the name `named` (that of a tag, for tags).
-    pub(super) fn read(
-        &self,
-        objects: &gix_odb::Handle,
-        id: ObjectId,
-        named: ObjectId,
-    ) -> Result<GitCommit> {
-        let mut buffer = Vec::new();
-        let object = objects
-            .find(&id, &mut buffer)
-            .map_err(failed(&self.git_dir))?;
-        let raw = if object.kind == Kind::Commit {
-            object.data.to_vec()
-        } else {
-            Vec::new()
-        };
-        let file = numstat::of_commit(objects, &raw).map_err(failed(&self.git_dir))?;
-        Ok(GitCommit {
-            sha1: named.to_string(),
-            raw,
-            diff_tree: Some(GitDiffTree { file }),
-        })
     }
 }
 
@@ -288,13 +265,17 @@ impl GitLog {
     /// # Errors
     /// As [`Repository::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let repository = Repository::open(path)?;
-        Ok(Self {
+        Ok(Self::of(Repository::open(path)?))
+    }
+
+    /// A repository of which nothing was handed out.
+    pub fn of(repository: Repository) -> Self {
+        Self {
             inner: Mutex::new(Inner {
                 repository,
                 segments: Vec::new(),
             }),
-        })
+        }
     }
 }
 

@@ -2,38 +2,74 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use super::{Repository, git_hash, refs};
+use super::{GitLog, Repository, refs};
 use crate::log::{LogFolder, LogWriter, Sha224Hex};
 use crate::query::Commit;
 use crate::source::MutationSink as _;
-use crate::{Corpus, Error, GitHash, Result, View};
+use crate::{Corpus, Error, GitHash, Options, Result, View};
 
 /// Lists the commits that a shallow clone has without their parents.
 const SHALLOW: &str = "shallow";
+/// A folder within that of a kept log.
+const WITHOUT_FILES: &str = "commits";
 
 impl Repository {
     /// A hash of where `HEAD` and all refs point, and of where a shallow clone ends. As long as
-    /// it is the same, so are the commits that [`next_batch`](Self::next_batch) would find.
-    /// Reads no commit but those that refs point at.
+    /// it is the same, so are the commits that [`next_batch`](Self::next_batch) would find. No
+    /// object is read.
     ///
     /// # Errors
-    /// When the repository cannot be read.
+    /// When the refs cannot be read.
     pub fn position(&self) -> Result<Sha224Hex> {
-        let mut text = String::new();
-        for (name, hash) in self.refs_now()? {
-            text.push_str(&format!("{hash} {name}\n"));
-        }
+        let mut text = refs::written(&self.git_dir, &self.common_dir)?;
         // Most repositories have none.
-        let shallow = fs::read(self.common_dir.join(SHALLOW)).unwrap_or_default();
-        Ok(Sha224Hex::of(&[text.as_bytes(), &shallow].concat()))
+        text.extend(fs::read(self.common_dir.join(SHALLOW)).unwrap_or_default());
+        Ok(Sha224Hex::of(&text))
     }
 
-    fn refs_now(&self) -> Result<BTreeMap<String, GitHash>> {
-        let found = refs::all(&self.git_dir, &self.common_dir, &self.objects()?)?;
-        let named = found.into_iter().map(|(name, id)| (name, git_hash(&id)));
-        Ok(named.collect())
+    /// `HEAD` and all refs, and the commits at which they pointed when
+    /// [`next_batch`](Self::next_batch) last looked for commits.
+    pub fn refs(&self) -> &BTreeMap<String, GitHash> {
+        &self.found
+    }
+
+    /// Whether it has the refs of reviews, `refs/changes/…/meta`, as a copy of a Gerrit project
+    /// may have.
+    ///
+    /// # Errors
+    /// As [`position`](Self::position).
+    pub fn has_reviews(&self) -> Result<bool> {
+        let text = refs::written(&self.git_dir, &self.common_dir)?;
+        let mut lines = text.split(|&byte| byte == b'\n');
+        Ok(lines.any(|line| {
+            let name = line.rsplit(|&byte| byte == b' ').next();
+            name.is_some_and(|name| name.starts_with(b"refs/changes/") && name.ends_with(b"/meta"))
+        }))
+    }
+
+    /// Whether the history ends before its beginning.
+    pub fn is_shallow(&self) -> bool {
+        self.common_dir.join(SHALLOW).exists()
+    }
+
+    /// Whether contents were left out when it was cloned, to be had from elsewhere.
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// When objects arrived last, as far as the folders that hold them tell; nothing when they
+    /// cannot be asked.
+    pub fn objects_changed(&self) -> Option<SystemTime> {
+        let folder = self.common_dir.join("objects");
+        let folders = fs::read_dir(&folder)
+            .ok()?
+            .flatten()
+            .map(|entry| entry.path());
+        let changed = |folder: PathBuf| fs::metadata(folder).ok()?.modified().ok();
+        folders.chain([folder.clone()]).filter_map(changed).max()
     }
 
     /// What a log says of the refs of this repository.
@@ -51,7 +87,7 @@ impl Repository {
 impl Corpus {
     /// [`from_git`](Self::from_git), and what was read is kept as a log in `folder`: the next
     /// time only new commits are read. History that was rewritten is read again, and that of a
-    /// shallow clone is not kept. Nobody else may use the folder for anything.
+    /// shallow or a partial clone is not kept. Nobody else may use the folder for anything.
     ///
     /// While another process brings the same folder up to date, the repository is read as
     /// [`from_git`](Self::from_git) does.
@@ -59,21 +95,53 @@ impl Corpus {
     /// # Errors
     /// When there is no repository, it cannot be read, or the folder cannot be written.
     pub fn from_git_kept(path: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Self> {
-        let (path, folder) = (path.as_ref(), folder.as_ref());
-        let repository = Repository::open(path)?;
-        if repository.common_dir.join(SHALLOW).exists() {
-            return Self::from_git(path);
+        Repository::open(path)?.into_kept_corpus(folder)
+    }
+}
+
+impl Repository {
+    /// As [`Corpus::from_git`]; without files of commits, when they are not
+    /// [handed out](Self::without_files).
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn into_corpus(self) -> Result<Corpus> {
+        Corpus::load(GitLog::of(self.anew()), Options::default())
+    }
+
+    /// As [`Corpus::from_git_kept`]; without files of commits, when they are not
+    /// [handed out](Self::without_files), which is kept apart in the same folder.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the folder cannot be written.
+    pub fn into_kept_corpus(self, folder: impl AsRef<Path>) -> Result<Corpus> {
+        if self.is_shallow() || self.is_partial() {
+            return self.into_corpus();
         }
-        match keep(repository, folder) {
-            Err(Error::Locked { .. }) => Self::from_git(path),
+        let folder = match self.files {
+            true => folder.as_ref().to_owned(),
+            false => folder.as_ref().join(WITHOUT_FILES),
+        };
+        match keep(self.anew(), &folder) {
+            Err(Error::Locked { .. }) => self.into_corpus(),
             Ok(Some(corpus)) => Ok(corpus),
             Ok(None) => {
                 // What is kept is no longer what the refs reach, or was damaged.
-                remove(folder)?;
-                let corpus = keep(Repository::open(path)?, folder)?;
-                corpus.map_or_else(|| Self::from_git(path), Ok)
+                remove(&folder)?;
+                let corpus = keep(self.anew(), &folder)?;
+                corpus.map_or_else(|| self.into_corpus(), Ok)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// The repository, of which nothing was handed out.
+    fn anew(&self) -> Self {
+        Self {
+            git_dir: self.git_dir.clone(),
+            files: self.files,
+            partial: self.partial,
+            ..Self::bare(&self.common_dir, &self.name)
         }
     }
 }
@@ -211,6 +279,16 @@ mod tests {
         commit("four");
         same();
         drop(lock);
+        let alone = || {
+            let repository = Repository::open(&repo).unwrap().without_files();
+            let view = repository.into_kept_corpus(&kept).unwrap().view();
+            let files = view.git().commits().map(|commit| commit.files().count());
+            (view.git().commits().count(), files.sum::<usize>())
+        };
+        assert_eq!(alone(), (3, 0));
+        commit("five");
+        assert_eq!(alone(), (4, 0));
+        same();
         fs::write(repo.join(".git/shallow"), "").unwrap();
         same();
     }

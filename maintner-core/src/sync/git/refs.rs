@@ -25,18 +25,53 @@ pub(super) fn check_hash(common_dir: &Path) -> Result<()> {
     }
 }
 
+/// Whether contents were left out when the repository was cloned, to be had from elsewhere.
+pub(super) fn is_partial(common_dir: &Path) -> bool {
+    let config = std::fs::read_to_string(common_dir.join("config")).unwrap_or_default();
+    config.lines().any(|line| {
+        let (key, value) = line.split_once('=').unwrap_or((line, "true"));
+        let is = |name: &str| key.trim().eq_ignore_ascii_case(name);
+        is("promisor") && !value.trim().eq_ignore_ascii_case("false") || is("partialclone")
+    })
+}
+
+/// `HEAD` and all refs with what they point at, as they are written: no object is read.
+pub(super) fn written(git_dir: &Path, common_dir: &Path) -> Result<Vec<u8>> {
+    let store = store(git_dir, common_dir);
+    let mut text = Vec::new();
+    let mut say = |name: &[u8], target: &Target| {
+        text.extend_from_slice(target.to_string().as_bytes());
+        text.push(b' ');
+        text.extend_from_slice(name);
+        text.push(b'\n');
+    };
+    if let Some(head) = store.try_find("HEAD").map_err(failed(git_dir))? {
+        say(b"HEAD", &head.target);
+    }
+    let platform = store.iter().map_err(failed(git_dir))?;
+    for one in platform.all().map_err(Error::io("list refs of", git_dir))? {
+        let one = one.map_err(failed(git_dir))?;
+        say(one.name.as_bstr(), &one.target);
+    }
+    Ok(text)
+}
+
+fn store(git_dir: &Path, common_dir: &Path) -> Store {
+    let kind = gix_hash::Kind::Sha1;
+    if git_dir == common_dir {
+        Store::at(git_dir.to_owned(), kind)
+    } else {
+        Store::for_linked_worktree(git_dir.to_owned(), common_dir.to_owned(), kind)
+    }
+}
+
 /// `HEAD` and all refs with the commits that they point at; what is no commit is left out.
 pub(super) fn all(
     git_dir: &Path,
     common_dir: &Path,
     objects: &gix_odb::Handle,
 ) -> Result<Vec<(String, ObjectId)>> {
-    let kind = gix_hash::Kind::Sha1;
-    let store = if git_dir == common_dir {
-        Store::at(git_dir.to_owned(), kind)
-    } else {
-        Store::for_linked_worktree(git_dir.to_owned(), common_dir.to_owned(), kind)
-    };
+    let store = store(git_dir, common_dir);
     let mut found = Vec::new();
     let mut symbolic = Vec::new();
     let head = store.try_find("HEAD").map_err(failed(git_dir))?;

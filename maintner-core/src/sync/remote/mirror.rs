@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gix_hash::ObjectId;
-use rayon::prelude::*;
 
 use super::program::Program;
 use super::{GitRemote, RemoteRef};
@@ -222,17 +221,14 @@ impl GitRemote for GitMirror {
     }
 
     fn read(&self, commits: &[(GitHash, GitHash)]) -> Result<Vec<GitCommit>, SyncError> {
-        let read = |objects: &mut crate::Result<gix_odb::Handle>, ids: &(GitHash, GitHash)| {
+        // Children first: so packs are decoded quickest.
+        let backwards: Vec<_> = commits.iter().rev().collect();
+        let mut read = self.repository.each(&backwards, |objects, ids| {
             let (id, named) = (object_id(ids.0), object_id(ids.1));
-            match objects {
-                Ok(objects) => self.repository.read(objects, id, named),
-                Err(_) => self.repository.read(&self.repository.objects()?, id, named),
-            }
-        };
-        let read = commits
-            .par_iter()
-            .map_init(|| self.repository.objects(), read);
-        Ok(read.collect::<crate::Result<Vec<_>>>()?)
+            self.repository.read(objects, id, named)
+        })?;
+        read.reverse();
+        Ok(read)
     }
 }
 
