@@ -6,6 +6,7 @@
 
 mod anomaly;
 pub(crate) mod apply;
+mod checked;
 mod checkpoint;
 pub(crate) mod chunk;
 pub(crate) mod commits;

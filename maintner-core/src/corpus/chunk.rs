@@ -4,6 +4,8 @@
 //! it costs one reference count; writing copies only a block that another clone still holds, so
 //! a published view is never disturbed and never blocks the writer.
 
+mod spine;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -11,6 +13,7 @@ use std::sync::{Arc, LazyLock};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use self::spine::Spine;
 use crate::map::Map;
 
 /// What a column can hold: plain integers without padding, zero when absent.
@@ -50,14 +53,15 @@ impl<T: Row> MappedRows<T> {
     }
 }
 
-const SHIFT: u32 = 12;
+/// Rows per block: changing one row copies its block.
+const SHIFT: u32 = 9;
 const BLOCK: usize = 1 << SHIFT;
 
 /// A growing, shareable column of rows addressed by `u32`.
 #[derive(Debug, Clone)]
 pub(crate) struct Column<T> {
     base: Option<MappedRows<T>>,
-    blocks: Arc<Vec<Option<Arc<[T]>>>>,
+    blocks: Spine<[T]>,
     len: u32,
 }
 
@@ -65,7 +69,7 @@ impl<T> Default for Column<T> {
     fn default() -> Self {
         Self {
             base: None,
-            blocks: Arc::default(),
+            blocks: Spine::default(),
             len: 0,
         }
     }
@@ -77,7 +81,7 @@ impl<T: Row> Column<T> {
         let len = u32::try_from(base.slice().len()).ok()?;
         Some(Self {
             base: Some(base),
-            blocks: Arc::default(),
+            blocks: Spine::default(),
             len,
         })
     }
@@ -94,7 +98,7 @@ impl<T: Row> Column<T> {
     /// The row, or zeros beyond the end.
     pub(crate) fn get(&self, row: u32) -> T {
         let index = row as usize;
-        if let Some(Some(block)) = self.blocks.get(index >> SHIFT) {
+        if let Some(block) = self.blocks.get(index >> SHIFT) {
             return block[index & (BLOCK - 1)];
         }
         let base = self.base.as_ref().map_or(&[][..], MappedRows::slice);
@@ -108,8 +112,8 @@ impl<T: Row> Column<T> {
         (0..len.div_ceil(BLOCK)).map(move |number| {
             let range = number * BLOCK..((number + 1) * BLOCK).min(len);
             match self.blocks.get(number) {
-                Some(Some(block)) => &block[..range.len()],
-                _ => base.get(range).unwrap_or_default(),
+                Some(block) => &block[..range.len()],
+                None => base.get(range).unwrap_or_default(),
             }
         })
     }
@@ -154,7 +158,7 @@ impl<T: Row> Column<T> {
         let first = self.len as usize >> SHIFT;
         self.len = self.len.max(len);
         for number in first..(self.len as usize).div_ceil(BLOCK) {
-            if !matches!(self.blocks.get(number), Some(Some(_))) {
+            if self.blocks.get(number).is_none() {
                 self.block((number << SHIFT) as u32);
             }
         }
@@ -163,12 +167,8 @@ impl<T: Row> Column<T> {
     /// The block of `row`, owned by this column alone.
     fn block(&mut self, row: u32) -> &mut [T] {
         let number = row as usize >> SHIFT;
-        let blocks = Arc::make_mut(&mut self.blocks);
-        if blocks.len() <= number {
-            blocks.resize(number + 1, None);
-        }
         let base = &self.base;
-        let block = blocks[number].get_or_insert_with(|| {
+        let block = self.blocks.block(number, || {
             let mapped = base.as_ref().map_or(&[][..], MappedRows::slice);
             let start = number << SHIFT;
             let mapped = mapped
@@ -223,7 +223,7 @@ impl<T: Row> MappedLists<T> {
 #[derive(Debug, Clone)]
 pub(crate) struct Lists<T> {
     base: Option<MappedLists<T>>,
-    blocks: Arc<Vec<Option<Arc<ListBlock<T>>>>>,
+    blocks: Spine<ListBlock<T>>,
     len: u32,
 }
 
@@ -231,7 +231,7 @@ impl<T> Default for Lists<T> {
     fn default() -> Self {
         Self {
             base: None,
-            blocks: Arc::default(),
+            blocks: Spine::default(),
             len: 0,
         }
     }
@@ -242,7 +242,7 @@ impl<T: Row> Lists<T> {
         let len = u32::try_from(offsets.slice().len().checked_sub(1)?).ok()?;
         Some(Self {
             base: Some(MappedLists { offsets, values }),
-            blocks: Arc::default(),
+            blocks: Spine::default(),
             len,
         })
     }
@@ -259,7 +259,7 @@ impl<T: Row> Lists<T> {
     /// The list of `row`; empty beyond the end.
     pub(crate) fn get(&self, row: u32) -> &[T] {
         let row = row as usize;
-        if let Some(Some(block)) = self.blocks.get(row / LISTS) {
+        if let Some(block) = self.blocks.get(row / LISTS) {
             return &block.values[block.range(row % LISTS)];
         }
         self.base.as_ref().map_or(&[], |base| base.get(row))
@@ -299,12 +299,8 @@ impl<T: Row> Lists<T> {
 
     fn block(&mut self, row: u32) -> &mut ListBlock<T> {
         let number = row as usize / LISTS;
-        let blocks = Arc::make_mut(&mut self.blocks);
-        if blocks.len() <= number {
-            blocks.resize(number + 1, None);
-        }
         let base = &self.base;
-        let block = blocks[number].get_or_insert_with(|| {
+        let block = self.blocks.block(number, || {
             let mut block = ListBlock {
                 ends: [0; LISTS],
                 values: Vec::new(),
@@ -460,6 +456,33 @@ impl Index {
     }
 }
 
+/// `rows`, which are in the order of their numbers, with fresh ones at their places. Numbers are
+/// looked up where fresh rows go, not for all rows.
+pub(crate) fn with_fresh(
+    rows: &[u32],
+    fresh: impl Iterator<Item = (i32, u32)>,
+    number: impl Fn(u32) -> i32,
+) -> Vec<u32> {
+    let mut fresh: Vec<(i32, u32)> = fresh.collect();
+    fresh.sort_by_key(|&(number, _)| number);
+    let mut all = Vec::with_capacity(rows.len() + fresh.len());
+    let mut rest = rows;
+    for (new, row) in fresh {
+        // Nearly always everything comes before what is new.
+        let all_before = rest.last().is_none_or(|&last| number(last) <= new);
+        let before = match all_before {
+            true => rest.len(),
+            false => rest.partition_point(|&row| number(row) <= new),
+        };
+        let (now, later) = rest.split_at(before);
+        all.extend_from_slice(now);
+        all.push(row);
+        rest = later;
+    }
+    all.extend_from_slice(rest);
+    all
+}
+
 /// The hash of bytes in tables that do not outlive the process.
 pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(bytes, secret())
@@ -510,6 +533,20 @@ mod tests {
         }
         assert_eq!(view.get(64), [0], "64 % 7 = 1 element");
         assert!(lists.get(200).is_empty());
+    }
+
+    #[test]
+    fn fresh_rows_go_to_the_places_of_their_numbers() {
+        let numbers = [5, 1, 9, 3, 7, 9, 2, 11];
+        let number = |row: u32| numbers[row as usize];
+        let fresh = |rows: &[u32]| {
+            let fresh: Vec<_> = rows.iter().map(|&row| (number(row), row)).collect();
+            fresh.into_iter()
+        };
+        assert_eq!(with_fresh(&[], fresh(&[1, 0]), number), [1, 0]);
+        assert_eq!(with_fresh(&[1, 0], fresh(&[]), number), [1, 0]);
+        let all = with_fresh(&[1, 0, 2], fresh(&[6, 3, 4, 5, 7]), number);
+        assert_eq!(all, [1, 6, 3, 0, 4, 2, 5, 7]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hashbrown::HashSet;
 use rayon::prelude::*;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
-use super::chunk::{Column, Index, Lists};
+use super::chunk::{Column, Index, Lists, with_fresh};
 use super::commits::{Commits, LocalRows};
 use super::scan::{RefChange, Scanned};
 use super::text::{TextRef, Texts};
@@ -392,9 +392,9 @@ impl Gerrit {
         batch.fresh.sort_unstable();
         for group in batch.fresh.chunk_by(|a, b| a.0 == b.0) {
             let project = group[0].0;
-            let mut rows = self.project_cls.get(project).to_vec();
-            rows.extend(group.iter().map(|&(_, _, row)| row));
-            rows.sort_by_key(|&row| self.cls.get(row).number);
+            let fresh = group.iter().map(|&(_, number, row)| (number, row));
+            let number = |row| self.cls.get(row).number;
+            let rows = with_fresh(self.project_cls.get(project), fresh, number);
             self.project_cls.set(project, &rows);
         }
         batch.fresh.clear();

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use rayon::prelude::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::chunk::{Column, Index, Lists};
+use super::chunk::{Column, Index, Lists, with_fresh};
 use super::scan::{IssueOp, Scanned};
 use super::text::{TextRef, Texts};
 use super::{Anomalies, Anomaly};
@@ -274,9 +274,9 @@ impl GitHub {
     fn list_fresh(&mut self, fresh: &[(u32, i32, u32)]) {
         for group in fresh.chunk_by(|a, b| a.0 == b.0) {
             let repo = group[0].0;
-            let mut rows = self.repo_issues.get(repo).to_vec();
-            rows.extend(group.iter().map(|&(_, _, row)| row));
-            rows.sort_by_key(|&row| self.issues.get(row).number);
+            let fresh = group.iter().map(|&(_, number, row)| (number, row));
+            let number = |row| self.issues.get(row).number;
+            let rows = with_fresh(self.repo_issues.get(repo), fresh, number);
             self.repo_issues.set(repo, &rows);
         }
     }

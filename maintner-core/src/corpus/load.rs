@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::Options;
 use super::apply::{Round, State, Touched};
+use super::checked::Checked;
 use super::scan::{Scanned, Unit, scan};
 use super::text::{MAX_LOG, Piece, Texts};
 use crate::log::{LogPosition, Segment, SegmentData, SegmentName, Sha224Hex};
@@ -84,8 +85,24 @@ fn try_load(
     options: &Options,
     unit_size: usize,
 ) -> Result<Option<Touched>, Failure> {
-    let fresh = add_pieces(state, segments)?;
-    replay(state, &fresh, options, unit_size)
+    let mut fresh = add_pieces(state, segments)?;
+    let checked = checked_before(&mut fresh, options);
+    let touched = replay(state, &fresh, options, unit_size)?;
+    checked.into_iter().for_each(Checked::keep);
+    Ok(touched)
+}
+
+/// Takes the hashes from segments that are as they were when they were compared with them.
+fn checked_before(fresh: &mut [Fresh], options: &Options) -> Option<Checked> {
+    let first = fresh.iter().find(|fresh| fresh.sha224.is_some())?;
+    let wanted = options.verify && options.remembers_checks();
+    let mut checked = Checked::beside(&first.path, wanted);
+    for segment in fresh.iter_mut().filter(|fresh| fresh.sha224.is_some()) {
+        if checked.knows(&segment.path) {
+            segment.sha224 = None;
+        }
+    }
+    Some(checked)
 }
 
 /// Applies what is in `state`'s log already.

@@ -17,6 +17,8 @@ pub struct Options {
     pub(crate) verify: bool,
     pub(crate) max_payload: u64,
     pub(crate) snapshot: Snapshots,
+    /// What was said, if anything was.
+    remember: Option<bool>,
 }
 
 const MAX_PAYLOAD: u64 = 1 << 31;
@@ -37,6 +39,7 @@ impl Default for Options {
             verify: true,
             max_payload: DEFAULT_MAX_PAYLOAD,
             snapshot: Snapshots::Beside,
+            remember: None,
         }
     }
 }
@@ -50,11 +53,27 @@ impl Options {
     }
 
     /// Whether frozen segments are checked against the hash in their name when they are read
-    /// (not when a snapshot made it unnecessary to read them). On by default.
+    /// (not when a snapshot made it unnecessary to read them, nor while
+    /// [they are remembered](Self::remember_checks)). On by default.
     #[must_use]
     pub fn verify(mut self, verify: bool) -> Self {
         self.verify = verify;
         self
+    }
+
+    /// Whether segments that were checked are remembered in the log's folder, and not checked
+    /// again until the file system says that they were changed. On by default where a snapshot is
+    /// kept in that folder, too. What a disk spoils is not seen by this:
+    /// [`Segment::verify`](crate::log::Segment::verify) always reads.
+    #[must_use]
+    pub fn remember_checks(mut self, remember: bool) -> Self {
+        self.remember = Some(remember);
+        self
+    }
+
+    pub(crate) fn remembers_checks(&self) -> bool {
+        let beside = self.snapshot == Snapshots::Beside;
+        self.remember.unwrap_or(beside)
     }
 
     /// The longest record accepted, in bytes; 256 MiB by default and 2 GiB at most.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha224};
@@ -174,8 +175,9 @@ pub fn fuzz_segment_name(data: &[u8]) {
 /// Where a segment's bytes are.
 #[derive(Debug, Clone)]
 pub enum SegmentData {
-    /// In a file, which may have grown since the segment was listed.
-    File(PathBuf),
+    /// In a file, which may have grown since the segment was listed. Shared: a list of all
+    /// segments is copied for each small update.
+    File(Arc<Path>),
     /// In memory.
     Memory(Bytes),
 }
@@ -197,7 +199,7 @@ impl Segment {
             name,
             base,
             len,
-            data: SegmentData::File(path),
+            data: SegmentData::File(path.into()),
         }
     }
 
@@ -244,7 +246,7 @@ impl Segment {
     /// The file's path; for a segment in memory its name.
     pub fn path(&self) -> PathBuf {
         match &self.data {
-            SegmentData::File(path) => path.clone(),
+            SegmentData::File(path) => path.to_path_buf(),
             SegmentData::Memory(_) => PathBuf::from(self.name.to_string()),
         }
     }
