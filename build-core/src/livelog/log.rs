@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::{BLOCK, Slots};
+use super::last_piece::LastPiece;
 use super::reader::LogReader;
 use super::text::Text;
 use super::waiters::Waiters;
@@ -27,6 +28,10 @@ pub enum Position {
     End,
 }
 
+/// So many readers share a copy of what they wait for; for fewer, the copy would cost more than it
+/// saves.
+const CROWD: usize = 8;
+
 /// A log: its length, its lines, its readers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LiveLog {
@@ -42,6 +47,8 @@ pub(super) struct Shared {
     pub(super) newlines: AtomicU64,
     pub(super) finished: AtomicBool,
     pub(super) waiters: Waiters,
+    /// What a crowd of readers waits for, while there is one.
+    pub(super) last_piece: LastPiece,
     pub(super) next_reader: AtomicU64,
 }
 
@@ -54,8 +61,16 @@ impl Shared {
             newlines: AtomicU64::new(0),
             finished: AtomicBool::new(false),
             waiters: Waiters::default(),
+            last_piece: LastPiece::default(),
             next_reader: AtomicU64::new(0),
         }
+    }
+
+    /// Has what was just written in memory for those who wait for it, if they are many: they are
+    /// woken together, and each would ask the system for the same bytes.
+    pub(super) fn share(&self, offset: u64, bytes: &[u8]) {
+        let crowd = self.waiters.count() >= CROWD;
+        self.last_piece.set(crowd.then_some((offset, bytes)));
     }
 
     pub(super) fn publish(&self, length: u64, newlines: u64) {
@@ -66,6 +81,7 @@ impl Shared {
 
     pub(super) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
+        self.last_piece.set(None);
         self.waiters.wake_all();
     }
 }

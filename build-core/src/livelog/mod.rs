@@ -26,6 +26,7 @@
 
 mod cap;
 mod index;
+mod last_piece;
 mod log;
 mod reader;
 mod text;

@@ -83,11 +83,12 @@ impl LogReader {
         if most == 0 {
             return Ok(Some(0));
         }
-        let n = self
-            .log
-            .shared
-            .text
-            .read_at(&mut buf[..most], self.offset)?;
+        let shared = &self.log.shared;
+        let buf = &mut buf[..most];
+        let n = match shared.last_piece.read_at(buf, self.offset) {
+            0 => shared.text.read_at(buf, self.offset)?,
+            n => n,
+        };
         if n == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,

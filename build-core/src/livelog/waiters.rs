@@ -60,6 +60,11 @@ impl Waiters {
         }
     }
 
+    /// How many wait now.
+    pub(super) fn count(&self) -> usize {
+        self.lock().wakers.len()
+    }
+
     pub(super) fn wake_all(&self) {
         let mut waiting = self.lock();
         waiting.round += 1;

@@ -177,6 +177,7 @@ impl LogWriter {
         let first = tally.length / super::index::BLOCK + 1;
         let counts = tally.add(bytes);
         shared.text.write(self.tally.length, bytes)?;
+        shared.share(self.tally.length, bytes);
         if !counts.is_empty() {
             shared
                 .index
