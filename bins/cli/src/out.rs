@@ -9,6 +9,7 @@ use crate::shown::Screen;
 pub struct Out {
     inner: Inner,
     closed: bool,
+    used: bool,
 }
 
 type Plain = io::BufWriter<io::StdoutLock<'static>>;
@@ -29,12 +30,18 @@ impl Out {
         Self {
             inner,
             closed: false,
+            used: false,
         }
     }
 
     /// Whether a write met a closed pipe.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether anything was written, be it still here.
+    pub fn is_used(&self) -> bool {
+        self.used
     }
 
     fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
@@ -53,6 +60,7 @@ impl Default for Out {
 
 impl io::Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.used |= !bytes.is_empty();
         let written = match &mut self.inner {
             Inner::Terminal(screen) => screen.write(bytes),
             Inner::Other(plain) => plain.write(bytes),

@@ -10,7 +10,8 @@ use maintner_core::{Corpus, View};
 
 use crate::maintq::{corpus, failure};
 use crate::sql::{
-    Question, add_builds, are_in, build, of_log, of_repository, open, print_answer, print_tables,
+    GitRows, NAME_ONE, Question, add_builds, are_in, build, no_repository, of_log, of_repository,
+    open, print_answer, print_tables,
 };
 use farmer_cli::Out;
 use farmer_cli::progress;
@@ -51,23 +52,40 @@ impl Query {
             return print_tables(are_in(data), out);
         }
         let question = Question::parse(&self.query, self.limit)?;
-        let runtime = tokio::runtime::Handle::current();
-        let (file, folder) = self.rows(data)?;
-        if !file.exists() {
-            let view = self.view(&folder)?;
-            runtime.block_on(build(&view, &file))?;
+        let asked = Asked {
+            question: &question,
+            data,
+            json,
+        };
+        let (about, folder) = self.about(data)?;
+        if self.log.is_some() {
+            let file = of_log(&about, &folder)?;
+            return asked.answer(&rows_of(&file, || Ok(corpus(&about)?.view()))?, out);
         }
-        runtime.block_on(async {
-            let mut db = open(&file).await?;
-            if are_in(data) && question.asks_for_builds() {
-                add_builds(&mut db, data).await?;
+        let repository = Repository::open(&about).map_err(|error| no_repository(&error))?;
+        if repository.has_reviews().map_err(|error| failure(&error))? {
+            // Its reviews are part of the answer, which takes the whole corpus.
+            let position = repository.position().map_err(|error| failure(&error))?;
+            let file = of_repository(&position, &folder);
+            return asked.answer(&rows_of(&file, || reviewed(&about, &folder))?, out);
+        }
+        let rows = GitRows::new(&about, &folder);
+        let file = rows.file(question.asks_for_files())?;
+        match asked.answer(&file, out) {
+            Err(failure) if failure.exit() == Exit::Infrastructure && rows.mend(&file)? => {
+                if out.is_used() {
+                    let text = format!("{} was damaged and is made anew", file.display());
+                    let error = std::io::Error::other(text);
+                    return Err(Failure::because(failure.exit(), &error, Some("ask again")));
+                }
+                asked.answer(&rows.file(question.asks_for_files())?, out)
             }
-            print_answer(&mut db, &question, json, out).await
-        })
+            answered => answered,
+        }
     }
 
-    /// The file of rows for what is asked as it is now, and the folder that it is in.
-    fn rows(&self, data: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    /// What is asked about, and the folder in which its rows are kept.
+    fn about(&self, data: &Path) -> Result<(PathBuf, PathBuf), Failure> {
         let about = self.log.as_ref().unwrap_or(&self.repo);
         let about = about.canonicalize().map_err(|error| {
             let text = format!("cannot read {}", about.display());
@@ -75,38 +93,42 @@ impl Query {
             Failure::because(Exit::Usage, error.as_ref(), Some(NAME_ONE))
         })?;
         let name = Sha224Hex::of(about.as_os_str().as_encoded_bytes()).to_string();
-        let folder = data.join("query").join(&name[..16]);
-        let file = match self.log {
-            Some(_) => of_log(&about, &folder)?,
-            None => {
-                // Where refs point is known in a moment; the history is read when they moved.
-                let repository = Repository::open(&about).map_err(|error| no_repository(&error))?;
-                let position = repository.position();
-                of_repository(&position.map_err(|error| no_repository(&error))?, &folder)
-            }
-        };
-        Ok((file, folder))
-    }
-
-    fn view(&self, folder: &Path) -> Result<View, Failure> {
-        if let Some(log) = &self.log {
-            return Ok(corpus(log)?.view());
-        }
-        let bar = progress::spinner("reading the repository");
-        let kept = Corpus::from_git_kept(&self.repo, folder.join("log"));
-        let loaded = kept.map_err(|error| no_repository(&error))?;
-        bar.finish_and_clear();
-        Ok(loaded.view())
+        Ok((about, data.join("query").join(&name[..16])))
     }
 }
 
-const NAME_ONE: &str = "name a repository with --repo, or a folder of logs with --log";
+/// A question, whom it is asked, and how its answer is written.
+struct Asked<'a> {
+    question: &'a Question,
+    data: &'a Path,
+    json: bool,
+}
 
-fn no_repository(error: &maintner_core::Error) -> Failure {
-    match error {
-        maintner_core::Error::Repository { .. } => {
-            Failure::because(Exit::Usage, error, Some(NAME_ONE))
-        }
-        _ => failure(error),
+impl Asked<'_> {
+    fn answer(&self, file: &Path, out: &mut Out) -> Result<(), Failure> {
+        tokio::runtime::Handle::current().block_on(async {
+            let mut db = open(file).await?;
+            if are_in(self.data) && self.question.asks_for_builds() {
+                add_builds(&mut db, self.data).await?;
+            }
+            print_answer(&mut db, self.question, self.json, out).await
+        })
     }
+}
+
+/// The file of rows, made of the corpus when it is not there.
+fn rows_of(file: &Path, view: impl FnOnce() -> Result<View, Failure>) -> Result<PathBuf, Failure> {
+    if !file.exists() {
+        tokio::runtime::Handle::current().block_on(build(&view()?, file))?;
+    }
+    Ok(file.to_owned())
+}
+
+/// The corpus of a repository with reviews.
+fn reviewed(repository: &Path, folder: &Path) -> Result<View, Failure> {
+    let bar = progress::spinner("reading the repository");
+    let kept = Corpus::from_git_kept(repository, folder.join("log"));
+    let loaded = kept.map_err(|error| no_repository(&error))?;
+    bar.finish_and_clear();
+    Ok(loaded.view())
 }

@@ -428,7 +428,7 @@ fn cl_rows(project: &str, cl: &Cl<'_>, sink: &mut Sink<'_>) -> Result<(), Failur
     Ok(())
 }
 
-fn table(name: &'static str) -> &'static Table {
+pub(crate) fn table(name: &'static str) -> &'static Table {
     TABLES
         .iter()
         .find(|table| table.name == name)

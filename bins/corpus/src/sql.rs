@@ -2,17 +2,20 @@
 
 mod answer;
 mod builds;
+mod git_file;
 mod question;
 mod row_file;
 
 use std::path::Path;
 
 use farmer_cli::{Exit, Failure};
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 pub(crate) use self::answer::print_answer;
 pub(crate) use self::builds::{add_builds, are_in};
+pub(crate) use self::git_file::GitRows;
 pub(crate) use self::question::{Question, print_tables};
 pub(crate) use self::row_file::{build, of_log, of_repository};
 
@@ -51,6 +54,26 @@ async fn attach_as(db: &mut SqliteConnection, name: &str, file: &str) -> Result<
         .map_err(|e| broken(&e))?;
     Ok(())
 }
+
+/// Whether a file turned out to be damaged.
+fn is_torn(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    let code = code.and_then(|code| code.parse::<u32>().ok());
+    // SQLITE_CORRUPT and SQLITE_NOTADB with their kinds, and a file that ends too early.
+    code.is_some_and(|code| matches!(code & 0xff, 11 | 26) || code == 522)
+}
+
+/// What is at fault when a repository cannot be read, and what to do.
+pub(crate) fn no_repository(error: &maintner_core::Error) -> Failure {
+    match error {
+        maintner_core::Error::Repository { .. } => {
+            Failure::because(Exit::Usage, error, Some(NAME_ONE))
+        }
+        _ => crate::maintq::failure(error),
+    }
+}
+
+pub(crate) const NAME_ONE: &str = "name a repository with --repo, or a folder of logs with --log";
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Column as _, Row as _, TypeInfo as _, ValueRef as _};
 
-use super::{Question, broken};
+use super::{Question, broken, is_torn};
 use crate::rows::Cell;
 use farmer_cli::Out;
 
@@ -45,6 +45,7 @@ pub(crate) async fn print_answer(
 
 fn refused(error: &sqlx::Error, question: &Question) -> Failure {
     match error.as_database_error() {
+        Some(_) if is_torn(error) => broken(error),
         Some(error) => Failure::usage(
             format!("cannot answer {:?}: {}", question.sql, error.message()),
             "without a query, the tables are listed",

@@ -59,6 +59,11 @@ impl Question {
         self.sql.to_ascii_lowercase().contains(BUILDS.name)
     }
 
+    /// Whether it may need what commits changed, which is read for it.
+    pub(crate) fn asks_for_files(&self) -> bool {
+        self.sql.to_ascii_lowercase().contains("commit_files")
+    }
+
     fn of_table(table: &Table, conditions: &[String], limit: Option<u32>) -> Result<Self, Failure> {
         let mut sql = format!("SELECT * FROM {}", table.name);
         let mut values = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use farmer_cli::{Exit, Failure};
@@ -13,12 +14,12 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use super::broken;
 use crate::maintq::failure;
 use crate::rows::{Cell, TABLES, Table, each_row};
-use farmer_cli::progress;
+use farmer_cli::progress::{self, ProgressBar};
 
 /// Changes when the tables do, so that older files are made anew.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Values of one INSERT; SQLite allows 32,766.
-const VALUES: usize = 2_000;
+pub(super) const VALUES: usize = 2_000;
 /// A file that is still being made is written to more often than this.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Indices made once all rows are there.
@@ -27,6 +28,7 @@ const INDICES: &[&str] = &[
     "comments(repo, number)",
     "events(repo, number)",
     "commits(hash)",
+    "commit_parents(hash)",
     "commit_files(hash)",
     "cls(project, number)",
     "cl_messages(project, number)",
@@ -62,12 +64,25 @@ fn named(folder: &Path, key: &str) -> PathBuf {
 
 /// Makes the file; it appears under its name only when it is whole.
 pub(crate) async fn build(view: &View, file: &Path) -> Result<(), Failure> {
+    remove_older(file);
+    let (unfinished, mut db) = begin(file).await?;
+    let bar = progress::counter("rows made");
+    add(view, &mut db, &bar).await?;
+    bar.finish_and_clear();
+    finish(db).await?;
+    fs::rename(&unfinished, file)?;
+    Ok(())
+}
+
+/// An empty file with all tables, to be filled and then given the name `file`. Several programs
+/// may make it at once; each its own.
+pub(super) async fn begin(file: &Path) -> Result<(PathBuf, SqliteConnection), Failure> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    remove_older(file);
-    // Several programs may make it at once; each its own, and the last name counts.
-    let unfinished = file.with_extension(format!("unfinished-{}", std::process::id()));
+    let unfinished = unfinished_name(file);
+    // Of a process that had the same number.
+    let _not_there = fs::remove_file(&unfinished);
     let options = SqliteConnectOptions::new()
         .filename(&unfinished)
         .create_if_missing(true)
@@ -76,27 +91,46 @@ pub(crate) async fn build(view: &View, file: &Path) -> Result<(), Failure> {
     let mut db = SqliteConnection::connect_with(&options)
         .await
         .map_err(|e| broken(&e))?;
-    fill(view, &mut db).await?;
-    db.close().await.map_err(|e| broken(&e))?;
-    fs::rename(&unfinished, file)?;
-    Ok(())
+    for table in TABLES {
+        create(&mut db, table).await?;
+    }
+    run(&mut db, "BEGIN".to_owned()).await?;
+    Ok((unfinished, db))
 }
 
-async fn fill(view: &View, db: &mut SqliteConnection) -> Result<(), Failure> {
-    for table in TABLES {
-        let columns: Vec<String> = table
-            .columns
-            .iter()
-            .map(|(name, kind)| format!("\"{name}\" {kind}"))
-            .collect();
-        run(
-            db,
-            format!("CREATE TABLE {}({})", table.name, columns.join(", ")),
-        )
-        .await?;
+/// What a file is called until it is whole: each that is made at one time has its own name.
+fn unfinished_name(file: &Path) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    file.with_extension(format!("unfinished-{}-{count}", std::process::id()))
+}
+
+pub(super) async fn create(db: &mut SqliteConnection, table: &Table) -> Result<(), Failure> {
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|(name, kind)| format!("\"{name}\" {kind}"))
+        .collect();
+    let create = format!("CREATE TABLE {}({})", table.name, columns.join(", "));
+    run(db, create).await
+}
+
+/// Indices, once all rows are there.
+pub(super) async fn finish(mut db: SqliteConnection) -> Result<(), Failure> {
+    for index in INDICES {
+        let name = index.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        run(&mut db, format!("CREATE INDEX {name} ON {index}")).await?;
     }
-    run(db, "BEGIN".to_owned()).await?;
-    let bar = progress::counter("rows made");
+    run(&mut db, "COMMIT".to_owned()).await?;
+    db.close().await.map_err(|e| broken(&e))
+}
+
+/// Adds all rows of a corpus.
+pub(super) async fn add(
+    view: &View,
+    db: &mut SqliteConnection,
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
     // Reading is plain code and writing is not: a bounded queue joins the two.
     let (send, mut receive) = tokio::sync::mpsc::channel(4);
     let view = view.clone();
@@ -108,14 +142,7 @@ async fn fill(view: &View, db: &mut SqliteConnection) -> Result<(), Failure> {
     drop(receive);
     reader
         .await
-        .map_err(|error| Failure::because(Exit::Infrastructure, &error, None))??;
-    for index in INDICES {
-        let name = index.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        run(db, format!("CREATE INDEX {name} ON {index}")).await?;
-    }
-    run(db, "COMMIT".to_owned()).await?;
-    bar.finish_and_clear();
-    Ok(())
+        .map_err(|error| Failure::because(Exit::Infrastructure, &error, None))?
 }
 
 type Batch = (&'static Table, Vec<Cell<'static>>);
@@ -161,7 +188,7 @@ fn owned(cell: &Cell<'_>) -> Cell<'static> {
     }
 }
 
-async fn insert(
+pub(super) async fn insert(
     db: &mut SqliteConnection,
     table: &Table,
     cells: Vec<Cell<'static>>,
@@ -198,7 +225,8 @@ fn remove_older(file: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let left = || name.contains(".unfinished-") && is_abandoned(&entry);
+        let meta = || entry.metadata();
+        let left = || name.contains(".unfinished-") && meta().is_ok_and(|m| is_abandoned(&m));
         if name.starts_with("corpus-") && (name.ends_with(".sqlite") || left()) {
             // It costs disk space only when it stays.
             let _may_stay = fs::remove_file(entry.path());
@@ -207,7 +235,7 @@ fn remove_older(file: &Path) {
 }
 
 /// Whether nobody has written to the file for a long time.
-fn is_abandoned(entry: &fs::DirEntry) -> bool {
-    let written = entry.metadata().and_then(|meta| meta.modified());
-    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
+pub(super) fn is_abandoned(meta: &fs::Metadata) -> bool {
+    let age = meta.modified().map(|at| at.elapsed().unwrap_or_default());
+    age.is_ok_and(|age| age > ABANDONED)
 }
