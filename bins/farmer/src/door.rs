@@ -73,6 +73,8 @@ impl Door {
             Some(descriptors) => Limits::for_descriptors(descriptors),
             None => Limits::default(),
         };
+        #[cfg(feature = "sim")]
+        let limits = crate::bench::chaos::fewer_places(limits);
         let mut front = Front::new(services)
             .with_limits(limits)
             .with_plain(self.plain);

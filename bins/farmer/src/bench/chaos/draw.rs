@@ -30,6 +30,16 @@ impl Draw {
         of.get(self.below(of.len()))
     }
 
+    /// All of several, in an order that is drawn.
+    pub(super) fn deal<T: Copy>(&mut self, of: &[T]) -> Vec<T> {
+        let mut left = of.to_vec();
+        let mut dealt = Vec::with_capacity(left.len());
+        while !left.is_empty() {
+            dealt.push(left.swap_remove(self.below(left.len())));
+        }
+        dealt
+    }
+
     /// True so many times of a hundred.
     pub(super) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
@@ -38,5 +48,23 @@ impl Draw {
     /// A time up to `longest`.
     pub(super) fn time(&mut self, longest: Duration) -> Duration {
         longest.mul_f64(self.below(1000) as f64 / 1000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dealt_is_everything_once_and_the_same_under_a_seed() {
+        let all: Vec<u32> = (0..9).collect();
+        let dealt = |seed| Draw::new(seed).deal(&all);
+        for seed in 0..50 {
+            let mut sorted = dealt(seed);
+            assert_eq!(sorted, dealt(seed));
+            sorted.sort_unstable();
+            assert_eq!(sorted, all);
+        }
+        assert!((0..50).any(|seed| dealt(seed) != all));
     }
 }

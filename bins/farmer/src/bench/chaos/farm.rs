@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 
 use build_core::plant::ProcessPlant;
 
-use super::PLANT;
 use super::clock::SHIFT;
 use super::yard::Yard;
+use super::{PLACES, PLANT};
 
 /// Until a farm has said its address, on a machine that is busy.
 const START: Duration = Duration::from_secs(60);
-/// Until a page is answered.
-const ANSWER: Duration = Duration::from_secs(15);
+/// Until a page is answered, with silent clients in its way: longer than one of them may hold a place.
+const ANSWER: Duration = Duration::from_secs(30);
 /// Until a farm that was told to stop has ended. Two seconds are promised; this is for a machine
-/// that does other things as well.
-const STOP: Duration = Duration::from_secs(10);
+/// that does other things as well, and less than a command may take that does not want to end.
+const STOP: Duration = Duration::from_secs(4);
+/// Connections that the farm of a life takes at a time: fewer silent clients fill it.
+const CONNECTIONS: &str = "512";
 /// How often something is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -78,6 +80,7 @@ impl Program {
             File::create(&said).map_err(|e| format!("cannot write down where the farm is: {e}"))?;
         let mut child = self
             .call(yard, shift)
+            .env(PLACES, CONNECTIONS)
             .args(["up", "--port", "0", "--machines", "2"])
             .stdout(address)
             .stderr(words)

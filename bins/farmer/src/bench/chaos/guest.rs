@@ -84,7 +84,7 @@ impl Guest {
             Self::KeepsOutside => ("cache = [\"outside\"]\n", "sleep 0.1".to_owned()),
             Self::Stubborn => (
                 "",
-                "trap '' TERM INT HUP; (trap '' TERM INT HUP; sleep 5) & sleep 3; echo line 1"
+                "trap '' TERM INT HUP; (trap '' TERM INT HUP; sleep 8) & sleep 8; echo line 1"
                     .to_owned(),
             ),
         };

@@ -23,8 +23,11 @@ const FAULTS: usize = 6;
 const MEETING: Duration = Duration::from_millis(1500);
 /// How long a disk stays full.
 const FULL: Duration = Duration::from_millis(1500);
-/// Clients of each silent kind: together more than a farm takes.
-const SILENT: usize = 3_400;
+/// Silent clients by what they say: together more than the farm takes.
+const SILENT: [(usize, &[u8]); 3] = [(100, b"G"), (100, b"PRI * HTTP/2.0\r\n"), (400, b"")];
+/// Until machines are gone that were kept ready by a farm that was killed: long before they would
+/// end by themselves.
+const SWEPT: Duration = Duration::from_secs(20);
 /// Until the last build has ended, after the last fault.
 const SETTLE: Duration = Duration::from_secs(180);
 /// Until one build has ended, with nothing in its way.
@@ -44,6 +47,8 @@ pub(super) struct Life {
     program: Program,
     farm: Option<Farm>,
     silent: Vec<TcpStream>,
+    /// Guests that have not come yet.
+    to_come: Vec<Guest>,
     guests: Vec<(String, Guest)>,
     shift: i64,
     history: Vec<String>,
@@ -72,8 +77,10 @@ impl fmt::Display for Found {
 impl Life {
     pub(super) fn begin(seed: u64, plant: Option<ProcessPlant>) -> Result<Self, Failure> {
         let program = Program::this(plant).map_err(|text| Failure::usage(text, ""))?;
+        let mut draw = Draw::new(seed);
         Ok(Self {
-            draw: Draw::new(seed),
+            to_come: draw.deal(&Guest::ALL),
+            draw,
             program,
             farm: None,
             silent: Vec::new(),
@@ -103,10 +110,10 @@ impl Life {
     fn days(&mut self) -> Result<(), String> {
         self.commit()?;
         self.start()?;
-        for _ in 0..FAULTS {
+        // Each once at most: a few lives have met everything.
+        for fault in self.draw.deal(&Fault::ALL).into_iter().take(FAULTS) {
             self.commit()?;
             pause(self.draw.time(MEETING));
-            let fault = *self.draw.pick(&Fault::ALL).unwrap_or(&Fault::Kill);
             self.history.push(fault.to_string());
             self.strike(fault)?;
             self.look()?;
@@ -118,7 +125,7 @@ impl Life {
     }
 
     fn commit(&mut self) -> Result<(), String> {
-        let guest = *self.draw.pick(&Guest::ALL).unwrap_or(&Guest::Plain);
+        let guest = self.to_come.pop().unwrap_or(Guest::Plain);
         let commit = self.yard.commit(guest)?;
         let short = commit.get(..7).unwrap_or_default();
         self.history.push(format!("{guest} ({short})"));
@@ -158,25 +165,16 @@ impl Life {
                 self.yard.fill()?;
                 pause(FULL);
                 self.yard.free();
-                Ok(())
+                // There is room: it goes on by itself.
+                self.running()?.get("/readyz").map(drop)
             }
             Fault::ReadOnlyDisk => self.read_only_disk(),
             Fault::FlippedByte => self.flip(),
-            Fault::TornFiles => {
-                self.kill();
-                for file in self.yard.small_files() {
-                    if self.draw.chance(50) {
-                        tear(&file);
-                    }
-                }
-                self.start()
-            }
+            Fault::TornFiles => self.torn_files(),
             Fault::SilentClients => {
-                let says: [&[u8]; 3] = [b"", b"G", b"PRI * HTTP/2.0\r\n"];
-                for _ in 0..SILENT {
-                    let farm = self.farm.as_ref().ok_or("no farm runs")?;
-                    let connected: Vec<_> =
-                        says.iter().filter_map(|bytes| farm.say(bytes)).collect();
+                let farm = self.farm.as_ref().ok_or("no farm runs")?;
+                for (count, says) in SILENT {
+                    let connected = (0..count).filter_map(|_| farm.say(says));
                     self.silent.extend(connected);
                 }
                 Ok(())
@@ -198,6 +196,30 @@ impl Life {
                 self.start()
             }
         }
+    }
+
+    /// What a damaged machine is like is no reason to keep the others.
+    fn torn_files(&mut self) -> Result<(), String> {
+        self.kill();
+        let mut spares = self.yard.spares();
+        for file in self.yard.small_files() {
+            if self.draw.chance(50) {
+                tear(&file);
+                spares.retain(|dir| !file.starts_with(dir));
+            }
+        }
+        self.start()?;
+        let begin = Instant::now();
+        while spares.iter().any(|dir| dir.exists()) {
+            if begin.elapsed() > SWEPT {
+                spares.retain(|dir| dir.exists());
+                return Err(format!(
+                    "beside damaged machines these were left for {SWEPT:?}: {spares:?}"
+                ));
+            }
+            pause(LOOK);
+        }
+        Ok(())
     }
 
     /// A farm that finds a disk that cannot be written to says so, and ends.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use build_core::plant::ProcessPlant;
 use build_core::recipe::parse_duration;
+use build_server::front::Limits;
 use clap::Args;
 use farmer_cli::{Exit, Failure};
 
@@ -25,6 +26,22 @@ use life::Life;
 
 /// The variable that names a planted bug, for the program and its machines.
 pub(crate) const PLANT: &str = "FARMER_PLANT";
+
+/// The variable with how many connections a farm takes at a time.
+const PLACES: &str = "FARMER_PLACES";
+
+/// The limits of a door, with fewer connections where the environment says so.
+pub(crate) fn fewer_places(limits: Limits) -> Limits {
+    let places = std::env::var(PLACES).ok();
+    match places.and_then(|places| places.parse().ok()) {
+        Some(connections) => Limits {
+            connections,
+            connections_of_address: connections / 2,
+            ..limits
+        },
+        None => limits,
+    }
+}
 
 /// Flags of `farmer bench chaos`.
 #[derive(Args, Debug)]
@@ -91,7 +108,7 @@ fn lives(args: &Chaos) -> Result<(), Failure> {
     verdict(args.plant, None)
 }
 
-/// Silent clients take a descriptor each.
+/// Silent clients take a descriptor each, and a farm that deletes by recursion one for each level.
 fn allow_many_files() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let most = rustix::process::Rlimit {

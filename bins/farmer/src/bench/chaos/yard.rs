@@ -127,6 +127,17 @@ impl Yard {
         entries(&self.data().join("machines/local"))
     }
 
+    /// Machines that were kept ready and given to nobody.
+    pub(super) fn spares(&self) -> Vec<PathBuf> {
+        let is_spare = |dir: &PathBuf| {
+            let name = dir.file_name().unwrap_or_default().to_string_lossy();
+            let is_whole = dir.join("buildlet.json").exists() && !name.starts_with('.');
+            is_whole && !dir.join("lease.json").exists()
+        };
+        let machines = self.machines();
+        machines.into_iter().filter(is_spare).collect()
+    }
+
     /// Small files of machines and of the farm.
     pub(super) fn small_files(&self) -> Vec<PathBuf> {
         let machines = self.machines();
