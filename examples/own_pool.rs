@@ -60,6 +60,7 @@ impl Pool for Shed {
             lease: None,
             trouble: None,
             sandbox: None,
+            limits: None,
         }]
     }
 }

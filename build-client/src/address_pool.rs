@@ -112,6 +112,7 @@ impl Pool for AddressPool {
             lease: held.get(machine.id()).cloned(),
             trouble: None,
             sandbox: None,
+            limits: None,
         };
         self.machines.values().map(status).collect()
     }

@@ -93,6 +93,7 @@ pub mod racebuild;
 pub mod read_at;
 pub mod reader;
 pub mod recipe;
+pub mod ref_rules;
 pub mod report;
 pub mod repos;
 pub mod repository;

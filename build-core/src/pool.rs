@@ -170,6 +170,10 @@ pub struct MachineStatus {
     /// `namespaces`; absent when it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
+    /// By what memory, processes and disk of a command are bounded there, in words; absent when it is
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<String>,
 }
 
 /// A supply of machines.
@@ -198,6 +202,12 @@ pub trait Pool: Send + Sync {
 
     /// Every machine, with what it does.
     fn status(&self) -> Vec<MachineStatus>;
+
+    /// Work that nobody could do and that is left alone, such as a directory that cannot be deleted:
+    /// a sentence each, for people. The default has none.
+    fn set_aside(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Waits until [`Pool::machines`] may answer something else. A hint: it may come for nothing,
     /// and pools are asked now and then without it.

@@ -43,13 +43,17 @@ impl Wish {
     }
 
     /// The key of what a source has found: the same commit of the same repository, whatever
-    /// branches it is on.
+    /// branches it is on. Changes have keys of their own.
     pub fn key_of(item: &WorkItem) -> WishKey {
         let repo = match &item.repo_id {
             Some(id) => id.as_str(),
             None => &item.origin,
         };
         let (repo, commit) = (repo.as_bytes(), item.commit.as_str().as_bytes());
+        if item.is_from_outside() || item.change.is_some() {
+            // What it was built as there says nothing of the same commit on a branch.
+            return WishKey::of(&[b"change", repo, commit]);
+        }
         match &item.tag {
             // A release is built as such, whether its commit was built or not.
             Some(tag) => WishKey::of(&[b"tag", repo, commit, tag.as_bytes()]),

@@ -173,6 +173,11 @@ impl WorkItem {
         }
     }
 
+    /// Whether anybody may have written it: it shares nothing with other work.
+    pub fn is_from_outside(&self) -> bool {
+        self.trust == Trust::Untrusted
+    }
+
     /// Where it stands among others that are listed by time.
     pub fn place(&self) -> Timestamp {
         self.order.unwrap_or(self.commit_time)
@@ -260,6 +265,13 @@ pub trait WorkSource: Send + Sync {
     /// names that they have in the farm. The default tells none.
     fn origins(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether changes under review were among what the last [`WorkSource::wanted`] looked for: those
+    /// that come are built, not those that were there when changes were first looked for. The
+    /// default looks for none.
+    fn takes_changes(&self) -> bool {
+        false
     }
 
     /// Returns when [`WorkSource::wanted`] may have a new answer. The default never does:

@@ -50,7 +50,8 @@ pub(crate) async fn build(
         return build_there(args, &farm, json, stop).await;
     }
     let store = Store::open(&data).await.map_err(|e| failure(&e))?;
-    let checkouts = GitCheckouts::new(data.join("git"));
+    let settings = FarmFile::open(None, &data)?;
+    let checkouts = GitCheckouts::new(data.join("git")).with_refs(settings.refs());
     let item = find(&args, &checkouts, json).await?;
     let config = configuration(&args, &checkouts, &item).await?;
     let builders = match args.builder.is_empty() {
@@ -60,8 +61,8 @@ pub(crate) async fn build(
     for builder in &builders {
         check_reachable(config.hosts(), builder)?;
     }
-    let sandbox = FarmFile::open(None, &data)?.sandbox(args.sandbox);
-    let pools = pools(&builders, config.hosts(), args.machines, sandbox, &data)?;
+    let apart = (settings.sandbox(args.sandbox), settings.limits());
+    let pools = pools(&builders, config.hosts(), args.machines, apart, &data)?;
     let kept = store.clone();
     let coordinator = coordinator(&args, &config, &builders, store, checkouts, &pools, &data)?;
     let handle = coordinator.handle();
@@ -126,6 +127,9 @@ async fn find(args: &Build, checkouts: &GitCheckouts, json: bool) -> Result<Work
             item.commit.short(),
             item.subject
         );
+        if let Some(outside) = build_core::sentences::outside(&item) {
+            farmer_cli::say!("farmer: {outside}");
+        }
         let count = checkouts
             .uncommitted(&args.repo)
             .await
@@ -245,7 +249,8 @@ async fn interrupted(
     }
     let open = handle.records().open().await.map_err(|e| failure(&e))?;
     let same = |found: &WorkItem| {
-        found.commit == item.commit && found.origin == item.origin && !found.worktree
+        let is_same = found.commit == item.commit && found.origin == item.origin;
+        is_same && found.trust == item.trust && !found.worktree
     };
     let row = open
         .into_iter()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use build_core::plan::{KeptWhen, Network, Plan, QUIET_TIMEOUT, STEP_TIMEOUT, Sandbox, Step};
 use build_core::recipe::{Detect, Detected, FILE_NAME, FarmerToml, Host, show_duration, show_size};
 use build_core::work::Builder;
+use build_server::buildlet::sandbox::Bounds;
 use build_server::pool::{LocalPool, own_labels};
 use build_server::source::WorkTree;
 use farmer_cli::Failure;
@@ -13,6 +14,7 @@ use serde_json::json;
 use crate::cli::Check;
 use crate::farm_file::FarmFile;
 use crate::init::directory;
+use crate::machines::bounds;
 use crate::output::{failure, print_json, print_text};
 
 /// The pools of this program: a host of another pool has no machine.
@@ -67,7 +69,7 @@ fn check_farm(
         (Err(_), Some(_)) => PathBuf::new(),
     };
     let file = FarmFile::open(given, &data)?;
-    explain_sandbox(file.sandbox(None), json)?;
+    explain_sandbox(file.sandbox(None), bounds(file.limits()), json)?;
     match (file.explain(), file.allotment()) {
         (Some(_), Some(allotment)) if json => print_json(&json!({ "farm": allotment })),
         (Some(text), _) => print_text(&text),
@@ -75,22 +77,36 @@ fn check_farm(
     }
 }
 
-/// Tells how builds are kept apart from this machine, and why not more strictly.
-fn explain_sandbox(set: Sandbox, json: bool) -> Result<(), Failure> {
+/// Tells how builds are kept apart from this machine, and by what they are bounded; and why not more
+/// strictly.
+fn explain_sandbox(set: Sandbox, bounds: Bounds, json: bool) -> Result<(), Failure> {
     let program = std::env::current_exe()?;
-    let pool = LocalPool::builder(program, 1).sandbox(set).build();
-    let available = pool.map_err(|e| failure(&e))?.sandboxes();
+    let pool = LocalPool::builder(program, 1).sandbox(set).bounds(bounds);
+    let pool = pool.build().map_err(|e| failure(&e))?;
+    let available = pool.sandboxes();
     let (highest, why) = (available.level, available.why_not_higher);
+    let limits = pool.limits();
     let set = set.word().unwrap_or_default();
     if json {
-        return print_json(
-            &json!({ "sandbox": { "set": set, "highest": highest, "why_not_higher": why } }),
-        );
+        let told = json!({
+            "memory": limits.memory.as_str(),
+            "processes": limits.processes.as_str(),
+            "why_no_control_groups": limits.why_no_groups,
+            "bounds": limits.bounds,
+        });
+        return print_json(&json!({
+            "sandbox": { "set": set, "highest": highest, "why_not_higher": why },
+            "limits": told,
+        }));
     }
     let why = why.map(|why| format!("\n  not higher, because {why}"));
+    let no_groups = (limits.why_no_groups.as_ref())
+        .map(|why| format!("\n  not by control groups, because {why}"));
     print_text(&format!(
-        "sandbox of builds here: {set}; the highest level is {highest}{}\n",
-        why.unwrap_or_default()
+        "sandbox of builds here: {set}; the highest level is {highest}{}\n\
+         limits of builds here: {limits}{}\n",
+        why.unwrap_or_default(),
+        no_groups.unwrap_or_default()
     ))
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use build_core::plan::Sandbox;
-use build_core::recipe::{FarmToml, Identity, MailServer, Notify, show_duration};
+use build_core::recipe::{FarmToml, Identity, MailServer, Notify, StepLimits, show_duration};
+use build_core::ref_rules::RefRules;
 use build_core::schedule::Allotment;
 use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::Handle;
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) mail: Option<MailServer>,
     pub(crate) private: Vec<String>,
     pub(crate) identity: Vec<Identity>,
+    pub(crate) refs: RefRules,
+    pub(crate) limits: StepLimits,
 }
 
 impl FarmFile {
@@ -88,7 +91,19 @@ impl FarmFile {
             mail: farm.mail.clone(),
             private: farm.private.clone(),
             identity: farm.identity.clone(),
+            refs: farm.refs.clone(),
+            limits: farm.limits,
         }
+    }
+
+    /// What each step may take at most.
+    pub(crate) fn limits(&self) -> StepLimits {
+        self.farm.limits
+    }
+
+    /// Which changes are built, and whose commits come from outside.
+    pub(crate) fn refs(&self) -> RefRules {
+        self.farm.refs.clone()
     }
 
     /// The identity providers that are believed.
@@ -197,6 +212,10 @@ impl FarmFile {
             farm.keep_logs
                 .map(|time| format!("keeps logs for {}", show_duration(time))),
             listed("shows to some only:", &farm.private),
+            listed(
+                "has rules for the refs of",
+                &farm.refs.repos().map(str::to_owned).collect::<Vec<_>>(),
+            ),
             listed(
                 "takes signed tokens of",
                 &farm

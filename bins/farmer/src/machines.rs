@@ -4,9 +4,10 @@ use std::path::Path;
 
 use build_core::ids::HostType;
 use build_core::plan::Sandbox;
-use build_core::recipe::Host;
+use build_core::recipe::{Host, StepLimits};
 use build_core::work::Builder;
 use build_server::archives::WebArchives;
+use build_server::buildlet::sandbox::Bounds;
 use build_server::pool::{LocalPool, LocalPoolBuilder};
 use build_server::toolchains::ToolchainCache;
 use farmer_cli::Failure;
@@ -22,7 +23,7 @@ pub(crate) fn pools(
     builders: &[Builder],
     hosts: &[Host],
     machines: Option<u32>,
-    sandbox: Sandbox,
+    (sandbox, limits): (Sandbox, StepLimits),
     data: &Path,
 ) -> Result<Vec<LocalPool>, Failure> {
     let program = std::env::current_exe()?;
@@ -31,20 +32,41 @@ pub(crate) fn pools(
         LocalPool::builder(&program, slots)
             .data_dir(data)
             .sandbox(sandbox)
+            .bounds(bounds(limits))
             .readable([data.join(TOOLCHAINS)])
     };
     let needs_local = builders
         .iter()
         .any(|b| hosts.iter().all(|h| h.name != b.host_type));
     let local = needs_local.then(|| pool(count(None)));
-    let hosts = hosts
-        .iter()
-        .map(|host| named(pool(count(host.count)), host));
+    let hosts = hosts.iter().map(|host| {
+        let pool = named(pool(count(host.count)), host);
+        pool.sandbox(at_least(sandbox, host.sandbox))
+    });
     local
         .into_iter()
         .chain(hosts)
         .map(|p| p.build().map_err(|e| failure(&e)))
         .collect()
+}
+
+/// What each command may take at most.
+pub(crate) fn bounds(limits: StepLimits) -> Bounds {
+    Bounds {
+        memory_bytes: limits.memory_bytes,
+        processes: limits.processes,
+        disk_bytes: limits.disk_bytes,
+        files: limits.files,
+    }
+}
+
+/// The level of machines that have one of their own: with a farm that is set to nothing special its
+/// word counts, otherwise it can only ask for more.
+fn at_least(farm: Sandbox, host: Sandbox) -> Sandbox {
+    match farm {
+        Sandbox::Auto => host,
+        farm => farm.max(host),
+    }
 }
 
 fn named(pool: LocalPoolBuilder, host: &Host) -> LocalPoolBuilder {
@@ -67,6 +89,26 @@ pub(crate) fn toolchains(data: &Path) -> Option<(ToolchainCache, WebArchives)> {
         Err(failure) => {
             farmer_cli::say!("{}", failure.message("farmer").unwrap_or_default());
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_never_less_apart_than_the_farm_says() {
+        use Sandbox::{Auto, Namespaces, None, User};
+        for (farm, host, both) in [
+            (Auto, None, None),
+            (Auto, Auto, Auto),
+            (User, None, User),
+            (User, Auto, User),
+            (User, Namespaces, Namespaces),
+            (None, User, User),
+        ] {
+            assert_eq!(at_least(farm, host), both, "{farm:?} {host:?}");
         }
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let listening = SocketAddr::new(settings.addr, settings.port);
     let door = Door::open(listening, &args.tls, &settings.names, &data).await?;
     announce(&store, &token, &door)?;
-    let checkouts = GitCheckouts::new(data.join("git"));
+    let checkouts = GitCheckouts::new(data.join("git")).with_refs(settings.refs.clone());
     let watched = watch(&args, &checkouts).await?;
     let machines = ReversePool::builder(directory.clone())
         .remember_in(data.join("reverse"))
@@ -237,7 +237,7 @@ fn coordinator(
         &watched.builders,
         &watched.hosts,
         settings.machines,
-        settings.sandbox,
+        (settings.sandbox, settings.limits),
         data,
     )? {
         parts = parts.pool(pool);

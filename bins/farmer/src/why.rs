@@ -61,6 +61,9 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
     if !row.reason.is_empty() {
         text += &format!("  plan   {}\n", row.reason);
     }
+    if let Some(outside) = build_core::sentences::outside(&row.item) {
+        text += &format!("  trust  {outside}\n");
+    }
     if let Some(first) = &row.item.rerun_of {
         text += &format!("  again  runs the failed tests of {first} once more\n");
     }

@@ -216,7 +216,7 @@ impl Dispatcher {
         let state = self.build(&build.into())?;
         let same = state
             .item()
-            .is_some_and(|other| other.origin == item.origin);
+            .is_some_and(|other| other.origin == item.origin && other.trust == item.trust);
         let goes_on = state.outcome().is_none() && state.canceled_by().is_none();
         (same && goes_on).then(|| build.clone())
     }

@@ -75,6 +75,8 @@ pub(super) fn told(
             .map(|branch| format!("FARMER_BRANCH={branch}")),
     );
     told.extend(item.tag.iter().map(|tag| format!("FARMER_TAG={tag}")));
+    let change = item.change.iter();
+    told.extend(change.map(|change| format!("FARMER_CHANGE={change}")));
     told
 }
 

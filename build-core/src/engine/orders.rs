@@ -7,6 +7,7 @@ use super::exec::{exec_id_at, exec_of, told};
 use super::lease::LeaseState;
 use super::state::BuildState;
 use super::step::UnitStatus;
+use crate::buildlet::Exec;
 use crate::event::{Base, BuildEvent, Outcome};
 use crate::ids::HolderId;
 use crate::name::Name;
@@ -99,14 +100,17 @@ impl Orders<'_> {
             lease: lease.record.lease.clone(),
             unit: unit.clone(),
             attempt: state.attempts(),
-            exec: exec_of(
-                exec.clone(),
-                (step, unit.part),
-                self.tests(unit),
-                &plan.limits,
-                builder,
-                told(self.build.id(), self.item, builder, unit, state.attempts()),
-            ),
+            exec: Exec {
+                sandbox: self.item.trust.sandboxed(step.sandbox),
+                ..exec_of(
+                    exec.clone(),
+                    (step, unit.part),
+                    self.tests(unit),
+                    &plan.limits,
+                    builder,
+                    told(self.build.id(), self.item, builder, unit, state.attempts()),
+                )
+            },
             tools: step.tools.clone(),
         })
     }

@@ -9,10 +9,13 @@ use serde::Deserialize;
 use super::farmer_toml::{invalid, unreadable};
 use super::identity_toml::{self, Identity, RawIdentity};
 use super::keys;
+use super::limits_toml::{RawStepLimits, StepLimits};
 use super::notify_toml::{self, MailServer, Notify, RawNotify};
 use super::quantity::parse_duration;
+use super::repo_toml::{self, RawRepo};
 use crate::error::{Error, Result};
 use crate::plan::Sandbox;
+use crate::ref_rules::RefRules;
 use crate::schedule::{Allotment, Quotas, Shares};
 
 /// The settings of a farm. What a repository says about its builds is a
@@ -57,6 +60,10 @@ pub struct FarmToml {
     pub private: Vec<String>,
     /// Whose signed tokens are taken.
     pub identity: Vec<Identity>,
+    /// Which changes are built, and whose commits come from outside.
+    pub refs: RefRules,
+    /// What each step may take at most.
+    pub limits: StepLimits,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +90,10 @@ struct Raw {
     private: Vec<String>,
     #[serde(default)]
     identity: Vec<RawIdentity>,
+    #[serde(default)]
+    repo: Vec<RawRepo>,
+    #[serde(default)]
+    limits: RawStepLimits,
 }
 
 #[derive(Default, Deserialize)]
@@ -136,6 +147,8 @@ impl FarmToml {
             mail: raw.mail,
             private: private(raw.private)?,
             identity: identity_toml::read(raw.identity)?,
+            limits: raw.limits.read()?,
+            refs: repo_toml::read(raw.repo)?,
         })
     }
 }
@@ -230,6 +243,8 @@ mod tests {
 
     use super::super::notify_toml::Channel;
     use super::*;
+    use crate::ids::RepoName;
+    use crate::work::Trust;
 
     #[test]
     fn a_whole_file_is_read() {
@@ -250,6 +265,13 @@ mod tests {
             [mail]
             server = "smtps://mail.example.org"
             from = "farm@example.org"
+            [limits]
+            quota = "1 GiB"
+            files = 9
+            [[repo]]
+            name = "acme/*"
+            changes = ["refs/pull/*/head"]
+            trusted = ["refs/heads/**"]
             [[notify]]
             name = "team"
             mail = ["team@example.org"]
@@ -270,6 +292,12 @@ mod tests {
         assert_eq!((mail.on.len(), chat.on.len()), (2, 1));
         assert_eq!((farm.port, farm.machines), (Some(8000), Some(4)));
         assert_eq!(farm.keep_logs, Some(Duration::from_secs(30 * 86_400)));
+        let limits = (farm.limits.disk_bytes, farm.limits.files);
+        assert_eq!(limits, (Some(1 << 30), Some(9)));
+        assert_eq!(farm.limits.memory_bytes.or(farm.limits.processes), None);
+        let refs = farm.refs.of(&RepoName::new("acme/app").unwrap());
+        assert!(refs.is_change(b"refs/pull/17/head"));
+        assert_eq!(refs.trust(b"refs/heads/main"), Trust::Trusted);
         assert_eq!(farm.addr, Some("::1".parse().unwrap()));
         assert_eq!(FarmToml::parse("").unwrap(), FarmToml::default());
     }
@@ -318,6 +346,16 @@ mod tests {
                 "[[notify]]\nname = 'x'\ncommand = ['y']\n[[notify]]\nname = 'x'\ncommand = ['z']",
                 "two [[notify]] are called \"x\"",
                 "a name of its own",
+            ),
+            (
+                "[[repo]]\nname = 'x'\nchanges = ['pull/*']",
+                "\"pull/*\" is no pattern",
+                "refs/pull/*/head",
+            ),
+            (
+                "[limits]\nmemory = 0",
+                "limits.memory is 0,",
+                "leave it out for no limit",
             ),
             ("port = 70000", "line 1", "docs/configuration.md"),
             (

@@ -13,7 +13,7 @@ use super::quantity::parse_size;
 use super::step_toml::{RawStep, check_shell, check_toolchain, plain_dir, write_step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BuilderName, HostType, StepName};
-use crate::plan::{HISTORY_DEPTH, LeftOut, Limits, Plan, Step, check_place, overlap};
+use crate::plan::{HISTORY_DEPTH, LeftOut, Limits, Plan, Sandbox, Step, check_place, overlap};
 use crate::tarutil::Glob;
 use crate::work::{Builder, WorkItem};
 
@@ -65,6 +65,8 @@ pub struct Host {
     pub labels: BTreeSet<String>,
     /// The image they are started from, for pools that use one.
     pub image: Option<String>,
+    /// How builds are kept apart from them; [`Sandbox::Auto`]: as the farm says.
+    pub sandbox: Sandbox,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +126,7 @@ struct RawHost {
     #[serde(default)]
     labels: BTreeSet<String>,
     image: Option<String>,
+    sandbox: Option<String>,
 }
 
 impl FarmerToml {
@@ -167,7 +170,9 @@ impl FarmerToml {
             steps: Plan::new(steps, "")?.steps,
             limits: raw.limits.read()?,
             builders: raw.builder.into_iter().map(RawBuilder::read).collect(),
-            hosts: raw.host.into_iter().map(RawHost::read).collect(),
+            hosts: (raw.host.into_iter())
+                .map(RawHost::read)
+                .collect::<Result<_>>()?,
             depth: raw.depth.unwrap_or(HISTORY_DEPTH).max(1),
             inputs: (0..)
                 .zip(raw.input)
@@ -488,14 +493,21 @@ impl RawBuilder {
 }
 
 impl RawHost {
-    fn read(self) -> Host {
-        Host {
+    fn read(self) -> Result<Host> {
+        let sandbox = self.sandbox.as_deref();
+        let sandbox = sandbox.map_or(Ok(Sandbox::default()), Sandbox::parse);
+        let sandbox = sandbox.map_err(|e| {
+            let hint = e.hint().unwrap_or_default().to_owned();
+            invalid(format!("host \"{}\": sandbox: {e}", self.name)).with_hint(hint)
+        })?;
+        Ok(Host {
+            sandbox,
             name: self.name,
             pool: self.pool.unwrap_or_else(|| LOCAL.to_owned()),
             count: self.count,
             labels: self.labels,
             image: self.image,
-        }
+        })
     }
 }
 
@@ -636,6 +648,11 @@ mod tests {
                 "shell='cmd'\n[[step]]\nname='a'\nrun='x {tests}'\ntests='y'",
                 "step \"a\" hands names of tests to the shell \"cmd\", which has no safe quotes for them",
                 "give `run` as a list of words, or use shell = \"pwsh\"",
+            ),
+            (
+                "[[host]]\nname='h'\nsandbox='strong'",
+                "host \"h\": sandbox: \"strong\" is no sandbox level",
+                "the levels are: auto, none, user, namespaces",
             ),
             (
                 "[[builder]]\nname='b'\nhost='mac'",

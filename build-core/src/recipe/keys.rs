@@ -349,6 +349,11 @@ const HOST: &[Key] = &[
         Kind::Text,
         "Image the machines are started from, for pools that use one.",
     ),
+    key(
+        "sandbox",
+        Kind::Text,
+        "How builds are kept apart from these machines: \"auto\", \"none\", \"user\" or \"namespaces\"; as the farm when not given.",
+    ),
 ];
 
 const SHARES: &[Key] = &[
@@ -427,6 +432,48 @@ const MAIL: &[Key] = &[
         "password_file",
         Kind::Text,
         "The file that holds the password.",
+    ),
+];
+
+const STEP_LIMITS: &[Key] = &[
+    key(
+        "memory",
+        Kind::Size,
+        "Bytes of memory of the processes of a step.",
+    ),
+    key("processes", Kind::Number, "Processes of a step."),
+    key(
+        "quota",
+        Kind::Size,
+        "Bytes on the disk in the directory of a machine.",
+    ),
+    key(
+        "files",
+        Kind::Number,
+        "Files and directories in the directory of a machine.",
+    ),
+];
+
+const REPO: &[Key] = &[
+    required(
+        "name",
+        Kind::Text,
+        "Which repositories: a name, or a pattern such as \"team/*\"; \"**\" for all.",
+    ),
+    key(
+        "changes",
+        Kind::Texts,
+        "Whole names of refs, as patterns, of changes that are built when they come: \"refs/pull/*/head\".",
+    ),
+    key(
+        "untrusted",
+        Kind::Texts,
+        "Refs that anybody may write to, besides all that are neither branches nor tags.",
+    ),
+    key(
+        "trusted",
+        Kind::Texts,
+        "Refs that only those may write to who may have the machines do what they like.",
     ),
 ];
 
@@ -522,6 +569,16 @@ pub(super) const FARM: &[Key] = &[
         "Who is told when a branch breaks and when it is mended.",
     ),
     key("mail", Kind::Table(MAIL), "Through which server mail goes."),
+    key(
+        "limits",
+        Kind::Table(STEP_LIMITS),
+        "What each step may take at most on the farm's own machines; a commit can only ask for less.",
+    ),
+    key(
+        "repo",
+        Kind::Tables(REPO),
+        "Which changes of a repository are built, and whose commits come from outside.",
+    ),
     key(
         "private",
         Kind::Texts,

@@ -17,11 +17,15 @@ mod input_toml;
 #[cfg(feature = "config")]
 mod keys;
 #[cfg(feature = "config")]
+mod limits_toml;
+#[cfg(feature = "config")]
 mod matrix_toml;
 mod nearest;
 #[cfg(feature = "config")]
 mod notify_toml;
 mod quantity;
+#[cfg(feature = "config")]
+mod repo_toml;
 #[cfg(feature = "config")]
 mod step_toml;
 #[cfg(feature = "config")]
@@ -37,6 +41,8 @@ pub use farmer_toml::{FILE_NAME, FarmerToml, Host, fuzz_farmer_toml};
 pub use identity_toml::Identity;
 #[cfg(feature = "config")]
 pub use keys::{farm_schema, schema};
+#[cfg(feature = "config")]
+pub use limits_toml::StepLimits;
 pub use nearest::{name_hint, nearest};
 #[cfg(feature = "config")]
 pub use notify_toml::{Channel, MailServer, News, Notify};

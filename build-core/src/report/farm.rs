@@ -54,6 +54,9 @@ pub struct PoolReport {
 pub struct Machines {
     /// The machines.
     pub machines: Vec<Machine>,
+    /// What no machine could get rid of, and is left alone: a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<String>,
 }
 
 /// One machine, and what runs on it.

@@ -24,6 +24,7 @@ use super::connection::Io;
 use super::paths::{Outside, Places};
 use super::processes::{Child, Command, Grace, widen};
 use super::routes::{Request, read_params};
+use super::sandbox::Bounds;
 use super::server::App;
 
 /// From SIGTERM to SIGKILL.
@@ -130,6 +131,11 @@ pub(crate) fn prepare(app: &App, params: &Params) -> Result<Prepared, Refusal> {
         dir,
         sandbox: exec.sandbox,
         network: exec.network,
+        bounds: Bounds {
+            memory_bytes: exec.memory_bytes,
+            processes: exec.processes.map(u64::from),
+            ..Bounds::default()
+        },
     });
     let banner = if exec.debug {
         banner(&command)

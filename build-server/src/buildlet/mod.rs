@@ -25,6 +25,7 @@ mod detached_calls;
 mod exec;
 mod fetch;
 mod files;
+pub mod groups;
 mod lease;
 #[cfg(feature = "coordinator")]
 mod leftovers;

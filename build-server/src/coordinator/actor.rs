@@ -438,6 +438,9 @@ impl Turning {
                     stalled: self.actor.dispatcher.stalled().map(str::to_owned),
                     stalled_since: self.stalled_since,
                     misconfigured: None,
+                    set_aside: (self.actor.pools.iter())
+                        .flat_map(|pool| pool.set_aside())
+                        .collect(),
                     lost: Vec::new(),
                 };
                 // Whoever asked may have gone.

@@ -19,7 +19,7 @@ use super::{AnyPolicy, Coordinator, Parts};
 use crate::archives::Archives;
 use crate::kind::{Kind, Kinds};
 use crate::run::MayHave;
-use crate::source::{Checkouts, GitCheckouts};
+use crate::source::{Checkouts, GitCheckouts, without_passwords};
 use crate::store::Store;
 use crate::toolchains::Toolchains;
 
@@ -204,6 +204,10 @@ impl CoordinatorBuilder {
                 recipe: recipe.clone(),
                 checkouts: checkouts.clone(),
                 on_request: self.on_request,
+                origins: (self.sources.iter())
+                    .flat_map(|source| source.origins())
+                    .map(|origin| without_passwords(&origin))
+                    .collect(),
             },
             clock.clone(),
             Kinds::new(self.kinds)?,

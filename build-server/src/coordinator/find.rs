@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use build_core::clock::Clock;
 use build_core::event::{Batch, BranchId, Memo, MemoKey, Principal, PrincipalKind};
-use build_core::ids::{BuilderName, CommitHash, RepoId, RepoName, WishKey};
+use build_core::ids::{BuilderName, ChangeRef, CommitHash, RepoId, RepoName, WishKey};
 use build_core::name::Name;
 use build_core::recipe::Recipe;
 use build_core::wish::Wish;
@@ -22,6 +22,8 @@ use crate::source::Checkouts;
 const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// After an error.
 const ASK_AFTER_ERROR: Duration = Duration::from_secs(10);
+/// Memos of one batch.
+const MEMOS: usize = 1000;
 /// Commits of one push that are built, the newest first.
 const EARLIER: usize = 1000;
 
@@ -31,6 +33,8 @@ pub(super) struct Chooser {
     pub(super) checkouts: Arc<dyn Checkouts>,
     /// Those that only who names them gets.
     pub(super) on_request: BTreeSet<BuilderName>,
+    /// Where the repositories are that are watched, without passwords.
+    pub(super) origins: Vec<String>,
 }
 
 impl Chooser {
@@ -103,11 +107,17 @@ pub(super) async fn find(
     }
 }
 
-/// A branch or a tag of a repository; a commit that is checked out is on none.
-type Place = (RepoName, Option<Name>, Option<Name>);
+/// A branch, a tag or a change of a repository; a commit that is checked out is on none.
+type Place = (RepoName, Option<Name>, Option<Name>, Option<ChangeRef>);
 
 fn place_of(item: &WorkItem) -> Place {
-    (item.repo.clone(), item.branch.clone(), item.tag.clone())
+    let (branch, tag) = (item.branch.clone(), item.tag.clone());
+    (item.repo.clone(), branch, tag, item.change.clone())
+}
+
+/// Whether it was found on a branch, or is what is checked out.
+fn is_of_branch(item: &WorkItem) -> bool {
+    item.tag.is_none() && item.change.is_none()
 }
 
 /// What was looked at before, by this process or an earlier one.
@@ -117,6 +127,8 @@ struct Before {
     branches: bool,
     /// Its tags: one that comes is built.
     tags: bool,
+    /// Its changes: the same, unless the source has none but those that are to be built.
+    changes: bool,
 }
 
 /// One source, and what was found there.
@@ -142,6 +154,9 @@ impl Finding {
         }
         let mut failed = None;
         let before = self.before(&wanted).await?;
+        if !before.changes && !wanted.is_empty() {
+            self.remember_changes(&wanted).await?;
+        }
         for item in &wanted {
             let branch = place_of(item);
             if self.tips.get(&branch) == Some(&item.commit) {
@@ -169,6 +184,7 @@ impl Finding {
             // An earlier process has asked for everything of it.
             Some(last) if *last == tip.commit => return Ok(()),
             None if tip.tag.is_some() && !before.tags => return self.remember_tip(tip).await,
+            None if tip.change.is_some() && !before.changes => return Ok(()),
             _ => {}
         }
         let mut found = vec![tip.clone()];
@@ -239,11 +255,13 @@ impl Finding {
 
     async fn before(&self, wanted: &[WorkItem]) -> Result<Before> {
         let mut before = Before::default();
-        for item in wanted.iter().filter(|item| item.tag.is_none()) {
+        for item in wanted.iter().filter(|item| is_of_branch(item)) {
             before.branches = before.branches || self.last_tip(item).await?.is_some();
         }
         if let Some(item) = wanted.first() {
             before.tags = self.remembered(&tags_memo(item)?).await?.is_some();
+            before.changes = !self.source.takes_changes()
+                || self.remembered(&changes_memo(item)?).await?.is_some();
         }
         Ok(before)
     }
@@ -253,6 +271,29 @@ impl Finding {
         let value = memos.into_iter().find(|memo| memo.key == *key);
         let value = value.and_then(|memo| memo.value);
         Ok(value.and_then(|value| String::from_utf8(value.to_vec()).ok()))
+    }
+
+    /// Takes down the changes that are there when changes are first looked for: they are not built.
+    /// A host keeps every one there ever was, so all of them are one batch each thousand.
+    async fn remember_changes(&self, wanted: &[WorkItem]) -> Result<()> {
+        let changes = wanted.iter().filter(|item| item.change.is_some());
+        let tip = |item: &WorkItem| -> Result<Memo> {
+            let commit = item.commit.as_str().to_owned();
+            Ok(Memo::set(tip_memo(item)?, commit))
+        };
+        let mut memos = changes.map(tip).collect::<Result<Vec<_>>>()?;
+        if let Some(first) = wanted.first() {
+            // The last one: what is cut off is done again.
+            memos.push(Memo::set(changes_memo(first)?, "1".to_owned()));
+        }
+        for memos in memos.chunks(MEMOS) {
+            let batch = Batch {
+                memos: memos.to_vec(),
+                ..Batch::default()
+            };
+            self.handle.ledger().append(batch).await?;
+        }
+        Ok(())
     }
 
     async fn remember_tip(&self, tip: &WorkItem) -> Result<()> {
@@ -268,10 +309,13 @@ impl Finding {
     }
 }
 
+/// What it is the newest of. No branch is called as a change is here: names of refs have no blanks.
 fn branch_of(item: &WorkItem) -> Option<BranchId> {
+    let change = item.change.as_ref();
+    let change = change.map(|change| Name::from(format!("change {change}")));
     Some(BranchId {
         repo: item.repo.clone(),
-        branch: item.branch.clone()?,
+        branch: change.or_else(|| item.branch.clone())?,
     })
 }
 
@@ -279,9 +323,10 @@ fn branch_of(item: &WorkItem) -> Option<BranchId> {
 fn tip_memo(tip: &WorkItem) -> Result<MemoKey> {
     let repo = tip.repo_id.as_ref().map_or(&*tip.origin, RepoId::as_str);
     let repo = repo.as_bytes();
-    let key = match &tip.tag {
-        Some(tag) => WishKey::of(&[repo, b"tag", tag.as_bytes()]),
-        None => {
+    let key = match (&tip.tag, &tip.change) {
+        (Some(tag), _) => WishKey::of(&[repo, b"tag", tag.as_bytes()]),
+        (None, Some(change)) => WishKey::of(&[repo, b"change", change.as_str().as_bytes()]),
+        (None, None) => {
             let branch = tip.branch.as_ref().map_or(&[][..], Name::as_bytes);
             WishKey::of(&[repo, branch])
         }
@@ -291,7 +336,16 @@ fn tip_memo(tip: &WorkItem) -> Result<MemoKey> {
 
 /// The memo that the tags of a repository were looked at.
 fn tags_memo(item: &WorkItem) -> Result<MemoKey> {
+    looked_at_memo(item, "tags")
+}
+
+/// The memo that its changes were.
+fn changes_memo(item: &WorkItem) -> Result<MemoKey> {
+    looked_at_memo(item, "changes")
+}
+
+fn looked_at_memo(item: &WorkItem, what: &str) -> Result<MemoKey> {
     let repo = item.repo_id.as_ref().map_or(&*item.origin, RepoId::as_str);
-    let key = WishKey::of(&[repo.as_bytes(), b"tags", b""]);
-    MemoKey::new(format!("tags/{key}"))
+    let key = WishKey::of(&[repo.as_bytes(), what.as_bytes(), b""]);
+    MemoKey::new(format!("{what}/{key}"))
 }

@@ -230,6 +230,11 @@ impl Handle {
         self.figures.counts()
     }
 
+    /// Where the repositories are that the farm watches, as its sources name them, without passwords.
+    pub fn origins(&self) -> &[String] {
+        &self.chooser.origins
+    }
+
     /// The names of the builders.
     pub fn builders(&self) -> &[BuilderName] {
         &self.builders

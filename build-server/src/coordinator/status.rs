@@ -18,6 +18,8 @@ pub struct FarmStatus {
     pub stalled_since: Option<Timestamp>,
     /// What is wrong with the settings of the farm, so that those before go on.
     pub misconfigured: Option<String>,
+    /// What no machine could get rid of, and is left alone: a sentence each.
+    pub set_aside: Vec<String>,
     /// Sources that cannot be read at present; each is asked again every few seconds.
     pub lost: Vec<LostSource>,
 }

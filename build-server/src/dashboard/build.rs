@@ -7,6 +7,7 @@ use axum::response::Response;
 use build_core::event::{Artifact, Outcome};
 use build_core::ids::{StepName, WishKey};
 use build_core::report::{BuildStatus, FailedTest, Review, artifact_address};
+use build_core::sentences::outside;
 use build_core::{Error, ErrorKind};
 use serde::Deserialize;
 
@@ -66,6 +67,8 @@ struct Page<'a> {
     /// Who wants it at present, and how it is taken back.
     wanted: Vec<(String, WishKey)>,
     review: Option<Review>,
+    /// What a commit from outside gets and what not.
+    outside: Option<String>,
 }
 
 /// The log of the chosen run.
@@ -161,6 +164,7 @@ pub(super) async fn page(
         is_open,
         wanted: wanted.collect(),
         review: site.review(&row.item),
+        outside: outside(&row.item),
     }))
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Farm {
     /// How many builds wait for their first machine.
     pub(super) waiting: usize,
     pub(super) machines: Vec<MachineStatus>,
+    /// What no machine could get rid of.
+    pub(super) set_aside: Vec<String>,
     /// Why nothing new begins, if so.
     pub(super) trouble: Option<String>,
 }
@@ -48,7 +50,7 @@ impl Farm {
         let active = records.active().await?;
         let waiting = records.count_queued().await?;
         let status = site.handle().status().await;
-        let (machines, trouble) = match status {
+        let (machines, set_aside, trouble) = match status {
             Ok(status) => {
                 let stalled = status.stalled_text();
                 let stalled = stalled.map(|why| format!("Nothing new begins {why}"));
@@ -57,14 +59,19 @@ impl Farm {
                     let lost: Vec<_> = status.lost.iter().map(LostSource::text).collect();
                     lost.join("; ")
                 });
-                (status.machines, stalled.or(settings).or(lost))
+                let trouble = stalled.or(settings).or(lost);
+                (status.machines, status.set_aside, trouble)
             }
-            Err(error) => (Vec::new(), Some(nothing_begins(error.to_string()))),
+            Err(error) => {
+                let trouble = nothing_begins(error.to_string());
+                (Vec::new(), Vec::new(), Some(trouble))
+            }
         };
         Ok(Self {
             active,
             waiting,
             machines,
+            set_aside,
             trouble,
         })
     }

@@ -13,6 +13,8 @@ struct Machine {
     name: String,
     kind: String,
     labels: String,
+    /// By what commands are bounded there.
+    limits: Option<String>,
     mark: Mark,
     state: String,
     build: Option<(String, String)>,
@@ -23,6 +25,8 @@ struct Machine {
 struct Page<'a> {
     frame: &'a Frame,
     machines: Vec<Machine>,
+    /// What no machine could get rid of.
+    set_aside: &'a [String],
     join_line: Option<&'a str>,
 }
 
@@ -36,6 +40,7 @@ pub(super) async fn page(
     Ok(page::html(&Page {
         frame: &frame,
         machines,
+        set_aside: &frame.farm.set_aside,
         join_line: site.join_line(),
     }))
 }
@@ -64,6 +69,7 @@ fn machine(frame: &Frame, status: &MachineStatus) -> Machine {
         name: status.machine.to_string(),
         kind: status.host_type.to_string(),
         labels: labels.join(", "),
+        limits: status.limits.clone(),
         mark,
         state,
         build: holder.map(|(row, _)| (row.id.to_string(), row.item.subject.clone())),

@@ -5,6 +5,7 @@ mod home;
 mod identity;
 mod keeper;
 mod lease;
+mod limits;
 mod machine;
 mod place;
 mod table;
@@ -29,12 +30,13 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use self::guard::Guard;
 use self::home::Tools;
 use self::lease::LocalLease;
+pub use self::limits::{Keeper, Limits};
 use self::machine::{Binding, Machine, Recipe};
 use self::place::Place;
 use self::table::{InHand, Table};
 use self::trash::Trash;
 use crate::buildlet::Leftovers;
-use crate::buildlet::sandbox::Available;
+use crate::buildlet::sandbox::{Available, Bounds};
 use crate::supervise::Supervisor;
 
 /// Spares kept ready, unless the builder is told otherwise: a burst of builds takes a few
@@ -77,6 +79,7 @@ pub struct LocalPoolBuilder {
     sandbox: Sandbox,
     hidden: Vec<PathBuf>,
     readable: Vec<PathBuf>,
+    bounds: Bounds,
 }
 
 struct Shared {
@@ -164,6 +167,13 @@ impl LocalPoolBuilder {
         Self { sandbox, ..self }
     }
 
+    /// What each command may take at most, whatever its step asks for (nothing is bounded but what
+    /// steps say). PROGRAM must know the buildlet's `--sandbox`.
+    #[must_use]
+    pub fn bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
     /// Directories of which builds in a sandbox see nothing, besides homes, temporary directories,
     /// and the pool's own.
     #[must_use]
@@ -210,6 +220,7 @@ impl LocalPoolBuilder {
             hidden.collect(),
             self.readable,
             (self.program.clone(), self.arguments.clone()),
+            self.bounds,
         );
         Ok(LocalPool {
             shared: Arc::new(Shared {
@@ -269,6 +280,7 @@ impl LocalPool {
             sandbox: Sandbox::None,
             hidden: Vec::new(),
             readable: Vec::new(),
+            bounds: Bounds::default(),
         }
     }
 
@@ -295,6 +307,11 @@ impl LocalPool {
         self.shared.guard.available()
     }
 
+    /// By what the commands of its machines are bounded. Reads a few files of the system.
+    pub fn limits(&self) -> Limits {
+        self.shared.guard.limits()
+    }
+
     /// Ends the spares and waits for it, and for what is being deleted, 20 seconds at most; the
     /// next pool deletes the rest. Leased machines go on until they are released or expire.
     ///
@@ -315,6 +332,7 @@ impl LocalPool {
     fn keep(&self) {
         if tokio::runtime::Handle::try_current().is_ok() {
             self.shared.keeper.get_or_init(|| {
+                self.shared.guard.enter_groups();
                 keeper::start(&self.shared);
                 let guard = self.shared.guard.clone();
                 let looking = move || guard.look();
@@ -463,6 +481,7 @@ impl Shared {
     async fn clean(&self, dir: &Path) -> Result<()> {
         let failed = |error| Error::from(error).while_doing(format!("clean {}", dir.display()));
         self.end_leftovers(dir).await?;
+        self.guard.forget(dir);
         if let Some(trash) = self.place.discard(dir).map_err(failed)? {
             self.trash.delete(&self.supervisor, trash);
         }
@@ -559,6 +578,7 @@ impl Pool for LocalPool {
             (table.holders(), table.trouble.clone())
         };
         let sandbox = self.shared.guard.usual().map(|level| level.to_string());
+        let limits = self.shared.guard.limits().to_string();
         let status = |slot: &Slot| MachineStatus {
             machine: slot.id().clone(),
             host_type: slot.host_type().clone(),
@@ -566,7 +586,21 @@ impl Pool for LocalPool {
             lease: holders.remove(slot.id()),
             trouble: trouble.clone(),
             sandbox: sandbox.clone(),
+            limits: Some(limits.clone()),
         };
         self.shared.slots.iter().map(status).collect()
+    }
+
+    fn set_aside(&self) -> Vec<String> {
+        let dirs = self.shared.place.aside();
+        let dirs = dirs.unwrap_or_else(|error| {
+            tracing::debug!(error = error.chain(), "cannot look for what was set aside");
+            Vec::new()
+        });
+        let said = |dir: &PathBuf| {
+            let dir = dir.display();
+            format!("{dir} cannot be deleted and was set aside: see why, and remove it by hand")
+        };
+        dirs.iter().map(said).collect()
     }
 }

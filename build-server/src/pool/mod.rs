@@ -10,7 +10,7 @@ mod reverse;
 mod undetached;
 
 #[cfg(unix)]
-pub use local::{LocalPool, LocalPoolBuilder, own_labels};
+pub use local::{Keeper, Limits, LocalPool, LocalPoolBuilder, own_labels};
 #[cfg(feature = "reverse")]
 pub use reverse::{
     Applicant, Doorman, Expected, Finding, Level, Pass, Refused, ReverseDialect, ReversePool,

@@ -405,6 +405,7 @@ impl Pool for ReversePool {
                 lease,
                 trouble,
                 sandbox: None,
+                limits: None,
             }
         };
         self.0.lives().iter().map(status).collect()

@@ -204,8 +204,8 @@ impl Inner {
 
     /// Keeps directories of a machine, as well as it can: a build does not fail by its caches.
     pub(super) async fn keep_caches(&self, held: &Held, of: MadeBy<'_>, paths: &[String]) {
-        // The commit would not tell what a work tree held.
-        if of.item.worktree {
+        // The commit would not tell what a work tree held, and nobody vouches for a change.
+        if of.item.worktree || of.item.change.is_some() || of.item.is_from_outside() {
             return;
         }
         let inputs = match self.plan_of(of.build).await {

@@ -15,6 +15,7 @@ mod prepare;
 mod renew;
 mod reports;
 mod results;
+mod secrets;
 mod snapshots;
 mod sources;
 mod tool_caches;
@@ -238,6 +239,7 @@ impl Runner {
                 let tree = SourceTree { item: &item, tree };
                 let plan = inner.recipe.plan(&item, &builder, &tree).await?;
                 inner.check_host(&plan, &builder)?;
+                secrets::check(&item, &plan)?;
                 let plan = inner.leave_out_unchanged(&item, &builder, plan).await?;
                 let plan = inner.resolve(&item, &builder, &tree, plan).await?;
                 Ok(Reply::Planned(plan))

@@ -10,6 +10,7 @@ use build_core::clock::Timestamp;
 use build_core::ids::{CommitHash, RepoName};
 use build_core::name::Name;
 use build_core::recipe::Tree;
+use build_core::ref_rules::{RefRules, change_of};
 use build_core::tarutil::{GzipOptions, Pack};
 use build_core::work::{Class, SKIP_LABEL, WorkItem};
 use build_core::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 use super::checkout::{Checkout, set_times};
 use super::fingerprint;
 use super::git::without_passwords;
-use super::origin::{CHECKOUTS, Origin, Repos};
+use super::origin::{CHECKOUTS, Origin, Repos, name_of};
 use super::pack::stream_of;
 use super::plain::PlainTree;
 use super::refs::RefsState;
@@ -32,7 +33,7 @@ use crate::spread::spread_below;
 const PLACES: usize = 100;
 
 /// Words that policies and sources look at.
-fn labels(info: &CommitInfo) -> BTreeSet<String> {
+pub(super) fn labels(info: &CommitInfo) -> BTreeSet<String> {
     let skip = info.skip.then(|| SKIP_LABEL.to_owned());
     skip.into_iter().collect()
 }
@@ -43,7 +44,7 @@ const GZIP_LEVEL: u32 = 1;
 /// Repositories on this machine and elsewhere, through the `git` program.
 #[derive(Clone)]
 pub struct GitCheckouts {
-    repos: Repos,
+    pub(super) repos: Repos,
     dir: PathBuf,
     cleaned: Arc<Once>,
 }
@@ -58,6 +59,13 @@ impl GitCheckouts {
             dir,
             cleaned: Arc::new(Once::new()),
         }
+    }
+
+    /// Goes by these rules: which changes are fetched and built, and whose commits come from outside.
+    #[must_use]
+    pub fn with_refs(mut self, rules: RefRules) -> Self {
+        self.repos = self.repos.with_rules(rules);
+        self
     }
 
     /// The commit that `rev` (default: what is checked out, or the remote's default branch)
@@ -94,9 +102,16 @@ impl GitCheckouts {
         };
         let item = self.item(&parsed, &repo, &commit, None);
         let (item, (branch, tag)) = futures::try_join!(item, named)?;
+        let is_own = matches!(parsed, Origin::Local(_));
+        let refs = self.repos.refs_of(&item.repo);
+        let lead = repo.lead_to(&commit, rev, &refs, is_own).await?;
+        let (change, patch_set) = lead.other_ref.and_then(|name| change_of(&name)).unzip();
         Ok(WorkItem {
             branch,
             tag,
+            change,
+            patch_set: patch_set.flatten(),
+            trust: lead.trust,
             ..item
         })
     }
@@ -125,7 +140,8 @@ impl GitCheckouts {
 
     /// The newest commit of every branch that one of `globs` matches, most recent first; the
     /// default branch when there are none, or what is checked out when there is no such. Then the
-    /// tags that one of `tags` matches. A branch that cannot be read is named and left out.
+    /// tags that one of `tags` matches, and the changes that the rules name. A branch that cannot be
+    /// read is named and left out.
     pub(super) async fn tips(
         &self,
         origin: &str,
@@ -150,7 +166,15 @@ impl GitCheckouts {
             };
             let found = self.item(&parsed, &repo, &commit, Some(branch.clone()));
             match found.await {
-                Ok(item) => items.push(WorkItem { class, ..item }),
+                Ok(item) => {
+                    let name = [&b"refs/heads/"[..], branch.as_bytes()].concat();
+                    let trust = self.repos.refs_of(&item.repo).trust(&name);
+                    items.push(WorkItem {
+                        class,
+                        trust,
+                        ..item
+                    });
+                }
                 Err(error) => {
                     let (repo, error) = (repo.name(), error.chain());
                     tracing::warn!(repo, %branch, error, "a branch cannot be read");
@@ -159,19 +183,25 @@ impl GitCheckouts {
         }
         items.sort_by_key(|item| std::cmp::Reverse(item.commit_time));
         for tag in repo.tags(tags).await? {
+            let item = self.item_of(&parsed, &repo, tag.commit, None).await?;
+            let name = [&b"refs/tags/"[..], tag.name.as_bytes()].concat();
             items.push(WorkItem {
+                trust: self.repos.refs_of(&item.repo).trust(&name),
                 tag: Some(tag.name),
                 class: Class::ReleaseTip,
-                ..self.item_of(&parsed, &repo, tag.commit, None).await?
+                ..item
             });
         }
+        let changes = self.changes(&parsed, &repo, &items).await?;
+        items.extend(changes);
         Ok(items)
     }
 
     /// The commits before `tip` on its branch, newest first, as work for idle machines. Of another
-    /// branch than the default one those that are on that one are left out; of a tag, all.
+    /// branch than the default one those that are on that one are left out; of a tag and of a
+    /// change, all.
     pub(super) async fn earlier(&self, tip: &WorkItem, limit: usize) -> Result<Vec<WorkItem>> {
-        if tip.tag.is_some() {
+        if tip.tag.is_some() || tip.change.is_some() {
             return Ok(Vec::new());
         }
         let repo = self.repos.open(&Origin::parse(&tip.origin)?).await?;
@@ -226,13 +256,7 @@ impl GitCheckouts {
         branch: Option<Name>,
     ) -> Result<WorkItem> {
         let places = repo.places(&info.hash, PLACES);
-        let (places, remote) = futures::try_join!(places, repo.remote())?;
-        let place = match origin {
-            Origin::Local(_) => repo.place().to_string_lossy().into_owned(),
-            Origin::Remote(url) => url.clone(),
-        };
-        let remote = remote.map(|(_, url)| url);
-        let name = name_of(remote.as_deref().unwrap_or(&place));
+        let (places, (name, place)) = futures::try_join!(places, called(origin, repo))?;
         Ok(WorkItem {
             order: places.get(&info.hash).copied(),
             labels: labels(&info),
@@ -241,7 +265,7 @@ impl GitCheckouts {
             branch,
             author: Some(info.author),
             class: Class::DefaultTip,
-            ..WorkItem::new(RepoName::new(&name)?, place, info.hash)
+            ..WorkItem::new(name, place, info.hash)
         })
     }
 
@@ -269,7 +293,8 @@ impl GitCheckouts {
             repo,
             commit: item.commit.clone(),
             depth,
-            is_local: origin.is_here(),
+            // What anybody may have written names no directory of this machine.
+            is_local: origin.is_here() && !item.is_from_outside(),
             nesting: 0,
         };
         let plain = async {
@@ -409,38 +434,13 @@ impl Checkouts for GitCheckouts {
     }
 }
 
-/// `owner/name` of a URL, the directory's name of a path.
-fn name_of(place: &str) -> String {
-    let is_url = matches!(Origin::parse(place), Ok(Origin::Remote(_)));
-    let plain = without_passwords(place);
-    let plain = plain.trim_end_matches('/').trim_end_matches(".git");
-    // The host is no part of the name.
-    let path = match plain.split_once("://") {
-        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
-        None if is_url => plain.split_once(':').map_or(plain, |(_, path)| path),
-        None => plain,
+/// What a repository is called, and where it is.
+pub(super) async fn called(origin: &Origin, repo: &Repo) -> Result<(RepoName, String)> {
+    let remote = repo.remote().await?.map(|(_, url)| url);
+    let place = match origin {
+        Origin::Local(_) => repo.place().to_string_lossy().into_owned(),
+        Origin::Remote(url) => url.clone(),
     };
-    let mut parts = path.rsplit('/').filter(|part| !part.is_empty());
-    let name = parts.next().unwrap_or("repository").to_owned();
-    match parts.next().filter(|_| is_url) {
-        Some(owner) => format!("{owner}/{name}"),
-        None => name,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn repositories_are_called_as_people_do() {
-        assert_eq!(
-            name_of("https://u:p@example.org/golang/go.git"),
-            "golang/go"
-        );
-        assert_eq!(name_of("git@example.org:golang/go.git"), "golang/go");
-        assert_eq!(name_of("https://example.org/go"), "go");
-        assert_eq!(name_of("/home/me/project"), "project");
-        assert_eq!(name_of("/"), "repository");
-    }
+    let name = RepoName::new(name_of(remote.as_deref().unwrap_or(&place)))?;
+    Ok((name, place))
 }

@@ -1,6 +1,7 @@
 //! Where commits come from: repositories on this machine and others, through the `git` program.
 
 mod beside;
+mod changes;
 mod checkout;
 mod checkouts;
 mod fingerprint;
@@ -16,6 +17,7 @@ mod refs;
 mod repo;
 mod submodules;
 mod tree;
+mod trust;
 mod watch;
 mod worktree;
 
@@ -30,6 +32,7 @@ use build_core::{Error, ErrorKind, Result};
 pub(crate) use beside::Named;
 pub use checkouts::GitCheckouts;
 pub(crate) use git::without_passwords;
+pub(crate) use origin::is_here;
 pub(crate) use pack::stream_of;
 pub use tree::WorkTree;
 pub use watch::GitSource;

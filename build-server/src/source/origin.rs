@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use build_core::ids::CommitHash;
+use build_core::ids::{CommitHash, RepoName};
+use build_core::ref_rules::{RefRules, Refs};
 use build_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
@@ -44,8 +45,34 @@ impl Origin {
     }
 }
 
+/// Whether a repository lies on this machine.
+pub(crate) fn is_here(origin: &str) -> bool {
+    Origin::parse(origin).is_ok_and(|origin| origin.is_here())
+}
+
+/// All branches and tags.
+const ALL: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+
 /// Fetches into a copy.
 const FETCH: [&str; 4] = ["fetch", "--quiet", "--no-write-fetch-head", "--no-auto-gc"];
+
+/// What git fetches for a pattern of refs: at least what it fits.
+fn refspec(pattern: &str) -> String {
+    let is_wild = |part: &&str| part.contains(['*', '?', '[']);
+    let parts: Vec<&str> = pattern.split('/').collect();
+    let wild: Vec<_> = parts.iter().filter(|part| is_wild(part)).collect();
+    if wild[..] == [&"*"] {
+        return format!("+{pattern}:{pattern}");
+    }
+    let fixed: Vec<&str> = parts.iter().copied().take_while(|p| !is_wild(p)).collect();
+    // A ref that is not there would be an error; of its neighbours it is not.
+    let above = match fixed.len() == parts.len() {
+        true => &fixed[..fixed.len().saturating_sub(1)],
+        false => &fixed[..],
+    };
+    let above = above.join("/");
+    format!("+{above}/*:{above}/*")
+}
 
 /// Whether a repository was fetched whose objects have names of another kind.
 fn is_of_other_hash(error: &Error) -> bool {
@@ -68,6 +95,7 @@ pub(super) struct Repos {
     fetching: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
     known: Arc<Mutex<Known>>,
     pub(super) packs: LastPacks,
+    rules: Arc<RefRules>,
 }
 
 /// What git was asked before and need not be asked again.
@@ -93,7 +121,21 @@ impl Repos {
             dir: dir.into(),
             fetching: Arc::default(),
             known: Arc::default(),
+            rules: Arc::default(),
         }
+    }
+
+    /// The same with rules for refs.
+    pub(super) fn with_rules(self, rules: RefRules) -> Self {
+        Self {
+            rules: Arc::new(rules),
+            ..self
+        }
+    }
+
+    /// What the farm's owner says of the refs of a repository that is called so.
+    pub(super) fn refs_of(&self, name: &RepoName) -> Refs {
+        self.rules.of(name)
     }
 
     /// The repository at an origin; a remote one as it was copied last, or now for the first time.
@@ -197,7 +239,15 @@ impl Repos {
         self.dir.join(format!("{digest}.git"))
     }
 
-    /// Fetches all branches and tags, or just `wanted`.
+    /// What is fetched of a repository: all branches and tags, and the changes that are built.
+    fn refspecs(&self, url: &str) -> Result<Vec<String>> {
+        let mut all = ALL.map(str::to_owned).to_vec();
+        let refs = self.refs_of(&RepoName::new(name_of(url))?);
+        all.extend(refs.changes().iter().map(|pattern| refspec(pattern)));
+        Ok(all)
+    }
+
+    /// Fetches everything that is built, or just `wanted`.
     async fn fetch(&self, url: &str, wanted: &[&str]) -> Result<()> {
         let dir = self.copy_dir(url);
         let gate = self.gate(&dir);
@@ -213,7 +263,8 @@ impl Repos {
         if !dir.join("HEAD").exists() {
             self.init(&dir, url, "sha1").await.map_err(named)?;
         }
-        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        let all = self.refspecs(url)?;
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let (prune, what) = match wanted.is_empty() {
             // A branch that is gone may stand in the way of a new one: `release`, `release/1`.
             true => (&["--prune"][..], &all[..]),
@@ -280,6 +331,25 @@ impl Repos {
     }
 }
 
+/// `owner/name` of a URL, the directory's name of a path.
+pub(super) fn name_of(place: &str) -> String {
+    let is_url = matches!(Origin::parse(place), Ok(Origin::Remote(_)));
+    let plain = without_passwords(place);
+    let plain = plain.trim_end_matches('/').trim_end_matches(".git");
+    // The host is no part of the name.
+    let path = match plain.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+        None if is_url => plain.split_once(':').map_or(plain, |(_, path)| path),
+        None => plain,
+    };
+    let mut parts = path.rsplit('/').filter(|part| !part.is_empty());
+    let name = parts.next().unwrap_or("repository").to_owned();
+    match parts.next().filter(|_| is_url) {
+        Some(owner) => format!("{owner}/{name}"),
+        None => name,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,5 +372,30 @@ mod tests {
         assert!(matches!(url, Origin::Remote(_)) && url.is_here());
         assert!(Origin::parse("--upload-pack=x").is_err());
         assert!(Origin::parse("").is_err());
+    }
+
+    #[test]
+    fn repositories_are_called_as_people_do() {
+        assert_eq!(
+            name_of("https://u:p@example.org/golang/go.git"),
+            "golang/go"
+        );
+        assert_eq!(name_of("git@example.org:golang/go.git"), "golang/go");
+        assert_eq!(name_of("https://example.org/go"), "go");
+        assert_eq!(name_of("/home/me/project"), "project");
+        assert_eq!(name_of("/"), "repository");
+    }
+
+    #[test]
+    fn what_is_fetched_has_all_that_a_pattern_fits() {
+        for (pattern, expected) in [
+            ("refs/pull/*/head", "+refs/pull/*/head:refs/pull/*/head"),
+            ("refs/changes/*/*/*", "+refs/changes/*:refs/changes/*"),
+            ("refs/pull/**", "+refs/pull/*:refs/pull/*"),
+            ("refs/pull/1?/head", "+refs/pull/*:refs/pull/*"),
+            ("refs/outside/one", "+refs/outside/*:refs/outside/*"),
+        ] {
+            assert_eq!(refspec(pattern), expected);
+        }
     }
 }

@@ -10,6 +10,16 @@ const MAX_DEPTH: usize = 8;
 /// closely, and the next regular look finds the rest.
 const MAX_FILES: usize = 1000;
 
+/// Where they are: branches and tags first, then changes under review as hosts keep them.
+const REFS: [&str; 6] = [
+    "refs/heads",
+    "refs/tags",
+    "refs/remotes",
+    "refs/pull",
+    "refs/merge-requests",
+    "refs/changes",
+];
+
 /// The times and sizes of the files that hold branches, tags and the remote's default branch. Refs are replaced by renaming, which
 /// also changes the time of their directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +40,7 @@ impl RefsState {
         ] {
             files.push(seen(file));
         }
-        for refs in ["refs/heads", "refs/tags", "refs/remotes"] {
+        for refs in REFS {
             walk(&git_dir.join(refs), MAX_DEPTH, &mut files);
         }
         Self {

@@ -14,6 +14,8 @@ use super::git::{Git, text};
 
 /// What the whole names of branches begin with.
 const HEADS: &[u8] = b"refs/heads/";
+/// What those of tags begin with.
+const TAGS: &str = "refs/tags/";
 
 /// A repository on this machine: the user's, or our mirror of a remote one.
 #[derive(Clone, Debug)]
@@ -245,18 +247,36 @@ impl Repo {
         if globs.is_empty() {
             return Ok(Vec::new());
         }
-        // Of an annotated tag the commit behind it, else the tag's own object.
+        let globs: Vec<_> = globs.iter().map(|glob| Glob::new(glob)).collect();
+        let mut tags = Vec::new();
+        for (name, commit) in self.commits_of_refs(&[TAGS.to_owned()]).await? {
+            let name = name.strip_prefix(TAGS).unwrap_or(&name);
+            if globs.iter().any(|glob| glob.matches(name.as_bytes())) {
+                let name = name.into();
+                tags.push(TagInfo { name, commit });
+            }
+        }
+        Ok(tags)
+    }
+
+    /// The refs below some directories, by their whole names, with the commits that they lead to.
+    pub(super) async fn commits_of_refs(
+        &self,
+        below: &[String],
+    ) -> Result<Vec<(String, CommitInfo)>> {
+        // Of an annotated tag the commit behind it, else the ref's own object.
         let of = |star: &str| {
             format!(
                 "%({star}objecttype)%0a%({star}objectname)%0a%({star}committerdate:unix)%0a\
                  %({star}authoremail:trim)%0a%({star}contents:subject)"
             )
         };
-        let format = format!("--format=%(refname:lstrip=2)%0a{}%0a{}%00", of("*"), of(""));
-        let listed = self.run(&["for-each-ref", &format, "refs/tags"]).await?;
+        let format = format!("--format=%(refname)%0a{}%0a{}%00", of("*"), of(""));
+        let mut args = vec!["for-each-ref", &format];
+        args.extend(below.iter().map(String::as_str));
+        let listed = self.run(&args).await?;
         let listed = String::from_utf8_lossy(&listed);
-        let globs: Vec<_> = globs.iter().map(|glob| Glob::new(glob)).collect();
-        let mut tags = Vec::new();
+        let mut found = Vec::new();
         for record in listed.split('\0') {
             let lines: Vec<&str> = record.trim_start_matches('\n').split('\n').collect();
             let (Some(name), Some(peeled), Some(own)) =
@@ -265,15 +285,12 @@ impl Repo {
                 continue;
             };
             let commit = [peeled, own].into_iter().find(|of| of[0] == "commit");
-            let is_wanted = globs.iter().any(|glob| glob.matches(name.as_bytes()));
-            if let Some(commit) = commit.filter(|_| is_wanted) {
-                tags.push(TagInfo {
-                    name: (*name).into(),
-                    commit: CommitInfo::parse(&commit[1..].join("\n"))?,
-                });
+            if let Some(commit) = commit {
+                let info = CommitInfo::parse(&commit[1..].join("\n"))?;
+                found.push(((*name).to_owned(), info));
             }
         }
-        Ok(tags)
+        Ok(found)
     }
 
     /// Where a commit and those before it stand among others by time: at their own time, but behind

@@ -1,5 +1,6 @@
 //! The newest commits of a repository, as work.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct GitSource {
     refs: Mutex<Option<RefsState>>,
     /// Tells of a repository of this machine when they move.
     watch: Mutex<Watch>,
+    /// Whether changes were among what was looked for last.
+    takes_changes: AtomicBool,
     /// Where remote repositories are copied to when nothing else was said; goes with the source.
     _copies: Option<Arc<TempDir>>,
 }
@@ -60,6 +63,7 @@ impl GitSource {
             tags: Vec::new(),
             refs: Mutex::default(),
             watch: Mutex::default(),
+            takes_changes: AtomicBool::new(false),
             _copies: copies,
         }
     }
@@ -134,7 +138,14 @@ impl WorkSource for GitSource {
         let refs = self.checkouts.state_of_refs(&self.origin).await?;
         *self.refs() = refs;
         let (branches, tags) = (&self.branches, &self.tags);
-        self.checkouts.tips(&self.origin, branches, tags).await
+        let tips = self.checkouts.tips(&self.origin, branches, tags).await?;
+        let takes = self.checkouts.takes_changes(&self.origin).await?;
+        self.takes_changes.store(takes, Ordering::Relaxed);
+        Ok(tips)
+    }
+
+    fn takes_changes(&self) -> bool {
+        self.takes_changes.load(Ordering::Relaxed)
     }
 
     async fn earlier(&self, tip: &WorkItem, limit: usize) -> Result<Vec<WorkItem>> {

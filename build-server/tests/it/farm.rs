@@ -12,7 +12,7 @@ use build_client::testing::{FakeBuildlet, Script};
 use build_core::buildlet::{Buildlet, ByteStream, Exec, ExecOutcome};
 use build_core::event::{BuildEvent, Outcome, Recorded, Seq};
 use build_core::ids::{BuildId, BuilderName, HostType, LeaseId, MachineId, StepName};
-use build_core::plan::{Part, Plan, Step, Unit};
+use build_core::plan::{Part, Plan, Sandbox, Step, Unit};
 use build_core::pool::{
     Adoption, FilesHere, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool,
 };
@@ -129,6 +129,8 @@ struct PoolState {
     gate: Semaphore,
     /// How many machines were asked for.
     asked: watch::Sender<usize>,
+    /// How far each was to be kept apart.
+    sandboxes: Mutex<Vec<Sandbox>>,
     /// What outlives its machines.
     kept: tempfile::TempDir,
     /// Which tools its machines have.
@@ -160,6 +162,7 @@ impl FakePool {
             scripts: Vec::new(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             asked: watch::Sender::new(0),
+            sandboxes: Mutex::default(),
             kept: tempfile::tempdir().unwrap(),
             tools: Mutex::default(),
         }))
@@ -200,6 +203,11 @@ impl FakePool {
         self
     }
 
+    /// How far each machine was to be kept apart, in the order in which they were asked for.
+    pub fn sandboxes(&self) -> Vec<Sandbox> {
+        self.0.sandboxes.lock().unwrap().clone()
+    }
+
     /// Forgets machines that have ended.
     pub fn forget(&self) {
         self.0.buildlets.lock().unwrap().clear();
@@ -227,6 +235,7 @@ impl Pool for FakePool {
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Arc<dyn Lease>> {
+        self.0.sandboxes.lock().unwrap().push(request.sandbox);
         self.0.asked.send_modify(|asked| *asked += 1);
         self.0.gate.acquire().await.unwrap().forget();
         let buildlet = FakeBuildlet::new(request.machine.as_str())?;
@@ -274,6 +283,7 @@ impl Pool for FakePool {
                 .map(|l| l.record.lease.clone()),
             trouble: None,
             sandbox: None,
+            limits: None,
         };
         self.0.machines.iter().map(status).collect()
     }

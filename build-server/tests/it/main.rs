@@ -49,6 +49,8 @@ mod month;
 #[cfg(feature = "coordinator")]
 mod odd;
 #[cfg(feature = "web")]
+mod outside;
+#[cfg(feature = "web")]
 mod pages;
 #[cfg(feature = "coordinator")]
 mod plans;

@@ -5,6 +5,8 @@
 mod endings;
 #[cfg(target_os = "linux")]
 mod escape;
+#[cfg(target_os = "linux")]
+mod groups;
 mod local_pool;
 mod memory;
 #[cfg(feature = "tls")]

@@ -197,6 +197,9 @@ fn the_sandbox_that_check_tells_of_is_the_one_that_builds_get() {
     let highest = check.out();
     let highest = highest.split("the highest level is ").nth(1).unwrap();
     let level = highest.split_whitespace().next().unwrap().to_owned();
+    let limits = check.out();
+    let limits = limits.split("limits of builds here: ").nth(1).unwrap();
+    assert!(limits.starts_with("memory"), "{limits}");
     if let Some((_, why)) = highest.split_once("not higher, because") {
         assert!(!why.contains("the trial ended"), "no reason is told: {why}");
         eprintln!("SKIPPED: this machine has only {level}: {why}");
@@ -214,6 +217,56 @@ fn the_sandbox_that_check_tells_of_is_the_one_that_builds_get() {
             .contains("the levels are: auto, none, user, namespaces"),
         "{}",
         wrong.err()
+    );
+}
+
+#[test]
+fn a_change_from_outside_runs_in_namespaces_whatever_it_and_the_farm_ask_for() {
+    let repo = repo_with(
+        "[[step]]\nname = \"a\"\nsandbox = \"none\"\ncache = [\"kept\"]\n\
+         run = \"echo in $(readlink /proc/self/ns/pid) for $FARMER_CHANGE; mkdir -p kept; echo $FARMER_COMMIT >> kept/of\"\n",
+    );
+    let here = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let here = format!("in {} for", here.display());
+    let branch = repo.run(&["build"]).exits(0);
+    assert!(branch.out().contains(&here), "{}", branch.out());
+    let kept = |repo: &Repo| {
+        let blobs = repo.data().join("blobs/cache");
+        let mut names: Vec<_> = std::fs::read_dir(blobs)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = kept(&repo);
+    let change = repo.commit("of somebody");
+    repo.git(&["update-ref", "refs/pull/7/head", "HEAD"]);
+    repo.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    for rev in ["refs/pull/7/head", &change] {
+        let built = repo.run(&["build", "--rev", rev]);
+        assert!(
+            built.err().contains("comes from outside"),
+            "{}",
+            built.err()
+        );
+        if built.code() == 2 {
+            let why = "this step needs sandbox level \"namespaces\"";
+            assert!(built.err().contains(why), "{}", built.err());
+            eprintln!(
+                "SKIPPED: changes from outside are refused here: {}",
+                built.err()
+            );
+            continue;
+        }
+        let out = built.exits(0).out();
+        assert!(out.contains("in pid:[") && !out.contains(&here), "{out}");
+    }
+    assert_eq!(kept(&repo), before, "a change leaves nothing to others");
+    let why = repo.run(&["why"]).exits(0).out();
+    assert!(
+        why.contains("  trust  the commit comes from outside"),
+        "{why}"
     );
 }
 

@@ -5,16 +5,32 @@ use std::path::Path;
 use std::time::Duration;
 
 use build_core::buildlet::{Exec, ExecOutcome};
+use build_core::tree::{Taken, measure};
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::State;
+use crate::buildlet::sandbox::Bounds;
 use crate::supervise::Supervisor;
 
 /// How often the disk is asked for its free space.
 const DISK_POLL: Duration = Duration::from_secs(2);
 /// How often the processes of a command are counted and their memory is summed up.
 const TREE_POLL: Duration = Duration::from_millis(250);
+/// How often what a machine has on its disk is counted, at most.
+const QUOTA_POLL: Duration = Duration::from_millis(250);
+/// The part of one processor that this may take.
+const QUOTA_SHARE: u32 = 20;
+/// A disk is nearly full when it has fewer inodes left, or not this part of them.
+const FEWEST_INODES: u64 = 10_000;
+const INODES_PART: u64 = 50;
+
+/// Whether the disk that holds `path` has room for few more files. Some disks have no bound.
+fn lacks_inodes(path: &Path) -> io::Result<bool> {
+    let disk = rustix::fs::statvfs(path)?;
+    let fewest = FEWEST_INODES.min(disk.f_files / INODES_PART);
+    Ok(disk.f_files > 0 && disk.f_favail < fewest)
+}
 
 /// Free bytes of the disk that holds `path`, for everybody.
 pub(crate) fn disk_free_bytes(path: &Path) -> io::Result<u64> {
@@ -32,6 +48,12 @@ pub(super) struct Watch<'w, M> {
     pub(super) state: watch::Receiver<State>,
     pub(super) dir: &'w Path,
     pub(super) supervisor: &'w Supervisor,
+    /// What it may take at most.
+    pub(super) bounds: Bounds,
+    /// Whether the kernel sees to memory and processes.
+    pub(super) is_counted: bool,
+    /// The directory of its machine, where that is known.
+    pub(super) place: Option<&'w Path>,
     /// Processes and bytes of memory of the command.
     pub(super) measure: M,
 }
@@ -47,6 +69,7 @@ where
             () = self.too_quiet() => ExecOutcome::Silent,
             () = self.disk_full() => ExecOutcome::DiskQuota,
             limit = self.too_large() => ExecOutcome::Limit(limit),
+            limit = self.too_much_on_disk() => ExecOutcome::Limit(limit),
         }
     }
 
@@ -83,9 +106,11 @@ where
         let mut ticks = steady(DISK_POLL);
         loop {
             ticks.tick().await;
-            match disk_free_bytes(self.dir) {
-                Ok(free) if free < floor => return,
-                Ok(_) => {}
+            let looked = disk_free_bytes(self.dir)
+                .and_then(|free| Ok(free < floor || floor > 0 && lacks_inodes(self.dir)?));
+            match looked {
+                Ok(true) => return,
+                Ok(false) => {}
                 // The command may have removed its own work directory.
                 Err(error) => tracing::debug!(%error, "cannot ask for the free space"),
             }
@@ -93,12 +118,12 @@ where
     }
 
     async fn too_large(&self) -> String {
-        let Exec {
+        let Bounds {
             memory_bytes,
             processes,
             ..
-        } = *self.limits;
-        if memory_bytes.is_none() && processes.is_none() {
+        } = self.bounds;
+        if self.is_counted || memory_bytes.is_none() && processes.is_none() {
             return std::future::pending().await;
         }
         let mut ticks = steady(TREE_POLL);
@@ -114,9 +139,42 @@ where
             if let Some(most) = memory_bytes.filter(|most| bytes > *most) {
                 return format!("memory of {most} bytes");
             }
-            if let Some(most) = processes.filter(|most| count > *most as usize) {
+            if let Some(most) = processes.filter(|most| count as u64 > *most) {
                 return format!("{most} processes");
             }
+        }
+    }
+}
+
+impl<M> Watch<'_, M> {
+    /// The quota of a machine's directory: what it has there is counted again and again, the less
+    /// often the longer that takes.
+    async fn too_much_on_disk(&self) -> String {
+        let Bounds {
+            disk_bytes, files, ..
+        } = self.bounds;
+        let Some(place) = self.place.filter(|_| disk_bytes.or(files).is_some()) else {
+            return std::future::pending().await;
+        };
+        let most_bytes = disk_bytes.unwrap_or(u64::MAX);
+        let most_files = files.unwrap_or(u64::MAX);
+        loop {
+            let (place, begun) = (place.to_owned(), Instant::now());
+            let fits =
+                move |taken: &Taken| taken.bytes <= most_bytes && taken.entries <= most_files;
+            let counting = move || measure(&place, fits).map(|taken| (taken, fits(&taken)));
+            let counted = self.supervisor.spawn_blocking("count files", counting);
+            match counted.await {
+                Ok(Ok((_, true))) => {}
+                Ok(Ok((taken, false))) if taken.bytes > most_bytes => {
+                    return format!("{most_bytes} bytes on the disk of its machine");
+                }
+                Ok(Ok(_)) => return format!("{most_files} files on its machine"),
+                // It moves its directories about: the next look counts again.
+                Ok(Err(error)) => tracing::debug!(%error, "cannot count what a machine has"),
+                Err(error) => tracing::debug!(%error, "nobody counts what a machine has"),
+            }
+            sleep((begun.elapsed() * QUOTA_SHARE).max(QUOTA_POLL)).await;
         }
     }
 }

@@ -133,7 +133,11 @@ impl Run {
 
     async fn cause(&mut self, pumping: &mut Pumping) -> Cause {
         let supervisor = &self.detached.0.supervisor;
+        let (bounds, is_counted) = self.child.bounds();
         let watch = Watch {
+            bounds,
+            is_counted,
+            place: self.detached.0.processes.place(),
             limits: &self.exec,
             started: self.started,
             state: self.entry.follow(),

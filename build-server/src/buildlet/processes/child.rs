@@ -12,7 +12,8 @@ use rustix::process::{Pid, Signal as Kill, WaitId, WaitIdOptions};
 
 use super::end_watch::EndWatch;
 use super::tree::Whose;
-use crate::buildlet::sandbox::{Fence, Launched, Level, Reads, Report};
+use crate::buildlet::groups::Group;
+use crate::buildlet::sandbox::{Bounds, Fence, Launched, Level, Reads, Report};
 
 use super::{EndReport, Grace, Known, MARK, Processes};
 
@@ -50,6 +51,8 @@ pub(crate) struct Command {
     /// At least so far apart, with at most this network.
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
+    /// At most so much; its machine may say less.
+    pub(crate) bounds: Bounds,
 }
 
 impl Command {
@@ -85,6 +88,8 @@ pub(crate) enum Exit {
         number: i32,
         core: bool,
     },
+    /// The kernel gave it no more of this.
+    Bounded(String),
     /// Somebody else has asked the system before.
     Unknown,
 }
@@ -105,7 +110,18 @@ pub(crate) struct Child {
     pid: Pid,
     ended: EndWatch,
     exit: Option<Exit>,
+    begun: Begun,
+}
+
+/// What stands around a command that was started.
+#[derive(Debug, Default)]
+pub(super) struct Begun {
+    /// Who started it behind a fence.
     launched: Option<Launched>,
+    /// Where the kernel counts what it takes.
+    group: Option<Group>,
+    /// What it may take.
+    bounds: Bounds,
 }
 
 impl Processes {
@@ -116,12 +132,12 @@ impl Processes {
     /// The system's.
     pub(crate) fn spawn(&self, id: &str, command: &Command) -> io::Result<(Child, OwnedFd)> {
         let (output, input) = pipe()?;
-        let (mut std, launched) = self.command(&self.mark(id), command, Reads::Nothing)?;
+        let (mut std, begun) = self.command(&self.mark(id), command, Reads::Nothing)?;
         std.stdout(input.try_clone()?)
             .stderr(input)
             // No function before exec: the standard library can then use posix_spawn.
             .process_group(0);
-        let child = self.start(id, launched, || std.spawn())?;
+        let child = self.start(id, begun, || std.spawn())?;
         Ok((child, output))
     }
 
@@ -140,11 +156,11 @@ impl Processes {
         let Some(window) = window else {
             let ((theirs, input), (output, their_output)) = (pipe()?, pipe()?);
             let (errors, their_errors) = pipe()?;
-            let (mut std, launched) = self.command(&mark, command, Reads::Pipe(theirs))?;
+            let (mut std, begun) = self.command(&mark, command, Reads::Pipe(theirs))?;
             std.stdout(their_output)
                 .stderr(their_errors)
                 .process_group(0);
-            let child = self.start(id, launched, || std.spawn())?;
+            let child = self.start(id, begun, || std.spawn())?;
             let ends = Ends::Pipes {
                 input,
                 output,
@@ -154,14 +170,14 @@ impl Processes {
         };
         let (pty, its) = pty_process::blocking::open().map_err(io::Error::other)?;
         resize(&pty, window)?;
-        let (std, launched) = self.command(&mark, command, Reads::Terminal)?;
-        let order = launched.as_ref().map(Launched::order).transpose()?;
+        let (std, begun) = self.command(&mark, command, Reads::Terminal)?;
+        let order = begun.launched.as_ref().map(Launched::order).transpose()?;
         // It makes a session, and so a process group, of its own.
         let mut std = pty_process::blocking::Command::from(std);
         if let Some(order) = order {
             std = std.stdin(order);
         }
-        let child = self.start(id, launched, || {
+        let child = self.start(id, begun, || {
             std.spawn(its).map_err(|error| match error {
                 pty_process::Error::Io(error) => error,
                 error => io::Error::other(error),
@@ -173,7 +189,7 @@ impl Processes {
     fn start(
         &self,
         id: &str,
-        launched: Option<Launched>,
+        begun: Begun,
         spawn: impl FnOnce() -> io::Result<std::process::Child>,
     ) -> io::Result<Child> {
         // The lock is held so that nobody takes the new child for an orphan.
@@ -193,7 +209,7 @@ impl Processes {
             pid,
             ended,
             exit: None,
-            launched,
+            begun,
         })
     }
 }
@@ -216,15 +232,24 @@ impl Processes {
         mark: &str,
         command: &Command,
         input: Reads,
-    ) -> io::Result<(std::process::Command, Option<Launched>)> {
+    ) -> io::Result<(std::process::Command, Begun)> {
+        let mut begun = Begun {
+            bounds: command.bounds,
+            ..Begun::default()
+        };
         if let Some((launcher, dir)) = &self.0.fenced {
-            let fence = Fence::read(dir)?.tightened(command.sandbox, command.network);
-            if fence.level > Level::None {
+            let mut fence = Fence::read(dir)?.tightened(command.sandbox, command.network);
+            begun.bounds = begun.bounds.and(fence.bounds);
+            fence.bounds = begun.bounds;
+            begun.group = group(&fence)?;
+            fence.group = begun.group.as_ref().map(|group| group.dir().to_owned());
+            if fence.level > Level::None || fence.group.is_some() {
                 let mut marked = command.clone();
                 marked.env.push(format!("{MARK}={mark}"));
                 let (mut std, launched) = launcher.launch(&marked, fence, input)?;
                 std.env(MARK, mark);
-                return Ok((std, Some(launched)));
+                begun.launched = Some(launched);
+                return Ok((std, begun));
             }
         }
         if self.0.fenced.is_none()
@@ -244,8 +269,23 @@ impl Processes {
             Reads::Pipe(pipe) => std.stdin(pipe),
             Reads::Terminal => &mut std,
         };
-        Ok((std, None))
+        Ok((std, begun))
     }
+}
+
+/// The control group of a command behind a fence, where there are any.
+fn group(fence: &Fence) -> io::Result<Option<Group>> {
+    let Some(machine) = &fence.groups else {
+        return Ok(None);
+    };
+    let of_machine = Bounds {
+        processes: fence.processes,
+        ..Bounds::default()
+    };
+    let made = Group::make(machine, fence.bounds.and(of_machine));
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("make a control group: {error}"));
+    made.map(Some).map_err(named)
 }
 
 impl Child {
@@ -271,9 +311,17 @@ impl Child {
         }
     }
 
-    /// How the command ended, when it was its launcher that did.
+    /// How the command ended, when it was its launcher that did; one that failed when the kernel
+    /// gave it no more ended for that.
     fn told(&mut self, exit: Exit) -> Exit {
-        let (Some(launched), Exit::Code(code)) = (&mut self.launched, &exit) else {
+        let exit = self.reported(exit);
+        let failed = matches!(exit, Exit::Code(1..) | Exit::Signal { .. });
+        let group = self.begun.group.as_ref().filter(|_| failed);
+        group.and_then(Group::met).map_or(exit, Exit::Bounded)
+    }
+
+    fn reported(&mut self, exit: Exit) -> Exit {
+        let (Some(launched), Exit::Code(code)) = (&mut self.begun.launched, &exit) else {
             return exit;
         };
         match launched.report(*code) {
@@ -281,6 +329,11 @@ impl Child {
             Some(Report::Signal { number, core }) => Exit::Signal { number, core },
             None => exit,
         }
+    }
+
+    /// What it may take, and whether the kernel sees to memory and processes.
+    pub(crate) fn bounds(&self) -> (Bounds, bool) {
+        (self.begun.bounds, self.begun.group.is_some())
     }
 
     fn try_wait(&self) -> io::Result<Option<Exit>> {
@@ -306,7 +359,11 @@ impl Child {
     /// Ends every process of the command that still runs.
     pub(crate) async fn end_tree(&mut self, grace: Grace) -> EndReport {
         let root = self.pid.as_raw_nonzero().get();
-        self.processes.end(Whose::Command(root), grace).await
+        let report = self.processes.end(Whose::Command(root), grace).await;
+        if let Some(group) = &self.begun.group {
+            group.end().await;
+        }
+        report
     }
 
     /// What measures the command's tree, for a thread that may block.
@@ -326,6 +383,10 @@ impl Drop for Child {
                 .remove(&self.pid.as_raw_nonzero().get());
         } else {
             abandon(&self.processes, self.pid);
+        }
+        if let Some(group) = &self.begun.group {
+            // What still runs there ends later; the pool removes it with its machine's.
+            let _in_use = group.remove();
         }
     }
 }
@@ -348,6 +409,7 @@ impl Exit {
             Self::NotStarted(text) => ExecOutcome::NotStarted(text),
             Self::Code(code) => ExecOutcome::of_exit(code),
             Self::Signal { number, core } => ExecOutcome::of_signal(number, core),
+            Self::Bounded(what) => ExecOutcome::Limit(what),
             Self::Unknown => ExecOutcome::Lost,
         }
     }

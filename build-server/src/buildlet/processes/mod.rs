@@ -14,7 +14,7 @@ mod tree;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
@@ -87,6 +87,11 @@ impl Processes {
             fenced,
             known: Mutex::default(),
         })))
+    }
+
+    /// The directory of a machine whose commands are behind fences: all that they write is there.
+    pub(crate) fn place(&self) -> Option<&Path> {
+        self.0.fenced.as_ref().map(|(_, dir)| &**dir)
     }
 
     /// The value of [`MARK`] for a command.

@@ -27,6 +27,7 @@ fn shell(line: &str) -> Command {
         dir: std::env::temp_dir(),
         sandbox: Default::default(),
         network: Default::default(),
+        bounds: Default::default(),
     }
 }
 

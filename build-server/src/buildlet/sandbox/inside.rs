@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use build_core::plan::Network;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions, setrlimit};
 
+use super::fence::Fence;
 use super::launch::{code, command, not_started};
 use super::launcher::{Order, Report, SIGNALED, Told};
 use super::{capabilities, loopback, restrict, view};
 
+/// Fewer are looked at, and not bounded by the kernel.
+const FEWEST_PROCESSES: u64 = 64;
 /// Tells in the status of a process that its memory was dumped.
 const CORE: i32 = 0x80;
 
@@ -22,7 +25,7 @@ pub(super) fn run(order: &Order, told: &mut Told) -> Result<ExitCode, String> {
         loopback::bring_up().map_err(|e| failed("bring loopback up", e))?;
     }
     view::build(fence)?;
-    if let Some(most) = fence.processes {
+    if let Some(most) = most_processes(fence) {
         limit_processes(most).map_err(|e| failed("limit processes", e))?;
     }
     capabilities::drop_all().map_err(|e| failed("drop capabilities", e))?;
@@ -40,6 +43,17 @@ pub(super) fn run(order: &Order, told: &mut Told) -> Result<ExitCode, String> {
             code(SIGNALED + number)
         }
     })
+}
+
+/// The bound of the machine; where the command has a lower one, above that: who looks at it tells
+/// what it was, and the kernel keeps it small until then.
+fn most_processes(fence: &Fence) -> Option<u64> {
+    let of_command = fence.bounds.processes;
+    let of_command = of_command.map(|most| most.saturating_mul(2).max(FEWEST_PROCESSES));
+    match (fence.processes, of_command) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
 }
 
 /// Counted in this user namespace alone.

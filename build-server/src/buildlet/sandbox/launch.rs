@@ -35,10 +35,11 @@ mod linux {
     use rustix::process::{getgid, getuid};
     use rustix::thread::UnshareFlags;
 
-    use super::super::fence::Level;
+    use super::super::fence::{Bounds, Level};
     use super::super::launcher::{FAILED, Order, Report, SIGNALED, Told};
     use super::super::{capabilities, inside, restrict};
     use super::INSIDE;
+    use crate::buildlet::groups;
     use crate::buildlet::processes::Command as Wanted;
 
     pub(super) fn launch(argument: &str, name: &str, arguments: &[&str]) -> ExitCode {
@@ -47,16 +48,29 @@ mod linux {
         };
         let ended = match told.order() {
             Ok(order) if argument == INSIDE => inside::run(&order, &mut told),
-            Ok(order) if order.fence.level == Level::Namespaces => {
-                apart(&order, &mut told, name, arguments)
-            }
-            Ok(order) => become_command(&order, &mut told),
+            Ok(order) => begin(&order, &mut told, name, arguments),
             Err(error) => Err(format!("the launcher's order cannot be read: {error}")),
         };
         ended.unwrap_or_else(|text| {
             told.report(&Report::Failed(text));
             code(FAILED)
         })
+    }
+
+    fn begin(
+        order: &Order,
+        told: &mut Told,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<ExitCode, String> {
+        if let Some(group) = &order.fence.group {
+            let entered = groups::join(group);
+            entered.map_err(|e| format!("the control group cannot be entered: {e}"))?;
+        }
+        match order.fence.level {
+            Level::Namespaces => apart(order, told, name, arguments),
+            _ => become_command(order, told),
+        }
     }
 
     pub(in super::super) fn code(code: i32) -> ExitCode {
@@ -90,6 +104,7 @@ mod linux {
             dir: order.dir.clone(),
             sandbox: Sandbox::default(),
             network: Network::default(),
+            bounds: Bounds::default(),
         };
         wanted.spawn_failure(error)
     }

@@ -33,7 +33,7 @@ mod restrict;
 #[cfg(target_os = "linux")]
 mod view;
 
-pub use fence::{Fence, Level};
+pub use fence::{Bounds, Fence, Level};
 pub use launch::{INSIDE, LAUNCH, launch};
 pub use launcher::Launcher;
 pub(crate) use launcher::{Launched, Reads, Report};

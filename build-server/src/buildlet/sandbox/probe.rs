@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use build_core::plan::{Network, Sandbox};
 
-use super::fence::{Fence, Level};
+use super::fence::{Bounds, Fence, Level};
 use super::launcher::{Launcher, Reads, Report};
 use crate::buildlet::processes::Command;
 
@@ -53,6 +53,7 @@ fn attempt(launcher: &Launcher, level: Level) -> Result<(), String> {
         dir: "/".into(),
         sandbox: Sandbox::default(),
         network: Network::default(),
+        bounds: Bounds::default(),
     };
     let fence = Fence {
         level,

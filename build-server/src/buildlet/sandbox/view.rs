@@ -61,7 +61,7 @@ pub(super) fn build(fence: &Fence) -> Result<(), String> {
         let what = format!("show {}", entry.target.display());
         show(&entry).map_err(failed(&what))?;
     }
-    devices().map_err(failed("make /dev"))?;
+    devices(fence.bounds.memory_bytes).map_err(failed("make /dev"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let proc = mount("proc", "/new/proc", "proc", flags, None::<&std::ffi::CStr>);
     proc.map_err(|error| failed("mount /proc")(error.into()))?;
@@ -199,7 +199,9 @@ fn layered(lower: &Path, layer: &Path, target: &Path) -> io::Result<()> {
     Ok(mount("overlay", target, "overlay", flags, Some(&*options))?)
 }
 
-fn devices() -> io::Result<()> {
+/// Makes `/dev`. Files in memory have room for twice the memory of the command, which whoever counts
+/// that sees; without a bound, for half of the machine's.
+fn devices(memory_bytes: Option<u64>) -> io::Result<()> {
     let dev = Path::new("/new/dev");
     empty(dev, "mode=0755,nr_inodes=4k,size=1m")?;
     for name in DEVICES {
@@ -221,7 +223,9 @@ fn devices() -> io::Result<()> {
     for name in ["shm", "pts"] {
         fs::create_dir(dev.join(name))?;
     }
-    empty(&dev.join("shm"), "mode=1777")?;
+    let size = memory_bytes.map(|bytes| format!(",size={}", bytes.saturating_mul(2)));
+    let options = format!("mode=1777{}", size.unwrap_or_default());
+    empty(&dev.join("shm"), &options)?;
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     let options = c"newinstance,ptmxmode=0666,mode=0620";
     // Without terminals of its own a build still runs.

@@ -9,7 +9,9 @@ use build_core::pool::LeaseRequest;
 use build_core::{Error, ErrorKind, Result};
 
 use super::home::Tools;
-use crate::buildlet::sandbox::{Available, Fence, Launcher, Level, probe};
+use super::limits::Limits;
+use crate::buildlet::groups::Delegated;
+use crate::buildlet::sandbox::{Available, Bounds, Fence, Launcher, Level, probe};
 
 /// Homes, temporary directories and what programs of the system keep while they run: sockets that
 /// give their users everything among it.
@@ -35,7 +37,10 @@ struct Shared {
     hidden: Vec<PathBuf>,
     readable: Vec<PathBuf>,
     program: (PathBuf, Vec<OsString>),
+    bounds: Bounds,
     available: OnceLock<Available>,
+    /// The control group below which those of machines are, or why there is none.
+    groups: OnceLock<Result<Delegated, String>>,
 }
 
 impl Guard {
@@ -45,8 +50,11 @@ impl Guard {
         hidden: Vec<PathBuf>,
         readable: Vec<PathBuf>,
         program: (PathBuf, Vec<OsString>),
+        bounds: Bounds,
     ) -> Self {
         Self(Arc::new(Shared {
+            bounds,
+            groups: OnceLock::new(),
             wanted,
             tools,
             hidden,
@@ -68,6 +76,38 @@ impl Guard {
         probed.clone()
     }
 
+    /// Moves this process into a control group of its own, beside those of its machines, where the
+    /// system lets it; before the first of them is started.
+    pub(super) fn enter_groups(&self) {
+        let groups = self.0.groups.get_or_init(|| {
+            let found = Delegated::find()?;
+            found.enter().map(|()| found)
+        });
+        if let Err(why) = groups {
+            tracing::debug!(why, "memory and processes of commands are looked at");
+        }
+    }
+
+    fn groups(&self) -> Option<&Delegated> {
+        self.0.groups.get()?.as_ref().ok()
+    }
+
+    /// Removes the control group of a machine that has ended.
+    pub(super) fn forget(&self, dir: &Path) {
+        if let Some(groups) = self.groups() {
+            groups.forget(&super::place::name_of(dir));
+        }
+    }
+
+    /// By what the commands of its machines are bounded. Nothing is changed by asking.
+    pub(super) fn limits(&self) -> Limits {
+        let groups = match self.0.groups.get() {
+            Some(entered) => entered.clone().map(drop),
+            None => Delegated::find().map(drop),
+        };
+        Limits::new(groups.err(), self.usual(), self.0.bounds)
+    }
+
     /// Learns what `usual` tells.
     pub(super) fn look(&self) {
         if Level::wanted(self.0.wanted).is_none() {
@@ -86,6 +126,13 @@ impl Guard {
     /// # Errors
     /// [`ErrorKind::Invalid`] when this machine does not have it.
     pub(super) fn level(&self, asked: Sandbox, network: Network) -> Result<Level> {
+        if asked == Sandbox::Vm {
+            let text =
+                "this step needs a machine that is thrown away, and those of this pool are not";
+            return Err(Error::new(ErrorKind::Invalid, text).with_hint(
+                "docs/sandbox.md tells what there is; \"namespaces\" is the highest level",
+            ));
+        }
         let floor = Level::wanted(self.0.wanted);
         let level = match (Level::wanted(asked), floor) {
             (None, None) => return self.check(None, network),
@@ -127,7 +174,7 @@ impl Guard {
         let (caches, mut layered) = (shared.tools.shared(), shared.tools.layered());
         // What nobody vouches for changes nothing that others use.
         let caches = match request.sandbox {
-            Sandbox::Namespaces => {
+            Sandbox::Namespaces | Sandbox::Vm => {
                 layered.extend(caches);
                 Vec::new()
             }
@@ -148,6 +195,9 @@ impl Guard {
             layers: dir.join("layers"),
             tmp: dir.join("tmp"),
             processes: (level == Level::Namespaces).then_some(PROCESSES),
+            bounds: shared.bounds,
+            groups: (self.groups()).map(|groups| groups.machine(&super::place::name_of(&dir))),
+            group: None,
         }
     }
 }

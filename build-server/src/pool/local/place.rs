@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use build_core::ids::HostType;
@@ -16,6 +17,12 @@ use crate::spread::spread_below;
 
 /// Directories on their way out are called so, and something random.
 const TRASH: &str = ".trash-";
+
+/// Those that could not be deleted are called so.
+const ASIDE: &str = ".aside-";
+/// Tries to delete a directory in this process. One that ends with the process is followed by
+/// another one at the next start; then a process of its own has to do it.
+const TRIES: u32 = 2;
 
 /// Directories that outlive their machines are below it.
 const WARM: &str = ".warm";
@@ -95,6 +102,11 @@ impl Place {
         self.entries(|name| name.starts_with(TRASH))
     }
 
+    /// What could not be deleted, and is left alone.
+    pub(super) fn aside(&self) -> Result<Vec<PathBuf>> {
+        self.entries(|name| name.starts_with(ASIDE))
+    }
+
     fn entries(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
         entries(self.dir()?, wanted)
     }
@@ -164,14 +176,49 @@ fn random_hex() -> Result<String> {
     Ok(hex::encode(bytes))
 }
 
-/// Deletes a directory, read-only parts included.
+/// Deletes a directory, read-only parts included. One that was begun twice and is still there may
+/// have ended this process each time: another program deletes it, and when that fails too it is set
+/// aside, so that it never stops a start.
 pub(super) fn delete(dir: &Path) {
-    match remove_tree(dir) {
+    let deleted = match begun(dir) {
+        None => remove_tree(dir),
+        Some((_, TRIES..)) => delete_outside(dir),
+        Some((name, tries)) => {
+            // In its name, so that whoever comes after this process sees it.
+            let noted = dir.with_file_name(format!("{name}.{}", tries + 1));
+            fs::rename(dir, &noted).and_then(|()| remove_tree(&noted))
+        }
+    };
+    match deleted {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(%error, dir = %dir.display(), "cannot delete a machine's directory");
         }
         _ => {}
     }
+}
+
+/// The name of a directory on its way out, and how often it was begun to delete it.
+fn begun(dir: &Path) -> Option<(String, u32)> {
+    let name = name_of(dir);
+    let random = name.strip_prefix(TRASH)?;
+    Some(match random.rsplit_once('.') {
+        Some((random, tries)) => (format!("{TRASH}{random}"), tries.parse().ok()?),
+        None => (name, 0),
+    })
+}
+
+fn delete_outside(dir: &Path) -> io::Result<()> {
+    let ran = Command::new("rm").args(["-rf", "--"]).arg(dir).output()?;
+    if ran.status.success() && fs::symlink_metadata(dir).is_err() {
+        return Ok(());
+    }
+    let name = name_of(dir).replacen(TRASH, ASIDE, 1);
+    let aside = dir.with_file_name(name);
+    fs::rename(dir, &aside)?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let first = said.lines().next().unwrap_or_default();
+    let text = format!("it is set aside as {}: {first}", aside.display());
+    Err(io::Error::other(text))
 }
 
 #[cfg(test)]
@@ -207,6 +254,30 @@ mod tests {
         assert_eq!(place.discard(&dir).unwrap(), None);
         delete(&trash);
         assert!(place.trash().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_deletion_that_ended_its_process_twice_is_done_by_another_one() {
+        let data = tempfile::tempdir().unwrap();
+        let host = HostType::new("local").unwrap();
+        let place = Place::new(Some(data.path().to_owned()), &host);
+        let dir = place.dir().unwrap().to_owned();
+        for name in [".trash-a", ".trash-b.1", ".trash-c.2", ".trash-d.7"] {
+            fs::create_dir_all(dir.join(name).join("work")).unwrap();
+            assert_eq!(begun(&dir.join(name)).unwrap().0, name[..8]);
+        }
+        for trash in place.trash().unwrap() {
+            delete(&trash);
+        }
+        assert!(place.trash().unwrap().is_empty());
+        // What nobody can delete is named and left alone. Not even root removes what is no file.
+        let stuck = dir.join(".trash-e.2");
+        delete(&stuck);
+        assert!(place.aside().unwrap().is_empty(), "it is gone already");
+        fs::create_dir(&stuck).unwrap();
+        assert_eq!(begun(&stuck), Some((".trash-e".into(), 2)));
+        assert_eq!(begun(&dir.join("m1f00")), None);
+        assert_eq!(begun(&dir.join(".trash-e.x")), None);
     }
 
     #[test]

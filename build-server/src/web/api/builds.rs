@@ -8,12 +8,13 @@ use build_core::event::Seq;
 use build_core::ids::BuildId;
 use build_core::name::Name;
 use build_core::report::{Build, BuildPage, BuildQuery, Created, NewBuild};
-use build_core::work::{COLD_LABEL, Class};
+use build_core::work::{COLD_LABEL, Class, Trust, WorkItem};
 
 use super::input::{Body, Id, Params};
 use super::public;
+use crate::source::{is_here, without_passwords};
 use crate::store::BuildFilter;
-use crate::web::{Looking, Refusal, User};
+use crate::web::{Looking, Refusal, Role, Site, User};
 
 /// Builds in one answer, when nothing is said and at most.
 const PAGE: usize = 50;
@@ -76,6 +77,9 @@ pub(super) async fn create(
             "ask an admin of this farm whether you may read it",
         ));
     }
+    if user.role() != Role::Admin && !is_vouched_for(&site, &item) {
+        item.trust = Trust::Untrusted;
+    }
     item.class = Class::Interactive;
     item.worktree = wish.worktree;
     if wish.cold {
@@ -94,6 +98,13 @@ pub(super) async fn create(
     }
     let wish = wanted.key;
     Ok((StatusCode::CREATED, Json(Created { wish, builds })).into_response())
+}
+
+/// Whether somebody with a say in the farm has vouched for where a commit lies: the farm watches it,
+/// or it lies on its machine. Whoever may ask for builds may name any other place.
+fn is_vouched_for(site: &Site, item: &WorkItem) -> bool {
+    let place = without_passwords(&item.origin);
+    is_here(&item.origin) || site.handle().origins().contains(&place)
 }
 
 pub(super) async fn rerun(

@@ -64,7 +64,11 @@ pub(super) async fn machines(Looking(site): Looking) -> Result<Json<Machines>, R
         status,
     };
     let machines = status.machines.into_iter().map(view).collect();
-    Ok(Json(Machines { machines }))
+    let set_aside = status.set_aside;
+    Ok(Json(Machines {
+        machines,
+        set_aside,
+    }))
 }
 
 /// Who holds which machine is the business of those who may hold one.

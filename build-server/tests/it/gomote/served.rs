@@ -180,6 +180,7 @@ impl Pool for ServedPool {
                     .map(|record| record.lease.clone()),
                 trouble: None,
                 sandbox: None,
+                limits: None,
             }
         };
         self.0.machines.iter().map(status).collect()

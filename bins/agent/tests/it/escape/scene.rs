@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -11,9 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use build_core::ids::{BuilderName, HostType, LeaseId, MachineId, Nonce};
+use build_core::ids::{BuilderName, ExecId, HostType, LeaseId, MachineId, Nonce};
 use build_core::plan::{Network, Sandbox};
 use build_core::pool::{Lease, LeaseRequest, Pool as _};
+use build_server::buildlet::sandbox::Bounds;
 use build_server::pool::LocalPool;
 
 /// Where programs of the system are; nothing of the test's own user.
@@ -52,10 +53,65 @@ impl Try {
         tries
     }
 
-    /// Whether it needs a program that is not on this machine.
-    pub(super) fn lacks_tool(&self) -> bool {
-        let mut dirs = PATH.split(':').map(Path::new);
-        self.tool != "-" && !dirs.any(|dir| dir.join(self.tool).is_file())
+    /// Whether it takes too much, and limits end it.
+    pub(super) fn is_bomb(&self) -> bool {
+        self.proof == "limit"
+    }
+}
+
+/// Where clouds tell a machine its secrets.
+const METADATA: &str = "169.254.169.254";
+/// A program that runs as root, whoever starts it; beside the scenes.
+pub(super) const SETUID: &str = "tools/id";
+
+/// What each command may take: less than a bomb does, more than any other try.
+fn bounds() -> Bounds {
+    Bounds::default()
+        .with_memory(100 << 20)
+        .with_processes(100)
+        .with_disk(32 << 20)
+        .with_files(2_000)
+}
+
+/// A stand-in for a cloud, where a network of our own has its address. It answers datagrams until it is
+/// told to stop.
+struct Metadata {
+    _tcp: TcpListener,
+    udp: Arc<UdpSocket>,
+    port: u16,
+    answering: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Metadata {
+    fn open() -> Option<Self> {
+        let tcp = TcpListener::bind((METADATA, 0)).ok()?;
+        let port = tcp.local_addr().unwrap().port();
+        let udp = Arc::new(UdpSocket::bind((METADATA, port)).ok()?);
+        let answers = udp.clone();
+        let answering = std::thread::spawn(move || {
+            let mut byte = [0; 1];
+            // The scene itself says the last word.
+            while let Ok((1, from)) = answers.recv_from(&mut byte)
+                && byte != [0]
+            {
+                let _ = answers.send_to(b"secret", from);
+            }
+        });
+        Some(Self {
+            _tcp: tcp,
+            udp,
+            port,
+            answering: Some(answering),
+        })
+    }
+}
+
+impl Drop for Metadata {
+    fn drop(&mut self) {
+        let _ = self.udp.send_to(&[0], self.udp.local_addr().unwrap());
+        if let Some(answering) = self.answering.take() {
+            let _ = answering.join();
+        }
     }
 }
 
@@ -70,6 +126,8 @@ pub(super) struct Scene {
     memory: String,
     machines: RefCell<(PathBuf, PathBuf)>,
     unique: Cell<u32>,
+    metadata: Option<Metadata>,
+    setuid: PathBuf,
     _listeners: (UnixListener, UnixListener, TcpListener),
 }
 
@@ -99,6 +157,8 @@ impl Scene {
             .data_dir(&data)
             .env(env.map(|(name, value)| (name.into(), value.into())))
             .sandbox(Sandbox::None)
+            .bounds(bounds())
+            .readable([dir.with_file_name("tools")])
             .spares(0)
             .build()
             .unwrap();
@@ -130,6 +190,8 @@ impl Scene {
                 .to_owned(),
             machines: RefCell::default(),
             unique: Cell::new(0),
+            metadata: Metadata::open(),
+            setuid: dir.with_file_name(SETUID),
             _listeners: listeners,
             data,
             users,
@@ -157,6 +219,24 @@ impl Scene {
         self.pool.acquire(&request).await.unwrap()
     }
 
+    /// What a try needs that is not on this machine.
+    pub(super) fn lacks(&self, attempt: &Try) -> bool {
+        match attempt.tool {
+            "-" => false,
+            "metadata" => self.metadata.is_none(),
+            "setuid" => !self.setuid.exists(),
+            tool => {
+                let mut dirs = PATH.split(':').map(Path::new);
+                !dirs.any(|dir| dir.join(tool).is_file())
+            }
+        }
+    }
+
+    /// A name for the next command.
+    pub(super) fn next_id(&self) -> ExecId {
+        ExecId::new(format!("bomb-{}", self.unique.get())).unwrap()
+    }
+
     /// Says which machine tries, and which one it tries to reach.
     pub(super) fn furnish(&self, own: &dyn Lease, other: &dyn Lease) {
         let dir = |lease: &dyn Lease| self.data.join("machines/local").join(&lease.record().place);
@@ -166,7 +246,10 @@ impl Scene {
     /// Puts everything back that a try may have changed.
     pub(super) fn reset(&self, attempt: &Try) {
         self.unique.set(self.unique.get() + 1);
-        let (_, other) = &*self.machines.borrow();
+        let (own, other) = &*self.machines.borrow();
+        // What a bomb has left counts.
+        let _ = fs::remove_file(own.join("work/big"));
+        let _ = fs::remove_dir_all(own.join("work/many"));
         let files = ["token", "farmer.db", "lock", "moved", "removed", "emptied"];
         for file in files {
             fs::write(self.data.join(file), "x").unwrap();
@@ -232,6 +315,12 @@ impl Scene {
             ("ABSTRACT", self.marker.clone()),
             ("MARKER", self.marker.clone()),
             ("PORT", self.port.to_string()),
+            ("METADATA", METADATA.to_owned()),
+            (
+                "METADATA_PORT",
+                (self.metadata.as_ref()).map_or(0, |m| m.port).to_string(),
+            ),
+            ("SETUID", text(&self.setuid)),
             ("SHM", self.memory.clone()),
         ]
     }
