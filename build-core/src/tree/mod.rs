@@ -4,7 +4,7 @@
 //! - [`Beneath`] opens and creates what lies below a directory.
 //! - [`Descent`] goes down and up again with few descriptors and no recursion.
 //! - [`remove_tree`] removes a tree with it, read-only parts included.
-//! - [`measure`] counts what a tree takes of its disk.
+//! - [`measure()`] counts what a tree takes of its disk.
 //!
 //! No link is ever followed out of a tree.
 

@@ -2,7 +2,7 @@
 //! the kernel.
 //!
 //! Only who was *delegated* a group may make others below it: a service of systemd with
-//! `Delegate=yes`, or a container that may. The farm moves itself into [`FARM`] there, since a group
+//! `Delegate=yes`, or a container that may. The farm moves itself into `farm` there, since a group
 //! that hands controllers on holds no processes of its own; each machine has a group beside it, and
 //! in that each command one:
 //!
