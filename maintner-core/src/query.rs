@@ -18,7 +18,7 @@ pub use cl::{Cl, Cls, PatchSet};
 pub use gerrit::{Gerrit, Project, Ref};
 pub use git::{Commit, File, Git, Person};
 pub use github::{GitHub, Label, Milestone, Repo, User};
-pub use issue::{Comment, Event, Issue, IssueMilestone, Review};
+pub use issue::{COMMENT_MINIMIZED, Comment, Event, HEAD_SEEN, Issue, IssueMilestone, Review};
 pub use issues::Issues;
 pub use meta::{HashtagEdits, Hashtags, Message, Meta, Vote};
 pub use refs_in_text::IssueRef;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::query::{Cl, Issue, Message, UnixTime};
+use crate::query::{Cl, HEAD_SEEN, Issue, Message, UnixTime};
 use crate::{GitHash, View};
 
 /// Where pull requests are: a corpus does not say of which GitHub it is.
@@ -49,8 +49,8 @@ enum Place {
     Cl(Arc<Names>, i32),
 }
 
-/// The changes of a view by the hashes of their commits: patch sets, heads that were reviewed,
-/// and what they were merged as.
+/// The changes of a view by the hashes of their commits: patch sets, heads, and what they were
+/// merged as.
 #[derive(Debug, Clone, Default)]
 pub struct ByCommit {
     /// When it was said that a commit is of a change decides between several.
@@ -91,7 +91,7 @@ impl ByCommit {
         }
         for event in pull.events() {
             // Others name commits that only speak of it.
-            if ["merged", "head_ref_force_pushed"].contains(&event.event_type()) {
+            if ["merged", "head_ref_force_pushed", HEAD_SEEN].contains(&event.event_type()) {
                 let commit = event.stored().commit();
                 add(commit.map_or("", |c| c.commit_id()), event.created());
             }

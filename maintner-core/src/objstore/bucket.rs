@@ -23,10 +23,19 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A part of an object store: a bucket or folder, and a prefix of names in it.
 #[derive(Debug, Clone)]
 pub struct Bucket {
-    store: Arc<dyn ObjectStore>,
-    prefix: Path,
+    place: Place,
     /// Pause after the first failure.
     pause: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Store {
+        store: Arc<dyn ObjectStore>,
+        prefix: Path,
+    },
+    #[cfg(feature = "objstore-gcs")]
+    Google(super::gcs::Gcs),
 }
 
 impl Bucket {
@@ -49,7 +58,7 @@ impl Bucket {
     /// The store at an address: `memory:`, `file:///FOLDER` or a path; and with the features of
     /// these names `s3://BUCKET/PREFIX` and `gs://BUCKET/PREFIX`. `options` are those of the
     /// store, by the names of the environment variables that its own tools read
-    /// (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT` …).
+    /// (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT`, `STORAGE_EMULATOR_HOST` …).
     ///
     /// # Errors
     /// When the address is none, or an option is wrong.
@@ -68,15 +77,21 @@ impl Bucket {
 
     /// Any other store of the crate `object_store`, and a prefix in it.
     pub(crate) fn of(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
+        Self::in_place(Place::Store { store, prefix })
+    }
+
+    fn in_place(place: Place) -> Self {
         Self {
-            store,
-            prefix,
+            place,
             pause: Duration::from_secs(1),
         }
     }
 
-    fn path(&self, name: &str) -> Path {
-        self.prefix.clone().join(name)
+    /// Without a pause before what failed is tried again.
+    #[cfg(test)]
+    pub(super) fn hurried(mut self) -> Self {
+        self.pause = Duration::ZERO;
+        self
     }
 
     /// Tries again what may have failed by accident.
@@ -125,29 +140,27 @@ fn cloud(
     rest: &str,
     options: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Bucket, ObjectError> {
-    let s3 = cfg!(feature = "objstore-s3") && matches!(scheme, "s3" | "s3a");
-    let gcs = cfg!(feature = "objstore-gcs") && scheme == "gs";
-    if !(s3 || gcs) {
-        return Err(unknown(url));
-    }
-    // Requests over TLS take the process's default; another one that is set already will do.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let address = format!("{scheme}://{bucket}/{prefix}");
-    let parsed = url::parse(&address).ok_or_else(|| unknown(url))?;
     let options = options
         .into_iter()
         .map(|(name, value)| (name.to_lowercase(), value));
-    let (store, prefix) = object_store::parse_url_opts(&parsed, options)
-        .map_err(|error| failed("open", url, error))?;
-    Ok(Bucket::of(Arc::from(store), prefix))
-}
-
-#[cfg(any(feature = "objstore-s3", feature = "objstore-gcs"))]
-mod url {
-    pub(super) fn parse(address: &str) -> Option<::url::Url> {
-        ::url::Url::parse(address).ok()
-    }
+    // Requests over TLS take the process's default; another one that is set already will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let opened = match scheme {
+        _ if bucket.is_empty() => return Err(unknown(url)),
+        #[cfg(feature = "objstore-s3")]
+        "s3" | "s3a" => {
+            let address = ::url::Url::parse(&format!("{scheme}://{bucket}/{prefix}"));
+            let address = address.map_err(|_| unknown(url))?;
+            let opened = object_store::parse_url_opts(&address, options);
+            opened.map(|(store, prefix)| Bucket::of(Arc::from(store), prefix))
+        }
+        #[cfg(feature = "objstore-gcs")]
+        "gs" => super::gcs::Gcs::new(bucket, prefix, options)
+            .map(|google| Bucket::in_place(Place::Google(google))),
+        _ => return Err(unknown(url)),
+    };
+    opened.map_err(|error| failed("open", url, error))
 }
 
 #[cfg(not(any(feature = "objstore-s3", feature = "objstore-gcs")))]
@@ -176,14 +189,18 @@ fn attributes(name: &str) -> Attributes {
     Attributes::from_iter([(Attribute::ContentType, kind)])
 }
 
-impl Objects for Bucket {
-    async fn list(&self) -> Result<Vec<Object>, ObjectError> {
-        let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
-        let list = async || self.store.list(prefix).try_collect::<Vec<_>>().await;
-        let all = self.with_retries("list", "objects", list).await?;
+impl Place {
+    async fn list(&self) -> Result<Vec<Object>, Error> {
+        let (store, prefix) = match self {
+            Self::Store { store, prefix } => (store, prefix),
+            #[cfg(feature = "objstore-gcs")]
+            Self::Google(google) => return google.list().await,
+        };
+        let below = Some(prefix).filter(|prefix| !prefix.as_ref().is_empty());
+        let all: Vec<_> = store.list(below).try_collect().await?;
         let named = all.into_iter().filter_map(|meta| {
             // What is in folders below belongs to others.
-            let mut parts = meta.location.prefix_match(&self.prefix)?;
+            let mut parts = meta.location.prefix_match(prefix)?;
             let name = parts.next()?.as_ref().to_owned();
             parts.next().is_none().then_some(Object {
                 name,
@@ -194,56 +211,94 @@ impl Objects for Bucket {
         Ok(named.collect())
     }
 
-    async fn get(&self, name: &str) -> Result<Option<Bytes>, ObjectError> {
-        let path = self.path(name);
-        let get = async || match self.store.get(&path).await {
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, Error> {
+        let (store, prefix) = match self {
+            Self::Store { store, prefix } => (store, prefix),
+            #[cfg(feature = "objstore-gcs")]
+            Self::Google(google) => return google.get(name).await,
+        };
+        match store.get(&prefix.clone().join(name)).await {
             Ok(found) => Ok(Some(found.bytes().await?)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<(), Error> {
+        let (store, prefix) = match self {
+            Self::Store { store, prefix } => (store, prefix),
+            #[cfg(feature = "objstore-gcs")]
+            Self::Google(google) => return google.put(name, bytes, false).await,
         };
+        // A folder keeps no attributes, and refuses them.
+        let options = PutOptions::from(PutMode::Overwrite);
+        let with = PutOptions {
+            attributes: attributes(name),
+            ..options.clone()
+        };
+        let (path, payload) = (prefix.clone().join(name), PutPayload::from_bytes(bytes));
+        match store.put_opts(&path, payload.clone(), with).await {
+            Err(Error::NotImplemented { .. }) => {
+                store.put_opts(&path, payload, options).await.map(drop)
+            }
+            done => done.map(drop),
+        }
+    }
+
+    async fn create(&self, name: &str, bytes: Bytes) -> Result<bool, Error> {
+        let created = match self {
+            Self::Store { store, prefix } => {
+                let payload = PutPayload::from_bytes(bytes);
+                let options = PutOptions::from(PutMode::Create);
+                let path = prefix.clone().join(name);
+                store.put_opts(&path, payload, options).await.map(drop)
+            }
+            #[cfg(feature = "objstore-gcs")]
+            Self::Google(google) => google.put(name, bytes, true).await,
+        };
+        match created {
+            Ok(()) => Ok(true),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Error> {
+        let (store, prefix) = match self {
+            Self::Store { store, prefix } => (store, prefix),
+            #[cfg(feature = "objstore-gcs")]
+            Self::Google(google) => return google.delete(name).await,
+        };
+        match store.delete(&prefix.clone().join(name)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Objects for Bucket {
+    async fn list(&self) -> Result<Vec<Object>, ObjectError> {
+        let list = async || self.place.list().await;
+        self.with_retries("list", "objects", list).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, ObjectError> {
+        let get = async || self.place.get(name).await;
         self.with_retries("read", name, get).await
     }
 
     async fn put(&self, name: &str, bytes: Bytes) -> Result<(), ObjectError> {
-        let path = self.path(name);
-        let put = async || {
-            // A folder keeps no attributes, and refuses them.
-            let options = PutOptions::from(PutMode::Overwrite);
-            let with = PutOptions {
-                attributes: attributes(name),
-                ..options.clone()
-            };
-            let payload = PutPayload::from_bytes(bytes.clone());
-            match self.store.put_opts(&path, payload.clone(), with).await {
-                Err(Error::NotImplemented { .. }) => {
-                    self.store.put_opts(&path, payload, options).await.map(drop)
-                }
-                done => done.map(drop),
-            }
-        };
+        let put = async || self.place.put(name, bytes.clone()).await;
         self.with_retries("write", name, put).await
     }
 
     async fn create(&self, name: &str, bytes: Bytes) -> Result<bool, ObjectError> {
-        let path = self.path(name);
-        let create = async || {
-            let payload = PutPayload::from_bytes(bytes.clone());
-            let options = PutOptions::from(PutMode::Create);
-            match self.store.put_opts(&path, payload, options).await {
-                Ok(_) => Ok(true),
-                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
-                Err(error) => Err(error),
-            }
-        };
+        let create = async || self.place.create(name, bytes.clone()).await;
         self.with_retries("create", name, create).await
     }
 
     async fn delete(&self, name: &str) -> Result<(), ObjectError> {
-        let path = self.path(name);
-        let delete = async || match self.store.delete(&path).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let delete = async || self.place.delete(name).await;
         self.with_retries("remove", name, delete).await
     }
 }

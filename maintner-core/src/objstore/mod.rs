@@ -24,6 +24,11 @@
 
 mod bucket;
 mod follow;
+#[cfg(feature = "objstore-gcs")]
+mod gcs;
+#[cfg(test)]
+#[cfg(feature = "objstore-gcs")]
+mod gcs_tests;
 mod keep;
 mod lease;
 mod log;

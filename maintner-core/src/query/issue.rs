@@ -10,6 +10,13 @@ use crate::corpus::github::{
 };
 use crate::mutation::{IssueEventView, ReviewView};
 
+/// The type of the events by which a log says that a comment was minimised, or is shown again; of
+/// our own making (docs/protocol/reclog.md).
+pub const COMMENT_MINIMIZED: &str = "comment-minimized";
+/// The type of the events by which a log says which commit was seen as the head of a pull request;
+/// of our own making.
+pub const HEAD_SEEN: &str = "head-seen";
+
 /// An issue or pull request.
 ///
 /// ```
@@ -200,6 +207,33 @@ impl<'v> Issue<'v> {
         let state = self.state;
         let rows = state.github.reviews.get(self.row).iter();
         rows.map(move |&row| Review::new(state, row))
+    }
+
+    /// Why a comment is minimised (hidden by those who look after the repository), in GitHub's
+    /// words, such as `outdated` or `spam`; `None` for one that is shown. Known of repositories
+    /// that are followed with credentials.
+    pub fn minimized(&self, comment: i64) -> Option<String> {
+        let all = self.minimized_comments().into_iter();
+        all.filter(|(id, _)| *id == comment)
+            .map(|(_, reason)| reason)
+            .next()
+    }
+
+    /// The comments that are minimised, and why.
+    pub fn minimized_comments(&self) -> Vec<(i64, String)> {
+        #[derive(serde::Deserialize)]
+        struct Said {
+            comment_id: i64,
+            minimized: bool,
+            reason: String,
+        }
+        let said = self
+            .events()
+            .filter(|event| event.event_type() == COMMENT_MINIMIZED)
+            .filter_map(|event| serde_json::from_slice::<Said>(event.stored().other_json()).ok());
+        said.filter(|said| said.minimized)
+            .map(|said| (said.comment_id, said.reason))
+            .collect()
     }
 
     /// Whether there is an event of this type, spelled as GitHub does.

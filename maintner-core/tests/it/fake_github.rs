@@ -71,6 +71,10 @@ pub(crate) struct FakeGitHub {
     pub(crate) events: Vec<Thing>,
     pub(crate) code_comments: Vec<Thing>,
     pub(crate) reviews: Vec<Thing>,
+    /// The newest commits of open pull requests.
+    pub(crate) heads: BTreeMap<i32, String>,
+    /// Comments that are minimised, and why. Nobody is told while it is `None`.
+    pub(crate) minimized: Option<BTreeMap<i64, String>>,
     next_id: i64,
     /// Requests by the kind of what they ask for; 304s apart.
     pub(crate) calls: BTreeMap<&'static str, u64>,
@@ -133,6 +137,8 @@ impl FakeGitHub {
             events: Vec::new(),
             code_comments: Vec::new(),
             reviews: Vec::new(),
+            heads: BTreeMap::new(),
+            minimized: Some(BTreeMap::new()),
             next_id: 1000,
             calls: BTreeMap::new(),
             unchanged: 0,
@@ -408,6 +414,9 @@ impl FakeGitHub {
     }
 
     fn route(&mut self, request: &Request) -> Answer {
+        if request.path == "/graphql" {
+            return self.graphql(request);
+        }
         let path = request.path.clone();
         let (path, query) = path.split_once('?').unwrap_or((&path, ""));
         let old = format!("/repos/{}", self.name);
@@ -457,6 +466,7 @@ impl FakeGitHub {
                 events.sort_by_key(|at| std::cmp::Reverse(key(at)));
                 ("events", events.into_iter().map(Item::Event).collect())
             }
+            ["pulls"] => ("pulls", self.list_pulls()),
             ["issues", "comments", id] => {
                 *self.calls.entry("one comment").or_default() += 1;
                 let id: i64 = id.parse().unwrap();
@@ -495,6 +505,66 @@ impl FakeGitHub {
             _ => return self.failed(404, &[], "Not Found"),
         };
         self.page(kind, request, path, &query, items)
+    }
+
+    /// Open pull requests, what changed last first.
+    fn list_pulls(&self) -> Vec<Item> {
+        let mut open: Vec<(i64, i32)> = self
+            .heads
+            .keys()
+            .filter_map(|&number| Some((self.present(number)?.updated, number)))
+            .collect();
+        open.sort_unstable();
+        let item = |(updated, number): (i64, i32)| {
+            let sha = &self.heads[&number];
+            Item::Json(json!({"number": number, "updated_at": iso(updated), "head": {"sha": sha}}))
+        };
+        open.into_iter().rev().map(item).collect()
+    }
+
+    /// The other interface: what is asked of it is found by the names in the question.
+    fn graphql(&mut self, request: &Request) -> Answer {
+        *self.calls.entry("graphql").or_default() += 1;
+        let Some(minimized) = &self.minimized else {
+            return self.failed(401, &[], "This endpoint requires you to be authenticated.");
+        };
+        let body: Value = serde_json::from_str(request.body.as_ref().unwrap()).unwrap();
+        let name = format!(
+            "{}/{}",
+            body["variables"]["o"].as_str().unwrap(),
+            body["variables"]["n"].as_str().unwrap()
+        );
+        assert_eq!(name, self.name);
+        let mut found = serde_json::Map::new();
+        for part in body["query"]
+            .as_str()
+            .unwrap()
+            .split(":issueOrPullRequest(number:")
+            .skip(1)
+        {
+            let number: i32 = part.split(')').next().unwrap().parse().unwrap();
+            let after = part
+                .split("after:\"")
+                .nth(1)
+                .map(|rest| rest.split('"').next().unwrap());
+            let from: usize = after.map_or(0, |after| after.parse().unwrap());
+            let all: Vec<_> = self
+                .comments
+                .iter()
+                .filter(|c| c.number == number)
+                .collect();
+            let node = |comment: &&Thing| {
+                let reason = minimized.get(&comment.id);
+                json!({"fullDatabaseId": comment.id.to_string(), "isMinimized": reason.is_some(), "minimizedReason": reason})
+            };
+            let nodes: Vec<Value> = all.iter().skip(from).take(100).map(node).collect();
+            let next = from + nodes.len();
+            let page = json!({"hasNextPage": next < all.len(), "endCursor": next.to_string()});
+            let comments = json!({"comments": {"nodes": nodes, "pageInfo": page}});
+            let there = self.present(number).map_or(Value::Null, |_| comments);
+            found.insert(format!("i{number}"), there);
+        }
+        self.answer(200, &json!({"data": {"repository": found}}))
     }
 
     fn elsewhere(&mut self, path: &str) -> Answer {

@@ -31,7 +31,7 @@ pub(crate) struct Life {
 
 fn machine(notes: Option<&[u8]>) -> Machine {
     let (owner, repo) = NAME.split_once('/').unwrap();
-    Machine::new(owner, repo, notes)
+    Machine::new(owner, repo, notes).with_minimized(false)
 }
 
 impl Life {
@@ -171,7 +171,9 @@ impl Life {
             .map(|c| (c.id, c.json["body"].as_str().unwrap()))
             .collect();
         assert_eq!(comments, wanted, "comments of #{number}");
-        let events: BTreeSet<i64> = here.events().map(|e| e.id()).collect();
+        let events = here.events().map(|e| e.id());
+        // Heads and minimised comments are told elsewhere.
+        let events: BTreeSet<i64> = events.filter(|id| *id > -(1 << 61)).collect();
         let wanted = self
             .server
             .events
@@ -263,7 +265,7 @@ fn check_14_a_first_comparison_and_a_second_with_nothing_new() {
     let calls = (life.server.total_calls(), life.server.unchanged);
     assert_eq!(
         calls,
-        (0, 6),
+        (0, 7),
         "one question for each list: {:?}",
         life.server.calls
     );
@@ -658,4 +660,126 @@ fn a_first_comparison_takes_no_more_calls_than_listing_does() {
         repo.issues()
             .all(|issue| issue.events_as_of() > issue.updated())
     );
+}
+
+/// A server with so many pull requests, each with a head and some comments.
+fn with_heads(count: i32) -> FakeGitHub {
+    let mut server = FakeGitHub::new(NAME);
+    for n in 1..=count {
+        server.now += 60;
+        let number = server.open(true);
+        server.heads.insert(number, format!("{n:040x}"));
+        for _ in 0..3 {
+            server.comment(number, "c");
+        }
+    }
+    server
+}
+
+/// Which of these heads lead to their pull request.
+fn heads_found(life: &Life) -> usize {
+    let view = life.view();
+    let changes = maintner_core::review_of::ByCommit::of(&view);
+    let heads = life.server.heads.iter();
+    heads
+        .filter(|(number, head)| {
+            let change = changes.change(&view, head.parse().unwrap());
+            change.is_some_and(|change| change.number == **number)
+        })
+        .count()
+}
+
+#[test]
+fn heads_that_nobody_reviewed_lead_to_their_pull_request_wherever_it_was_killed() {
+    // Killed after every step of the first comparison in turn.
+    for steps in [6, 10, 14, 18, 22, 26] {
+        let mut life = Life::new(with_heads(130));
+        life.begin(false);
+        for _ in 0..steps {
+            life.step(Fault::None).unwrap();
+        }
+        life.restart();
+        life.compare();
+        life.compare();
+        assert_eq!(heads_found(&life), 130, "killed after {steps} steps");
+    }
+    let mut life = Life::new(with_heads(130));
+    life.compare();
+    // The tag of the first page stands for a reading that was finished.
+    life.compare();
+    let written = life.written;
+    life.server.calls.clear();
+    life.compare();
+    assert!(!life.server.calls.contains_key("pulls"), "nothing is new");
+    assert_eq!(life.written, written, "and nothing is written twice");
+    // A push: the old head still leads there, as builds of it may be looked at.
+    let old = life.server.heads.insert(7, "f".repeat(40)).unwrap();
+    life.server.now += 60;
+    life.server.issues.get_mut(&7).unwrap().updated = life.server.now;
+    life.compare();
+    assert_eq!(heads_found(&life), 130);
+    let view = life.view();
+    let changes = maintner_core::review_of::ByCommit::of(&view);
+    assert_eq!(
+        changes.change(&view, old.parse().unwrap()).unwrap().number,
+        7
+    );
+}
+
+#[test]
+fn minimised_comments_are_seen_and_seen_again_when_they_are_shown() {
+    let mut server = with_heads(120);
+    let long = server.open(false);
+    for _ in 0..230 {
+        server.comment(long, "c");
+    }
+    let (first, last) = (server.comments[0].id, server.comments.last().unwrap().id);
+    let hide = |server: &mut FakeGitHub, id: i64, why: &str| {
+        server.minimized.as_mut().unwrap().insert(id, why.into());
+    };
+    hide(&mut server, first, "spam");
+    hide(&mut server, last, "outdated");
+    let mut life = Life::new(server);
+    // Without credentials nobody asks.
+    life.compare();
+    assert!(!life.server.calls.contains_key("graphql"));
+    life.machine = machine(life.notes.as_deref()).with_minimized(true);
+    let shown = |life: &Life| {
+        let view = life.view();
+        let repo = life.repo(&view);
+        let issues = repo.issues();
+        issues
+            .flat_map(|issue| issue.minimized_comments())
+            .collect::<Vec<_>>()
+    };
+    for _ in 0..4 {
+        life.compare();
+    }
+    assert_eq!(
+        shown(&life),
+        [(first, "spam".to_owned()), (last, "outdated".to_owned())]
+    );
+    let view = life.view();
+    let issue = life.repo(&view).issue(1).unwrap();
+    assert_eq!(issue.minimized(first).as_deref(), Some("spam"));
+    assert_eq!(issue.minimized(first + 1), None);
+    drop(view);
+    // Nothing else of the issue changes, so it is found in its turn.
+    life.server.minimized.as_mut().unwrap().clear();
+    let written = life.written;
+    for _ in 0..4 {
+        life.compare();
+    }
+    assert!(shown(&life).is_empty());
+    assert_eq!(life.written, written + 2, "each is said once");
+    life.restart();
+    assert!(shown(&life).is_empty());
+    // Whoever is not let in there goes on without.
+    life.server.minimized = None;
+    life.machine = machine(life.notes.as_deref()).with_minimized(true);
+    life.server.calls.clear();
+    life.compare();
+    life.compare();
+    assert_eq!(life.server.calls["graphql"], 1);
+    life.assert_in_step();
 }

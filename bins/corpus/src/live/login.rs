@@ -18,6 +18,12 @@ pub(crate) struct Login {
 }
 
 impl Login {
+    /// Whether there are credentials.
+    pub(crate) fn is_somebody(&self, home: Option<&Path>) -> Result<bool, Failure> {
+        let credentials = self.credentials(home)?;
+        Ok(!matches!(credentials, Credentials::Nobody))
+    }
+
     /// The credentials for one client; nobody's when no file is named and the usual one is not
     /// there.
     pub(crate) fn credentials(&self, home: Option<&Path>) -> Result<Credentials, Failure> {

@@ -64,8 +64,11 @@ impl Asking {
             Target::GitHub { owner, repo } => {
                 let http = self.http()?;
                 let notes = NotesFolder::new(self.notes());
-                let mut reader = GitHub::new(owner, repo, http, notes, self.rate)
+                let reader = GitHub::new(owner, repo, http, notes, self.rate)
                     .map_err(|error| failure(&error))?;
+                // Which comments were minimised is told to those who say who they are.
+                let known = self.login.is_somebody(self.home.as_deref())?;
+                let mut reader = reader.with_minimized(known);
                 if let Some(cost) = cost {
                     reader.expect_requests(cost.requests());
                 }

@@ -23,10 +23,10 @@ use crate::run;
 #[path = "../../../../build-server/tests/it/interop/compat.rs"]
 mod compat;
 #[path = "../../../../maintner-core/tests/it/made_git.rs"]
-mod made_git;
+pub(crate) mod made_git;
 
 /// Longer than any wait when all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The folder of the Go programs, built once; `None` without Go.
 fn go_programs() -> Option<&'static Path> {
@@ -140,7 +140,7 @@ fn as_go_says(folder: &Path) -> String {
     )
 }
 
-fn flag(name: &str, path: &Path) -> String {
+pub(crate) fn flag(name: &str, path: &Path) -> String {
     format!("-{name}={}", path.display())
 }
 
@@ -198,7 +198,7 @@ fn check_7_a_go_follower_follows_the_daemon_and_survives_its_restart() {
 }
 
 /// What a `maintq` says: whether it succeeded, its output, its errors.
-fn maintq(program: &Path, first: &[&str], args: &[&str]) -> (bool, String) {
+pub(crate) fn maintq(program: &Path, first: &[&str], args: &[&str]) -> (bool, String) {
     let done = Command::new(program)
         .args(first)
         .args(args)
@@ -258,7 +258,7 @@ fn check_22_the_go_maintq_asks_the_daemon() {
 }
 
 /// A home in which `go.googlesource.com` is a folder.
-fn home_with_project(home: &Path) -> Git {
+pub(crate) fn home_with_project(home: &Path) -> Git {
     let git = Git::init(home, "build");
     branches(&git);
     changes(&git);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod daemon;
+mod go_newest;
 mod go_peers;
 mod gopherstats;
 mod gostats;

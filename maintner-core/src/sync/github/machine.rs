@@ -1,7 +1,10 @@
 //! The synchronisation of a repository without any IO.
 
 mod answers;
+mod aside;
 mod plan;
+
+pub(super) use aside::Asked;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -68,6 +71,8 @@ pub struct Machine {
     cycle: Cycle,
     /// Counts of comments that do not match and were looked into.
     explained: HashMap<i32, u64>,
+    /// Whether GitHub's other interface is asked, which needs credentials.
+    graphql: bool,
     requests: u64,
     total: Option<u64>,
     what: &'static str,
@@ -112,10 +117,19 @@ impl Machine {
             now: 0,
             cycle: Cycle::default(),
             explained: HashMap::new(),
+            graphql: false,
             requests: 0,
             total: None,
             what: "labels",
         }
+    }
+
+    /// Asks too which comments were minimised, four more requests a comparison at most. GitHub
+    /// tells it by its GraphQL interface alone, and to nobody without credentials.
+    #[must_use]
+    pub fn with_minimized(mut self, yes: bool) -> Self {
+        self.graphql = yes;
+        self
     }
 
     /// Begins a new comparison; `expected`: there is news, so no answer may be an old one.
@@ -211,6 +225,9 @@ impl Machine {
     /// The request of the first task, if it needs one.
     fn request(&self) -> Option<Request> {
         let task = self.tasks.front()?;
+        if let Task::Minimized(asked) = task {
+            return Some(aside::question(&self.repo.owner, &self.repo.name, asked));
+        }
         let base = base(&self.repo, self.notes.moved_to.as_deref());
         let mut request = Request::get(plan::path(task, &base, &self.notes)?);
         let slot = task.slot().filter(|_| !self.expected);
@@ -244,7 +261,15 @@ impl Machine {
             self.now = date;
         }
         let verdict = judge(&answer, self.tries, now);
+        let is_aside = matches!(self.tasks.front(), Some(Task::Minimized(_)));
         match verdict {
+            // Whoever is not let in there is not told; everything else goes on.
+            Verdict::Refused(_) | Verdict::Retry(_) if is_aside => {
+                self.graphql &= matches!(verdict, Verdict::Retry(_));
+                self.tasks
+                    .retain(|task| !matches!(task, Task::Minimized(_)));
+                return Ok(());
+            }
             Verdict::Pause(pause) => {
                 self.tries += 1;
                 self.pause = Some(pause);

@@ -43,6 +43,10 @@ pub(super) struct Saved {
     /// Issues whose events are to be read again, and when: GitHub may show an issue as changed
     /// before it shows the event that changed it.
     pub(super) again: Vec<(i64, i32)>,
+    /// Whether all heads of open pull requests were read since they were begun.
+    pub(super) heads_whole: bool,
+    /// Up to which issue minimised comments were looked for in turn.
+    pub(super) minimized: i32,
     pub(super) tags: BTreeMap<String, Tag>,
 }
 

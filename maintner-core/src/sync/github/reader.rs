@@ -84,6 +84,14 @@ impl<H: Http> GitHub<H> {
         })
     }
 
+    /// Asks too which comments were minimised: [`Machine::with_minimized`]. For clients that have
+    /// credentials.
+    #[must_use]
+    pub fn with_minimized(mut self, yes: bool) -> Self {
+        self.machine = self.machine.with_minimized(yes);
+        self
+    }
+
     /// Where to say that something happened to an issue.
     pub fn hints(&self) -> Hints {
         self.hints.clone()

@@ -79,9 +79,12 @@ async fn send(
 ) -> Result<Answer, String> {
     let path = request.path.as_str();
     // What GitHub names itself is asked only of GitHub: a token goes nowhere else.
-    let url = match path.starts_with('/') {
-        true => format!("{}{path}", base.as_str().trim_end_matches('/')),
-        false => path.to_owned(),
+    let root = base.as_str().trim_end_matches('/');
+    let url = match path {
+        // An Enterprise server has its other interface beside the first one.
+        "/graphql" => format!("{}{path}", root.strip_suffix("/v3").unwrap_or(root)),
+        _ if path.starts_with('/') => format!("{root}{path}"),
+        _ => path.to_owned(),
     };
     let url = reqwest::Url::parse(&url).map_err(|error| error.to_string())?;
     if url.origin() != base.origin() {

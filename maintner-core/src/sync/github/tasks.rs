@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::diff::Repo;
+use super::machine::Asked;
 use crate::pb::GithubReview;
 
 /// A list that is read page by page.
@@ -24,6 +25,12 @@ pub(super) enum Task {
     Comments,
     Events(Page),
     CodeComments,
+    /// Heads of open pull requests, what changed last first.
+    Pulls(Page),
+    /// Which comments of these issues were minimised.
+    Minimized(Asked),
+    /// Which issues are to be asked about for that.
+    FindMinimized,
     /// One issue, of which it is not known whether it is still there.
     Check {
         number: i32,
@@ -72,7 +79,12 @@ impl Task {
             | Self::Sweep(..)
             | Self::Missing
             | Self::Check { .. } => "issues",
-            Self::Comments | Self::IssueComments { .. } | Self::Confirm { .. } => "comments",
+            Self::Comments
+            | Self::IssueComments { .. }
+            | Self::Confirm { .. }
+            | Self::Minimized(_)
+            | Self::FindMinimized => "comments",
+            Self::Pulls(_) => "heads",
             Self::Events(_) | Self::IssueEvents { .. } | Self::OpenEvents => "events",
             Self::CodeComments => "comments on code",
             Self::Reviews { .. } | Self::StaleReviews => "reviews",
@@ -89,6 +101,7 @@ impl Task {
             Self::Comments => Some("comments".into()),
             Self::CodeComments => Some("code-comments".into()),
             Self::Events(Page(1)) => Some("events".into()),
+            Self::Pulls(Page(1)) => Some("pulls".into()),
             _ => None,
         }
     }

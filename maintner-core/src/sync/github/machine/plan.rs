@@ -30,6 +30,7 @@ pub(super) fn path(task: &Task, base: &str, notes: &Saved) -> Option<String> {
         Task::Sweep(at, _) => keyset("issues?state=all&", at),
         Task::Comments => keyset("issues/comments?", &notes.comments),
         Task::CodeComments => keyset("pulls/comments?", &notes.code_comments),
+        Task::Pulls(at) => page("pulls?state=open&sort=updated&direction=desc&".into(), *at),
         Task::Events(at) => page("issues/events?".into(), *at),
         Task::Check {
             place: Some(place), ..
@@ -43,7 +44,9 @@ pub(super) fn path(task: &Task, base: &str, notes: &Saved) -> Option<String> {
         Task::Reviews {
             number, page: at, ..
         } => page(format!("pulls/{number}/reviews?"), *at),
-        Task::Consider
+        Task::Minimized(_)
+        | Task::FindMinimized
+        | Task::Consider
         | Task::Missing
         | Task::OpenEvents
         | Task::Doubts
@@ -79,7 +82,17 @@ impl Machine {
         };
         tasks.push_back(Task::Events(Page(page)));
         tasks.push_back(Task::CodeComments);
-        for task in [Task::StaleReviews, Task::Doubts, Task::Settle] {
+        if !self.notes.heads_whole {
+            self.notes.tags.remove("pulls");
+        }
+        tasks.push_back(Task::Pulls(Page(1)));
+        let last = [
+            Task::StaleReviews,
+            Task::FindMinimized,
+            Task::Doubts,
+            Task::Settle,
+        ];
+        for task in last {
             tasks.push_back(task);
         }
     }
@@ -101,6 +114,7 @@ impl Machine {
                     .for_each(|task| self.tasks.push_front(task));
             }
             (Task::StaleReviews, Some(repo)) => self.find_stale_reviews(repo),
+            (Task::FindMinimized, Some(repo)) => self.find_minimized(repo),
             (Task::Doubts, Some(repo)) => self.find_doubts(repo),
             (Task::Settle, Some(repo)) => self.settle(repo),
             _ => {}
