@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::{
-    Buildlet, ByteStream, DirEntry, Exec, ExecStatus, ExecStream, GO_USER, ListDir, MAX_FORM_BYTES,
-    NOT_GET, Route, Status, Wire, basic_auth,
+    Buildlet, ByteStream, DirEntry, Exec, ExecReport, ExecStatus, ExecStream, GO_USER, ListDir,
+    MAX_FORM_BYTES, NOT_GET, Route, Status, Wire, basic_auth,
 };
 use build_core::ids::{ExecId, Nonce};
 use bytes::Bytes;
@@ -297,6 +297,21 @@ impl Buildlet for HttpBuildlet {
             .exec_report(requests::exec_state(id))
             .await
             .map(ExecStatus::from)
+    }
+
+    async fn started(&self) -> Result<Vec<ExecStatus>> {
+        let request = self.link.limited(requests::get(Route::Exec));
+        let bytes = self.link.ask_for_bytes(request, LONGEST_ANSWER).await;
+        let bytes = bytes.map_err(|error| match error.kind() {
+            // So a buildlet of 2020 says that it knows no such list.
+            ErrorKind::Invalid => {
+                let text = format!("{} does not list its commands", self.name());
+                Error::caused_by(ErrorKind::Unsupported, text, error)
+            }
+            _ => error,
+        })?;
+        let reports: Vec<ExecReport> = parse_json(&bytes)?;
+        Ok(reports.into_iter().map(ExecStatus::from).collect())
     }
 
     async fn kill(&self, id: &ExecId) -> Result<()> {

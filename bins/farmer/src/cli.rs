@@ -204,6 +204,9 @@ pub(crate) struct Up {
     /// Write down what commands say to those users, in the folder ssh/transcripts of the data directory
     #[arg(long, env = "FARMER_SSH_RECORD", requires = "ssh")]
     pub ssh_record: bool,
+    /// Let those users have their ssh agents forwarded (ssh -A): what runs on their machine can then sign with their keys
+    #[arg(long, env = "FARMER_SSH_AGENT", requires = "ssh")]
+    pub ssh_agent: bool,
     /// Take the steps from this file, not from the commits
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -70,7 +70,7 @@ pub(crate) async fn with_grpc(
     let service = GomoteService::new(gomote.clone(), objects.clone()).map_err(|e| failure(&e))?;
     let (service, services) = match ssh {
         Some(port) => (
-            service.with_ssh(port.keys()),
+            service.with_ssh(port.keys()).with_ssh_door(port.door()?),
             services.with_dialect(port.tickets(gomote)?),
         ),
         None => (service, services),

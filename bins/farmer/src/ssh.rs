@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use build_server::gomote::{Gomote, SshKeys};
+use build_server::gomote::{Gomote, SshDoor, SshKeys};
 use build_server::ssh::{Gateway, Settings, Tickets};
 use build_server::supervise::Supervisor;
 use build_server::who::Directory;
@@ -46,6 +46,16 @@ pub(crate) struct SshArgs {
     /// Write down what commands say to them, in the folder ssh/transcripts of the data directory
     #[arg(long = "ssh_record", requires = "ssh_addr")]
     ssh_record: bool,
+    /// Let them have their ssh agents forwarded (ssh -A): what runs on their machine can then sign with their keys
+    #[arg(long = "ssh_agent", requires = "ssh_addr")]
+    ssh_agent: bool,
+}
+
+/// How sessions are served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    pub(crate) is_recorded: bool,
+    pub(crate) with_agents: bool,
 }
 
 /// A gateway that listens and serves nobody yet.
@@ -64,7 +74,11 @@ impl Port {
     ) -> Result<Option<Self>, Failure> {
         match args.ssh_addr {
             Some(address) => {
-                let opened = Self::open(address, args.ssh_record, data, gomote, directory);
+                let how = How {
+                    is_recorded: args.ssh_record,
+                    with_agents: args.ssh_agent,
+                };
+                let opened = Self::open(address, how, data, gomote, directory);
                 opened.await.map(Some)
             }
             None => Ok(None),
@@ -74,14 +88,15 @@ impl Port {
     /// Listens, and says where people find it.
     pub(crate) async fn open(
         address: SocketAddr,
-        is_recorded: bool,
+        how: How,
         data: &Path,
         gomote: &Gomote,
         directory: &Directory,
     ) -> Result<Self, Failure> {
         let dir = data.join(FOLDER);
         let settings = Settings {
-            transcripts: is_recorded.then(|| dir.join(TRANSCRIPTS)),
+            agent: how.with_agents,
+            transcripts: how.is_recorded.then(|| dir.join(TRANSCRIPTS)),
             ..Settings::default()
         };
         let gateway = Gateway::open(&dir, gomote.sessions().clone(), directory.clone(), settings);
@@ -115,9 +130,17 @@ impl Port {
         Arc::new(self.gateway.clone())
     }
 
+    /// Where clients find it.
+    pub(crate) fn door(&self) -> Result<SshDoor, Failure> {
+        Ok(SshDoor {
+            port: self.listeners[0].local_addr()?.port(),
+            host_key: self.gateway.host_key().to_owned(),
+        })
+    }
+
     /// Gives certificates for it at the farm's door.
     pub(crate) fn tickets(&self, gomote: Gomote) -> Result<Tickets, Failure> {
-        let port = self.listeners[0].local_addr()?.port();
+        let port = self.door()?.port;
         Ok(Tickets::new(gomote, self.gateway.clone(), port))
     }
 

@@ -108,7 +108,11 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     let services = services(&site, &machines, gomote.clone()).with_pages(programs(&data).router());
     let ssh = match args.ssh {
         Some(address) => {
-            let opened = ssh::Port::open(address, args.ssh_record, &data, &gomote, &directory);
+            let how = ssh::How {
+                is_recorded: args.ssh_record,
+                with_agents: args.ssh_agent,
+            };
+            let opened = ssh::Port::open(address, how, &data, &gomote, &directory);
             Some(opened.await?)
         }
         None => None,

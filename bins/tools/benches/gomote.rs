@@ -153,7 +153,7 @@ impl Drop for Machine {
 async fn push_once(machine: &Machine, root: &Path) -> Result<(usize, Duration)> {
     let (client, profile) = (machine.client(), Profile::go());
     let begin = Instant::now();
-    let (plan, _) = look(&client, root, &profile, false).await?;
+    let (plan, _) = look(&client, root, &profile, false, None).await?;
     let pushed = apply(&client, root, &profile, &plan, |_| {}).await?;
     Ok((pushed.sent, begin.elapsed()))
 }

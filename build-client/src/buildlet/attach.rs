@@ -17,6 +17,8 @@ use crate::{Error, Result};
 /// The first pause before a lost stream is attached again; doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A connection that has lasted so long was a good one.
+const STABLE: Duration = Duration::from_secs(10);
 
 struct Attached {
     link: Arc<Link>,
@@ -24,8 +26,10 @@ struct Attached {
     /// The next byte to be given.
     offset: u64,
     reply: Guarded,
-    /// When the last byte came: reattaching is given up some time after.
-    last_sign: Instant,
+    /// Since when no connection was good: reattaching is given up some time after.
+    trouble: Instant,
+    /// Since when there is the one there is.
+    connected: Instant,
     pause: Duration,
 }
 
@@ -36,7 +40,8 @@ pub(super) async fn attach(link: Arc<Link>, id: ExecId, offset: u64) -> Result<E
         link,
         id,
         offset,
-        last_sign: Instant::now(),
+        trouble: Instant::now(),
+        connected: Instant::now(),
         pause: FIRST_PAUSE,
     };
     Ok(Box::pin(stream::unfold(Some(attached), |attached| async {
@@ -67,7 +72,7 @@ impl Attached {
         match poll_fn(|cx| self.reply.poll_chunk(cx)).await? {
             Some(bytes) => {
                 self.offset += bytes.len() as u64;
-                self.last_sign = Instant::now();
+                self.trouble = Instant::now();
                 self.pause = FIRST_PAUSE;
                 Ok(ExecEvent::Output(bytes))
             }
@@ -92,7 +97,11 @@ impl Attached {
 
     /// Connects again, trying for a while.
     async fn reconnect(&mut self, mut error: Error) -> Result<()> {
-        while self.last_sign.elapsed() <= self.link.timeouts().reattach {
+        // A command may have been silent for hours: that is no trouble.
+        if self.connected.elapsed() >= STABLE {
+            self.trouble = Instant::now();
+        }
+        while self.trouble.elapsed() <= self.link.timeouts().reattach {
             self.link.heart().check()?;
             tracing::debug!(exec = %self.id, offset = self.offset, error = %error.chain(), "attaching again");
             sleep(self.pause).await;
@@ -100,6 +109,7 @@ impl Attached {
             match connect(&self.link, &self.id, self.offset).await {
                 Ok(reply) => {
                     self.reply = reply;
+                    self.connected = Instant::now();
                     return Ok(());
                 }
                 Err(failed) if failed.kind().is_retryable() => error = failed,

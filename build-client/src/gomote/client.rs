@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use build_core::buildlet::{COORDINATOR_VERSION, Form, Route, basic_auth, header};
+use build_core::buildlet::{Buildlet, COORDINATOR_VERSION, Form, Route, header};
 use build_core::h1::io::{Body as _, Client, Rewind};
 use build_core::h1::{Limits, RequestHead, ResponseHead};
 use build_core::report::{IdentityProvider, IdentityProviders};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::time::timeout;
 
+use super::credentials::Credentials;
+#[cfg(feature = "gomote-grpc")]
+use super::later::Later;
+use super::told::{Event, Listed, Reproduced, SshTicket};
 use crate::transport::{Connection, Dial};
 use crate::{Error, ErrorKind, HttpBuildlet, Result, Timeouts};
 
@@ -22,125 +26,6 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// Longest line of that stream, longest text of a refusal, longest list.
 const MAX_LINE: usize = 64 << 10;
 const MAX_LIST: u64 = 16 << 20;
-
-/// What is shown to the coordinator.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// A user, without the prefix `user-`, and their token.
-    User {
-        /// The name.
-        name: String,
-        /// The token, or the key of the user.
-        token: String,
-    },
-    /// A bearer token.
-    Bearer(String),
-}
-
-impl std::fmt::Debug for Credentials {
-    /// Leaves out the secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::User { name, .. } => write!(f, "User({name})"),
-            Self::Bearer(_) => f.write_str("Bearer"),
-        }
-    }
-}
-
-impl Credentials {
-    fn authorization(&self) -> String {
-        match self {
-            Self::User { name, token } => basic_auth(&format!("user-{name}"), token),
-            Self::Bearer(token) => format!("Bearer {token}"),
-        }
-    }
-}
-
-/// A machine of the caller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Listed {
-    /// Whose it is, with the prefix `user-`.
-    #[serde(default)]
-    pub user: String,
-    /// What it is called.
-    pub name: String,
-    /// The kind of machine.
-    #[serde(default)]
-    pub host_type: String,
-    /// The builder whose machine it is.
-    #[serde(default)]
-    pub builder_type: String,
-    /// When it was created, RFC 3339.
-    #[serde(default)]
-    pub created: String,
-    /// When it ends unless it is used, RFC 3339.
-    #[serde(default)]
-    pub expires: String,
-}
-
-/// Seconds until a time in RFC 3339; 0 when it is over, `None` when it is none.
-#[must_use]
-pub fn seconds_until(time: &str) -> Option<u64> {
-    let time: jiff::Timestamp = time.parse().ok()?;
-    let left = time.as_second() - jiff::Timestamp::now().as_second();
-    Some(u64::try_from(left).unwrap_or(0))
-}
-
-/// What `ssh` needs to log in to a machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct SshTicket {
-    /// A certificate, for some minutes: a line as in a file `.pub`.
-    pub certificate: String,
-    /// The key that the gateway shows: such a line too.
-    pub host_key: String,
-    /// Where it listens, on the coordinator's host.
-    pub port: u16,
-}
-
-/// What happens while a machine is waited for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A sentence.
-    Message(String),
-    /// So many requests are served before.
-    Ahead(u64),
-}
-
-/// A machine in the state in which a build failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reproduced {
-    /// The machine.
-    pub buildlet: Listed,
-    /// Where it works, absolute.
-    pub work_dir: String,
-    /// Directories that were put back from caches.
-    pub caches: Vec<String>,
-    /// Those that the build had.
-    pub caches_then: Vec<String>,
-    /// What ran before in the same directory, in order; still to be run.
-    pub before: Vec<Step>,
-    /// What failed.
-    pub failed: Step,
-}
-
-/// A command of a build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// What the build calls it.
-    pub unit: String,
-    /// The program.
-    pub cmd: String,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Where it runs.
-    pub dir: String,
-    /// Its environment, `NAME=value`.
-    pub env: Vec<String>,
-    /// Whether the program is the system's.
-    pub system: bool,
-}
 
 /// What the last line of a stream gives.
 enum Got {
@@ -168,7 +53,13 @@ struct Status {
 
 /// Connections of several owners.
 #[derive(Clone)]
-struct SharedDial(Arc<dyn Dial>);
+pub(super) struct SharedDial(Arc<dyn Dial>);
+
+impl SharedDial {
+    pub(super) fn new(dial: impl Dial + 'static) -> Self {
+        Self(Arc::new(dial))
+    }
+}
 
 #[async_trait]
 impl Dial for SharedDial {
@@ -181,12 +72,14 @@ impl Dial for SharedDial {
     }
 }
 
-/// A client of a coordinator. Clones share nothing but the address.
+/// A client of a coordinator. Clones share the address, and which interface is spoken.
 #[derive(Clone)]
 pub struct GomoteClient {
     dial: SharedDial,
-    authorization: String,
+    pub(super) authorization: String,
     timeouts: Timeouts,
+    #[cfg(feature = "gomote-grpc")]
+    pub(super) later: Option<Arc<Later>>,
 }
 
 impl GomoteClient {
@@ -194,9 +87,11 @@ impl GomoteClient {
     /// [`InstanceDial`](crate::instance::InstanceDial).
     pub fn new(dial: impl Dial + 'static, credentials: &Credentials) -> Self {
         Self {
-            dial: SharedDial(Arc::new(dial)),
+            dial: SharedDial::new(dial),
             authorization: credentials.authorization(),
             timeouts: Timeouts::default(),
+            #[cfg(feature = "gomote-grpc")]
+            later: None,
         }
     }
 
@@ -214,6 +109,11 @@ impl GomoteClient {
     /// # Errors
     /// The coordinator's own words.
     pub async fn create(&self, builder: &str, told: impl FnMut(Event)) -> Result<Listed> {
+        #[cfg(feature = "gomote-grpc")]
+        if let Some(calls) = self.grpc().await? {
+            let mut told = told;
+            return calls.create(builder, &mut told).await;
+        }
         let form = Form::new()
             .with("builderType", builder)
             .with("version", COORDINATOR_VERSION);
@@ -231,6 +131,8 @@ impl GomoteClient {
     /// # Errors
     /// The coordinator's own words.
     pub async fn repro(&self, build: &str, told: impl FnMut(Event)) -> Result<Reproduced> {
+        #[cfg(feature = "gomote-grpc")]
+        self.needs_2020("builds to reproduce").await?;
         let form = Form::new().with("build", build);
         match self.ask_for("/buildlet/repro", &form, told).await? {
             Got::Repro(made) => Ok(*made),
@@ -293,6 +195,14 @@ impl GomoteClient {
     /// # Errors
     /// The coordinator's own words.
     pub async fn list(&self) -> Result<Vec<Listed>> {
+        #[cfg(feature = "gomote-grpc")]
+        if let Some(later) = &self.later {
+            return later.list(self.list_as_in_2020()).await;
+        }
+        self.list_as_in_2020().await
+    }
+
+    async fn list_as_in_2020(&self) -> Result<Vec<Listed>> {
         let listed = async {
             let mut client = self.connect().await?;
             let head = self.request("GET", "/buildlet/list");
@@ -332,15 +242,22 @@ impl GomoteClient {
         timeout(LIMIT, listed).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// A machine by its name; nothing is asked yet.
+    /// A machine by its name; nothing is asked yet. Which interface it is reached by is known once
+    /// the coordinator was asked for anything, such as the list.
     #[must_use]
-    pub fn machine(&self, name: &str) -> HttpBuildlet {
-        HttpBuildlet::builder(self.dial.clone())
+    pub fn machine(&self, name: &str) -> Arc<dyn Buildlet> {
+        #[cfg(feature = "gomote-grpc")]
+        if let Some(later) = &self.later
+            && let Some(machine) = later.machine(name, self.timeouts)
+        {
+            return machine;
+        }
+        let machine = HttpBuildlet::builder(self.dial.clone())
             .name(name)
             .authorization(&self.authorization)
             .field(header::BUILDLET_PROXY, name)
-            .timeouts(self.timeouts)
-            .build()
+            .timeouts(self.timeouts);
+        Arc::new(machine.build())
     }
 
     /// Gives a machine back.
@@ -348,6 +265,10 @@ impl GomoteClient {
     /// # Errors
     /// The coordinator's own words: there is no such machine, or it is somebody else's.
     pub async fn destroy(&self, name: &str) -> Result<()> {
+        #[cfg(feature = "gomote-grpc")]
+        if let Some(calls) = self.grpc().await? {
+            return calls.destroy(name).await;
+        }
         let head = self
             .request("POST", &Route::Halt.to_string())
             .with(header::BUILDLET_PROXY, name);
@@ -370,6 +291,8 @@ impl GomoteClient {
     /// # Errors
     /// The coordinator's own words.
     pub async fn port(&self, name: &str, port: u16) -> Result<Rewind<Connection>> {
+        #[cfg(feature = "gomote-grpc")]
+        self.needs_2020("connections to ports").await?;
         let head = self
             .request("POST", &Route::TcpProxy.to_string())
             .with(header::TARGET_PORT, port.to_string());
@@ -382,6 +305,8 @@ impl GomoteClient {
     /// # Errors
     /// The machine's own words.
     pub async fn ssh(&self, name: &str, user: &str, key: &str) -> Result<Rewind<Connection>> {
+        #[cfg(feature = "gomote-grpc")]
+        self.needs_2020("ssh servers of machines").await?;
         let head = self
             .request("POST", &Route::ConnectSsh.to_string())
             .with(header::SSH_USER, user)
@@ -395,6 +320,10 @@ impl GomoteClient {
     /// # Errors
     /// The coordinator's own words.
     pub async fn ssh_ticket(&self, name: &str, key: &str) -> Result<Option<SshTicket>> {
+        #[cfg(feature = "gomote-grpc")]
+        if let Some(calls) = self.grpc().await? {
+            return calls.ssh_ticket(name, key).await;
+        }
         let head = self
             .request("POST", "/buildlet/ssh")
             .with("Content-Type", header::FORM_TYPE);
@@ -564,17 +493,5 @@ mod tests {
         };
         assert_eq!(listed.name, "n");
         assert_eq!(heard, [Event::Message("busy".into()), Event::Ahead(2)]);
-    }
-
-    #[test]
-    fn secrets_do_not_show() {
-        let user = Credentials::User {
-            name: "ann".into(),
-            token: "s3cret".into(),
-        };
-        assert_eq!(
-            format!("{user:?}{:?}", Credentials::Bearer("x1".into())),
-            "User(ann)Bearer"
-        );
     }
 }

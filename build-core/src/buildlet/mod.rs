@@ -14,6 +14,7 @@ mod ls;
 mod paths;
 mod process_state;
 mod routes;
+mod terminal_modes;
 #[cfg(feature = "io")]
 mod wire;
 
@@ -44,6 +45,7 @@ pub use ls::{LsRecord, MAX_LINE_BYTES};
 pub use paths::{PathStyle, WirePath, clean, is_dir_of_2020, is_entry_of_2020};
 pub use process_state::{signal_name, signal_number};
 pub use routes::{COORDINATOR_VERSION, NOT_GET, Route, VERSION, header, param, trailer};
+pub use terminal_modes::TerminalModes;
 #[cfg(feature = "io")]
 pub use wire::Wire;
 
@@ -237,6 +239,15 @@ pub trait Buildlet: Send + Sync {
     /// # Errors
     /// [`ErrorKind::NotFound`] when the machine knows no such command.
     async fn exec_status(&self, id: &ExecId) -> Result<ExecStatus>;
+
+    /// What is known of all commands that were started and not forgotten.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the machine cannot tell, which is the default.
+    async fn started(&self) -> Result<Vec<ExecStatus>> {
+        let text = format!("{} does not list its commands", self.name());
+        Err(Error::new(ErrorKind::Unsupported, text))
+    }
 
     /// Ends a started command with everything it started. Fine when it has ended.
     async fn kill(&self, id: &ExecId) -> Result<()>;

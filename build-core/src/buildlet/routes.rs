@@ -70,6 +70,8 @@ pub mod param {
     pub const TERMINAL: &str = "terminal";
     /// Its size: `80x24x0x0`, in letters and in pixels (ours).
     pub const WINDOW: &str = "window";
+    /// The modes of the client's own terminal, which it takes over: `3=127,53=1` (ours).
+    pub const MODES: &str = "modes";
     /// Whether the buildlet's `TMPDIR` and `GOCACHE` win over the caller's (ours).
     pub const OVERRIDE_TMP: &str = "override_tmp";
 }
@@ -103,6 +105,10 @@ pub mod header {
     pub const BUILDLET_PROXY: &str = "X-Buildlet-Proxy";
     /// `/tcpproxy`: port on the machine.
     pub const TARGET_PORT: &str = "X-Target-Port";
+    /// `/agent`: names the socket to `/agent/accept` (ours).
+    pub const AGENT: &str = "X-Agent";
+    /// `/agent`: where the socket is on the machine (ours).
+    pub const AGENT_SOCKET: &str = "X-Agent-Socket";
     /// Coordinator: newest client version it knows.
     pub const SUPPORTED_VERSION: &str = "X-Supported-Version";
 }
@@ -167,6 +173,10 @@ pub enum Route<'a> {
     TcpProxy,
     /// `/sftp`: the connection becomes one of the sftp protocol (ours).
     Sftp,
+    /// `/agent`: a socket for an ssh agent elsewhere, as long as the connection lasts (ours).
+    Agent,
+    /// `/agent/accept`: the connection becomes the next one to that socket (ours).
+    AgentAccept,
     /// `/debug/goroutines`: what the buildlet is doing.
     DebugTasks,
     /// `/debug/x`: so many bytes, to test the network.
@@ -176,7 +186,7 @@ pub enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    const FIXED: [(&'static str, Self); 19] = [
+    const FIXED: [(&'static str, Self); 21] = [
         ("/", Self::Root),
         ("/status", Self::Status),
         ("/workdir", Self::WorkDir),
@@ -193,6 +203,8 @@ impl<'a> Route<'a> {
         ("/connect-ssh", Self::ConnectSsh),
         ("/tcpproxy", Self::TcpProxy),
         ("/sftp", Self::Sftp),
+        ("/agent", Self::Agent),
+        ("/agent/accept", Self::AgentAccept),
         ("/debug/goroutines", Self::DebugTasks),
         ("/debug/x", Self::DebugX),
         ("/healthz", Self::Healthz),
@@ -244,7 +256,9 @@ impl<'a> Route<'a> {
             | Self::Halt
             | Self::ConnectSsh
             | Self::TcpProxy
-            | Self::Sftp => (&["POST"], "requires POST method"),
+            | Self::Sftp
+            | Self::Agent
+            | Self::AgentAccept => (&["POST"], "requires POST method"),
         };
         (!allowed.contains(&method)).then_some(refusal)
     }

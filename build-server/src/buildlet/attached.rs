@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use build_core::buildlet::{ATTACHED_PROTOCOL, ExecOutcome, FromCommand, ToCommand, Window, param};
+use build_core::Error;
+use build_core::buildlet::{
+    ATTACHED_PROTOCOL, ExecOutcome, FromCommand, TerminalModes, ToCommand, Window, param,
+};
 use build_core::h1::ResponseHead;
 use build_core::h1::io::Rewind;
 use bytes::{Bytes, BytesMut};
@@ -24,6 +27,9 @@ use super::processes::{Child, Ends, Terminal};
 use super::routes::{Request, read_params, refuse};
 use super::server::App;
 
+/// The size of a terminal, and its modes.
+type Wanted = (Window, TerminalModes);
+
 /// What a terminal still says after the command on it has ended, while others hold on to it.
 const TERMINAL_GRACE: Duration = Duration::from_millis(250);
 /// How long a client may stop the output; people stop that of a terminal for a while.
@@ -37,11 +43,11 @@ type Client<'c> = Rewind<&'c mut Io>;
 
 /// Runs a command between whose streams and the connection bytes go both ways.
 pub(crate) async fn attached(app: &Arc<App>, mut request: Request<'_>) -> Result<(), Lost> {
-    let (prepared, window) = match accept(app, &mut request).await {
+    let (prepared, terminal) = match accept(app, &mut request).await {
         Ok(accepted) => accepted,
         Err(refusal) => return refuse(request, refusal).await,
     };
-    let started = start(app, &prepared, window);
+    let started = start(app, &prepared, terminal.as_ref());
     let head = ResponseHead::new(101)
         .with("Upgrade", ATTACHED_PROTOCOL)
         .with("Connection", "Upgrade");
@@ -56,11 +62,11 @@ pub(crate) async fn attached(app: &Arc<App>, mut request: Request<'_>) -> Result
 async fn accept(
     app: &App,
     request: &mut Request<'_>,
-) -> Result<(Prepared, Option<Window>), Refusal> {
+) -> Result<(Prepared, Option<Wanted>), Refusal> {
     app.ensure_command_dirs()?;
     let params = read_params(request).await?;
     let mut prepared = prepare(app, &params)?;
-    let window = match params.get(param::TERMINAL) {
+    let terminal = match params.get(param::TERMINAL) {
         None => None,
         Some(name) => {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b"-+._".contains(&b);
@@ -70,13 +76,15 @@ async fn accept(
             let window = params.get(param::WINDOW).map(str::parse::<Window>);
             let window = window.transpose();
             let window = window.map_err(|error| Refusal::bad(error.to_string()))?;
+            let modes = params.get(param::MODES).unwrap_or_default().parse();
+            let modes = modes.map_err(|error: Error| Refusal::bad(error.to_string()))?;
             if let Ok(command) = &mut prepared.command {
                 command.env.push(format!("TERM={name}"));
             }
-            Some(window.unwrap_or_default())
+            Some((window.unwrap_or_default(), modes))
         }
     };
-    Ok((prepared, window))
+    Ok((prepared, terminal))
 }
 
 /// Our ends of a command's streams.
@@ -116,11 +124,11 @@ impl Streams {
 fn start(
     app: &App,
     prepared: &Prepared,
-    window: Option<Window>,
+    terminal: Option<&Wanted>,
 ) -> Result<(Child, Streams), String> {
     let command = prepared.command.as_ref().map_err(Clone::clone)?;
     let id = app.next_exec_id();
-    let spawned = app.processes.spawn_attached(&id, command, window);
+    let spawned = app.processes.spawn_attached(&id, command, terminal);
     let (child, ends) = spawned.map_err(|error| command.spawn_failure(&error))?;
     let streams = Streams::new(ends).map_err(|error| error.to_string())?;
     Ok((child, streams))

@@ -13,6 +13,7 @@
 //! The buildlet runs whatever it is told by whoever may connect: see [`Listener::is_exposed`].
 //! Linux only: the ends of process trees are looked up in `/proc`.
 
+mod agent;
 mod answer;
 mod archives;
 mod attached;

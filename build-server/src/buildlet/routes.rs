@@ -14,7 +14,7 @@ use super::bridge::STALL;
 use super::connection::Io;
 use super::server::App;
 use super::{
-    archives, attached, debug, detached_calls, exec, files, listing, machine, ssh, tcp_proxy,
+    agent, archives, attached, debug, detached_calls, exec, files, listing, machine, ssh, tcp_proxy,
 };
 
 /// One request to answer.
@@ -77,6 +77,8 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<'_>) -> Result<(), L
         #[cfg(feature = "buildlet-sftp")]
         Route::Sftp => super::sftp::serve(app, request).await,
         Route::TcpProxy => tcp_proxy::connect(app, request).await,
+        Route::Agent => agent::serve(app, request).await,
+        Route::AgentAccept => agent::accept(app, request).await,
         Route::DebugTasks => reply(request, Ok(debug::tasks(app))).await,
         Route::DebugX => debug::bytes(request).await,
         _ => refuse(request, not_found()).await,

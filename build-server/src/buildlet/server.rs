@@ -12,6 +12,7 @@ use build_core::env_list::{self, NameCase};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::agent::Agents;
 use super::config::Config;
 use super::connection;
 use super::detached::Detached;
@@ -64,6 +65,7 @@ pub(crate) struct App {
     pub(crate) processes: Processes,
     pub(crate) detached: Detached,
     pub(crate) lease: Option<Lease>,
+    pub(crate) agents: Agents,
     /// Canceled when `/halt` was asked for: no request is accepted any more.
     pub(crate) halting: CancellationToken,
     /// Canceled when it is time to act on it.
@@ -221,6 +223,7 @@ impl BuildletServer {
             processes,
             detached,
             lease,
+            agents: Agents::default(),
             halting,
             halted,
             open_to_tcp: AtomicBool::new(false),

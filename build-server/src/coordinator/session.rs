@@ -162,6 +162,10 @@ impl Buildlet for Session {
         self.buildlet().exec_status(id).await
     }
 
+    async fn started(&self) -> Result<Vec<ExecStatus>> {
+        self.buildlet().started().await
+    }
+
     async fn kill(&self, id: &ExecId) -> Result<()> {
         self.buildlet().kill(id).await
     }

@@ -9,7 +9,8 @@
 //! With the feature `gomote-grpc` the same sessions are served as the Go project's gomote of later
 //! years speaks ([`GomoteService`]), with the files that it hands over ([`Objects`]).
 //!
-//! A session lasts for [`Settings::ttl`] after its last use, is found again after a crash of the
+//! A session lasts for [`Settings::ttl`] after its last use, and longer while a command runs on it
+//! that was started to go on by itself ([`Settings::unattended`]), is found again after a crash of the
 //! coordinator, and belongs to who created it alone. What clients show of themselves is checked
 //! by a [`Directory`](crate::who::Directory) and never reaches a machine.
 
@@ -18,14 +19,6 @@ mod dialect;
 mod instance;
 #[cfg(feature = "gomote-grpc")]
 mod objects;
-#[cfg(feature = "gomote-grpc")]
-#[expect(
-    missing_docs,
-    clippy::pedantic,
-    reason = "made from proto/gomote.proto"
-)]
-#[rustfmt::skip]
-pub mod protos;
 mod proxy;
 mod repro;
 #[cfg(feature = "gomote-grpc")]
@@ -33,14 +26,17 @@ mod service;
 mod sessions;
 mod settings;
 mod tunnel;
+mod unattended;
 mod user;
 
+#[cfg(feature = "gomote-grpc")]
+pub use build_client::gomote::protos;
 pub use dialect::Gomote;
 pub use instance::{Ended, Instance};
 #[cfg(feature = "gomote-grpc")]
 pub use objects::{ObjectLimits, Objects};
 #[cfg(feature = "gomote-grpc")]
-pub use service::{GomoteService, SshKeys};
+pub use service::{GomoteService, SshDoor, SshKeys};
 pub use sessions::{Creating, Sessions, Unusable, Use, Waiting, Watcher};
 pub use settings::{Ports, Settings};
 pub use user::User;

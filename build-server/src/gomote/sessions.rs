@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::instance::{Ended, Instance};
 use super::settings::Settings;
+use super::unattended;
 use super::user::{USER_PREFIX, User};
 use crate::coordinator::{Handle, Opening, Session};
 use crate::supervise::Supervisor;
@@ -51,6 +52,8 @@ struct Entry {
     state: State,
     /// Requests under way.
     uses: usize,
+    /// When it was used last.
+    used: Timestamp,
 }
 
 enum State {
@@ -153,6 +156,7 @@ impl Sessions {
                 instance,
                 state: State::Sought,
                 uses: 0,
+                used: self.0.clock.now(),
             };
             self.table().entries.insert(name.clone(), entry);
             let (seeking, token) = (self.clone(), self.0.tasks.token().clone());
@@ -179,6 +183,7 @@ impl Sessions {
         let mut table = self.table();
         let entry = table.entries.get_mut(name)?;
         entry.state = State::Held(Arc::new(session));
+        entry.used = self.0.clock.now();
         entry.instance.expires = self.expiry();
         let instance = entry.instance.clone();
         drop(table);
@@ -292,6 +297,7 @@ impl Sessions {
             instance,
             state: State::Waits,
             uses: 0,
+            used: now,
         };
         table.entries.insert(name.clone(), entry);
         Ok(Reserved {
@@ -347,6 +353,7 @@ impl Sessions {
             State::Sought => Ok(None),
             State::Held(session) => {
                 entry.uses += 1;
+                entry.used = self.0.clock.now();
                 entry.instance.expires = expires;
                 Ok(Some(Use {
                     sessions: self.clone(),
@@ -369,8 +376,8 @@ impl Sessions {
         }
     }
 
-    /// Closes the sessions that nobody has used for their time, and forgets those that have
-    /// ended without us.
+    /// Closes the sessions that nobody has used for their time and on which nothing runs, and
+    /// forgets those that have ended without us.
     pub async fn sweep(&self) {
         let now = self.0.clock.now();
         let due: Vec<(String, SessionId, bool)> = {
@@ -384,12 +391,35 @@ impl Sessions {
         };
         for (name, id, is_due) in due {
             if is_due {
-                let why = format!("nobody used it for {} s", self.0.settings.ttl.as_secs());
-                self.close_in_background(&name, &why);
+                self.close_unless_busy(&name).await;
             } else if let Some(outcome) = self.outcome(&id).await {
                 drop(self.forget(&name, &outcome.to_string()));
             }
         }
+    }
+
+    /// Closes a session whose time is over, unless a command runs on its machine that was started
+    /// to go on by itself.
+    async fn close_unless_busy(&self, name: &str) {
+        let held = match self.table().entries.get(name).map(|entry| &entry.state) {
+            Some(State::Held(session)) => Arc::clone(session),
+            _ => return,
+        };
+        let busy = unattended::look(&*held).await;
+        drop(held);
+        let (now, settings) = (self.0.clock.now(), &self.0.settings);
+        if let Some(entry) = self.table().entries.get_mut(name) {
+            if entry.uses > 0 || entry.instance.expires > now {
+                // Somebody has come meanwhile.
+                return;
+            }
+            if let Some(until) = busy.until(entry.used, now, settings) {
+                entry.instance.expires = until;
+                return;
+            }
+        }
+        let why = busy.why(settings);
+        self.close_in_background(name, &why);
     }
 
     async fn outcome(&self, id: &SessionId) -> Option<Outcome> {
@@ -551,6 +581,7 @@ impl Drop for Use {
             && entry.instance.session == self.instance.session
         {
             entry.uses = entry.uses.saturating_sub(1);
+            entry.used = self.sessions.0.clock.now();
             entry.instance.expires = expires;
         }
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 const TTL: Duration = Duration::from_secs(30 * 60);
 /// Sessions that one user may have at a time.
 const PER_USER: usize = 20;
+/// How long a command that nobody looks at keeps its session.
+const UNATTENDED: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a stream may be silent both ways.
 const SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -15,6 +17,9 @@ const SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Settings {
     /// How long a session lasts after its last use (30 min).
     pub ttl: Duration,
+    /// How long after its last use a session is kept by a command that was started to go on by
+    /// itself and still runs (24 h); without one it ends after [`Settings::ttl`].
+    pub unattended: Duration,
     /// Most sessions of one user (20).
     pub per_user: usize,
     /// The ports of a machine that connections may be made to.
@@ -30,6 +35,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ttl: TTL,
+            unattended: UNATTENDED,
             per_user: PER_USER,
             ports: Ports::default(),
             silence: SILENCE,

@@ -312,6 +312,11 @@ impl Buildlet for Undetached {
         Ok(self.find(id)?.status(id))
     }
 
+    async fn started(&self) -> Result<Vec<ExecStatus>> {
+        let execs = self.execs();
+        Ok(execs.iter().map(|(id, run)| run.status(id)).collect())
+    }
+
     async fn kill(&self, id: &ExecId) -> Result<()> {
         let run = self.find(id)?;
         run.kill.cancel();

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use build_core::buildlet::{Buildlet as _, Exec, ExecEvent, ExecOutcome, Window};
+use build_core::buildlet::{Buildlet as _, Exec, ExecEvent, ExecOutcome, TerminalModes};
 use futures::StreamExt as _;
 use russh::server::{Handle, Msg};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 
+use super::agent;
 use super::converse::{End, STDERR, converse, signal, window};
 use super::forward::carry;
-use super::machine::{self, Refused, attach};
+use super::machine::{self, AgentSocket, Refused, Terminal, attach};
 use super::transcript::Transcript;
 use super::visitor::Visit;
 
@@ -34,8 +35,10 @@ enum Task {
 /// How it is to be done.
 #[derive(Default)]
 struct Manner {
-    terminal: Option<(String, Window)>,
+    terminal: Option<Terminal>,
     variables: Vec<(String, String)>,
+    /// Whether the client wants its agent forwarded.
+    agent: bool,
 }
 
 /// Whether a client may set it: any variable of an ordinary name, for whoever is let in here may
@@ -58,9 +61,9 @@ pub(super) async fn serve(visit: Arc<Visit>, channel: Channel<Msg>, handle: Hand
     };
     let end = match task {
         Task::Sftp => files(&visit, &manner, &mut read, &write).await,
-        Task::Shell => run(&visit, None, &manner, &mut read, &write).await,
+        Task::Shell => run(&visit, &handle, None, &manner, (&mut read, &write)).await,
         Task::Command(line) => match String::from_utf8(line) {
-            Ok(line) => run(&visit, Some(line), &manner, &mut read, &write).await,
+            Ok(line) => run(&visit, &handle, Some(line), &manner, (&mut read, &write)).await,
             Err(_) => {
                 say(&write, &manner, "the command is not text in UTF-8").await;
                 Ended::Exit(NOT_STARTED)
@@ -82,10 +85,15 @@ async fn wishes(read: &mut ChannelReadHalf) -> Option<(Task, Manner)> {
                 row_height,
                 pix_width,
                 pix_height,
+                terminal_modes,
                 ..
             } => {
-                let size = window(col_width, row_height, pix_width, pix_height);
-                manner.terminal = Some((term, size));
+                let modes = terminal_modes.into_iter();
+                manner.terminal = Some(Terminal {
+                    name: term,
+                    window: window(col_width, row_height, pix_width, pix_height),
+                    modes: TerminalModes::new(modes.map(|(mode, value)| (mode as u8, value))),
+                });
             }
             ChannelMsg::WindowChange {
                 col_width,
@@ -93,8 +101,8 @@ async fn wishes(read: &mut ChannelReadHalf) -> Option<(Task, Manner)> {
                 pix_width,
                 pix_height,
             } => {
-                if let Some((_, size)) = &mut manner.terminal {
-                    *size = window(col_width, row_height, pix_width, pix_height);
+                if let Some(terminal) = &mut manner.terminal {
+                    terminal.window = window(col_width, row_height, pix_width, pix_height);
                 }
             }
             ChannelMsg::SetEnv {
@@ -106,6 +114,7 @@ async fn wishes(read: &mut ChannelReadHalf) -> Option<(Task, Manner)> {
             {
                 manner.variables.push((variable_name, variable_value));
             }
+            ChannelMsg::AgentForward { .. } => manner.agent = true,
             ChannelMsg::RequestShell { .. } => return Some((Task::Shell, manner)),
             ChannelMsg::Exec { command, .. } => return Some((Task::Command(command), manner)),
             ChannelMsg::RequestSubsystem { name, .. } if name == "sftp" => {
@@ -155,18 +164,36 @@ async fn begin(
     let session = &admitted.session.instance().name;
     let who = admitted.who.text();
     let title = format!("{who} on {session}: {}", line.unwrap_or("a shell"));
-    let window = manner.terminal.as_ref().map(|(_, window)| *window);
+    let window = manner.terminal.as_ref().map(|terminal| terminal.window);
     Transcript::begin(dir, session, &title, window)
         .await
         .map(Some)
 }
 
+/// The agent of the client on the machine, where it is wanted; says why there is none.
+async fn agent_of(
+    visit: &Visit,
+    manner: &Manner,
+    write: &ChannelWriteHalf<Msg>,
+) -> Option<AgentSocket> {
+    if !manner.agent {
+        return None;
+    }
+    match agent::open(visit).await {
+        Ok(socket) => Some(socket),
+        Err(why) => {
+            say(write, manner, &why).await;
+            None
+        }
+    }
+}
+
 async fn run(
     visit: &Visit,
+    handle: &Handle,
     line: Option<String>,
     manner: &Manner,
-    read: &mut ChannelReadHalf,
-    write: &ChannelWriteHalf<Msg>,
+    (read, write): (&mut ChannelReadHalf, &ChannelWriteHalf<Msg>),
 ) -> Ended {
     let Some(session) = visit.session() else {
         return Ended::Left;
@@ -186,6 +213,11 @@ async fn run(
     let exec = builder.fold(exec, set);
     let own = manner.variables.iter();
     let exec = own.map(|(n, v)| (n.as_str(), v.as_str())).fold(exec, set);
+    let agent = agent_of(visit, manner, write).await;
+    let exec = match &agent {
+        Some(socket) => exec.env(agent::SOCKET, &socket.path),
+        None => exec,
+    };
     let end = match attach(session, &exec, manner.terminal.as_ref()).await {
         Ok(stream) => {
             if line.is_none() && manner.terminal.is_some() {
@@ -193,7 +225,14 @@ async fn run(
                 // Whoever is gone needs no welcome.
                 let _ = write.data_bytes(welcome).await;
             }
-            converse(stream, read, write, transcript.as_mut()).await
+            let talk = converse(stream, read, write, transcript.as_mut());
+            match &agent {
+                None => talk.await,
+                Some(socket) => tokio::select! {
+                    end = talk => end,
+                    () = agent::serve(socket, session, handle) => End::Lost,
+                },
+            }
         }
         Err(Refused::Because(text)) => {
             say(write, manner, &text).await;

@@ -12,6 +12,7 @@
 //!
 //! docs/ssh.md tells how to use it.
 
+mod agent;
 mod authority;
 mod command;
 mod converse;

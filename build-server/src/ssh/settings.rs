@@ -20,6 +20,9 @@ pub struct Settings {
     pub certificate: Duration,
     /// How long keys that a code host publishes count without another look (10 min).
     pub hosted: Duration,
+    /// Whether clients may have their agents forwarded to machines (no): whatever runs on a machine
+    /// can then have them sign, as long as the connection lasts.
+    pub agent: bool,
     /// Where what commands say is written down; `None`: nowhere. Where it is wanted and cannot be,
     /// no command is run.
     pub transcripts: Option<PathBuf>,
@@ -39,6 +42,7 @@ impl Default for Settings {
             rejection: Duration::from_millis(300),
             certificate: Duration::from_secs(300),
             hosted: Duration::from_secs(600),
+            agent: false,
             transcripts: None,
             keep_transcripts: Duration::from_secs(90 * 24 * 60 * 60),
             most_transcripts: 8 << 30,

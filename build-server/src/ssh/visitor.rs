@@ -390,6 +390,15 @@ impl Handler for Visitor {
         }
     }
 
+    async fn agent_request(
+        &mut self,
+        _channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        // Clients ask without wanting an answer: the command's channel says why it is not so.
+        Ok(self.0.gateway.settings().agent)
+    }
+
     async fn x11_request(
         &mut self,
         channel: ChannelId,

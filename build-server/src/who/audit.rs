@@ -60,6 +60,8 @@ pub enum Act {
     SshCertified,
     /// Somebody came to a session over ssh.
     SshConnected,
+    /// They had their agent forwarded.
+    SshAgent,
     /// They have left.
     SshLeft,
     /// Somebody was refused.
@@ -110,6 +112,7 @@ impl Act {
             Self::SshKeyRemoved => "removed",
             Self::SshCertified => "got a certificate for",
             Self::SshConnected => "came over ssh to",
+            Self::SshAgent => "had their ssh agent forwarded to",
             Self::SshLeft => "left, over ssh,",
             Self::Refused => "refused",
             Self::Other => "did something of a later version with",

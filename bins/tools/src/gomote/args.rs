@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use build_client::gomote::Api;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "Examples:
   gomote create linux-amd64                       a machine; prints its name
@@ -13,6 +14,8 @@ const EXAMPLES: &str = "Examples:
   gomote cp INSTANCE:go/pkg/tool ./tool           files from a machine
   gomote ssh INSTANCE                             a shell, by the farm's ssh gateway or the machine's sshd
   gomote run builder@10.0.0.5 /bin/date           a buildlet that is reached directly
+  gomote -server gomote.example.org -api grpc list
+                                                  a server of later years alone
 
 The coordinator is the one given with -server, -localdev or -staging, or GOMOTE_SERVER; else the
 farm that runs on this machine (farmer up), which needs no login.";
@@ -33,6 +36,10 @@ pub(super) struct Cli {
     /// The staging coordinator of the Go project
     #[arg(long)]
     pub(super) staging: bool,
+    /// By which interface the coordinator is asked: that of 2020 (http), that of later years
+    /// (grpc), or whichever it answers by
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    pub(super) api: ApiArg,
     /// Trust the authority in this file, and no other
     #[arg(long, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
@@ -50,6 +57,24 @@ pub(super) struct Cli {
     pub(super) verbose: bool,
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+/// The words for [`Api`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ApiArg {
+    Auto,
+    Http,
+    Grpc,
+}
+
+impl From<ApiArg> for Api {
+    fn from(arg: ApiArg) -> Self {
+        match arg {
+            ApiArg::Auto => Self::Auto,
+            ApiArg::Http => Self::Http,
+            ApiArg::Grpc => Self::Grpc,
+        }
+    }
 }
 
 /// What is to be done.
@@ -286,6 +311,9 @@ pub(super) struct Push {
     /// Where it goes on the machine (default: go, or the work directory with -root)
     #[arg(long, value_name = "DIR")]
     pub(super) remote_dir: Option<String>,
+    /// Compute the digests of all files anew, not only of those that look different since the last time
+    #[arg(long)]
+    pub(super) no_cache: bool,
     /// Push what Git ignores too
     #[arg(long)]
     pub(super) no_ignore: bool,
@@ -349,6 +377,7 @@ impl Ssh {
     pub(super) fn to(name: &str) -> Self {
         Self {
             i_will_not_break_the_host: false,
+            forward_agent: false,
             login: DEFAULT_LOGIN.into(),
             key: None,
             words: vec![name.to_owned()],
@@ -361,6 +390,9 @@ pub(super) struct Ssh {
     /// Also where a change would be there for the next one (as in 2020; nothing to confirm here)
     #[arg(long)]
     pub(super) i_will_not_break_the_host: bool,
+    /// Forward your ssh agent, where the farm lets it: what runs on the machine can have it sign
+    #[arg(short = 'A', long = "A")]
+    pub(super) forward_agent: bool,
     /// Log in as this user at the machine's own sshd, not at the farm's gateway
     #[arg(long, value_name = "USER", default_value = DEFAULT_LOGIN)]
     pub(super) login: String,

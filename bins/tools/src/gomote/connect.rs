@@ -85,29 +85,45 @@ impl Pass {
         let certificate = format!("{}\n", ticket.certificate.trim());
         std::fs::write(dir.path().join("key-cert.pub"), certificate)?;
         let host = format!("[{}]:{}", client.host(), ticket.port);
-        let known = format!("{host} {}\n", ticket.host_key.trim());
-        std::fs::write(dir.path().join("known_hosts"), known)?;
+        // A server of Go does not say which key its gateway shows: ssh asks, or knows it.
+        if !ticket.host_key.is_empty() {
+            let known = format!("{host} {}\n", ticket.host_key.trim());
+            std::fs::write(dir.path().join("known_hosts"), known)?;
+        }
         Ok(Some(Self { dir, ticket }))
     }
 
     /// `ssh` to the session, and whatever is to follow its name.
-    fn command(&self, host: &str, session: &str) -> tokio::process::Command {
+    fn command(&self, host: &str, session: &str, agent: bool) -> tokio::process::Command {
         let mut command = tokio::process::Command::new("ssh");
         let known = self.dir.path().join("known_hosts");
         command
             .args(["-p", &self.ticket.port.to_string()])
             .arg("-i")
             .arg(self.dir.path().join("key"))
-            .args([
-                "-o",
-                "IdentitiesOnly=yes",
-                "-o",
-                "StrictHostKeyChecking=yes",
-            ])
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", known.display()))
-            .arg(format!("{session}@{host}"));
+            .args(["-o", "IdentitiesOnly=yes"]);
+        if !self.ticket.host_key.is_empty() {
+            command
+                .args(["-o", "StrictHostKeyChecking=yes", "-o"])
+                .arg(format!("UserKnownHostsFile={}", known.display()));
+        }
+        if agent {
+            command.arg("-A");
+        }
+        command.arg(format!("{session}@{host}"));
         command
+    }
+}
+
+/// Where the Go project's own gateway is: not on the host of its server.
+const GO_SERVER: &str = "gomote.golang.org";
+const GO_GATEWAY: &str = "gomotessh.golang.org";
+
+/// The host of the gateway of a server.
+fn gateway(server: &str) -> &str {
+    match server {
+        GO_SERVER => GO_GATEWAY,
+        other => other,
     }
 }
 
@@ -124,7 +140,8 @@ pub(super) async fn ssh(place: &Place, args: Ssh) -> Result<Done, Failure> {
     let client = place.client()?;
     let wants_own = args.key.is_some() || args.login != DEFAULT_LOGIN;
     if !wants_own && let Some(pass) = Pass::get(client, &target.name).await? {
-        let mut command = pass.command(client.host(), &target.name);
+        let gateway = gateway(client.host());
+        let mut command = pass.command(gateway, &target.name, args.forward_agent);
         command.args(words);
         eprintln!("# {:?}", command.as_std());
         let ended = command.status().await.map_err(not_started)?;
@@ -177,6 +194,7 @@ fn machines_own(name: &str, args: Ssh, words: VecDeque<String>) -> Result<Done, 
             "-o",
             "StrictHostKeyChecking=no",
         ])
+        .args(args.forward_agent.then_some("-A"))
         .arg("-o")
         .arg("LogLevel=ERROR")
         .arg(format!("{}@{name}", args.login))

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
-use build_client::{Error, ErrorKind, HttpBuildlet};
+use build_client::{Error, ErrorKind};
 use build_core::builders::Farm;
-use build_core::buildlet::{Buildlet as _, ByteStream, FileMode, ListDir};
+use build_core::buildlet::{Buildlet, ByteStream, FileMode, ListDir};
 use build_core::tarutil::{EntryHeader, FileList, GzipOptions, Pack, Policy, Untar};
 use farmer_cli::{Failure, progress};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -170,7 +170,7 @@ pub(super) async fn bootstrap(target: &Target) -> Result<(), Failure> {
         .map(|builder| builder.host().bootstrap_url(BUCKET));
     match url.filter(|url| !url.is_empty()) {
         Some(url) => {
-            let put = target.machine.put_tar_from_url(&url, "go1.4").await;
+            let put = target.machine.fetch_tar(&url, "go1.4").await;
             put.map_err(|e| failed(&e))
         }
         None => {
@@ -202,14 +202,14 @@ pub(super) async fn put_tar(place: &Place, args: PutTar) -> Result<(), Failure> 
     for target in &targets {
         if let Some(revision) = &revision {
             let url = format!("{GO_ARCHIVE}/{revision}.tar.gz");
-            fetch(&target.machine, &url, &args.dir).await?;
+            fetch(&*target.machine, &url, &args.dir).await?;
             let mut version = FileList::new();
             version.add_bytes(EntryHeader::file("VERSION", 0), format!("devel {revision}"));
-            put_list(&target.machine, &version, &args.dir).await?;
+            put_list(&*target.machine, &version, &args.dir).await?;
             continue;
         }
         if let Some(url) = &url {
-            fetch(&target.machine, url, &args.dir).await?;
+            fetch(&*target.machine, url, &args.dir).await?;
             continue;
         }
         let tgz = match word.as_deref() {
@@ -228,12 +228,12 @@ pub(super) async fn put_tar(place: &Place, args: PutTar) -> Result<(), Failure> 
     Ok(())
 }
 
-async fn fetch(machine: &HttpBuildlet, url: &str, dir: &str) -> Result<(), Failure> {
-    let put = machine.put_tar_from_url(url, dir).await;
+async fn fetch(machine: &dyn Buildlet, url: &str, dir: &str) -> Result<(), Failure> {
+    let put = machine.fetch_tar(url, dir).await;
     put.map_err(|e| failed(&e))
 }
 
-async fn put_list(machine: &HttpBuildlet, list: &FileList, dir: &str) -> Result<(), Failure> {
+async fn put_list(machine: &dyn Buildlet, list: &FileList, dir: &str) -> Result<(), Failure> {
     let mut all = Vec::new();
     list.open_gz().read_to_end(&mut all)?;
     let put = machine.put_tar(build_client::once(all), dir).await;
@@ -284,7 +284,7 @@ pub(super) async fn get_tar(place: &Place, args: GetTar) -> Result<(), Failure> 
         }
         let path = args.o.clone();
         let path = path.unwrap_or_else(|| format!("{}.tar.gz", target.name).into());
-        collect_into(&target.machine, &args.dir, &path).await?;
+        collect_into(&*target.machine, &args.dir, &path).await?;
         eprintln!("# wrote {}", path.display());
     }
     Ok(())
@@ -292,7 +292,7 @@ pub(super) async fn get_tar(place: &Place, args: GetTar) -> Result<(), Failure> 
 
 /// Writes the archive of a directory to a file, whole or not at all.
 pub(super) async fn collect_into(
-    machine: &HttpBuildlet,
+    machine: &dyn Buildlet,
     dir: &str,
     path: &Path,
 ) -> Result<(), Failure> {

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use build_client::gomote::{Event, Listed};
-use build_core::buildlet::Buildlet as _;
 use farmer_cli::{Exit, Failure};
 use futures::future::{join_all, try_join_all};
 use serde_json::json;
@@ -75,6 +74,7 @@ async fn setup(place: &Place, one: &Listed, stop: &CancellationToken) -> Result<
         root: None,
         remote_dir: None,
         no_ignore: false,
+        no_cache: false,
         words: vec![one.name.clone()],
     };
     push::push(place, push).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use build_client::device;
 use build_client::gomote::groups::Groups;
-use build_client::gomote::{Credentials, Folder, GomoteClient};
+use build_client::gomote::{Api, Credentials, Folder, GomoteClient};
 use build_client::instance::{CoordinatorInstance, TlsOptions};
 use build_client::transport::TcpDial;
 use build_client::{Error, ErrorKind, Timeouts};
@@ -26,6 +26,8 @@ const MISSES: u32 = 60;
 pub(super) struct Place {
     client: Option<GomoteClient>,
     pub(super) folder: Folder,
+    /// Where digests of pushed trees are kept.
+    pub(super) cache: PathBuf,
     pub(super) user: String,
     pub(super) staging: bool,
     /// Certificates in PEM that are trusted.
@@ -67,6 +69,7 @@ impl Place {
             roots,
             groups: Groups::of(&folder),
             folder,
+            cache: cache(&home, variable("XDG_CACHE_HOME").map(PathBuf::from)),
             staging: cli.staging,
             user,
             group,
@@ -90,10 +93,10 @@ impl Place {
                     true => String::new(),
                     false => login::token(self).await?,
                 };
-                self.named(&named, token)?
+                self.named(&named, token, cli.api.into())?
             }
             None => match local_farm(cli.data.clone(), home)? {
-                Some(client) => client(&self.user)?,
+                Some(client) => client(&self.user, cli.api.into())?,
                 None => return Ok(None),
             },
         };
@@ -101,7 +104,7 @@ impl Place {
         Ok(Some(client.with_timeouts(timeouts)))
     }
 
-    fn named(&self, server: &str, token: String) -> Result<GomoteClient, Error> {
+    fn named(&self, server: &str, token: String, api: Api) -> Result<GomoteClient, Error> {
         // Tokens of identity providers say themselves whose they are.
         let credentials = match device::expires(&token) {
             Some(_) => Credentials::Bearer(token),
@@ -118,17 +121,17 @@ impl Place {
                 return Err(Error::new(ErrorKind::Denied, text)
                     .with_hint("name it without http://: TLS is then used"));
             }
-            return Ok(GomoteClient::new(
-                TcpDial::new(instance.host_port()),
-                &credentials,
-            ));
+            return plainly(&instance.host_port(), &credentials, api);
         }
         let instance = CoordinatorInstance::parse(server.trim_start_matches("https://"))?;
         let mut options = TlsOptions::new();
         if let Some(pem) = &self.roots {
             options = options.with_ca(pem.clone());
         }
-        Ok(GomoteClient::new(instance.dialer(&options)?, &credentials))
+        let later = instance.dialer(&options.clone().with_protocols(&["h2"]))?;
+        let roots = self.roots.as_deref().map(str::as_bytes);
+        GomoteClient::new(instance.dialer(&options)?, &credentials)
+            .with_grpc(later, true, roots, api)
     }
 
     /// The coordinator.
@@ -142,7 +145,23 @@ impl Place {
     }
 }
 
-type OfUser = Box<dyn FnOnce(&str) -> Result<GomoteClient, Error>>;
+/// The folder for what can be computed again.
+fn cache(home: &Path, named: Option<PathBuf>) -> PathBuf {
+    let caches = match named.filter(|dir| dir.is_absolute()) {
+        Some(dir) => dir,
+        None if cfg!(target_os = "macos") => home.join("Library/Caches"),
+        None => home.join(".cache"),
+    };
+    caches.join("farmer/push")
+}
+
+/// A client without TLS, which is for this machine alone.
+fn plainly(address: &str, credentials: &Credentials, api: Api) -> Result<GomoteClient, Error> {
+    let later = TcpDial::new(address);
+    GomoteClient::new(TcpDial::new(address), credentials).with_grpc(later, false, None, api)
+}
+
+type OfUser = Box<dyn FnOnce(&str, Api) -> Result<GomoteClient, Error>>;
 
 /// The farm that runs on this machine, and its token.
 fn local_farm(data: Option<PathBuf>, home: &Path) -> Result<Option<OfUser>, Error> {
@@ -161,11 +180,8 @@ fn local_farm(data: Option<PathBuf>, home: &Path) -> Result<Option<OfUser>, Erro
     let Some(plain) = address.strip_prefix("http://").map(str::to_owned) else {
         return Ok(None);
     };
-    Ok(Some(Box::new(move |user| {
+    Ok(Some(Box::new(move |user, api| {
         let name = user.to_owned();
-        Ok(GomoteClient::new(
-            TcpDial::new(plain),
-            &Credentials::User { name, token },
-        ))
+        plainly(&plain, &Credentials::User { name, token }, api)
     })))
 }

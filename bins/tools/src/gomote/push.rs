@@ -65,9 +65,9 @@ async fn one(
     profile: &Profile,
     args: &Push,
 ) -> Result<(), Failure> {
-    let (plan, remote) = look(&target.machine, root, profile, !args.no_ignore)
-        .await
-        .map_err(|e| failed(&e))?;
+    let cache = Some(place.cache.as_path()).filter(|_| !args.no_cache);
+    let looked = look(&*target.machine, root, profile, !args.no_ignore, cache).await;
+    let (plan, remote) = looked.map_err(|e| failed(&e))?;
     let is_go = args.root.is_none();
     let has_bootstrap = remote.iter().any(|entry| entry.name.starts_with("go1.4/"));
     if is_go && !has_bootstrap && !args.dry_run && needs_bootstrap(target) {
@@ -86,7 +86,7 @@ async fn one(
     }
     let bar = progress::counter("bytes sent");
     let counting = bar.clone();
-    let pushed = apply(&target.machine, root, profile, &plan, move |bytes| {
+    let pushed = apply(&*target.machine, root, profile, &plan, move |bytes| {
         counting.set_position(bytes);
     });
     let pushed = pushed.await.map_err(|e| failed(&e))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use build_client::gomote::run as start;
 use build_core::builders::Farm;
-use build_core::buildlet::{Buildlet as _, Exec, ExecEvent, ExecOutcome, Program};
+use build_core::buildlet::{Exec, ExecEvent, ExecOutcome, Program};
 use build_core::ids::ExecId;
 use farmer_cli::{Exit, Failure};
 use futures::StreamExt as _;
@@ -51,7 +51,7 @@ pub(super) async fn run(
         let outcome = one(target, exec, keep, until.as_ref(), stop).await;
         if args.collect {
             let path = PathBuf::from(format!("{}.tar.gz", target.name));
-            collect_into(&target.machine, ".", &path).await?;
+            collect_into(&*target.machine, ".", &path).await?;
             eprintln!("# wrote {}", path.display());
         }
         outcome
@@ -265,7 +265,7 @@ pub(super) async fn once(
         .map_err(|e| Failure::usage(format!("no random numbers: {e}"), ""))?;
     let id = ExecId::new(format!("g{}", hex::encode(bytes))).map_err(|e| failed(&e))?;
     let unrun = |e: build_client::Error| Failure::because(Exit::Infrastructure, &e, e.hint());
-    let mut running = start(&target.machine, exec, id).await.map_err(unrun)?;
+    let mut running = start(&*target.machine, exec, id).await.map_err(unrun)?;
     loop {
         let event = tokio::select! {
             event = running.output.next() => event,

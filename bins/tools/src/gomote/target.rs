@@ -1,10 +1,12 @@
 //! Which machines a command is for.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use build_client::HttpBuildlet;
 use build_client::gomote::groups;
 use build_core::builders::{Builder, Farm};
+use build_core::buildlet::Buildlet;
 use farmer_cli::Failure;
 
 use super::place::Place;
@@ -16,7 +18,7 @@ pub(super) struct Target {
     /// The builder and the kind of the machine, as far as they are known.
     pub(super) builder: String,
     pub(super) host_type: String,
-    pub(super) machine: HttpBuildlet,
+    pub(super) machine: Arc<dyn Buildlet>,
 }
 
 impl Target {
@@ -105,6 +107,6 @@ fn direct(name: &str, builder: &str, host: &str) -> Target {
         name: name.to_owned(),
         builder: builder.to_owned(),
         host_type: String::new(),
-        machine: HttpBuildlet::direct(address),
+        machine: Arc::new(HttpBuildlet::direct(address)),
     }
 }

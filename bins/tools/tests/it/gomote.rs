@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ran, git, program, run};
 
 /// A buildlet in this process, on a port of its own.
-struct Machine {
+pub(super) struct Machine {
     name: String,
     home: tempfile::TempDir,
     stop: CancellationToken,
@@ -18,7 +18,12 @@ struct Machine {
 }
 
 impl Machine {
-    fn start() -> Self {
+    /// Where it listens.
+    pub(super) fn address(&self) -> &str {
+        self.name.split_once('@').unwrap().1
+    }
+
+    pub(super) fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("w")).unwrap();
         let path = std::env::var("PATH").unwrap();

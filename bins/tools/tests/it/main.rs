@@ -6,6 +6,7 @@ mod dashboard;
 mod go_peer;
 mod gomote;
 mod gomote_go;
+mod gomote_later;
 mod greplogs;
 mod keys;
 mod people;

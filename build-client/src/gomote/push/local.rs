@@ -6,9 +6,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use sha1::{Digest as _, Sha1};
 
+use super::cache::{DigestCache, Known, Stamp};
 use super::ignored::Ignored;
 use super::plan::Profile;
 use crate::{Error, ErrorKind, Result};
@@ -45,6 +47,20 @@ impl Local {
     /// # Errors
     /// When something cannot be read, or a name is not UTF-8.
     pub fn read(root: &Path, profile: &Profile, ignored: &Ignored) -> Result<Self> {
+        Self::read_with(root, profile, ignored, None)
+    }
+
+    /// The same with digests that are known from the last time, in the folder `cache`. One that
+    /// cannot be read or written is passed over: it only saves time.
+    ///
+    /// # Errors
+    /// As [`Local::read`].
+    pub fn read_with(
+        root: &Path,
+        profile: &Profile,
+        ignored: &Ignored,
+        cache: Option<&Path>,
+    ) -> Result<Self> {
         // A root that is a link is walked all the same.
         let root = fs::canonicalize(root).map_err(|e| failed(root, e))?;
         let mut walk = Walk {
@@ -58,9 +74,18 @@ impl Local {
         let Walk {
             mut entries, files, ..
         } = walk;
-        for (name, digest) in digests(&root, files)? {
-            let digest = Some(digest);
-            entries.insert(name, Some(LocalFile { digest }));
+        let cache = cache.map(|dir| DigestCache::of(dir, &root));
+        let known = cache.as_ref().map(DigestCache::load).unwrap_or_default();
+        let mut next = Known::default();
+        for found in digests(&root, files, &known)? {
+            if let (Some(stamp), true) = (found.stamp, cache.is_some()) {
+                next.add(found.name.clone(), stamp, found.digest.clone());
+            }
+            let digest = Some(found.digest);
+            entries.insert(found.name, Some(LocalFile { digest }));
+        }
+        if let Some(Err(error)) = cache.map(|cache| cache.save(&next)) {
+            tracing::info!(%error, "digests are not kept");
         }
         Ok(Self { entries })
     }
@@ -145,7 +170,15 @@ fn is_editors(base: &str) -> bool {
     swap || base.ends_with(['~', '#']) || base.starts_with('#') || base.starts_with(".#")
 }
 
-fn digests(root: &Path, files: Vec<String>) -> Result<Vec<(String, String)>> {
+/// A file and its digest.
+struct Found {
+    name: String,
+    digest: String,
+    /// What it looked like, when the digest may be believed as long as it looks so.
+    stamp: Option<Stamp>,
+}
+
+fn digests(root: &Path, files: Vec<String>, known: &Known) -> Result<Vec<Found>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (next, done) = (
         AtomicUsize::new(0),
@@ -156,8 +189,13 @@ fn digests(root: &Path, files: Vec<String>) -> Result<Vec<(String, String)>> {
         let mut block = vec![0; BLOCK];
         while let Some(name) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
             let path = root.join(name);
-            let digest = digest(&path, &mut block).map_err(|e| failed(&path, e))?;
-            own.push((name.clone(), digest));
+            let (digest, stamp) =
+                digest(&path, name, known, &mut block).map_err(|e| failed(&path, e))?;
+            own.push(Found {
+                name: name.clone(),
+                digest,
+                stamp,
+            });
         }
         done.lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -177,15 +215,33 @@ fn digests(root: &Path, files: Vec<String>) -> Result<Vec<(String, String)>> {
         .unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-fn digest(path: &Path, block: &mut [u8]) -> io::Result<String> {
+/// The digest of a file, and whether it may be believed the next time.
+fn digest(
+    path: &Path,
+    name: &str,
+    known: &Known,
+    block: &mut [u8],
+) -> io::Result<(String, Option<Stamp>)> {
+    let stamp = Stamp::of(&fs::symlink_metadata(path)?);
+    if let Some(stamp) = stamp
+        && let Some(digest) = known.digest(name, &stamp)
+    {
+        return Ok((digest.to_owned(), Some(stamp)));
+    }
+    let begun = SystemTime::now();
     let mut file = fs::File::open(path)?;
     let mut hash = Sha1::new();
     loop {
         match file.read(block)? {
-            0 => return Ok(hex::encode(hash.finalize())),
+            0 => break,
             count => hash.update(&block[..count]),
         }
     }
+    let digest = hex::encode(hash.finalize());
+    // It must have been the same file all the time, and not a fresh one.
+    let after = Stamp::of(&file.metadata()?);
+    let stamp = stamp.filter(|stamp| after == Some(*stamp) && stamp.is_settled(begun));
+    Ok((digest, stamp))
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
@@ -228,5 +284,48 @@ mod tests {
             first.digest(),
             Some(hex::encode(Sha1::digest("src/a.go")).as_str())
         );
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn digests_are_kept_for_files_that_look_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, cache) = (dir.path().join("root"), dir.path().join("cache"));
+        fs::create_dir(&root).unwrap();
+        let long_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+        let write = |name: &str, text: &str| {
+            fs::write(root.join(name), text).unwrap();
+            let file = fs::File::options().write(true).open(root.join(name));
+            file.unwrap().set_modified(long_ago).unwrap();
+        };
+        write("a", "one");
+        let read = || {
+            let ignored = Ignored::default();
+            let local = Local::read_with(&root, &Profile::default(), &ignored, Some(&cache));
+            let local = local.unwrap();
+            let (_, file) = local.files().next().unwrap();
+            file.digest().unwrap().to_owned()
+        };
+        let of = |text: &str| hex::encode(Sha1::digest(text));
+        assert_eq!(read(), of("one"));
+        // The time that the system sets is of this moment, so nothing is kept yet.
+        let real = fs::canonicalize(&root).unwrap();
+        let kept = DigestCache::of(&cache, &real);
+        let looks = Stamp::of(&fs::symlink_metadata(root.join("a")).unwrap()).unwrap();
+        assert_eq!(kept.load().digest("a", &looks), None);
+        // Had it been kept, it would be believed: nobody reads the file then.
+        let mut known = Known::default();
+        known.add("a".into(), looks, of("as it was kept"));
+        kept.save(&known).unwrap();
+        assert_eq!(read(), of("as it was kept"));
+        assert_eq!(read(), of("as it was kept"), "and is kept on");
+        // The same size and the same time of change, but another file.
+        write("b", "two");
+        fs::rename(root.join("b"), root.join("a")).unwrap();
+        assert_eq!(read(), of("two"));
+        // Where nothing can be kept, nothing is wrong.
+        fs::remove_dir_all(&cache).unwrap();
+        fs::write(&cache, "no folder").unwrap();
+        assert_eq!(read(), of("two"));
     }
 }

@@ -9,11 +9,13 @@
 //! A tree that is there already costs one listing, and nothing is sent. What Git ignores is
 //! neither sent nor removed; Git is asked in one go, and given a time to answer.
 
+mod cache;
 mod ignored;
 mod local;
 mod plan;
 mod send;
 
+pub use cache::DigestCache;
 pub use ignored::Ignored;
 pub use local::{Local, LocalFile};
 pub use plan::{Plan, Profile, plan};

@@ -34,7 +34,8 @@ pub struct Pushed {
 }
 
 /// Looks at both sides and says what is to be done. The machine is asked once; Git about names
-/// that only the machine has, when there are any. Also says what the machine listed.
+/// that only the machine has, when there are any. Also says what the machine listed. Digests of
+/// local files are kept in the folder `cache`, when there is one, for the next time.
 ///
 /// # Errors
 /// When one of the sides cannot be read.
@@ -43,6 +44,7 @@ pub async fn look(
     root: &Path,
     profile: &Profile,
     use_git: bool,
+    cache: Option<&Path>,
 ) -> Result<(Plan, Vec<DirEntry>)> {
     let what = ListDir {
         dir: ".".into(),
@@ -63,7 +65,10 @@ pub async fn look(
             false => Ignored::default(),
         };
         let (root, profile, rules) = (root.to_owned(), profile.clone(), ignored.clone());
-        let read = tokio::task::spawn_blocking(move || Local::read(&root, &profile, &rules));
+        let cache = cache.map(Path::to_owned);
+        let read = tokio::task::spawn_blocking(move || {
+            Local::read_with(&root, &profile, &rules, cache.as_deref())
+        });
         let read = read
             .await
             .map_err(|e| Error::caused_by(ErrorKind::Bug, "read the local tree", e))?;
@@ -225,7 +230,7 @@ mod tests {
         let machine = FakeBuildlet::new("m").unwrap();
         let profile = Profile::go();
         let push = async || {
-            let (plan, _) = look(&machine, root, &profile, true).await.unwrap();
+            let (plan, _) = look(&machine, root, &profile, true, None).await.unwrap();
             let pushed = apply(&machine, root, &profile, &plan, |_| {})
                 .await
                 .unwrap();

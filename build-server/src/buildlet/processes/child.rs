@@ -6,11 +6,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use build_core::buildlet::{ExecOutcome, Window};
+use build_core::buildlet::{ExecOutcome, TerminalModes, Window};
 use build_core::plan::{Network, Sandbox};
 use rustix::process::{Pid, Signal as Kill, WaitId, WaitIdOptions};
 
 use super::end_watch::EndWatch;
+use super::modes;
 use super::tree::Whose;
 use crate::buildlet::groups::Group;
 use crate::buildlet::sandbox::{Bounds, Fence, Launched, Level, Reads, Report};
@@ -142,7 +143,8 @@ impl Processes {
     }
 
     /// Starts a command in a process group of its own that reads what its client sends; with a
-    /// window it gets a terminal of that size, which then is its controlling one.
+    /// window it gets a terminal of that size and with these modes, which then is its controlling
+    /// one.
     ///
     /// # Errors
     /// The system's.
@@ -150,10 +152,10 @@ impl Processes {
         &self,
         id: &str,
         command: &Command,
-        window: Option<Window>,
+        terminal: Option<&(Window, TerminalModes)>,
     ) -> io::Result<(Child, Ends)> {
         let mark = self.mark(id);
-        let Some(window) = window else {
+        let Some((window, modes)) = terminal else {
             let ((theirs, input), (output, their_output)) = (pipe()?, pipe()?);
             let (errors, their_errors) = pipe()?;
             let (mut std, begun) = self.command(&mark, command, Reads::Pipe(theirs))?;
@@ -169,7 +171,8 @@ impl Processes {
             return Ok((child, ends));
         };
         let (pty, its) = pty_process::blocking::open().map_err(io::Error::other)?;
-        resize(&pty, window)?;
+        resize(&pty, *window)?;
+        modes::set(&pty, modes)?;
         let (std, begun) = self.command(&mark, command, Reads::Terminal)?;
         let order = begun.launched.as_ref().map(Launched::order).transpose()?;
         // It makes a session, and so a process group, of its own.

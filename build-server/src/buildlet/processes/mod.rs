@@ -8,6 +8,7 @@
 
 mod child;
 mod end_watch;
+mod modes;
 mod pty;
 mod table;
 mod tree;

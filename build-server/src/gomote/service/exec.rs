@@ -10,16 +10,19 @@ use tonic::Status;
 use super::super::protos::{ExecuteCommandRequest, ExecuteCommandResponse};
 use super::super::sessions::Use;
 use super::admit::failed;
+use super::detached::refused;
 use super::{Answers, Asking, GomoteService};
 
 /// Bytes of output in one answer: clients take 4 MiB.
 const PIECE: usize = 256 << 10;
-const CANNOT: &str = "unable to execute command";
+pub(super) const CANNOT: &str = "unable to execute command";
 
-/// A command that runs. Dropped, it is ended, as when its connection breaks.
+/// A command that runs. Dropped, it is ended, as when its connection breaks, unless it was started
+/// to go on by itself.
 struct Running {
     session: Use,
     events: ExecStream,
+    goes_on: bool,
     /// Output that did not fit into the answer before.
     left: Bytes,
     is_over: bool,
@@ -36,18 +39,29 @@ pub(super) async fn run(
         Ok(events) => events,
         Err(error) => return Err(failed(&session, CANNOT, error).await),
     };
+    Ok(answers(session, events, false))
+}
+
+/// The output of a command as the answers of a call, and how it ended as its status.
+/// `goes_on`: what is lost on the way can be asked for again.
+pub(super) fn answers(
+    session: Use,
+    events: ExecStream,
+    goes_on: bool,
+) -> Answers<ExecuteCommandResponse> {
     let running = Running {
         session,
         events,
+        goes_on,
         left: Bytes::new(),
         is_over: false,
     };
-    Ok(Box::pin(unfold(running, go_on)))
+    Box::pin(unfold(running, go_on))
 }
 
 /// What is to be run: in the environment of the builder whose machine it is, or of another one
 /// on the same kind of machine.
-fn command(
+pub(super) fn command(
     service: &GomoteService,
     session: &Use,
     asked: ExecuteCommandRequest,
@@ -130,7 +144,9 @@ async fn go_on(mut running: Running) -> Option<(Answer, Running)> {
             Some(Ok(ExecEvent::Ended(outcome))) => {
                 Status::unknown(format!("command execution failed: {outcome}"))
             }
+            Some(Err(error)) if running.goes_on => refused(&running.session, error).await,
             Some(Err(error)) => failed(&running.session, CANNOT, error).await,
+            None if running.goes_on => Status::unavailable("the output was cut off"),
             None => Status::aborted(format!("{CANNOT}: its output ended without its end")),
         };
         running.is_over = true;

@@ -22,6 +22,8 @@ use crate::gomote::create::said;
 
 /// Between two answers to somebody who waits.
 const WAITING: Duration = Duration::from_secs(5);
+/// For a machine to say what it can.
+const SIGN: Duration = Duration::from_secs(5);
 /// For a machine to say where it works.
 const WORK_DIR: Duration = Duration::from_secs(30);
 
@@ -145,15 +147,16 @@ async fn complete(
     Ok((answer, unclaimed))
 }
 
-/// Keeps a session that is there.
-pub(super) async fn alive(service: &GomoteService, who: &Asking, id: &str) -> Result<(), Status> {
+/// Keeps a session that is there, and says whether commands go on by themselves on its machine.
+pub(super) async fn alive(service: &GomoteService, who: &Asking, id: &str) -> Result<bool, Status> {
     let session = service.find(who, id).await?;
-    match session.why_gone().await {
-        Some(why) => Err(Status::not_found(format!(
-            "{NO_INSTANCE}: it has ended: {why}"
-        ))),
-        None => Ok(()),
+    if let Some(why) = session.why_gone().await {
+        let text = format!("{NO_INSTANCE}: it has ended: {why}");
+        return Err(Status::not_found(text));
     }
+    // A machine that is silent now is there all the same.
+    let status = timeout(SIGN, session.session().status()).await;
+    Ok(matches!(status, Ok(Ok(status)) if status.detached))
 }
 
 pub(super) fn list(service: &GomoteService, who: &Asking) -> ListInstancesResponse {

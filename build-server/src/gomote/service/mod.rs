@@ -4,9 +4,11 @@
 //! The sessions are those of [`Sessions`](super::Sessions), the users those of the directory:
 //! what was created here can be used by HTTP, and the other way round. Codes are part of the
 //! interface: `Aborted` of `ExecuteCommand` means that the command could not be run, `Unknown`
-//! that it ran and failed.
+//! that it ran and failed. Clients of ours have commands that go on when a call breaks, by
+//! metadata that others pass over ([`metadata`]).
 
 mod admit;
+mod detached;
 mod exec;
 mod files;
 mod foreign;
@@ -17,14 +19,16 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use build_client::gomote::metadata;
 use build_core::Result;
 use build_core::builders::Farm;
 use futures::Stream;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use self::admit::Asking;
 use self::foreign::Foreign;
-pub use self::ssh::SshKeys;
+pub use self::ssh::{SshDoor, SshKeys};
 use super::Gomote;
 use super::objects::Objects;
 use super::protos::gomote_service_server::{GomoteService as Wire, GomoteServiceServer};
@@ -45,6 +49,7 @@ struct Inner {
     /// Where the toolchains are that Go is built with.
     farm: Arc<Farm>,
     ssh: Option<Arc<dyn SshKeys>>,
+    door: Option<SshDoor>,
 }
 
 impl fmt::Debug for GomoteService {
@@ -70,6 +75,7 @@ impl GomoteService {
             foreign: Foreign::new()?,
             farm: Arc::new(Farm::go2020()),
             ssh: None,
+            door: None,
         })))
     }
 
@@ -79,6 +85,14 @@ impl GomoteService {
     pub fn with_ssh(self, keys: Arc<dyn SshKeys>) -> Self {
         let mut inner = Inner::clone(&self.0);
         inner.ssh = Some(keys);
+        Self(Arc::new(inner))
+    }
+
+    /// Where that gateway is, for clients of ours; Go's know one place alone.
+    #[must_use]
+    pub fn with_ssh_door(self, door: SshDoor) -> Self {
+        let mut inner = Inner::clone(&self.0);
+        inner.door = Some(door);
         Self(Arc::new(inner))
     }
 
@@ -136,8 +150,14 @@ impl Wire for GomoteService {
         request: Request<ExecuteCommandRequest>,
     ) -> Result<Response<Self::ExecuteCommandStream>, Status> {
         let who = self.admit(&request).await?;
-        let answers = exec::run(self, &who, request.into_inner()).await?;
-        Ok(Response::new(answers))
+        let named = detached::Named::of(request.metadata())?;
+        match named {
+            None => {
+                let answers = exec::run(self, &who, request.into_inner()).await?;
+                Ok(Response::new(answers))
+            }
+            Some(named) => detached::answer(self, &who, named, request.into_inner()).await,
+        }
     }
 
     async fn instance_alive(
@@ -145,8 +165,14 @@ impl Wire for GomoteService {
         request: Request<InstanceAliveRequest>,
     ) -> Result<Response<InstanceAliveResponse>, Status> {
         let who = self.admit(&request).await?;
-        instances::alive(self, &who, &request.get_ref().gomote_id).await?;
-        Ok(Response::new(InstanceAliveResponse {}))
+        let id = &request.get_ref().gomote_id;
+        let detached = instances::alive(self, &who, id).await?;
+        let mut answer = Response::new(InstanceAliveResponse {});
+        if detached {
+            let yes = MetadataValue::from_static("true");
+            answer.metadata_mut().insert(metadata::DETACHED, yes);
+        }
+        Ok(answer)
     }
 
     async fn list_directory(
@@ -208,8 +234,7 @@ impl Wire for GomoteService {
         request: Request<SignSshKeyRequest>,
     ) -> Result<Response<SignSshKeyResponse>, Status> {
         let who = self.admit(&request).await?;
-        let done = ssh::sign(self, &who, request.into_inner()).await?;
-        Ok(Response::new(done))
+        ssh::sign(self, &who, request.into_inner()).await
     }
 
     async fn upload_file(

@@ -3,14 +3,24 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use build_client::gomote::metadata;
 use build_core::{ErrorKind, Result};
-use tonic::Status;
+use tonic::{Response, Status};
 
 use super::super::protos::{SignSshKeyRequest, SignSshKeyResponse};
 use super::{Asking, GomoteService};
 use crate::gomote::Instance;
 use crate::gomote::create::said;
 use crate::who::Caller;
+
+/// Where a gateway for ssh is, and how clients know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshDoor {
+    /// Its port, on the host of the server.
+    pub port: u16,
+    /// The key that it shows, as in a file `.pub`.
+    pub host_key: String,
+}
 
 /// Signs keys that people show to a gateway for ssh. A farm with a gateway hands its own in:
 /// [`GomoteService::with_ssh`]. With the feature `ssh` every
@@ -35,7 +45,7 @@ pub(super) async fn sign(
     service: &GomoteService,
     who: &Asking,
     asked: SignSshKeyRequest,
-) -> Result<SignSshKeyResponse, Status> {
+) -> Result<Response<SignSshKeyResponse>, Status> {
     let session = service.find(who, &asked.gomote_id).await?;
     let Some(ssh) = &service.0.ssh else {
         let text = "this farm has no SSH gateway; use gomote run, put and gettar instead";
@@ -51,7 +61,16 @@ pub(super) async fn sign(
             _ => Status::internal(text),
         }
     })?;
-    Ok(SignSshKeyResponse {
+    let mut answer = Response::new(SignSshKeyResponse {
         signed_public_ssh_key,
-    })
+    });
+    if let Some(door) = &service.0.door {
+        let told = answer.metadata_mut();
+        told.insert(metadata::SSH_PORT, u64::from(door.port).into());
+        // A key is a line of plain characters.
+        if let Ok(key) = door.host_key.trim().parse() {
+            told.insert(metadata::SSH_HOST_KEY, key);
+        }
+    }
+    Ok(answer)
 }

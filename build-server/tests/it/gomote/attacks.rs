@@ -109,6 +109,8 @@ async fn ways_out_of_the_work_directory_are_refused() {
         ("GET", "/tgz?dir=..%2F..", ""),
         ("POST", "/removeall", "path=.."),
         ("POST", "/removeall", "path=a&path=..%2Fb"),
+        ("POST", "/exec", "cmd=..%2F..%2Fbin%2Fsh"),
+        ("POST", "/exec/start", "id=e1&cmd=..%2Fx"),
     ] {
         let mut head = to("alice", &name, method, target);
         if method == "POST" {
@@ -124,6 +126,10 @@ async fn ways_out_of_the_work_directory_are_refused() {
         "/a/../exec",
         "/lease",
         "/exec/../halt",
+        "/exec/attached",
+        "/sftp",
+        "/agent",
+        "/agent/accept",
     ] {
         let answer = hall
             .ask(to("alice", &name, "POST", target), Some(b""))

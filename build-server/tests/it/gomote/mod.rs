@@ -3,6 +3,8 @@
 mod attacks;
 mod go;
 mod go_newest;
+mod later_client;
+mod long_runs;
 mod resume;
 mod rpc;
 mod rpc_attacks;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::{basic_auth, header};
-use build_core::clock::{ManualClock, Timestamp};
+use build_core::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use build_core::h1::io::{Body as _, Client, Duplex};
 use build_core::h1::{Headers, Limits, RequestHead};
 use build_core::key::MasterKey;
@@ -55,6 +57,16 @@ struct Hall {
     dir: Arc<tempfile::TempDir>,
     /// What files on their way go by.
     clock: ManualClock,
+}
+
+/// What of it is open.
+#[derive(Clone, Default)]
+struct Doors {
+    ssh: bool,
+    /// Not the interface of 2020.
+    later_alone: bool,
+    /// What sessions go by; the system's clock when there is none.
+    clock: Option<ManualClock>,
 }
 
 /// Small enough to be reached.
@@ -129,7 +141,11 @@ impl Hall {
     /// One whose gRPC service signs keys for a gateway; it listens at the port that is told.
     async fn start_with_ssh(pool: &ServedPool) -> (Self, Gateway, u16) {
         let settings = Settings::default();
-        let (hall, gateway) = Self::open(pool, Store::memory(), settings, None, true).await;
+        let doors = Doors {
+            ssh: true,
+            ..Doors::default()
+        };
+        let (hall, gateway) = Self::open(pool, Store::memory(), settings, None, doors).await;
         let gateway = gateway.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -146,7 +162,8 @@ impl Hall {
         settings: Settings,
         at: Option<(SocketAddr, Arc<tempfile::TempDir>)>,
     ) -> Self {
-        Self::open(pool, store, settings, at, false).await.0
+        let doors = Doors::default();
+        Self::open(pool, store, settings, at, doors).await.0
     }
 
     async fn open(
@@ -154,7 +171,7 @@ impl Hall {
         store: Store,
         settings: Settings,
         at: Option<(SocketAddr, Arc<tempfile::TempDir>)>,
-        with_ssh: bool,
+        doors: Doors,
     ) -> (Self, Option<Gateway>) {
         let builder = Builder::new(BUILDER.parse().unwrap(), served::kind());
         let coordinator = Coordinator::builder()
@@ -168,7 +185,12 @@ impl Hall {
         let stop = CancellationToken::new();
         let running = tokio::spawn(coordinator.run(stop.clone()));
         let tasks = Supervisor::new("hall");
-        let sessions = Sessions::open(handle, settings, &tasks).await.unwrap();
+        let clock: Arc<dyn Clock> = match doors.clock {
+            Some(clock) => Arc::new(clock),
+            None => Arc::new(SystemClock),
+        };
+        let sessions = Sessions::open_at(handle, settings, &tasks, clock).await;
+        let sessions = sessions.unwrap();
         let directory = directory();
         let gomote = Gomote::new(sessions.clone(), directory.clone());
         let (at, dir) = match at {
@@ -186,7 +208,7 @@ impl Hall {
         let objects =
             Objects::open_at(&objects_dir, OBJECTS, &tasks, Arc::new(clock.clone())).unwrap();
         let mut service = GomoteService::new(gomote.clone(), objects.clone()).unwrap();
-        let gateway = with_ssh.then(|| {
+        let gateway = doors.ssh.then(|| {
             let settings = build_server::ssh::Settings::default();
             Gateway::open(&dir.path().join("ssh"), sessions, directory, settings).unwrap()
         });
@@ -194,8 +216,11 @@ impl Hall {
             service = service.with_ssh(Arc::new(gateway.clone()));
         }
         let methods = Methods::new().with(service.into_server(), PROTOS);
-        let services = Services::new()
-            .with_dialect(gomote.clone())
+        let services = match doors.later_alone {
+            true => Services::new(),
+            false => Services::new().with_dialect(gomote.clone()),
+        };
+        let services = services
             .with_pages(objects.router())
             .with_grpc(methods.into_router().await.unwrap());
         let front = Front::new(services).with_tls(tls);

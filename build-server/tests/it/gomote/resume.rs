@@ -3,7 +3,7 @@
 use build_client::Timeouts;
 use build_client::gomote::{Credentials, GomoteClient, run};
 use build_client::instance::{CoordinatorInstance, TlsOptions};
-use build_core::buildlet::{Buildlet as _, Exec, ExecEvent, ExecOutcome};
+use build_core::buildlet::{Exec, ExecEvent, ExecOutcome};
 use build_core::ids::ExecId;
 use build_server::gomote::Settings;
 use build_server::store::Store;
@@ -33,7 +33,7 @@ async fn a_run_goes_on_over_a_restart_without_a_lost_or_doubled_byte() {
     assert_eq!(alice.list().await.unwrap()[0].name, created.name);
     let machine = alice.machine(&created.name);
     let line = "for n in 1 2 3 4 5; do echo line $n; done; until [ -e go-on ]; do sleep 0.05; done; for n in 6 7 8 9; do echo line $n; done; exit 7";
-    let running = run(&machine, Exec::shell(line), ExecId::new("e1").unwrap())
+    let running = run(&*machine, Exec::shell(line), ExecId::new("e1").unwrap())
         .await
         .unwrap();
     assert!(running.detached.is_some());

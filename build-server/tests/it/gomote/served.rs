@@ -89,7 +89,7 @@ async fn lead(listener: UnixListener, to: PathBuf) {
                 }
             }
             let is_ours = |path: &[u8]| head.starts_with(&[b"POST ", path].concat());
-            if is_ours(b"/exec/attached") || is_ours(b"/sftp") {
+            if is_ours(b"/exec/attached") || is_ours(b"/sftp") || is_ours(b"/agent") {
                 let no =
                     b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
                 // Whoever asked may be gone.

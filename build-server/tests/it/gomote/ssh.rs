@@ -1,5 +1,6 @@
 //! OpenSSH's own programs against the gateway.
 
+mod agent;
 mod attacks;
 mod files;
 mod of_go;
@@ -8,7 +9,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use build_core::clock::{Clock as _, SystemClock};
 use build_core::event::Principal;
 use build_server::gomote::Ports;
 use build_server::ssh::{Authority, Gateway};
@@ -55,16 +55,29 @@ struct Gate {
 
 impl Gate {
     async fn open(machines: usize) -> Self {
-        Self::with(ServedPool::new(machines), machines).await
+        Self::with(ServedPool::new(machines), machines, false).await
     }
 
-    async fn with(pool: ServedPool, machines: usize) -> Self {
+    async fn with(pool: ServedPool, machines: usize, agent: bool) -> Self {
+        Self::by_clock(pool, machines, agent, None).await
+    }
+
+    async fn by_clock(
+        pool: ServedPool,
+        machines: usize,
+        agent: bool,
+        clock: Option<ManualClock>,
+    ) -> Self {
         let settings = Settings {
             per_user: machines,
             ports: Ports::only([1024..=u16::MAX]),
             ..Settings::default()
         };
-        let hall = Hall::start_with(&pool, Store::memory(), settings, None).await;
+        let doors = Doors {
+            clock,
+            ..Doors::default()
+        };
+        let (hall, _) = Hall::open(&pool, Store::memory(), settings, None, doors).await;
         let (dir, directory) = (tempfile::tempdir().unwrap(), Directory::memory());
         let owner = Principal::person("owner");
         for name in ["ann", "bob", "root"] {
@@ -79,6 +92,7 @@ impl Gate {
         let settings = build_server::ssh::Settings {
             rejection: Duration::from_millis(1),
             strangers: 100,
+            agent,
             ..Default::default()
         };
         let gateway = Gateway::open(

@@ -7,7 +7,7 @@ async fn a_buildlet_of_go_runs_commands_and_says_what_it_does_not_know() {
     if !has("ssh") {
         return;
     }
-    let gate = Gate::with(ServedPool::as_go(1), 1).await;
+    let gate = Gate::with(ServedPool::as_go(1), 1, true).await;
     let name = gate.hall.create("ann").await;
     let run = async |args: &[&str]| ran(gate.ssh("ann", &name, args), b"typed\n").await;
     // Both streams are one there, and there is no input.
