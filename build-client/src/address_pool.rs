@@ -161,11 +161,13 @@ impl Lease for AddressLease {
         }
         let cleaned = async {
             let left = self.buildlet.list_dir(&ListDir::default()).await?;
-            let names: Vec<String> = left.iter().map(|entry| entry.name.clone()).collect();
-            if names.is_empty() {
-                Ok(())
-            } else {
-                self.buildlet.remove_all(&names).await
+            let names = left.iter().filter_map(|entry| entry.name.as_str());
+            let names: Vec<String> = names.map(str::to_owned).collect();
+            match (left.len(), names.len()) {
+                (0, _) => Ok(()),
+                (all, text) if all == text => self.buildlet.remove_all(&names).await,
+                // The protocol has no word for the others.
+                _ => self.buildlet.remove_all(&[".".to_owned()]).await,
             }
         };
         let cleaned = cleaned.await;

@@ -19,6 +19,7 @@ use build_core::buildlet::{
     MAX_FORM_BYTES, NOT_GET, Route, Status, Wire, basic_auth,
 };
 use build_core::ids::{ExecId, Nonce};
+use build_core::name::Name;
 use bytes::Bytes;
 use futures::TryStreamExt;
 
@@ -231,9 +232,13 @@ impl Buildlet for HttpBuildlet {
         Ok(Box::pin(Download::new(reply, Arc::clone(&self.link))))
     }
 
-    async fn get_files(&self, dir: &str, paths: &[String]) -> Result<ByteStream> {
-        // As large as a form can be, each byte written as three.
-        let length: usize = paths.iter().map(|path| 3 * path.len() + 6).sum();
+    async fn get_files(&self, dir: &str, paths: &[Name]) -> Result<ByteStream> {
+        // As large as a form can be, each byte written as three, or escaped as six.
+        let length = |path: &Name| match path.as_str() {
+            Some(text) => 3 * text.len() + 6,
+            None => 6 * path.as_bytes().len() + 14,
+        };
+        let length: usize = paths.iter().map(length).sum();
         if length as u64 > MAX_FORM_BYTES {
             let text = format!("{} files are too many for one request", paths.len());
             return Err(Error::new(ErrorKind::Unsupported, text));
@@ -250,8 +255,10 @@ impl Buildlet for HttpBuildlet {
     }
 
     async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>> {
-        let text = self.text(requests::list_dir(what)).await?;
-        text.lines().map(DirEntry::parse_line).collect()
+        let asked = requests::list_dir(what);
+        let listed = self.link.ask_for_bytes(asked, LONGEST_ANSWER).await?;
+        let lines = listed.split_inclusive(|byte| *byte == b'\n');
+        lines.map(DirEntry::parse_line).collect()
     }
 
     async fn remove_all(&self, paths: &[String]) -> Result<()> {

@@ -208,7 +208,7 @@ impl Buildlet for FakeBuildlet {
         self.begin(Call::ListDir).await?;
         let dir = files::beneath(&self.root(), &what.dir)?;
         let mut entries = Vec::new();
-        files::list(&dir, "", what, &mut entries)?;
+        files::list(&dir, b"", what, &mut entries)?;
         Ok(entries)
     }
 

@@ -30,9 +30,14 @@ pub struct Run {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It did not fail for a while, or was never seen: this change is the first suspect.
+    /// It did not fail for a while, or there were no runs: this change is the first suspect.
     New {
-        /// How many runs there were before since it failed last. It may not have been there.
+        /// How many runs there were before since it failed last.
+        runs: usize,
+    },
+    /// It was in none of the runs before that could be looked into.
+    NewTest {
+        /// How many those were.
         runs: usize,
     },
     /// It failed and passed at one commit.
@@ -57,6 +62,8 @@ impl fmt::Display for Verdict {
             Self::New { runs: 0 } => f.write_str("new (no runs before)"),
             Self::New { runs: 1 } => f.write_str("new (no failure in the run before)"),
             Self::New { runs } => write!(f, "new (no failure in {runs} runs before)"),
+            Self::NewTest { runs: 1 } => f.write_str("new test (not in the run before)"),
+            Self::NewTest { runs } => write!(f, "new test (not in {runs} runs before)"),
             Self::KnownFlake { failed, runs } => write!(f, "known flake ({failed} in {runs})"),
             Self::BrokenSince { commit, .. } => write!(f, "broken since {}", commit.short()),
         }

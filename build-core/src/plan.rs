@@ -221,6 +221,15 @@ pub struct Step {
     /// How the step must have ended for its files to be kept.
     #[serde(default, skip_serializing_if = "KeptWhen::is_passed")]
     pub artifacts_when: KeptWhen,
+    /// How long its files stay after the build has ended; as long as the farm keeps any when not
+    /// given.
+    #[serde(
+        rename = "artifacts_keep_us",
+        default,
+        with = "micros::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub artifacts_keep: Option<Duration>,
     /// Directories kept for the next build: paths below the checkout.
     #[serde(default)]
     pub cache: Vec<String>,
@@ -296,6 +305,7 @@ impl Step {
             shards: 1,
             artifacts: Vec::new(),
             artifacts_when: KeptWhen::default(),
+            artifacts_keep: None,
             cache: Vec::new(),
             snapshot: None,
             inputs: Vec::new(),

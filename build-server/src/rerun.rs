@@ -20,7 +20,7 @@ use crate::coordinator::Handle;
 use crate::flakes::is_worth_a_rerun;
 use crate::readers::{Follower, LedgerMemos, LogFeed, Made, Reader, Sink};
 use crate::source::Checkouts;
-use crate::store::{EventLog, Records};
+use crate::store::{Blobs, EventLog, Records};
 
 /// The name of the reader.
 pub const READER: &str = "rerun";
@@ -34,6 +34,7 @@ pub struct RerunReader {
     name: ReaderName,
     events: Arc<dyn EventLog>,
     records: Arc<dyn Records>,
+    blobs: Arc<dyn Blobs>,
     checkouts: Arc<dyn Checkouts>,
     clock: Arc<dyn Clock>,
 }
@@ -52,6 +53,7 @@ pub(crate) fn follower(handle: &Handle, clock: Arc<dyn Clock>) -> Follower<Rerun
         name: ReaderName::new(READER).expect("a plain word"),
         events: events.clone(),
         records: handle.records().clone(),
+        blobs: handle.blobs().clone(),
         checkouts: handle.checkouts().clone(),
         clock: clock.clone(),
     };
@@ -84,7 +86,10 @@ impl RerunReader {
             return Ok(None);
         }
         let worth = match self.records.build(build).await? {
-            Some(row) => is_worth_a_rerun(&*self.records, &*self.checkouts, &row).await?,
+            Some(row) => {
+                let (records, blobs) = (&*self.records, &*self.blobs);
+                is_worth_a_rerun(records, blobs, &*self.checkouts, &row).await?
+            }
             None => false,
         };
         if !worth {

@@ -4,18 +4,22 @@ use std::path::{Component, Path, PathBuf};
 
 use build_client::farm::FarmClient;
 use build_core::buildlet::ByteStream;
+use build_core::clock::{Clock as _, SystemClock};
 use build_core::event::Artifact;
 use build_core::ids::StepName;
+use build_core::report::{ArtifactQuery, ListedArtifact, rfc3339};
 use build_core::tarutil::Glob;
 use build_core::{Error, ErrorKind, Result};
 use build_server::record::BuildRow;
-use build_server::store::{BlobKey, BlobKind, Blobs as _, FileBlobs, Quota, checked};
+use build_server::retention::KeepArtifacts;
+use build_server::store::{BlobKey, BlobKind, Blobs as _, FileBlobs, checked};
 use farmer_cli::{Failure, progress};
 use futures::TryStreamExt;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::cli::{ArtifactCommand, Download};
+use crate::farm_file::FarmFile;
 use crate::output::{failure, print_json, print_text};
 use crate::records::Recorded;
 use crate::running;
@@ -25,9 +29,6 @@ Examples:
   farmer artifact list                                 what the newest build has kept
   farmer artifact download B0123456789                 all of it, into the directory B0123456789
   farmer artifact download B0123456789 'out/**' -o .   what lies below out, into this directory";
-
-/// A kept file and the step that has kept it.
-type Kept<'r> = (&'r StepName, &'r Artifact);
 
 /// Lists or downloads.
 pub(crate) async fn artifact(
@@ -39,7 +40,9 @@ pub(crate) async fn artifact(
     match command {
         ArtifactCommand::List { build, step } => {
             let row = recorded.find(build.as_deref()).await?;
-            list(&row, step.as_deref(), json)
+            let contents = Contents::open(data)?;
+            let files = contents.list(&row, step.as_deref()).await?;
+            list(&row, &files, json)
         }
         ArtifactCommand::Download(args) => {
             let row = recorded.find(Some(&args.build)).await?;
@@ -48,37 +51,49 @@ pub(crate) async fn artifact(
     }
 }
 
-fn kept<'r>(row: &'r BuildRow, step: Option<&str>) -> Vec<Kept<'r>> {
-    let of_step = row.kept.iter();
-    let of_step = of_step.filter(|kept| step.is_none_or(|step| kept.step.as_str() == step));
-    of_step
-        .flat_map(|kept| kept.artifacts.iter().map(|file| (&kept.step, file)))
-        .collect()
-}
-
-fn list(row: &BuildRow, step: Option<&str>, json: bool) -> Result<(), Failure> {
-    let files = kept(row, step);
+fn list(row: &BuildRow, files: &[ListedArtifact], json: bool) -> Result<(), Failure> {
     if json {
-        let files = files.iter().map(|(step, file)| {
-            json!({ "step": step, "path": file.path, "size": file.size, "sha256": file.sha256 })
+        let files = files.iter().map(|file| {
+            let ListedArtifact { step, artifact, .. } = file;
+            let mut told = json!({
+                "step": step, "path": artifact.path, "size": artifact.size, "sha256": artifact.sha256
+            });
+            if let Some(part) = file.part {
+                told["part"] = json!(part);
+            }
+            if let Some(until) = file.until {
+                told["until"] = json!(rfc3339::text(until));
+            }
+            if file.gone {
+                told["gone"] = json!(true);
+            }
+            told
         });
         return print_json(&json!({ "build": row.id, "artifacts": files.collect::<Vec<_>>() }));
     }
-    let width = files.iter().map(|(step, _)| step.as_str().len()).max();
-    for (step, file) in &files {
-        let line = format!(
-            "{:<width$}  {:>12}  {}\n",
-            step.as_str(),
-            file.size,
-            file.path,
-            width = width.unwrap_or_default()
-        );
-        print_text(&line)?;
+    let units: Vec<String> = files.iter().map(|file| file.unit().to_string()).collect();
+    let width = units.iter().map(String::len).max().unwrap_or_default();
+    for (file, unit) in files.iter().zip(&units) {
+        let Artifact { path, size, .. } = &file.artifact;
+        let note = note(file);
+        print_text(&format!("{unit:<width$}  {size:>12}  {path}{note}\n"))?;
     }
     if files.is_empty() {
         farmer_cli::say!("build {} has kept no files", row.id);
     }
     Ok(())
+}
+
+/// Until when a file stays, or that it is gone; nothing when it stays for ever.
+fn note(file: &ListedArtifact) -> String {
+    match (file.gone, file.until) {
+        (true, _) => "  (not kept any more)".to_owned(),
+        (false, Some(until)) => {
+            let until = until.to_string().replace('T', " ").replace('Z', " UTC");
+            format!("  (until {until})")
+        }
+        (false, None) => String::new(),
+    }
 }
 
 async fn download(args: &Download, row: &BuildRow, data: &Path, json: bool) -> Result<(), Failure> {
@@ -87,21 +102,32 @@ async fn download(args: &Download, row: &BuildRow, data: &Path, json: bool) -> R
         let path = file.path.as_bytes();
         globs.is_empty() || globs.iter().any(|glob| glob.matches(path))
     };
-    let mut files = kept(row, args.step.as_deref());
-    files.retain(|(_, file)| wanted(file));
+    let contents = Contents::open(data)?;
+    let mut files = contents.list(row, args.step.as_deref()).await?;
+    files.retain(|file| wanted(&file.artifact));
     if files.is_empty() {
         return Err(Failure::usage(
             format!("build {} has kept no such file", row.id),
             format!("see: farmer artifact list {}", row.id),
         ));
     }
+    if let Some(gone) = files.iter().find(|file| file.gone) {
+        let text = format!("{} is not kept any more", gone.artifact.path);
+        let error = Error::new(ErrorKind::NotFound, text);
+        return Err(failure(&error.with_hint(format!(
+            "build the commit again: farmer rerun {}, or name the files that are there: \
+             farmer artifact list {}",
+            row.id, row.id
+        ))));
+    }
     let out = args.out.clone();
     let out = out.unwrap_or_else(|| PathBuf::from(row.id.as_str()));
     let targets = targets(&files, &out).map_err(|e| failure(&e))?;
-    let contents = Contents::open(data)?;
-    let bar = progress::bytes("download", files.iter().map(|(_, file)| file.size).sum());
-    for ((step, file), target) in files.iter().zip(&targets) {
-        let stream = contents.of(row, step, file).await;
+    let bytes = files.iter().map(|file| file.artifact.size).sum();
+    let bar = progress::bytes("download", bytes);
+    for (listed, target) in files.iter().zip(&targets) {
+        let (step, file) = (&listed.step, &listed.artifact);
+        let stream = contents.of(row, listed).await;
         let saved = match stream {
             Ok(stream) => save(stream, file, target, &bar).await,
             Err(error) => Err(error),
@@ -119,12 +145,14 @@ async fn download(args: &Download, row: &BuildRow, data: &Path, json: bool) -> R
     Ok(())
 }
 
-/// Where each file goes: below its step when two steps have kept one of the same path.
-fn targets(files: &[Kept<'_>], out: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths: Vec<&[u8]> = files.iter().map(|(_, file)| file.path.as_bytes()).collect();
+/// Where each file goes: below its step, or the part of it, when two have kept one of the same path.
+fn targets(files: &[ListedArtifact], out: &Path) -> Result<Vec<PathBuf>> {
+    let paths = files.iter().map(|file| file.artifact.path.as_bytes());
+    let mut paths: Vec<&[u8]> = paths.collect();
     paths.sort_unstable();
     let twice = paths.windows(2).any(|pair| pair[0] == pair[1]);
-    let target = |(step, file): &Kept<'_>| {
+    let target = |listed: &ListedArtifact| {
+        let file = &listed.artifact;
         let path = Path::new(os_str(file.path.as_bytes()));
         // A build decides what its files are called; where they go is for whoever downloads them.
         let inside = path
@@ -136,7 +164,7 @@ fn targets(files: &[Kept<'_>], out: &Path) -> Result<Vec<PathBuf>> {
                 .with_hint("fetch it over the API, under a name of your own"));
         }
         Ok(match twice {
-            true => out.join(step.as_str()).join(path),
+            true => out.join(listed.unit().to_string()).join(path),
             false => out.join(path),
         })
     };
@@ -150,7 +178,7 @@ fn os_str(bytes: &[u8]) -> &std::ffi::OsStr {
 /// Where the contents come from: the farm that runs, else its data directory.
 enum Contents {
     Farm(FarmClient),
-    Files(FileBlobs),
+    Files(FileBlobs, KeepArtifacts),
 }
 
 impl Contents {
@@ -158,14 +186,31 @@ impl Contents {
         if let Some(farm) = running::find(data)? {
             return Ok(Self::Farm(farm));
         }
-        let blobs = FileBlobs::open(data.join("blobs"), Quota::default());
-        Ok(Self::Files(blobs.map_err(|e| failure(&e))?))
+        let blobs = FileBlobs::open_to_read(data.join("blobs"));
+        let keep = FarmFile::open(None, data)?.keep_artifacts();
+        Ok(Self::Files(blobs, keep))
     }
 
-    async fn of(&self, row: &BuildRow, step: &StepName, file: &Artifact) -> Result<ByteStream> {
+    /// The files that a build has kept, or one of its steps.
+    async fn list(
+        &self,
+        row: &BuildRow,
+        step: Option<&str>,
+    ) -> Result<Vec<ListedArtifact>, Failure> {
+        let step = step.map(StepName::new).transpose();
+        let step = step.map_err(|e| failure(&e))?;
+        let listed = match self {
+            Self::Farm(farm) => list_there(farm, row, step).await,
+            Self::Files(blobs, keep) => list_here(blobs, *keep, row, step).await,
+        };
+        listed.map_err(|e| failure(&e))
+    }
+
+    async fn of(&self, row: &BuildRow, listed: &ListedArtifact) -> Result<ByteStream> {
+        let file = &listed.artifact;
         match self {
-            Self::Farm(farm) => farm.artifact(&row.id, step, file).await,
-            Self::Files(blobs) => {
+            Self::Farm(farm) => farm.artifact(&row.id, listed).await,
+            Self::Files(blobs, _) => {
                 let key = BlobKey::new(BlobKind::Artifact, &file.sha256)?;
                 blobs.get(&key).await?.ok_or_else(|| {
                     let text = format!("{} is not kept any more", file.path);
@@ -175,6 +220,50 @@ impl Contents {
             }
         }
     }
+}
+
+/// What a farm that runs says.
+async fn list_there(
+    farm: &FarmClient,
+    row: &BuildRow,
+    step: Option<StepName>,
+) -> Result<Vec<ListedArtifact>> {
+    let mut files = Vec::new();
+    let mut which = ArtifactQuery {
+        step,
+        ..ArtifactQuery::default()
+    };
+    loop {
+        let page = farm.artifacts(&row.id, &which).await?;
+        files.extend(page.artifacts);
+        match page.next {
+            Some(next) => which.after = next,
+            None => return Ok(files),
+        }
+    }
+}
+
+/// What a data directory says.
+async fn list_here(
+    blobs: &FileBlobs,
+    keep: KeepArtifacts,
+    row: &BuildRow,
+    step: Option<StepName>,
+) -> Result<Vec<ListedArtifact>> {
+    let mut files = Vec::new();
+    let is_wanted = |of: &StepName| step.as_ref().is_none_or(|step| of == step);
+    for kept in row.kept.iter().filter(|kept| is_wanted(&kept.step)) {
+        let is_over = keep.is_over(row, &kept.step, SystemClock.now());
+        for file in &kept.artifacts {
+            let key = BlobKey::new(BlobKind::Artifact, &file.sha256)?;
+            files.push(ListedArtifact {
+                until: keep.until(row, &kept.step),
+                gone: is_over || blobs.size(&key).await?.is_none(),
+                ..ListedArtifact::new(&row.id, &kept.unit(), file.clone())
+            });
+        }
+    }
+    Ok(files)
 }
 
 /// Writes a file whole, or leaves nothing and what was there before.
@@ -200,27 +289,47 @@ async fn save(
 
 #[cfg(test)]
 mod tests {
+    use build_core::ids::BuildId;
+    use build_core::plan::{Part, Unit};
+
     use super::*;
 
-    fn file(path: &str) -> Artifact {
-        Artifact {
+    fn file(step: &str, part: Part, path: &str) -> ListedArtifact {
+        let step = StepName::new(step).unwrap();
+        let file = Artifact {
             path: path.into(),
             size: 0,
             sha256: String::new(),
-        }
+        };
+        ListedArtifact::new(&BuildId::from_bits(1), &Unit { step, part }, file)
     }
 
     #[test]
     fn files_stay_below_the_directory() {
-        let (a, b) = (StepName::new("a").unwrap(), StepName::new("b").unwrap());
         let out = Path::new("out");
-        let (one, two) = (file("x/y"), file("z"));
-        let found = targets(&[(&a, &one), (&b, &two)], out).unwrap();
+        let of = |step, path| file(step, Part::Whole, path);
+        let found = targets(&[of("a", "x/y"), of("b", "z")], out).unwrap();
         assert_eq!(found, [out.join("x/y"), out.join("z")]);
-        let found = targets(&[(&a, &one), (&b, &one)], out).unwrap();
+        let found = targets(&[of("a", "x/y"), of("b", "x/y")], out).unwrap();
         assert_eq!(found, [out.join("a/x/y"), out.join("b/x/y")]);
+        let shards = [0, 1].map(|n| file("a", Part::Shard(n), "x"));
+        let found = targets(&shards, out).unwrap();
+        assert_eq!(
+            found,
+            [out.join("a (shard 1)/x"), out.join("a (shard 2)/x")]
+        );
         for bad in ["../x", "/etc/x", "a/../../x", ""] {
-            assert!(targets(&[(&a, &file(bad))], out).is_err(), "{bad}");
+            assert!(targets(&[of("a", bad)], out).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn it_is_said_until_when_a_file_stays() {
+        let mut of = file("a", Part::Whole, "x");
+        assert_eq!(note(&of), "");
+        of.until = Some(build_core::clock::Timestamp::from_seconds(0));
+        assert_eq!(note(&of), "  (until 1970-01-01 00:00:00 UTC)");
+        of.gone = true;
+        assert_eq!(note(&of), "  (not kept any more)");
     }
 }

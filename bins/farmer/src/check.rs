@@ -248,7 +248,9 @@ fn details(step: &Step) -> Vec<String> {
             KeptWhen::Always => ", also when it fails",
             _ => "",
         };
-        lines.push(format!("keeps {}{how}", step.artifacts.join(", ")));
+        let long = step.artifacts_keep.map(show_duration);
+        let long = long.map_or_else(String::new, |time| format!(", for {time}"));
+        lines.push(format!("keeps {}{how}{long}", step.artifacts.join(", ")));
     }
     if !step.cache.is_empty() {
         lines.push(format!(

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use build_core::plan::Sandbox;
-use build_core::recipe::{FarmToml, Identity, MailServer, Notify, StepLimits, show_duration};
+use build_core::recipe::{
+    FarmToml, Identity, MailServer, Notify, StepLimits, show_duration, show_size,
+};
 use build_core::ref_rules::RefRules;
 use build_core::schedule::Allotment;
 use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::Handle;
-use build_server::retention::KEEP_LOGS;
+use build_server::retention::{KEEP_LOGS, KeepArtifacts};
 use farmer_cli::Failure;
 
 use crate::cli::Up;
@@ -44,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) machines: Option<u32>,
     pub(crate) sandbox: Sandbox,
     pub(crate) keep_logs: Duration,
+    pub(crate) keep_artifacts: KeepArtifacts,
     pub(crate) allotment: Allotment,
     pub(crate) notify: Vec<Notify>,
     pub(crate) mail: Option<MailServer>,
@@ -86,6 +89,7 @@ impl FarmFile {
             machines: args.machines.or(farm.machines),
             sandbox: self.sandbox(args.sandbox),
             keep_logs: args.keep_logs.or(farm.keep_logs).unwrap_or(KEEP_LOGS),
+            keep_artifacts: self.keep_artifacts(),
             allotment: farm.allotment,
             notify: farm.notify.clone(),
             mail: farm.mail.clone(),
@@ -109,6 +113,12 @@ impl FarmFile {
     /// The identity providers that are believed.
     pub(crate) fn identity(&self) -> &[Identity] {
         &self.farm.identity
+    }
+
+    /// How long files stay that builds have kept.
+    pub(crate) fn keep_artifacts(&self) -> KeepArtifacts {
+        let keep = KeepArtifacts::default().age(self.farm.keep_artifacts);
+        keep.bytes(self.farm.max_artifacts)
     }
 
     /// How builds are kept apart from this machine.
@@ -211,6 +221,10 @@ impl FarmFile {
                 .map(|word| format!("keeps builds apart with sandbox level {word}")),
             farm.keep_logs
                 .map(|time| format!("keeps logs for {}", show_duration(time))),
+            farm.keep_artifacts
+                .map(|time| format!("keeps files of builds for {}", show_duration(time))),
+            farm.max_artifacts
+                .map(|most| format!("keeps {} of files of builds", show_size(most))),
             listed("shows to some only:", &farm.private),
             listed(
                 "has rules for the refs of",

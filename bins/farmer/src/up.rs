@@ -92,6 +92,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         .with_reviews(reviews.clone())
         .with_checkouts(checkouts)
         .with_private(private(&settings)?)
+        .with_keep_artifacts(settings.keep_artifacts)
         .with_directory(directory.clone())
         .with_registered(machines.clone())
         .with_identity(&settings.identity)
@@ -123,6 +124,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     }
     door.serve(services, &all, &serving);
     let retention = Retention::new(store.clone(), SystemClock, settings.keep_logs)
+        .keep_artifacts(settings.keep_artifacts)
         .park_readers(outboxes.clone(), handle.ledger());
     let token = all.token().clone();
     all.group("retention").spawn("sweep", async move {

@@ -40,7 +40,9 @@ pub(crate) async fn why(args: Why, data: &Path, json: bool) -> Result<(), Failur
         sentence = farm.why(&row.id).await.map_err(|e| failure(&e))?.why;
     }
     let checkouts = GitCheckouts::new(data.join("git"));
-    let failed = failed_tests(&**recorded.store.records(), &checkouts, &row).await;
+    let store = &recorded.store;
+    let (records, blobs) = (&**store.records(), &**store.blobs());
+    let failed = failed_tests(records, blobs, &checkouts, &row).await;
     let failed = failed.map_err(|e| failure(&e))?;
     if json {
         let ahead: Vec<_> = ahead.iter().map(|o| o.id.as_str()).collect();

@@ -7,6 +7,7 @@ use build_core::buildlet::{
 };
 use build_core::h1::{Headers, RequestHead};
 use build_core::ids::{ExecId, Nonce};
+use build_core::name::Name;
 
 use super::exchange::{Body, Request};
 
@@ -71,9 +72,13 @@ pub(super) fn get_tar(dir: &str) -> Request {
 }
 
 /// Files of a directory, which a form names.
-pub(super) fn get_files(dir: &str, paths: &[String]) -> Request {
+pub(super) fn get_files(dir: &str, paths: &[Name]) -> Request {
     let target = target(Route::Tgz, &Form::new().with(param::DIR, dir));
-    post_form(&target, &Form::new().with_all(param::PATH, paths), true)
+    let escaped = paths.iter().filter(|path| path.as_str().is_none());
+    let form = Form::new()
+        .with_all(param::PATH, paths.iter().filter_map(Name::as_str))
+        .with_all(param::ESCAPED_PATH, escaped.map(Name::escaped));
+    post_form(&target, &form, true)
 }
 
 pub(super) fn list_dir(what: &ListDir) -> Request {
@@ -82,7 +87,11 @@ pub(super) fn list_dir(what: &ListDir) -> Request {
         .with(param::DIR, &what.dir)
         .with(param::RECURSIVE, what.recursive.to_string())
         .with_all(param::SKIP, &what.skip);
-    get_with(Route::Ls, &query)
+    let mut request = get_with(Route::Ls, &query);
+    // In lines of text names with tabs and line feeds cannot be told; a buildlet of 2020 has no other.
+    let headers = request.head.headers_mut();
+    headers.append("Accept", header::NDJSON_TYPE);
+    request
 }
 
 pub(super) fn remove_all(paths: &[String]) -> Request {

@@ -1,14 +1,14 @@
 //! Every call of the API, one method each.
 
 use build_core::buildlet::ByteStream;
-use build_core::event::{Artifact, Seq};
+use build_core::event::Seq;
 use build_core::ids::{BuildId, ReaderName, RepoId, StepName, WishKey};
 use build_core::report::{
     ArtifactPage, ArtifactQuery, Board, BoardQuery, Build, BuildPage, BuildQuery, Created,
-    EventQuery, ForgetEffect, Key, KeyRotation, Keys, LogQuery, Machines, MachinesPast, MadeKey,
-    NewBuild, NewKey, NewUser, Outbox, OutboxChanged, Pools, Queue, Repo, RepoChange, Repos,
-    RetryEffects, Sessions, User, UserChange, UserRemoved, Users, Why, WishQuery, Wishes,
-    artifact_address,
+    EventQuery, ForgetEffect, Key, KeyRotation, Keys, ListedArtifact, LogQuery, Machines,
+    MachinesPast, MadeKey, NewBuild, NewKey, NewUser, Outbox, OutboxChanged, Pools, Queue, Repo,
+    RepoChange, Repos, RetryEffects, Sessions, User, UserChange, UserRemoved, Users, Why,
+    WishQuery, Wishes, artifact_address,
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -117,14 +117,9 @@ impl FarmClient {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when it is not kept any more.
-    pub async fn artifact(
-        &self,
-        id: &BuildId,
-        step: &StepName,
-        file: &Artifact,
-    ) -> Result<ByteStream> {
-        self.stream(&artifact_address(id, step, file), &NOTHING)
-            .await
+    pub async fn artifact(&self, id: &BuildId, file: &ListedArtifact) -> Result<ByteStream> {
+        let address = artifact_address(id, &file.unit(), &file.artifact);
+        self.stream(&address, &NOTHING).await
     }
 
     /// All kept files as one tar archive, each below the name of its step.

@@ -117,6 +117,15 @@ impl GomoteClient {
         Ok(is_spoken.then_some(&later.calls))
     }
 
+    /// Whether there are connections to ports of machines, before anybody waits for one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where the interface of later years is spoken; the server's own
+    /// words when it is not known yet.
+    pub async fn check_ports(&self) -> Result<()> {
+        self.needs_2020("connections to ports").await
+    }
+
     /// Refuses what only the interface of 2020 has, where the other one is spoken.
     pub(super) async fn needs_2020(&self, what: &str) -> Result<()> {
         if self.grpc().await?.is_none() {

@@ -1,7 +1,9 @@
 //! A command of a fake buildlet: a process in a group of its own, or what a script said.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -136,6 +138,13 @@ fn spawn(exec: &Exec, root: &Path, output: File) -> io::Result<Child> {
         .current_dir(dir)
         .env("WORKDIR", root)
         .process_group(0);
+    for pair in &exec.env_bytes {
+        let pair = pair.as_bytes();
+        if let Some(at) = pair.iter().position(|byte| *byte == b'=') {
+            let (name, value) = (&pair[..at], &pair[at + 1..]);
+            command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
+        }
+    }
     for (name, value) in exec.env.iter().filter_map(|pair| pair.split_once('=')) {
         command.env(name, value);
     }

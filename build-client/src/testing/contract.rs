@@ -87,7 +87,7 @@ async fn files(buildlet: &dyn Buildlet) {
     assert!(
         !left
             .iter()
-            .any(|entry| entry.name.starts_with("dir") || entry.name == "run.sh"),
+            .any(|entry| entry.name.as_bytes().starts_with(b"dir") || entry.name == "run.sh"),
         "{left:?}"
     );
 }

@@ -1,6 +1,7 @@
 //! The files of a fake buildlet.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -89,7 +90,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 /// Lists `dir`, whose entries are called `prefix` and their name.
 pub(super) fn list(
     dir: &Path,
-    prefix: &str,
+    prefix: &[u8],
     what: &ListDir,
     out: &mut Vec<DirEntry>,
 ) -> Result<()> {
@@ -100,27 +101,31 @@ pub(super) fn list(
     names.sort();
     for name in names {
         let path = dir.join(&name);
-        let relative = format!("{prefix}{}", name.to_string_lossy());
-        if what.skip.contains(&relative) && path.is_dir() {
+        let relative = [prefix, name.as_bytes()].concat();
+        let is_skipped = |skip: &String| skip.as_bytes() == relative;
+        if what.skip.iter().any(is_skipped) && path.is_dir() {
             continue;
         }
         let entry = entry(&path, &relative, what.digest).map_err(|e| io_error(&path, e))?;
         let below = (entry.is_dir() && what.recursive).then(|| entry.name.clone());
         out.push(entry);
         if let Some(prefix) = below {
-            list(&path, &prefix, what, out)?;
+            list(&path, prefix.as_bytes(), what, out)?;
         }
     }
     Ok(())
 }
 
-fn entry(path: &Path, relative: &str, digest: bool) -> std::io::Result<DirEntry> {
+fn entry(path: &Path, relative: &[u8], digest: bool) -> std::io::Result<DirEntry> {
     let found = fs::symlink_metadata(path)?;
     let kind = found.file_type();
     let regular = kind.is_file();
     Ok(DirEntry {
         mode: FileMode::from_unix(found.permissions().mode()).to_string(),
-        name: format!("{relative}{}", if kind.is_dir() { "/" } else { "" }),
+        name: match kind.is_dir() {
+            true => [relative, b"/"].concat().into(),
+            false => relative.into(),
+        },
         size: regular.then_some(found.len()),
         modified: if regular {
             Some(text_of(found.modified()?))

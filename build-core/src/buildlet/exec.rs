@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::ids::ExecId;
+use crate::name::Name;
 use crate::plan::{Network, Sandbox};
 
 /// How the name of the program is looked up.
@@ -35,6 +36,9 @@ pub struct Exec {
     pub dir: String,
     /// `NAME=value`, added to the machine's environment; the last of a name wins.
     pub env: Vec<String>,
+    /// The same of what is no text; what [`Exec::env`] says comes after it. Machines of the Go
+    /// project do not know it.
+    pub env_bytes: Vec<Name>,
     /// Elements of `PATH`; `$PATH` and `$WORKDIR` are expanded, `$EMPTY` alone removes it. `None`: unchanged.
     pub path: Option<Vec<String>>,
     /// The output begins with a line that tells what is run.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Exec, Form, Params, Program, param};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ExecId;
+use crate::name::Name;
 use crate::plan::{Network, Sandbox};
 
 /// How an empty list of `PATH` elements is written.
@@ -25,6 +26,7 @@ pub fn exec_form(exec: &Exec) -> Form {
         .with(param::DEBUG, exec.debug.to_string())
         .with_all(param::CMD_ARG, &exec.args)
         .with_all(param::ENV, &exec.env)
+        .with_all(param::ESCAPED_ENV, exec.env_bytes.iter().map(Name::escaped))
         .with_all(param::PATH, path_values(exec.path.as_deref()));
     own_values(exec).fold(form, |form, (name, value)| form.with(name, value))
 }
@@ -95,6 +97,9 @@ pub fn parse_exec(params: &Params) -> Result<Exec> {
         },
         dir: text(param::DIR),
         env: list(param::ENV),
+        env_bytes: (params.body().all(param::ESCAPED_ENV))
+            .map(Name::unescape)
+            .collect(),
         path: parse_path(list(param::PATH)),
         debug: params.flag(param::DEBUG),
         id: params.get(param::ID).map(ExecId::new).transpose()?,
@@ -176,6 +181,7 @@ mod tests {
         exec.log_bytes = Some(0);
         exec.memory_bytes = Some(u64::MAX);
         exec.processes = Some(512);
+        exec.env_bytes = vec![b"B=caf\xe9"[..].into()];
         assert_eq!(parse(&exec_form(&exec).encode()).unwrap(), exec);
     }
 

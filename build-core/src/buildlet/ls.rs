@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{DirEntry, FileMode};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::name::Name;
 
 /// Longest line a client takes, in bytes: Go clients refuse longer ones too.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -17,7 +18,7 @@ pub struct LsRecord {
     /// Mode as in the text form.
     pub mode: String,
     /// Path relative to the listed directory; directories end in `/`.
-    pub name: String,
+    pub name: Name,
     /// Size in bytes, of regular files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -32,7 +33,7 @@ pub struct LsRecord {
     pub sha256: Option<String>,
     /// Target of a symbolic link.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub link: Option<String>,
+    pub link: Option<Name>,
 }
 
 impl From<LsRecord> for DirEntry {
@@ -49,48 +50,79 @@ impl From<LsRecord> for DirEntry {
 }
 
 impl DirEntry {
+    /// The time of the last change, to the second; `None` of what is no regular file.
+    #[must_use]
+    pub fn modified_at(&self) -> Option<Timestamp> {
+        let time: jiff::Timestamp = self.modified.as_deref()?.parse().ok()?;
+        Some(Timestamp::from_seconds(time.as_second()))
+    }
+
     /// The line of this entry, with its line feed.
     ///
     /// Names that hold tabs or line feeds are written as they are, as in the Go
-    /// implementation; readers misunderstand them.
+    /// implementation; readers misunderstand them. In JSON ([`LsRecord`]) they are told apart.
     #[must_use]
-    pub fn to_line(&self) -> String {
-        let mut line = format!("{}\t{}", self.mode, self.name);
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line = self.mode.clone().into_bytes();
+        line.push(b'\t');
+        line.extend(self.name.as_bytes());
         if let (Some(size), Some(modified)) = (self.size, &self.modified) {
-            line.push_str(&format!("\t{size}\t{modified}"));
+            line.extend(format!("\t{size}\t{modified}").into_bytes());
             if let Some(digest) = &self.digest {
-                line.push('\t');
-                line.push_str(digest);
+                line.push(b'\t');
+                line.extend(digest.as_bytes());
             }
         }
-        line.push('\n');
+        line.push(b'\n');
         line
     }
 
-    /// Reads a line, with or without its line feed.
+    /// Reads a line, with or without its line feed: the text of one, or its JSON.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`], naming the line, when it is too long or not one of a listing.
-    pub fn parse_line(line: &str) -> Result<Self> {
-        Self::try_parse(line.strip_suffix('\n').unwrap_or(line)).ok_or_else(|| {
-            let shown: String = line.chars().take(100).collect();
+    pub fn parse_line(line: &[u8]) -> Result<Self> {
+        let bare = line.strip_suffix(b"\n").unwrap_or(line);
+        let read = match bare {
+            _ if bare.len() > MAX_LINE_BYTES => None,
+            [b'{', ..] => Self::parse_json(bare),
+            _ => Self::parse_text(bare),
+        };
+        read.ok_or_else(|| {
+            let shown = Name::from(&line[..line.len().min(100)]);
             Error::new(ErrorKind::Invalid, format!("bad listing line {shown:?}"))
         })
     }
 
-    fn try_parse(line: &str) -> Option<Self> {
-        let mut fields = line.split('\t');
-        let mode = FileMode::parse_letters(fields.next()?)?;
+    fn parse_json(line: &[u8]) -> Option<Self> {
+        let record: LsRecord = serde_json::from_slice(line).ok()?;
+        let mode = FileMode::parse_letters(&record.mode)?;
+        Some(Self {
+            mode: mode.to_string(),
+            ..record.into()
+        })
+    }
+
+    fn parse_text(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b'\t');
+        let mode = std::str::from_utf8(fields.next()?).ok()?;
+        let mode = FileMode::parse_letters(mode)?;
         let name = fields.next()?;
-        let (size, modified, digest) = (fields.next(), fields.next(), fields.next());
-        let whole = size.is_some() == modified.is_some() && fields.next().is_none();
+        let rest = fields.map(|field| std::str::from_utf8(field).ok());
+        let rest: Vec<&str> = rest.collect::<Option<_>>()?;
+        let (size, modified, digest) = match rest[..] {
+            [] => (None, None, None),
+            [size, modified] => (Some(size), Some(modified), None),
+            [size, modified, digest] => (Some(size), Some(modified), Some(digest)),
+            _ => return None,
+        };
         let times_ok = modified.is_none_or(|text| text.parse::<jiff::Timestamp>().is_ok());
-        if line.len() > MAX_LINE_BYTES || !whole || !times_ok || name.contains('\n') {
+        if !times_ok || name.contains(&b'\n') {
             return None;
         }
         Some(Self {
             mode: mode.to_string(),
-            name: name.to_owned(),
+            name: name.into(),
             size: size.map(str::parse).transpose().ok()?,
             modified: modified.map(str::to_owned),
             digest: digest.map(str::to_owned),
@@ -101,13 +133,15 @@ impl DirEntry {
 /// Entry point of the fuzz target: any bytes as a listing, in text and in JSON.
 #[cfg(any(test, feature = "testing"))]
 pub fn fuzz_ls(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    for line in text.split_inclusive('\n') {
-        if let Ok(entry) = DirEntry::parse_line(line) {
+    for line in data.split_inclusive(|byte| *byte == b'\n') {
+        let is_text = line.first() != Some(&b'{');
+        if let Ok(entry) = DirEntry::parse_line(line)
+            && is_text
+        {
             let again = DirEntry::parse_line(&entry.to_line()).expect("a written line parses");
             assert_eq!(again, entry);
         }
-        if let Ok(record) = serde_json::from_str::<LsRecord>(line) {
+        if let Ok(record) = serde_json::from_slice::<LsRecord>(line) {
             let entry = DirEntry::from(record.clone());
             assert_eq!((entry.name, entry.size), (record.name, record.size));
         }
@@ -132,15 +166,16 @@ mod tests {
     fn observed_lines_are_read_and_written() {
         let entries: Vec<_> = LISTING
             .lines()
-            .map(|line| DirEntry::parse_line(line).unwrap())
+            .map(|line| DirEntry::parse_line(line.as_bytes()).unwrap())
             .collect();
-        assert_eq!(
-            entries.iter().map(DirEntry::to_line).collect::<String>(),
-            LISTING
-        );
+        let lines: Vec<Vec<u8>> = entries.iter().map(DirEntry::to_line).collect();
+        assert_eq!(lines.concat(), LISTING.as_bytes());
         assert!(entries[0].is_dir() && entries[5].is_dir() && !entries[3].is_dir());
         let file = &entries[1];
-        assert_eq!((file.name.as_str(), file.size), ("a/b.txt", Some(6)));
+        assert_eq!((file.name.as_str(), file.size), (Some("a/b.txt"), Some(6)));
+        let modified = Timestamp::from_seconds(1_795_358_659);
+        assert_eq!(file.modified_at(), Some(modified));
+        assert_eq!(entries[0].modified_at(), None);
         assert_eq!(
             file.digest.as_deref(),
             Some("f572d396fae9206628714fb2ce00f72e94f2258f")
@@ -159,14 +194,16 @@ mod tests {
             "-rw-r--r--\ta\t6\tyesterday",
             "-rw-r--r--\ta\t6\t2026-11-22T14:44:19Z\tx\ty",
         ] {
-            let error = DirEntry::parse_line(line).unwrap_err();
+            let error = DirEntry::parse_line(line.as_bytes()).unwrap_err();
             assert!(
                 error.to_string().contains("bad listing line"),
                 "{line:?}: {error}"
             );
         }
         let long = format!("Lrwxrwxrwx\t{}", "a".repeat(MAX_LINE_BYTES));
-        let error = DirEntry::parse_line(&long).unwrap_err().to_string();
+        let error = DirEntry::parse_line(long.as_bytes())
+            .unwrap_err()
+            .to_string();
         assert!(error.len() < 200, "the error stays short");
     }
 
@@ -186,8 +223,15 @@ mod tests {
             r#"{"mode":"-rw-r--r--","name":"a\tb\n","size":6,"mtime_ns":1795358659123456789,"sha256":"00"}"#
         );
         assert_eq!(serde_json::from_str::<LsRecord>(&line).unwrap(), record);
-        let entry = DirEntry::from(record);
+        let entry = DirEntry::parse_line(line.as_bytes()).unwrap();
         assert_eq!(entry.modified.as_deref(), Some("2026-11-22T14:44:19Z"));
+        assert_eq!(entry.name, "a\tb\n");
+        let odd = br#"{"mode":"-rw-r--r--","name":{"b64":"Y2Fm6Q=="}}"#;
+        assert_eq!(
+            DirEntry::parse_line(odd).unwrap().name,
+            Name::from(b"caf\xe9".to_vec())
+        );
+        assert!(DirEntry::parse_line(br#"{"mode":"what","name":"a"}"#).is_err());
     }
 
     proptest! {
@@ -198,10 +242,10 @@ mod tests {
         }
 
         #[test]
-        fn entries_come_back(name in "[^\t\n]{1,30}", size in any::<u64>(), seconds in 0i64..4_000_000_000, digest in proptest::option::of("[0-9a-f]{40}")) {
+        fn entries_come_back(name in proptest::collection::vec(any::<u8>(), 1..30), size in any::<u64>(), seconds in 0i64..4_000_000_000, digest in proptest::option::of("[0-9a-f]{40}")) {
             let entry = DirEntry {
                 mode: "-rwxr-xr-x".into(),
-                name,
+                name: name.into_iter().filter(|b| !b"\t\n".contains(b)).collect::<Vec<u8>>().into(),
                 size: Some(size),
                 modified: Some(Timestamp::from_seconds(seconds).to_string()),
                 digest,

@@ -51,6 +51,7 @@ pub use wire::Wire;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ExecId;
+use crate::name::Name;
 
 /// Bytes on their way, in pieces. The stream ends after the first error.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
@@ -112,7 +113,7 @@ pub struct DirEntry {
     /// Mode as text, such as `-rw-r--r--`; more than ten characters for odd files.
     pub mode: String,
     /// Path relative to the listed directory; directories end in `/`.
-    pub name: String,
+    pub name: Name,
     /// Size in bytes, of regular files.
     pub size: Option<u64>,
     /// Time of the last change, RFC 3339 to the second, of regular files.
@@ -205,7 +206,7 @@ pub trait Buildlet: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unsupported`] when the machine packs whole directories only, which is the
     /// default; otherwise as [`Buildlet::get_tar`].
-    async fn get_files(&self, dir: &str, paths: &[String]) -> Result<ByteStream> {
+    async fn get_files(&self, dir: &str, paths: &[Name]) -> Result<ByteStream> {
         let _nothing = (dir, paths);
         let text = format!("{} packs whole directories only", self.name());
         Err(Error::new(ErrorKind::Unsupported, text))

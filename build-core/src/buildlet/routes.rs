@@ -18,6 +18,8 @@ pub mod param {
     pub const DIR: &str = "dir";
     /// Where a written file goes; what is removed; elements of `PATH` of a command.
     pub const PATH: &str = "path";
+    /// A path that is no text, as [`Name::escaped`](crate::name::Name::escaped) writes it.
+    pub const ESCAPED_PATH: &str = "escaped_path";
     /// Mode of a written file, in decimal; for commands `sys` or nothing.
     pub const MODE: &str = "mode";
     /// Where the buildlet fetches an archive itself.
@@ -36,6 +38,8 @@ pub mod param {
     pub const CMD_ARG: &str = "cmdArg";
     /// `NAME=value` for the environment of a command; may be repeated.
     pub const ENV: &str = "env";
+    /// The same of what is no text, as [`Name::escaped`](crate::name::Name::escaped) writes it.
+    pub const ESCAPED_ENV: &str = "escaped_env";
     /// Whether the output begins with a line that tells what is run.
     pub const DEBUG: &str = "debug";
     /// How many bytes `/debug/x` answers with.

@@ -57,7 +57,7 @@ pub(super) fn told(
     builder: &Builder,
     unit: &Unit,
     attempt: u32,
-) -> Vec<String> {
+) -> Vec<Name> {
     let mut told = vec![
         // Tools write snapshots, watch files or ask questions without it.
         "CI=true".to_owned(),
@@ -68,16 +68,15 @@ pub(super) fn told(
         format!("FARMER_STEP={}", unit.step),
         format!("FARMER_ATTEMPT={attempt}"),
     ];
-    told.extend(
-        item.branch
-            .iter()
-            .filter_map(Name::as_str)
-            .map(|branch| format!("FARMER_BRANCH={branch}")),
-    );
-    told.extend(item.tag.iter().map(|tag| format!("FARMER_TAG={tag}")));
     let change = item.change.iter();
     told.extend(change.map(|change| format!("FARMER_CHANGE={change}")));
-    told
+    let named = [("FARMER_BRANCH", &item.branch), ("FARMER_TAG", &item.tag)];
+    let assigned = named.map(|(variable, name)| {
+        let name = name.as_ref()?;
+        Some([variable.as_bytes(), b"=", name.as_bytes()].concat().into())
+    });
+    let told = told.into_iter().map(Name::from);
+    told.chain(assigned.into_iter().flatten()).collect()
 }
 
 /// The command of a unit, with its id and limits; what the builder and the step set comes after
@@ -88,7 +87,7 @@ pub(super) fn exec_of(
     tests: &[Name],
     limits: &Limits,
     builder: &Builder,
-    mut env: Vec<String>,
+    told: Vec<Name>,
 ) -> Exec {
     let line = match (part, &step.tests) {
         (Part::List, Some(list)) => list,
@@ -98,10 +97,15 @@ pub(super) fn exec_of(
         "" => CHECKOUT_DIR.to_owned(),
         dir => format!("{CHECKOUT_DIR}/{dir}"),
     };
+    let (text, bytes): (Vec<Name>, Vec<Name>) =
+        told.into_iter().partition(|name| name.as_str().is_some());
+    let text = text.iter().filter_map(Name::as_str);
+    let mut env: Vec<String> = text.map(str::to_owned).collect();
     let variables = builder.env.iter().chain(&step.env);
     env.extend(variables.map(|(name, value)| format!("{name}={value}")));
     Exec {
         env,
+        env_bytes: bytes,
         timeout: Some(step.timeout),
         quiet: Some(step.quiet),
         disk_floor_bytes: Some(limits.disk_floor_bytes),
@@ -227,11 +231,12 @@ mod tests {
             &tests,
             &Limits::default(),
             &builder,
-            vec!["CI=true".to_owned()],
+            vec!["CI=true".into(), b"B=caf\xe9"[..].into()],
         );
         assert_eq!(exec.args, ["-c", r"run -- a::b 'it'\''s; rm'"]);
         assert_eq!(exec.dir, "src/sub");
         assert_eq!(exec.env, ["CI=true", "A=1", "A=2"]);
+        assert_eq!(exec.env_bytes, [Name::from(b"B=caf\xe9".to_vec())]);
         assert_eq!(exec.timeout, Some(step.timeout));
 
         let words = ["run", "--only={tests}", "{tests}"].map(str::to_owned);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::farmer_toml::{invalid, unreadable};
+use super::farmer_toml::{RawSize, invalid, unreadable};
 use super::identity_toml::{self, Identity, RawIdentity};
 use super::keys;
 use super::limits_toml::{RawStepLimits, StepLimits};
 use super::notify_toml::{self, MailServer, Notify, RawNotify};
-use super::quantity::parse_duration;
+use super::quantity::{parse_duration, parse_size};
 use super::repo_toml::{self, RawRepo};
 use crate::error::{Error, Result};
 use crate::plan::Sandbox;
@@ -52,6 +52,10 @@ pub struct FarmToml {
     pub sandbox: Option<Sandbox>,
     /// How long logs are kept after a build has ended.
     pub keep_logs: Option<Duration>,
+    /// How long files that builds have kept stay after the build has ended.
+    pub keep_artifacts: Option<Duration>,
+    /// Bytes of all files that builds have kept.
+    pub max_artifacts: Option<u64>,
     /// Who is told of what.
     pub notify: Vec<Notify>,
     /// Through which server mail goes.
@@ -79,6 +83,8 @@ struct Raw {
     machines: Option<u32>,
     sandbox: Option<String>,
     keep_logs: Option<String>,
+    keep_artifacts: Option<String>,
+    max_artifacts: Option<RawSize>,
     #[serde(default)]
     shares: RawShares,
     #[serde(default)]
@@ -142,7 +148,9 @@ impl FarmToml {
                 .transpose()?
                 .map(NonZeroU32::get),
             sandbox: raw.sandbox.as_deref().map(sandbox).transpose()?,
-            keep_logs: raw.keep_logs.as_deref().map(time).transpose()?,
+            keep_logs: time("keep_logs", raw.keep_logs.as_deref())?,
+            keep_artifacts: time("keep_artifacts", raw.keep_artifacts.as_deref())?,
+            max_artifacts: size("max_artifacts", raw.max_artifacts)?,
             notify: notify_toml::read(raw.notify, raw.mail.as_ref())?,
             mail: raw.mail,
             private: private(raw.private)?,
@@ -181,11 +189,22 @@ fn sandbox(text: &str) -> Result<Sandbox> {
     })
 }
 
-fn time(text: &str) -> Result<Duration> {
-    parse_duration(text).map_err(|e| {
-        let hint = e.hint().unwrap_or_default().to_owned();
-        invalid(format!("keep_logs: {e}")).with_hint(hint)
-    })
+fn time(key: &str, text: Option<&str>) -> Result<Option<Duration>> {
+    let read = text.map(parse_duration).transpose();
+    read.map_err(|e| of_key(key, &e))
+}
+
+fn size(key: &str, raw: Option<RawSize>) -> Result<Option<u64>> {
+    match raw {
+        Some(RawSize::Text(text)) => parse_size(&text).map(Some).map_err(|e| of_key(key, &e)),
+        Some(RawSize::Bytes(bytes)) => Ok(Some(bytes)),
+        None => Ok(None),
+    }
+}
+
+fn of_key(key: &str, error: &Error) -> Error {
+    let hint = error.hint().unwrap_or_default().to_owned();
+    invalid(format!("{key}: {error}")).with_hint(hint)
 }
 
 fn positive(name: &str, count: u32) -> Result<NonZeroU32> {
@@ -257,6 +276,8 @@ mod tests {
             names = ["farm.example.org"]
             machines = 4
             keep_logs = "30d"
+            keep_artifacts = "7d"
+            max_artifacts = "2 GiB"
             [shares]
             interactive = 0.5
             [quotas]
@@ -298,6 +319,8 @@ mod tests {
         let refs = farm.refs.of(&RepoName::new("acme/app").unwrap());
         assert!(refs.is_change(b"refs/pull/17/head"));
         assert_eq!(refs.trust(b"refs/heads/main"), Trust::Trusted);
+        assert_eq!(farm.keep_artifacts, Some(Duration::from_secs(7 * 86_400)));
+        assert_eq!(farm.max_artifacts, Some(2 << 30));
         assert_eq!(farm.addr, Some("::1".parse().unwrap()));
         assert_eq!(FarmToml::parse("").unwrap(), FarmToml::default());
     }
@@ -325,6 +348,11 @@ mod tests {
             (
                 "keep_logs = \"long\"",
                 "keep_logs: bad duration",
+                "write it like",
+            ),
+            (
+                "max_artifacts = \"much\"",
+                "max_artifacts: bad size",
                 "write it like",
             ),
             (

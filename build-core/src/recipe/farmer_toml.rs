@@ -677,6 +677,27 @@ mod tests {
     }
 
     #[test]
+    fn kept_files_say_when_and_for_how_long() {
+        let file = FarmerToml::parse(
+            "[[step]]\nname = 'a'\nrun = 'x'\nartifacts = { paths = ['out/**'], keep = '30d' }\n\
+             [[step]]\nname = 'b'\nrun = 'x'\nartifacts = { paths = ['core'], when = 'failed', keep = '2h' }",
+        )
+        .unwrap();
+        let hours = |step: &Step| step.artifacts_keep.map(|keep| keep.as_secs() / 3600);
+        let kept: Vec<_> = file.steps().iter().map(hours).collect();
+        assert_eq!(kept, [Some(720), Some(2)]);
+        let plan = file.plan(&file.builders()[0].name, "test").unwrap();
+        let again = FarmerToml::parse(&write(&plan)).unwrap();
+        assert_eq!(again.steps(), file.steps());
+        let wrong = "[[step]]\nname = 'a'\nrun = 'x'\nartifacts = { paths = ['o'], keep = 'long' }";
+        let said = FarmerToml::parse(wrong).unwrap_err().to_string();
+        assert!(
+            said.contains("step \"a\", artifacts: bad duration"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn a_command_is_words_or_a_line_for_a_named_shell() {
         let file = FarmerToml::parse(
             "shell = 'pwsh'\n[[step]]\nname = 'a'\nrun = ['cargo', 'test', '$HOME']\n\

@@ -216,10 +216,15 @@ const STEP: &[Key] = &[
 
 const ARTIFACTS: &[Key] = &[
     required("paths", Kind::Texts, "Globs of files that are kept."),
-    required(
+    key(
         "when",
         Kind::Text,
-        "How the step must have ended: \"passed\", \"failed\", or \"always\" for both.",
+        "How the step must have ended: \"passed\" when not given, \"failed\", or \"always\" for both.",
+    ),
+    key(
+        "keep",
+        Kind::Duration,
+        "How long they stay after the build has ended; never longer than the farm keeps files.",
     ),
 ];
 
@@ -547,6 +552,16 @@ pub(super) const FARM: &[Key] = &[
         "keep_logs",
         Kind::Duration,
         "How long logs are kept after a build has ended; \"90d\" when not given; as --keep-logs.",
+    ),
+    key(
+        "keep_artifacts",
+        Kind::Duration,
+        "How long files that builds have kept stay after the build has ended; for ever when not given.",
+    ),
+    key(
+        "max_artifacts",
+        Kind::Size,
+        "Bytes of all files that builds have kept: those of the oldest builds make room; any number when not given.",
     ),
     key(
         "sandbox",

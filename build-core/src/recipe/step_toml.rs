@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -74,15 +75,19 @@ pub(super) enum RawCommand {
     Words(Vec<String>),
 }
 
-/// Files that are kept: their globs, or with how the step must have ended.
+/// Files that are kept: their globs, or with how the step must have ended and how long they stay.
 #[derive(Clone, Deserialize)]
 #[serde(
     untagged,
-    expecting = "a list of patterns, or { paths = [\"out/**\"], when = \"always\" }"
+    expecting = "a list of patterns, or { paths = [\"out/**\"], when = \"always\", keep = \"30d\" }"
 )]
 enum RawArtifacts {
     Paths(Vec<String>),
-    With { paths: Vec<String>, when: String },
+    With {
+        paths: Vec<String>,
+        when: Option<String>,
+        keep: Option<String>,
+    },
 }
 
 impl Default for RawArtifacts {
@@ -97,13 +102,23 @@ impl RawArtifacts {
         paths
     }
 
+    fn keep(&self) -> Result<Option<Duration>> {
+        match self {
+            Self::With { keep, .. } => keep.as_deref().map(parse_duration).transpose(),
+            Self::Paths(_) => Ok(None),
+        }
+    }
+
     fn paths_mut(&mut self) -> &mut Vec<String> {
         let (Self::Paths(paths) | Self::With { paths, .. }) = self;
         paths
     }
 
     fn when(&self) -> Result<KeptWhen> {
-        let Self::With { when, .. } = self else {
+        let Self::With {
+            when: Some(when), ..
+        } = self
+        else {
             return Ok(KeptWhen::default());
         };
         let mut known = KeptWhen::ALL.into_iter();
@@ -201,6 +216,7 @@ impl RawStep {
             needs: self.needs,
             tests: self.tests.map(|tests| tests.read(shell)),
             artifacts_when: self.artifacts.when().map_err(|e| place(e, "artifacts"))?,
+            artifacts_keep: self.artifacts.keep().map_err(|e| place(e, "artifacts"))?,
             artifacts: self.artifacts.paths().to_vec(),
             cache: self.cache,
             snapshot: self.snapshot.as_deref().map(plain_dir),
@@ -356,15 +372,7 @@ pub(super) fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
     if let Some(tests) = &step.tests {
         writeln!(text, "tests = {}\nshards = {}", command(tests), step.shards)?;
     }
-    let paths = list(&step.artifacts);
-    match step.artifacts_when {
-        _ if paths.is_empty() => {}
-        KeptWhen::Passed => writeln!(text, "artifacts = [{paths}]")?,
-        when => {
-            let when = quoted(when.word());
-            writeln!(text, "artifacts = {{ paths = [{paths}], when = {when} }}")?;
-        }
-    }
+    write_artifacts(text, step, &list(&step.artifacts))?;
     let lists = [
         ("cache", &step.cache),
         ("builders", &step.builders),
@@ -403,6 +411,24 @@ pub(super) fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
         writeln!(text, "no_tests = \"pass\"")?;
     }
     Ok(())
+}
+
+fn write_artifacts(text: &mut String, step: &Step, paths: &str) -> std::fmt::Result {
+    let is_plain = step.artifacts_when == KeptWhen::Passed && step.artifacts_keep.is_none();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    if is_plain {
+        return writeln!(text, "artifacts = [{paths}]");
+    }
+    write!(text, "artifacts = {{ paths = [{paths}]")?;
+    if step.artifacts_when != KeptWhen::Passed {
+        write!(text, ", when = {}", quote(step.artifacts_when.word()))?;
+    }
+    if let Some(keep) = step.artifacts_keep {
+        write!(text, ", keep = {}", quote(&show_duration(keep)))?;
+    }
+    writeln!(text, " }}")
 }
 
 /// A TOML basic string: JSON's escapes, and DEL, which JSON leaves as it is.

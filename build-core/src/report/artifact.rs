@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{PartName, rfc3339};
+use crate::clock::Timestamp;
 use crate::event::Artifact;
 use crate::ids::{BuildId, StepName};
+use crate::plan::{Part, Unit};
 
 /// A part of the list of the files of a build, in the order they were kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +22,46 @@ pub struct ArtifactPage {
 pub struct ListedArtifact {
     /// The step that has kept it.
     pub step: StepName,
+    /// The part of the step, of a shard or a listing that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartName>,
     /// What it is.
     #[serde(flatten)]
     pub artifact: Artifact,
     /// Where it is fetched: [`artifact_address`].
     pub url: String,
+    /// Until when it stays, unless it makes room before; for ever when not given.
+    #[serde(
+        default,
+        with = "rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub until: Option<Timestamp>,
+    /// It is not there any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+}
+
+impl ListedArtifact {
+    /// A file that a part of a step has kept, and that stays.
+    pub fn new(build: &BuildId, unit: &Unit, artifact: Artifact) -> Self {
+        Self {
+            step: unit.step.clone(),
+            part: Some(PartName(unit.part)).filter(|part| part.0 != Part::Whole),
+            url: artifact_address(build, unit, &artifact),
+            artifact,
+            until: None,
+            gone: false,
+        }
+    }
+
+    /// What has kept it.
+    pub fn unit(&self) -> Unit {
+        Unit {
+            step: self.step.clone(),
+            part: self.part.map(|part| part.0).unwrap_or_default(),
+        }
+    }
 }
 
 /// Which kept files to list; the first ones when nothing is said.
@@ -45,21 +83,28 @@ pub struct ArtifactQuery {
 /// ```
 /// use build_core::event::Artifact;
 /// use build_core::ids::{BuildId, StepName};
+/// use build_core::plan::{Part, Unit};
 /// use build_core::report::artifact_address;
 ///
-/// let file = Artifact { path: "out/a b".into(), size: 0, sha256: String::new() };
-/// let step = StepName::new("test").unwrap();
-/// let address = artifact_address(&BuildId::from_bits(1), &step, &file);
+/// let (build, file) = (BuildId::from_bits(1), Artifact { path: "out/a b".into(), size: 0, sha256: String::new() });
+/// let mut unit = Unit { step: StepName::new("test").unwrap(), part: Part::Whole };
+/// let address = artifact_address(&build, &unit, &file);
 /// assert_eq!(address, "/api/v1/builds/B000000001/artifacts/test/out/a%20b");
+/// unit.part = Part::Shard(1);
+/// assert_eq!(artifact_address(&build, &unit, &file), address + "?part=1");
 /// ```
-pub fn artifact_address(build: &BuildId, step: &StepName, artifact: &Artifact) -> String {
+pub fn artifact_address(build: &BuildId, unit: &Unit, artifact: &Artifact) -> String {
     let mut address = format!("/api/v1/builds/{build}/artifacts/");
-    for byte in artifact_place(step, artifact).bytes() {
+    for byte in artifact_place(&unit.step, artifact).bytes() {
         match byte {
             b'-' | b'.' | b'_' | b'~' | b'/' => address.push(char::from(byte)),
             byte if byte.is_ascii_alphanumeric() => address.push(char::from(byte)),
             byte => address += &format!("%{byte:02X}"),
         }
+    }
+    // Shards of one step keep files of the same names.
+    if unit.part != Part::Whole {
+        address += &format!("?part={}", PartName(unit.part));
     }
     address
 }

@@ -69,6 +69,9 @@ pub struct Build {
 pub struct KeptFiles {
     /// The step.
     pub step: StepName,
+    /// The part of it, of a shard or a listing that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartName>,
     /// The files.
     pub artifacts: Vec<Artifact>,
     /// The directory that was kept as a whole.

@@ -53,6 +53,7 @@ impl FailedTest {
         let text = verdict.to_string();
         let (verdict, runs, failed, since) = match verdict {
             Verdict::New { runs } => (VerdictWord::New, Some(*runs), None, None),
+            Verdict::NewTest { .. } => (VerdictWord::New, Some(0), None, None),
             Verdict::KnownFlake { failed, runs } => {
                 (VerdictWord::KnownFlake, Some(*runs), Some(*failed), None)
             }

@@ -22,6 +22,7 @@ mod links;
 mod member;
 #[cfg(unix)]
 mod names;
+mod newest;
 #[cfg(unix)]
 mod owners;
 #[cfg(unix)]
@@ -51,6 +52,7 @@ pub use gunzip::{Gunzip, fuzz_gunzip};
 pub use header::{EntryHeader, EntryKind, Modified};
 #[cfg(unix)]
 pub(crate) use names::climbs_only_first;
+pub use newest::newest;
 #[cfg(unix)]
 pub use pack::{Pack, PackError, Packed};
 pub use pargzip::{GzipOptions, PargzipWriter};

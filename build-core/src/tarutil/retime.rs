@@ -5,9 +5,10 @@ use std::io::{self, BufReader, Read, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::frame::{Entries, FrameError};
+use super::frame::Entries;
 use super::gunzip::Gunzip;
 use super::header::{EntryHeader, Modified};
+use super::newest::bad;
 use super::ustar::padding;
 
 /// Fast rather than small: the archive goes to a machine nearby and is thrown away.
@@ -50,14 +51,6 @@ pub fn retime(
     // Two blocks of zeros end an archive.
     out.write_all(&[0; 1024])?;
     out.finish()?.flush()
-}
-
-fn bad(error: FrameError) -> io::Error {
-    match error {
-        FrameError::Read(error) => error,
-        FrameError::Truncated => io::ErrorKind::UnexpectedEof.into(),
-        other => io::Error::new(io::ErrorKind::InvalidData, other),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use build_core::buildlet::{NOT_GET, header, param};
+use build_core::name::Name;
 use build_core::tarutil::{GzipOptions, Pack, PackError, Packed, Untar};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -156,7 +157,10 @@ async fn pack_target(app: &App, request: &mut Request<'_>) -> Result<PackTarget,
     let base = Places::of(app).dir(dir);
     let base = base.map_err(|outside| outside.refusal("bogus dir", dir))?;
     let files = params.all(param::PATH);
-    let files: BTreeSet<Vec<u8>> = files.map(|path| path.as_bytes().to_vec()).collect();
+    let files = files.map(|path| path.as_bytes().to_vec());
+    let escaped = params.all(param::ESCAPED_PATH).map(Name::unescape);
+    let escaped = escaped.map(|path| path.as_bytes().to_vec());
+    let files: BTreeSet<Vec<u8>> = files.chain(escaped).collect();
     if is_form && files.is_empty() {
         // As in 2020, when there was no form of files.
         return Err(Refusal::bad(NOT_GET));

@@ -128,6 +128,7 @@ pub(crate) fn prepare(app: &App, params: &Params) -> Result<Prepared, Refusal> {
         program,
         args: exec.args.clone(),
         env,
+        env_bytes: exec.env_bytes.clone(),
         dir,
         sandbox: exec.sandbox,
         network: exec.network,

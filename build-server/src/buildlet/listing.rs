@@ -130,7 +130,7 @@ impl Listing {
             serde_json::to_writer(&mut *out, &record)?;
             return out.write_all(b"\n");
         }
-        out.write_all(DirEntry::from(record).to_line().as_bytes())
+        out.write_all(&DirEntry::from(record).to_line())
     }
 
     fn record(
@@ -142,9 +142,9 @@ impl Listing {
     ) -> io::Result<LsRecord> {
         let kind = FileType::from_raw_mode(about.st_mode);
         let is_file = kind == FileType::RegularFile;
-        let mut shown = String::from_utf8_lossy(relative).into_owned();
+        let mut shown = relative.to_vec();
         if kind == FileType::Directory {
-            shown.push('/');
+            shown.push(b'/');
         }
         let link = match self.json && kind == FileType::Symlink {
             true => Some(rustix::fs::readlinkat(dir, name, Vec::new())?),
@@ -155,7 +155,7 @@ impl Listing {
             .saturating_add(about.st_mtime_nsec as i64);
         Ok(LsRecord {
             mode: FileMode::from_unix(mode_of(about)).to_string(),
-            name: shown,
+            name: shown.into(),
             size: is_file.then_some(about.st_size.unsigned_abs()),
             mtime_ns: is_file.then_some(mtime_ns),
             sha1: match self.digest && is_file {
@@ -163,7 +163,7 @@ impl Listing {
                 false => None,
             },
             sha256: None,
-            link: link.map(|target| target.to_string_lossy().into_owned()),
+            link: link.map(|target| target.into_bytes().into()),
         })
     }
 }

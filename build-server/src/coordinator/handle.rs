@@ -37,7 +37,7 @@ use crate::readers::Outboxes;
 use crate::record::BuildRow;
 use crate::run::LiveLogs;
 use crate::source::Checkouts;
-use crate::store::{Ledger, Records, Store};
+use crate::store::{Blobs, Ledger, Records, Store};
 
 /// Requests that wait for the coordinator; more wait at their senders.
 pub(super) const REQUESTS: usize = 256;
@@ -53,6 +53,7 @@ pub struct Handle {
     requests: mpsc::Sender<Request>,
     ledger: Ledger,
     records: Arc<dyn Records>,
+    blobs: Arc<dyn Blobs>,
     builders: Arc<[BuilderName]>,
     chooser: Arc<Chooser>,
     /// Counts how often sources were asked to look.
@@ -154,6 +155,7 @@ impl Handle {
             head: ledger.written(),
             ledger,
             records: store.records().clone(),
+            blobs: store.blobs().clone(),
             builders: builders.iter().map(|b| b.name.clone()).collect(),
             by_host_type: Arc::new(hosts.collect()),
             configured: Arc::new(
@@ -345,7 +347,12 @@ impl Handle {
     /// # Errors
     /// When the store cannot be read.
     pub async fn failed_tests(&self, row: &BuildRow) -> Result<Vec<FailedTest>> {
-        failed_tests(&*self.records, &*self.chooser.checkouts, row).await
+        failed_tests(&*self.records, &*self.blobs, &*self.chooser.checkouts, row).await
+    }
+
+    /// Large contents.
+    pub(crate) fn blobs(&self) -> &Arc<dyn Blobs> {
+        &self.blobs
     }
 
     /// Reads and packs commits of this farm.

@@ -10,6 +10,7 @@ use build_core::buildlet::{
 };
 use build_core::dispatch::{Input, SESSION_TTL};
 use build_core::ids::{ExecId, SessionId};
+use build_core::name::Name;
 use build_core::pool::Lease;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
@@ -134,7 +135,7 @@ impl Buildlet for Session {
         self.buildlet().get_tar(dir).await
     }
 
-    async fn get_files(&self, dir: &str, paths: &[String]) -> Result<ByteStream> {
+    async fn get_files(&self, dir: &str, paths: &[Name]) -> Result<ByteStream> {
         self.buildlet().get_files(dir, paths).await
     }
 

@@ -4,9 +4,9 @@ use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query};
 use axum::response::Response;
-use build_core::event::{Artifact, Outcome};
-use build_core::ids::{StepName, WishKey};
-use build_core::report::{BuildStatus, FailedTest, Review, artifact_address};
+use build_core::event::Outcome;
+use build_core::ids::WishKey;
+use build_core::report::{BuildStatus, FailedTest, Review};
 use build_core::sentences::outside;
 use build_core::{Error, ErrorKind};
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::commit::sentence;
 use super::error::{Failure, Guest, Looking};
 use super::estimate::Estimates;
+use super::kept::{KeptView, kept};
 use super::log::search::{Found, find};
 use super::log::window::{From, Naming, Window, window};
 use super::log::{self, open};
@@ -31,8 +32,6 @@ const SMALL_LOG: u64 = 1_500;
 const SMALL_LOGS: usize = 6;
 /// How many failed tests are named.
 const FAILED_TESTS: usize = 100;
-/// How many kept files of a step are named.
-const KEPT: usize = 100;
 
 #[derive(Deserialize)]
 pub(super) struct Question {
@@ -69,6 +68,7 @@ struct Page<'a> {
     review: Option<Review>,
     /// What a commit from outside gets and what not.
     outside: Option<String>,
+    kept: Vec<KeptView>,
 }
 
 /// The log of the chosen run.
@@ -91,13 +91,6 @@ struct OtherLog {
     mark: Mark,
     html: Option<String>,
     size: String,
-}
-
-impl Page<'_> {
-    /// Where a kept file is fetched.
-    fn address(&self, step: &StepName, file: &Artifact) -> String {
-        artifact_address(&self.row.id, step, file)
-    }
 }
 
 impl LogView {
@@ -165,6 +158,7 @@ pub(super) async fn page(
         wanted: wanted.collect(),
         review: site.review(&row.item),
         outside: outside(&row.item),
+        kept: kept(&site, &row).await?,
     }))
 }
 

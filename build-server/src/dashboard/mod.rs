@@ -15,6 +15,7 @@ mod estimate;
 mod failures;
 mod farm;
 mod history;
+mod kept;
 mod log;
 mod machines;
 mod merges;

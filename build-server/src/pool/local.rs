@@ -384,9 +384,20 @@ impl Shared {
         }
     }
 
+    /// The place with the lowest number that nobody has.
+    fn draw(&self) -> Result<(PathBuf, InHand<'_>)> {
+        let mut number = 1;
+        loop {
+            let dir = self.place.machine(number)?;
+            if let Some(in_hand) = InHand::draw(&self.table, &dir) {
+                return Ok((dir, in_hand));
+            }
+            number += 1;
+        }
+    }
+
     async fn start(&self) -> Result<(Arc<Machine>, InHand<'_>)> {
-        let dir = self.place.new_machine()?;
-        let in_hand = InHand::new(&self.table, &place::name_of(&dir));
+        let (dir, in_hand) = self.draw()?;
         let started = self.recipe.start(&dir).await;
         self.table().trouble = started.as_ref().err().map(Error::chain);
         Ok((Arc::new(started?), in_hand))

@@ -13,6 +13,7 @@ use build_core::buildlet::{
     Status,
 };
 use build_core::ids::ExecId;
+use build_core::name::Name;
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -237,7 +238,7 @@ impl Buildlet for Undetached {
         self.0.buildlet.get_tar(dir).await
     }
 
-    async fn get_files(&self, dir: &str, paths: &[String]) -> Result<ByteStream> {
+    async fn get_files(&self, dir: &str, paths: &[Name]) -> Result<ByteStream> {
         self.0.buildlet.get_files(dir, paths).await
     }
 

@@ -7,6 +7,7 @@ mod fold;
 mod report;
 mod session;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use build_core::clock::{Timestamp, micros};
@@ -59,11 +60,28 @@ pub struct Run {
 pub struct KeptFiles {
     /// The step.
     pub step: StepName,
+    /// The part of it, of one that failed.
+    #[serde(default, skip_serializing_if = "is_whole")]
+    pub part: Part,
     /// The files.
     pub artifacts: Vec<Artifact>,
     /// The directory that was kept as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
+}
+
+fn is_whole(part: &Part) -> bool {
+    *part == Part::Whole
+}
+
+impl KeptFiles {
+    /// What has kept them.
+    pub fn unit(&self) -> Unit {
+        Unit {
+            step: self.step.clone(),
+            part: self.part,
+        }
+    }
 }
 
 /// One build as pages and questions see it.
@@ -106,6 +124,9 @@ pub struct BuildRow {
     pub tool_caches: Vec<String>,
     /// Files kept.
     pub kept: Vec<KeptFiles>,
+    /// How long the files of steps stay that say so, in microseconds after its end.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keep_us: BTreeMap<StepName, u64>,
     /// Machines it holds; after the result they are still given back.
     pub held: Vec<LeaseId>,
     /// The build that runs its failed tests again; a store looks it up when it is asked.
@@ -137,6 +158,7 @@ impl BuildRow {
             start: None,
             tool_caches: Vec::new(),
             kept: Vec::new(),
+            keep_us: BTreeMap::new(),
             held: Vec::new(),
             rerun: None,
         })
@@ -154,6 +176,11 @@ impl BuildRow {
                 self.steps = plan.steps.iter().map(|s| s.name.clone()).collect();
                 self.reason.clone_from(&plan.reason);
                 self.inputs.clone_from(&plan.inputs);
+                let keep = plan.steps.iter().filter_map(|step| {
+                    let micros = u64::try_from(step.artifacts_keep?.as_micros());
+                    Some((step.name.clone(), micros.unwrap_or(u64::MAX)))
+                });
+                self.keep_us = keep.collect();
             }
             BuildEvent::Leased { lease, .. } => {
                 self.started.get_or_insert(at);
@@ -223,6 +250,7 @@ impl BuildRow {
                 snapshot,
             } => self.kept.push(KeptFiles {
                 step: step.clone(),
+                part: Part::Whole,
                 artifacts: artifacts.clone(),
                 snapshot: snapshot.clone(),
             }),
@@ -230,6 +258,7 @@ impl BuildRow {
                 unit, artifacts, ..
             } => self.kept.push(KeptFiles {
                 step: unit.step.clone(),
+                part: unit.part,
                 artifacts: artifacts.clone(),
                 snapshot: None,
             }),
@@ -253,7 +282,13 @@ impl BuildRow {
 
     /// What `event` tells of tests. Uncommitted files are nobody's past.
     pub fn tested(&self, event: &BuildEvent) -> Option<Tested> {
-        let BuildEvent::Tested { unit, tests, .. } = event else {
+        let BuildEvent::Tested {
+            unit,
+            tests,
+            results,
+            ..
+        } = event
+        else {
             return None;
         };
         (!self.item.worktree).then(|| Tested {
@@ -264,6 +299,7 @@ impl BuildRow {
             rerun_of: self.item.rerun_of.clone(),
             step: unit.step.clone(),
             tests: tests.clone(),
+            results: results.clone(),
         })
     }
 
@@ -327,6 +363,9 @@ pub struct Tested {
     pub step: StepName,
     /// The tests.
     pub tests: TestCounts,
+    /// The result of each of them, where they were kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<BlobRef>,
 }
 
 impl Tested {

@@ -1,7 +1,7 @@
 //! Rows as reports: what everybody may read of builds and sessions, no passwords, no proofs of
 //! leases.
 
-use build_core::plan::InputFrom;
+use build_core::plan::{InputFrom, Part};
 use build_core::report::{
     Build, Input, KeptFiles, Outcome, PartName, Run, RunStatus, Session, Tests,
 };
@@ -26,6 +26,7 @@ impl From<BuildRow> for Build {
         }
         let kept = row.kept.into_iter().map(|kept| KeptFiles {
             step: kept.step,
+            part: Some(PartName(kept.part)).filter(|part| part.0 != Part::Whole),
             artifacts: kept.artifacts,
             snapshot: kept.snapshot,
         });

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use build_core::buildlet::{Buildlet, ByteStream, ListDir};
 use build_core::dispatch::Reply;
 use build_core::engine::CHECKOUT_DIR;
-use build_core::event::Artifact;
+use build_core::event::{Artifact, BlobRef};
 use build_core::ids::{BuildId, LeaseId, StepName};
+use build_core::name::Name;
 use build_core::tarutil::{Glob, Policy, Untar};
 use build_core::tree::Beneath;
 use build_core::{Error, ErrorKind, Result};
@@ -64,7 +65,7 @@ impl Inner {
 
     /// The files in a directory of this machine. Of a machine that packs whole directories only,
     /// everything beside the files comes along.
-    pub(super) async fn fetch(&self, buildlet: &dyn Buildlet, paths: &[String]) -> Result<Fetched> {
+    pub(super) async fn fetch(&self, buildlet: &dyn Buildlet, paths: &[Name]) -> Result<Fetched> {
         let dir = self.new_dir().await?;
         match buildlet.get_files(CHECKOUT_DIR, paths).await {
             Ok(packed) => unpack(packed, dir.path().to_owned()).await?,
@@ -79,17 +80,36 @@ impl Inner {
         Ok(Fetched(dir))
     }
 
-    async fn keep_file(&self, unpacked: &Fetched, path: String) -> Result<Artifact> {
-        let opened = unpacked.open(&path).await;
-        let opened = opened.map_err(|e| e.while_doing(format!("keep {path}")))?;
-        let contents = ReaderStream::new(opened).map_err(Error::from).boxed();
+    async fn keep_file(&self, unpacked: &Fetched, path: Name) -> Result<Artifact> {
+        let of = &path;
+        let open = move || async move {
+            let opened = unpacked.open(of).await;
+            opened.map_err(|e| e.while_doing(format!("keep {of}")))
+        };
+        let BlobRef { sha256, size } = self.store_artifact(open).await?;
+        Ok(Artifact { path, size, sha256 })
+    }
+
+    /// Stores contents by their hash, so that they are there when an event names them: an earlier
+    /// build may have kept the same ones, whose time is over just now.
+    pub(super) async fn store_artifact<F>(&self, open: impl Fn() -> F) -> Result<BlobRef>
+    where
+        F: Future<Output = Result<tokio::fs::File>>,
+    {
         let blobs = self.store.blobs();
-        let (_, info) = blobs.put_by_hash(BlobKind::Artifact, contents).await?;
-        Ok(Artifact {
-            path: path.into(),
-            size: info.size,
-            sha256: info.sha256,
-        })
+        loop {
+            let contents = ReaderStream::new(open().await?);
+            let contents = contents.map_err(Error::from).boxed();
+            let (key, info) = blobs.put_by_hash(BlobKind::Artifact, contents).await?;
+            self.store.in_use().stored(&key).await;
+            // From here on no sweep removes them; one may have done so a moment ago.
+            if blobs.size(&key).await?.is_some() {
+                return Ok(BlobRef {
+                    sha256: info.sha256,
+                    size: info.size,
+                });
+            }
+        }
     }
 }
 
@@ -99,7 +119,7 @@ pub(super) struct Fetched(tempfile::TempDir);
 
 impl Fetched {
     /// One of the files.
-    pub(super) async fn open(&self, path: &str) -> Result<tokio::fs::File> {
+    pub(super) async fn open(&self, path: &Name) -> Result<tokio::fs::File> {
         let (dir, path) = (self.0.path().to_owned(), path.as_bytes().to_vec());
         let open = move || Beneath::open(&dir)?.without_links().open_file(&path);
         let opened = tokio::task::spawn_blocking(open).await;
@@ -123,10 +143,9 @@ async fn unpack(packed: ByteStream, dir: PathBuf) -> Result<()> {
     done.map_err(|e| Error::caused_by(ErrorKind::Bug, "unpack artifacts", e))?
 }
 
-/// The directories of files, without those that lie in another one.
-fn directories(paths: &[String]) -> Vec<&str> {
-    let above = |path: &'_ String| path.rfind('/').unwrap_or(0);
-    let all: BTreeSet<&str> = paths.iter().map(|path| &path[..above(path)]).collect();
+/// The directories of files whose names are text, without those that lie in another one.
+fn directories(paths: &[Name]) -> Vec<&str> {
+    let all: BTreeSet<&str> = paths.iter().map(above).collect();
     let mut kept: Vec<&str> = Vec::new();
     for dir in all {
         let is_inside = |outer: &&str| {
@@ -140,8 +159,20 @@ fn directories(paths: &[String]) -> Vec<&str> {
     kept
 }
 
+/// The directory of a file, or the first one above it whose name is text.
+fn above(path: &Name) -> &str {
+    let mut path = path.as_bytes();
+    loop {
+        let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        path = &path[..end];
+        if let Ok(text) = std::str::from_utf8(path) {
+            return text;
+        }
+    }
+}
+
 /// Regular files of the checkout that one of `globs` matches. Links are not kept.
-async fn matching(buildlet: &dyn Buildlet, globs: &[String]) -> Result<Vec<String>> {
+async fn matching(buildlet: &dyn Buildlet, globs: &[String]) -> Result<Vec<Name>> {
     let patterns: Vec<Glob> = globs.iter().map(|glob| Glob::new(glob)).collect();
     let all = ListDir {
         dir: CHECKOUT_DIR.to_owned(),
@@ -153,7 +184,7 @@ async fn matching(buildlet: &dyn Buildlet, globs: &[String]) -> Result<Vec<Strin
     let files = entries
         .into_iter()
         .filter(|entry| entry.mode.starts_with('-'));
-    let wanted = |path: &String| patterns.iter().any(|glob| glob.matches(path.as_bytes()));
+    let wanted = |path: &Name| patterns.iter().any(|glob| glob.matches(path.as_bytes()));
     Ok(files.map(|entry| entry.name).filter(wanted).collect())
 }
 
@@ -171,7 +202,7 @@ mod tests {
         std::fs::write(place.join("a/b"), "x").unwrap();
         std::os::unix::fs::symlink("..", place.join("up")).unwrap();
         std::os::unix::fs::symlink("../secret", place.join("link")).unwrap();
-        assert!(fetched.open("a/b").await.is_ok());
+        assert!(fetched.open(&"a/b".into()).await.is_ok());
         for path in [
             "../secret",
             "up/secret",
@@ -179,15 +210,19 @@ mod tests {
             "a/../../secret",
             "/etc/passwd",
         ] {
-            assert!(fetched.open(path).await.is_err(), "{path}");
+            assert!(fetched.open(&path.into()).await.is_err(), "{path}");
         }
     }
 
     #[test]
     fn no_directory_is_packed_twice() {
-        let paths = ["out/a", "out/bin/b", "outer/c", "x/y/z", "x/y/w"].map(str::to_owned);
+        let paths = ["out/a", "out/bin/b", "outer/c", "x/y/z", "x/y/w"].map(Name::from);
         assert_eq!(directories(&paths), ["out", "outer", "x/y"]);
-        let paths = ["out/a", "b"].map(str::to_owned);
+        let paths = ["out/a", "b"].map(Name::from);
         assert_eq!(directories(&paths), [""]);
+        let odd = Name::from(b"out/caf\xe9/more/x".to_vec());
+        assert_eq!(directories(&[odd, b"\xff/x"[..].into()]), [""]);
+        let odd = Name::from(b"out/caf\xe9/more/x".to_vec());
+        assert_eq!(directories(&[odd]), ["out"]);
     }
 }

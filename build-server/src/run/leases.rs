@@ -30,8 +30,8 @@ pub(super) struct Held {
     pub(super) over: CancellationToken,
     /// The command that runs on it.
     pub(super) running: Mutex<Option<(BuildId, ExecId)>>,
-    /// What its caches came from.
-    pub(super) restored: Mutex<Restored>,
+    /// What its checkout was filled with, when this process has filled it.
+    pub(super) restored: Mutex<Option<Restored>>,
     /// What it may leave to later builds.
     leaving: Mutex<Option<Leaving>>,
 }

@@ -101,10 +101,11 @@ impl Inner {
         let checkout = [CHECKOUT_DIR.to_owned()];
         held.buildlet().remove_all(&checkout).await?;
         held.leave(None);
+        held.set_restored(None);
         match base {
             Base::Source => {
-                let hits = self.hits(work, caches, refused).await?;
-                self.put_source(held, work, Times::of(&hits)).await?;
+                let hits = self.hits(held, work, caches, refused).await?;
+                self.put_source(held, work, hits.1.clone()).await?;
                 self.put_inputs(held, work).await?;
                 let start = match work.warm {
                     true => Some(self.begin(held, work).await?),
@@ -116,6 +117,7 @@ impl Inner {
             Base::CopyOf(from) => {
                 let from = self.leases.find(from)?;
                 copy(&from, held).await?;
+                held.set_restored(from.restored());
                 Ok((Vec::new(), None))
             }
             other => {

@@ -8,11 +8,9 @@ use build_core::ids::{BuildId, ExecId};
 use build_core::livelog::{LogReader, Position};
 use build_core::test_lines::{ResultsWriter, TestLines};
 use build_core::{Error, ErrorKind, Result};
-use futures::{StreamExt, TryStreamExt};
-use tokio_util::io::ReaderStream;
+use tokio::io::AsyncSeekExt as _;
 
 use super::Inner;
-use crate::store::BlobKind;
 
 /// Bytes of output read at a time.
 const PIECE_BYTES: usize = 64 << 10;
@@ -42,14 +40,17 @@ impl Inner {
         let collected = tokio::task::spawn_blocking(collect).await;
         let collected =
             collected.map_err(|e| Error::caused_by(ErrorKind::Bug, "collect results", e))??;
-        let contents = ReaderStream::new(tokio::fs::File::from_std(collected));
-        let contents = contents.map_err(Error::from).boxed();
-        let blobs = self.store.blobs();
-        let (_, info) = blobs.put_by_hash(BlobKind::Artifact, contents).await?;
-        Ok(BlobRef {
-            sha256: info.sha256,
-            size: info.size,
-        })
+        self.store_file(&collected).await
+    }
+
+    /// Keeps what a file without a name holds.
+    pub(super) async fn store_file(&self, file: &File) -> Result<BlobRef> {
+        let open = move || async move {
+            let mut file = tokio::fs::File::from_std(file.try_clone()?);
+            file.rewind().await?;
+            Ok(file)
+        };
+        self.store_artifact(open).await
     }
 }
 

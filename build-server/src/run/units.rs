@@ -92,8 +92,8 @@ impl Inner {
         let reports = self.read_reports(held.buildlet(), &asked.reports, &before);
         let reported = held.unless_over(reports).await?;
         let results = match &end {
-            // What a report says is counted, and not kept test by test.
-            _ if reported.is_some() => None,
+            // What a report says counts, not what was printed beside it.
+            _ if reported.is_some() => reported.as_ref().and_then(|(_, kept)| kept.clone()),
             UnitEnd::Exited(ExecOutcome::Ok | ExecOutcome::Exit(_))
                 if unit.part != Part::List && !tests.is_empty() =>
             {
@@ -101,7 +101,7 @@ impl Inner {
             }
             _ => None,
         };
-        if let Some(reported) = reported {
+        if let Some((reported, _)) = reported {
             tests = reported;
         }
         let was_ordered = self.ordered.contains(&id);

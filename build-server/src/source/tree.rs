@@ -1,5 +1,6 @@
 //! The files of a commit, or of a work tree, for recipes.
 
+use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,8 @@ impl Tree for CommitTree {
         let paths = listed
             .split(|&b| b == 0)
             .filter_map(|p| std::str::from_utf8(p).ok());
-        let is_named = |path: &&str| names.contains(&path.rsplit('/').next().unwrap_or(path));
+        let names: HashSet<&str> = names.iter().copied().collect();
+        let is_named = |path: &&str| names.contains(path.rsplit('/').next().unwrap_or(path));
         Ok(paths
             .filter(is_named)
             .take(limit)

@@ -8,6 +8,7 @@ mod blobs;
 mod board;
 mod file_logs;
 mod files;
+mod in_use;
 mod ledger;
 mod lock;
 mod log;
@@ -33,6 +34,7 @@ pub use blobs::{BlobInfo, BlobKey, BlobKind, FetchUrl, MemoryBlobs, checked};
 pub use board::{BoardCell, BoardCommit, BoardFilter, BoardLine, BoardPage, BoardPlace, KnownRepo};
 pub use file_logs::FileLogs;
 pub use files::{FileBlobs, Quota};
+pub use in_use::{InUse, Reading};
 pub use ledger::Ledger;
 pub use lock::{DataLock, Owner};
 pub use log::EventLog;
@@ -152,6 +154,7 @@ pub struct Store {
     records: Arc<dyn Records>,
     blobs: Arc<dyn Blobs>,
     logs: Arc<dyn Logs>,
+    in_use: InUse,
     place: Place,
 }
 
@@ -180,6 +183,7 @@ impl Store {
             records: memory,
             blobs: Arc::new(MemoryBlobs::default()),
             logs: Arc::new(MemoryLogs::default()),
+            in_use: InUse::default(),
             place: Place::Memory(Arc::default()),
         }
     }
@@ -201,6 +205,7 @@ impl Store {
             records: database,
             blobs,
             logs: Arc::new(FileLogs::new(dir.join("logs"))),
+            in_use: InUse::default(),
             place: Place::Directory(dir, Arc::new(lock)),
         })
     }
@@ -219,6 +224,7 @@ impl Store {
             records: database,
             blobs: Arc::new(FileBlobs::open_to_read(dir.join("blobs"))),
             logs: Arc::new(FileLogs::new(dir.join("logs"))),
+            in_use: InUse::default(),
             place: Place::Elsewhere(dir.into()),
         })
     }
@@ -244,6 +250,7 @@ impl Store {
             records,
             blobs,
             logs,
+            in_use: InUse::default(),
             place: Place::Elsewhere(dir.into()),
         }
     }
@@ -303,6 +310,11 @@ impl Store {
     /// Large contents.
     pub fn blobs(&self) -> &Arc<dyn Blobs> {
         &self.blobs
+    }
+
+    /// Which of them somebody uses at present: no sweep removes those.
+    pub fn in_use(&self) -> &InUse {
+        &self.in_use
     }
 
     /// The output of commands.

@@ -4,16 +4,27 @@
 //! [`event_log`], [`records`], [`blobs`] and [`damaged_blob`], [`logs`], [`pool`] and
 //! [`pool_after_restart`], [`source`], and for readers [`memos`] and [`feed`]. They panic and say
 //! which promise was broken. [`append`] writes events without counting versions.
+//!
+//! Each seam has a twin in memory: [`FakePool`], [`MemoryRepository`] (a source of work),
+//! [`MemoryCheckouts`] and [`Steps`] (a recipe); stores have
+//! [`Store::memory`](crate::store::Store::memory), time has
+//! [`ManualClock`](build_core::clock::ManualClock). [`FakeFarm`] is a whole farm for a test.
 
 mod blobs;
 mod event_log;
+mod fake_farm;
+mod fake_pool;
 mod logs;
+mod memory_checkouts;
+mod memory_repository;
 mod memos;
 mod pool;
 mod records;
 mod source;
+mod steps;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use build_core::Result;
 use build_core::clock::Timestamp;
@@ -26,11 +37,19 @@ use crate::store::EventLog;
 
 pub use self::blobs::{blobs, damaged_blob};
 pub use self::event_log::{event_log, everything};
+pub use self::fake_farm::{Built, FakeFarm, next_second};
+pub use self::fake_pool::{FakeLease, FakePool};
 pub use self::logs::logs;
+pub use self::memory_checkouts::MemoryCheckouts;
+pub use self::memory_repository::MemoryRepository;
 pub use self::memos::{feed, memos};
 pub use self::pool::{pool, pool_after_restart};
 pub use self::records::records;
 pub use self::source::source;
+pub use self::steps::Steps;
+
+/// Longest wait for what must happen: more than anything in a test takes on a loaded machine.
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// An event of a build, done by the farm.
 ///

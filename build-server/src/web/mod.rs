@@ -41,6 +41,7 @@ use crate::coordinator::{EventStream, Handle};
 use crate::http::{Guard, guarded};
 pub use crate::http::{Hosts, Refusal, serve};
 use crate::readers::Outboxes;
+use crate::retention::KeepArtifacts;
 use crate::source::GitCheckouts;
 use crate::store::{Records, Store};
 use crate::supervise::Supervisor;
@@ -69,6 +70,7 @@ pub struct Site {
     #[cfg(feature = "reverse")]
     registered: Option<crate::pool::ReversePool>,
     identity: Arc<[IdentityProvider]>,
+    keep_artifacts: KeepArtifacts,
 }
 
 impl fmt::Debug for Site {
@@ -101,6 +103,7 @@ impl Site {
             #[cfg(feature = "reverse")]
             registered: None,
             identity: Arc::default(),
+            keep_artifacts: KeepArtifacts::default(),
         }
     }
 
@@ -149,6 +152,18 @@ impl Site {
     pub fn with_private(mut self, private: PrivateRepos) -> Self {
         self.private = private;
         self
+    }
+
+    /// How long files stay that builds have kept, as [`Retention`](crate::retention::Retention) is
+    /// told: what is over is not handed out. Default: for ever, but where a step says less.
+    #[must_use]
+    pub fn with_keep_artifacts(mut self, keep: KeepArtifacts) -> Self {
+        self.keep_artifacts = keep;
+        self
+    }
+
+    pub(crate) fn keep_artifacts(&self) -> &KeepArtifacts {
+        &self.keep_artifacts
     }
 
     /// The users and keys that admins manage with a browser, and by which everybody is known.

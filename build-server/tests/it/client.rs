@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use build_client::HttpBuildlet;
 use build_client::transport::{Connection, Dial, UnixDial};
 use build_core::buildlet::{Buildlet, Exec, ListDir};
-use build_core::tarutil::Untar;
+use build_core::name::Name;
+use build_core::tarutil::{Policy, Untar};
 use build_server::buildlet::{Address, BuildletServer, Config, Listener};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,23 @@ impl Dial for Counting {
     fn authority(&self) -> &str {
         self.0.authority()
     }
+}
+
+/// Names that are no text, and those that a line of text cannot hold.
+async fn names_are_bytes(client: &HttpBuildlet, in_dir: &ListDir) {
+    let line = "printf x >\"$(printf 'dir/caf\\351')\"; printf y >\"$(printf 'dir/a\\tb')\"; printf %s \"$V\"";
+    let mut exec = Exec::shell(line);
+    exec.env_bytes = vec![b"V=caf\xe9"[..].into()];
+    let done = client.exec(exec).await.unwrap();
+    assert_eq!(done.bytes(), b"caf\xe9");
+    let listed = client.list_dir(in_dir).await.unwrap();
+    let names: Vec<Name> = listed.into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, [&b"a\tb"[..], b"caf\xe9"].map(Name::from));
+    let packed = client.get_files("dir", &names).await.unwrap();
+    let packed = build_client::collect(packed).await.unwrap();
+    let here = tempfile::tempdir().unwrap();
+    let unpacked = Untar::open(here.path()).unwrap().policy(Policy::trees());
+    assert_eq!(unpacked.unpack(&packed[..]).unwrap().files, 2);
 }
 
 #[tokio::test]
@@ -60,7 +78,7 @@ async fn all_calls_share_one_connection() {
             build_client::collect(client.get_tar("dir").await.unwrap())
                 .await
                 .unwrap();
-            let files = ["file", "none", "../../outside"].map(str::to_owned);
+            let files = ["file", "none", "../../outside"].map(Name::from);
             let packed = client.get_files("dir", &files).await.unwrap();
             let packed = build_client::collect(packed).await.unwrap();
             let here = tempfile::tempdir().unwrap();
@@ -68,6 +86,7 @@ async fn all_calls_share_one_connection() {
             assert_eq!(unpacked.unwrap().files, 1);
             client.remove_all(&["dir/file".to_owned()]).await.unwrap();
         }
+        names_are_bytes(&client, &in_dir).await;
         stop.cancel();
     };
     let (ended, ()) = tokio::join!(served, driven);

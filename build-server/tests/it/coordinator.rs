@@ -257,6 +257,10 @@ async fn a_cache_lets_only_what_changed_be_made_again() {
     let mut told = Vec::new();
     let mut hits = Vec::new();
     for (file, text) in [("", ""), ("other", "2"), ("input", "2"), ("other", "3")] {
+        if file == "input" {
+            // Archives hold whole seconds: what is made in one is not told apart.
+            crate::farm::next_second().await;
+        }
         if !file.is_empty() {
             repository.write(file, text);
             repository.commit(file);

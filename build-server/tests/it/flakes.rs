@@ -121,3 +121,59 @@ async fn repositories_of_one_name_have_a_past_each() {
     assert_eq!(last, "a new (no failure in 2 runs before)");
     farm.stop().await;
 }
+
+#[tokio::test]
+async fn a_test_that_was_not_there_has_not_passed_before() {
+    let repository = Repository::with_file("lines", BOTH_PASS);
+    let pool = FakePool::new(1);
+    let farm = farm(&pool);
+    let mut verdicts = Vec::new();
+    let c_fails = format!("{BOTH_PASS}test c ... FAILED\n");
+    let skipped = format!("{BOTH_PASS}test d ... ignored\n");
+    let d_fails = format!("{BOTH_PASS}test d ... FAILED\n");
+    for (n, lines) in [BOTH_PASS, &c_fails, &skipped, &d_fails]
+        .into_iter()
+        .enumerate()
+    {
+        let item = commit(&farm, repository.path(), n, lines).await;
+        verdicts.push(said(&farm, item).await);
+    }
+    assert_eq!(
+        verdicts,
+        [
+            "",
+            "c new test (not in the run before)",
+            "",
+            // It was there, and was left out: nobody knows whether it passes.
+            "d new (no runs before)",
+        ]
+    );
+
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_ended_before_the_test_is_no_pass_of_it() {
+    let repository = Repository::with_file("lines", "test a ... ok\ntest b ... FAILED\n");
+    let (pool, marks) = (FakePool::new(1), tempfile::tempdir().unwrap());
+    let mark = marks.path().join("whole");
+    let whole = format!("test -e {}", mark.display());
+    let run = format!("if {whole}; then cat lines; exit 1; fi; head -n 1 lines");
+    let farm = Farm::start_with(
+        &pool,
+        Store::memory(),
+        Steps(vec![step("test", &run)]),
+        build_server::coordinator::CoordinatorBuilder::without_reruns,
+    );
+    assert!(farm.build(&repository).await.passed());
+    std::fs::write(&mark, "").unwrap();
+    let item = farm.checkouts.resolve(&repository.origin(), None).await;
+    let builder = farm.builder();
+    let anew = farm.handle.submit_anew(item.unwrap(), &builder, "me");
+    let built = farm.built(&anew.await.unwrap()).await;
+    let row = farm.handle.records().build(&built.id).await.unwrap();
+    let failed = farm.handle.failed_tests(&row.unwrap()).await.unwrap();
+    // With a pass at the same commit it would be called a flake.
+    assert_eq!(failed[0].text, "new test (not in the run before)");
+    farm.stop().await;
+}

@@ -14,6 +14,8 @@ mod acme;
 mod backup;
 #[cfg(feature = "buildlet")]
 mod buildlet;
+#[cfg(feature = "coordinator")]
+mod caches;
 #[cfg(feature = "classic")]
 mod classic;
 #[cfg(feature = "buildlet")]

@@ -2,6 +2,7 @@
 
 use build_core::buildlet::ExecOutcome;
 use build_core::event::Outcome;
+use build_core::name::Name;
 use build_core::plan::CommandLine;
 use build_server::store::Store;
 
@@ -81,5 +82,36 @@ async fn a_line_for_a_shell_that_is_not_there_is_a_fault_of_the_configuration() 
         panic!("{:?}", built.outcome());
     };
     assert!(text.contains("the shell /bin/sh: not found"), "{text}");
+    farm.stop().await;
+}
+
+#[tokio::test]
+async fn names_of_files_and_branches_are_bytes() {
+    let repository = Repository::with_file("a", "");
+    let mut make = step(
+        "make",
+        "mkdir -p out; for name in 'caf\\351' 'two\\nlines' 'tab\\t' plain; do \
+         printf %s \"$name\" >\"out/$(printf \"$name\")\"; done; printf %s \"$FARMER_BRANCH\" | od -An -tx1",
+    );
+    make.artifacts = vec!["out/*".into()];
+    let farm = Farm::start(&FakePool::new(1), Store::memory(), Steps(vec![make]));
+    let item = farm.checkouts.resolve(&repository.origin(), None).await;
+    let mut item = item.unwrap();
+    item.branch = Some(b"caf\xe9"[..].into());
+    let id = farm.handle.submit(item, &farm.builder()).await.unwrap();
+    let built = farm.built(&id).await;
+    assert!(built.passed(), "{:#?}", built.events);
+    let log = farm.log(&id, &whole("make")).await;
+    assert_eq!(log.trim(), "63 61 66 e9");
+    let row = farm.handle.records().build(&id).await.unwrap().unwrap();
+    let kept = row.kept[0].artifacts.iter().map(|file| file.path.clone());
+    let kept: Vec<Name> = kept.collect();
+    let names = [
+        &b"out/caf\xe9"[..],
+        b"out/plain",
+        b"out/tab\t",
+        b"out/two\nlines",
+    ];
+    assert_eq!(kept, names.map(Name::from));
     farm.stop().await;
 }

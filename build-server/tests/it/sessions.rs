@@ -116,7 +116,7 @@ async fn a_session_survives_the_coordinator_and_is_taken_up_again() {
     farm.kill().await;
 
     // Its machine dies while nobody watches: it ends, and says why.
-    pool.leases()[0].buildlet.die();
+    pool.leases()[0].machine().die();
     let farm = Farm::start(&pool, store, no_steps());
     let ended = outcome(&farm, &id).await;
     assert!(matches!(ended, Outcome::Infrastructure { .. }), "{ended:?}");

@@ -12,6 +12,7 @@ mod own_parts;
 mod session;
 mod shelf;
 mod tide;
+mod twins;
 
 use std::path::Path;
 use std::process::Command;
@@ -42,6 +43,7 @@ async fn main() -> Result<()> {
     let program = std::env::args().nth(1).ok_or("give a program that can be a buildlet, such as farmer")?;
     history().await?;
     simulate()?;
+    twins::twins().await?;
     machine(&program).await?;
     session(&program).await?;
     farm(&program).await?;

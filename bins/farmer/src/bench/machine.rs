@@ -111,7 +111,7 @@ async fn run_on(machine: &dyn Buildlet) -> Result<f64, Failure> {
     }
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+pub(super) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }

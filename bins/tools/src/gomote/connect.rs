@@ -26,6 +26,7 @@ pub(super) async fn forward(
     let client = place.client()?;
     // Said now, not at the first connection.
     place.target(&mut [args.name.clone()].into()).await?;
+    client.check_ports().await.map_err(|e| failed(&e))?;
     let listener = TcpListener::bind(&args.listen).await.map_err(|error| {
         Failure::usage(
             format!("cannot listen on {}: {error}", args.listen),

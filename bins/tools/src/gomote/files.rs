@@ -418,9 +418,12 @@ async fn copy_here(target: &Target, from: &str, to: &Path) -> Result<(), Failure
         .await
         .map_err(|e| failed(&e))?;
     let is_dir = matches!(from, "" | ".")
-        || listed
-            .iter()
-            .any(|e| e.is_dir() && e.name.trim_end_matches('/') == base);
+        || listed.iter().any(|e| {
+            e.is_dir()
+                && e.name
+                    .as_str()
+                    .is_some_and(|name| name.trim_end_matches('/') == base)
+        });
     let is_file = listed.iter().any(|e| e.name == base);
     if !is_dir && !is_file {
         let text = format!("{} has no file {from:?}", target.name);

@@ -69,7 +69,9 @@ async fn one(
     let looked = look(&*target.machine, root, profile, !args.no_ignore, cache).await;
     let (plan, remote) = looked.map_err(|e| failed(&e))?;
     let is_go = args.root.is_none();
-    let has_bootstrap = remote.iter().any(|entry| entry.name.starts_with("go1.4/"));
+    let has_bootstrap = remote
+        .iter()
+        .any(|entry| entry.name.as_bytes().starts_with(b"go1.4/"));
     if is_go && !has_bootstrap && !args.dry_run && needs_bootstrap(target) {
         eprintln!("# installing go1.4");
         bootstrap(target).await?;

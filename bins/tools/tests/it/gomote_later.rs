@@ -135,6 +135,8 @@ fn our_gomote_uses_the_machines_of_gos_server_of_later_years() {
     assert_ne!(ran(&["ls", &id, "e"]).code, Some(0));
     let forward = ran(&["forward", &id, "22"]);
     assert_ne!(forward.code, Some(0));
+    let said = "the interface that this server speaks has no connections to ports";
+    assert!(forward.err.contains(said), "{}", forward.err);
     fine(&["destroy", &id]);
     assert_eq!(fine(&["list"]), "");
 }

@@ -134,7 +134,7 @@ impl Buildlet for GrpcBuildlet {
         let read = async {
             while let Some(answer) = answers.message().await.map_err(failed)? {
                 for line in &answer.entries {
-                    entries.push(DirEntry::parse_line(line)?);
+                    entries.push(DirEntry::parse_line(line.as_bytes())?);
                 }
             }
             Ok(())

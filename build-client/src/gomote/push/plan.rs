@@ -152,7 +152,8 @@ fn below<'a>(dir: &str, remote: &'a [DirEntry]) -> BTreeMap<&'a str, Remote<'a>>
         dir => name.strip_prefix(dir)?.strip_prefix('/'),
     };
     let entries = remote.iter().filter_map(|entry| {
-        let name = inside(&entry.name)?.trim_end_matches('/');
+        // What is no text is neither sent nor removed.
+        let name = inside(entry.name.as_str()?)?.trim_end_matches('/');
         let remote = Remote {
             is_dir: entry.is_dir(),
             is_link: entry.mode.starts_with('L'),

@@ -85,7 +85,7 @@ pub async fn look(
     };
     let only_there: Vec<&str> = remote
         .iter()
-        .filter_map(|entry| entry.name.strip_prefix(&prefix))
+        .filter_map(|entry| entry.name.as_str()?.strip_prefix(&prefix))
         .map(|name| name.trim_end_matches('/'))
         .filter(|name| !name.is_empty() && !local.has(name))
         .collect();

@@ -1,12 +1,15 @@
 //! One command: its first process, and the end of its tree.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use build_core::buildlet::{ExecOutcome, TerminalModes, Window};
+use build_core::name::Name;
 use build_core::plan::{Network, Sandbox};
 use rustix::process::{Pid, Signal as Kill, WaitId, WaitIdOptions};
 
@@ -39,6 +42,16 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((output.into(), input.into()))
 }
 
+/// The variable that `NAME=value` assigns, and its value.
+pub(crate) fn assigned(pair: &Name) -> Option<(&OsStr, &OsStr)> {
+    let pair = pair.as_bytes();
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    Some((
+        OsStr::from_bytes(&pair[..at]),
+        OsStr::from_bytes(&pair[at + 1..]),
+    ))
+}
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub(crate) struct Command {
@@ -48,6 +61,8 @@ pub(crate) struct Command {
     pub(crate) args: Vec<String>,
     /// The whole environment, `NAME=value`.
     pub(crate) env: Vec<String>,
+    /// The same of what is no text.
+    pub(crate) env_bytes: Vec<Name>,
     pub(crate) dir: PathBuf,
     /// At least so far apart, with at most this network.
     pub(crate) sandbox: Sandbox,
@@ -264,6 +279,7 @@ impl Processes {
         let mut std = std::process::Command::new(&command.program);
         std.args(&command.args)
             .env_clear()
+            .envs(command.env_bytes.iter().filter_map(assigned))
             .envs(command.env.iter().filter_map(|pair| pair.split_once('=')))
             .env(MARK, mark)
             .current_dir(&command.dir);

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
-pub(crate) use child::{Child, Command, Ends, Exit, os_words, pipe, resize, widen};
+pub(crate) use child::{Child, Command, Ends, Exit, assigned, os_words, pipe, resize, widen};
 pub(crate) use pty::Terminal;
 pub(crate) use table::Process;
 #[cfg(feature = "coordinator")]

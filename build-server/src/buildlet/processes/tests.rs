@@ -24,6 +24,7 @@ fn shell(line: &str) -> Command {
         program: PathBuf::from("/bin/sh"),
         args: vec!["-c".into(), line.into()],
         env: vec!["PATH=/usr/bin:/bin".into()],
+        env_bytes: Vec::new(),
         dir: std::env::temp_dir(),
         sandbox: Default::default(),
         network: Default::default(),

@@ -40,7 +40,7 @@ mod linux {
     use super::super::{capabilities, inside, restrict};
     use super::INSIDE;
     use crate::buildlet::groups;
-    use crate::buildlet::processes::Command as Wanted;
+    use crate::buildlet::processes::{Command as Wanted, assigned};
 
     pub(super) fn launch(argument: &str, name: &str, arguments: &[&str]) -> ExitCode {
         let Ok(mut told) = Told::stdin() else {
@@ -89,6 +89,7 @@ mod linux {
         command
             .args(&order.args)
             .env_clear()
+            .envs(order.env_bytes.iter().filter_map(assigned))
             .envs(order.env.iter().filter_map(|pair| pair.split_once('=')))
             .current_dir(&order.dir)
             .stdin(input);
@@ -101,6 +102,7 @@ mod linux {
             program: order.program.clone(),
             args: Vec::new(),
             env: Vec::new(),
+            env_bytes: Vec::new(),
             dir: order.dir.clone(),
             sandbox: Sandbox::default(),
             network: Network::default(),

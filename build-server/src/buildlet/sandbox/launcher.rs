@@ -8,6 +8,7 @@ use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use std::process::Stdio;
 
+use build_core::name::Name;
 use serde::{Deserialize, Serialize};
 
 use super::fence::Fence;
@@ -67,6 +68,7 @@ impl Launcher {
             program: command.program.clone(),
             args: command.args.clone(),
             env: command.env.clone(),
+            env_bytes: command.env_bytes.clone(),
             dir: command.dir.clone(),
         };
         let mut text = serde_json::to_vec(&order)?;
@@ -130,6 +132,8 @@ pub(super) struct Order {
     pub(super) program: PathBuf,
     pub(super) args: Vec<String>,
     pub(super) env: Vec<String>,
+    #[serde(default)]
+    pub(super) env_bytes: Vec<Name>,
     pub(super) dir: PathBuf,
 }
 

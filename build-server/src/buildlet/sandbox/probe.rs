@@ -50,6 +50,7 @@ fn attempt(launcher: &Launcher, level: Level) -> Result<(), String> {
         program: "/bin/true".into(),
         args: Vec::new(),
         env: Vec::new(),
+        env_bytes: Vec::new(),
         dir: "/".into(),
         sandbox: Sandbox::default(),
         network: Network::default(),

@@ -45,7 +45,11 @@ pub(super) async fn list(
     match session.session().list_dir(&what).await {
         Ok(entries) => Ok(entries
             .iter()
-            .map(|entry| entry.to_line().trim_end_matches('\n').to_owned())
+            .map(|entry| {
+                // A text of the protocol holds no other bytes.
+                let line = String::from_utf8_lossy(&entry.to_line()).into_owned();
+                line.trim_end_matches('\n').to_owned()
+            })
             .collect()),
         Err(error) => Err(failed(&session, "unable to list the directory", error).await),
     }

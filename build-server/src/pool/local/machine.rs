@@ -1,7 +1,7 @@
 //! One local machine: a directory, and the buildlet process that lives in it.
 //!
 //! ```text
-//! machines/local/m1f00c0de/   lock, buildlet.json, spool/: the buildlet's own state
+//! machines/local/m1/   lock, buildlet.json, spool/: the buildlet's own state
 //!   work/  home/        what builds see
 //!   nonce               the buildlet's lease is renewed with it; for the pool's eyes only
 //!   lease.json          whom the machine was given to; absent while it is a spare

@@ -1,4 +1,7 @@
-//! The directory of a pool, with one directory for each machine: `machines/HOST_TYPE/m1f00c0de`.
+//! The directory of a pool, with one directory for each machine: `machines/HOST_TYPE/m1`.
+//!
+//! The number of a machine that is gone is given to the next one: many tools write down where
+//! something was made, and make it again in another place.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -82,9 +85,9 @@ impl Place {
         })
     }
 
-    /// A path for a machine that is not there yet.
-    pub(super) fn new_machine(&self) -> Result<PathBuf> {
-        Ok(self.dir()?.join(format!("m{}", random_hex()?)))
+    /// The path of the machine of a number.
+    pub(super) fn machine(&self, number: u64) -> Result<PathBuf> {
+        Ok(self.dir()?.join(format!("m{number}")))
     }
 
     /// Where directories of builds that have ended are kept for later ones.
@@ -234,7 +237,7 @@ mod tests {
             Some(data.path().to_owned()),
             &HostType::new("local").unwrap(),
         );
-        let dir = place.new_machine().unwrap();
+        let dir = place.machine(1).unwrap();
         fs::create_dir(&dir).unwrap();
         let binding = Binding::new(&LeaseId::from_bits(1), &Nonce::new("n1").unwrap());
         binding.write(&dir).unwrap();
@@ -285,7 +288,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let host = HostType::new("local").unwrap();
         let place = Place::new(Some(data.path().to_owned()), &host);
-        let (torn, whole) = (place.new_machine().unwrap(), place.new_machine().unwrap());
+        let (torn, whole) = (place.machine(1).unwrap(), place.machine(2).unwrap());
         let binding = Binding::new(&LeaseId::from_bits(1), &Nonce::new("n1").unwrap());
         for dir in [&torn, &whole] {
             fs::create_dir(dir).unwrap();

@@ -1,6 +1,7 @@
 //! Who has which machine.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use build_core::ids::{LeaseId, MachineId};
@@ -9,6 +10,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::lease::LocalLease;
 use super::machine::Machine;
+use super::place::name_of;
 
 #[derive(Default)]
 pub(super) struct Table {
@@ -95,14 +97,15 @@ impl Table {
         std::mem::take(&mut self.spares)
     }
 
-    /// A spare that lives.
+    /// A spare that lives; the one with the lowest number, whose place was used most.
     pub(super) fn take_spare(&mut self) -> Option<Arc<Machine>> {
-        while let Some(spare) = self.spares.pop() {
-            if spare.is_alive() {
-                return Some(spare);
-            }
-        }
-        None
+        self.spares.retain(|spare| spare.is_alive());
+        let number = |at: &usize| {
+            let name = self.spares[*at].name();
+            (name.len(), name.to_owned())
+        };
+        let lowest = (0..self.spares.len()).min_by_key(number)?;
+        Some(self.spares.remove(lowest))
     }
 
     /// Whether a machine is on its way, ready or leased.
@@ -130,6 +133,15 @@ impl<'t> InHand<'t> {
         };
         in_hand.lock().in_hand.insert(name.to_owned());
         in_hand
+    }
+
+    /// The name for a machine that is to be made; `None` when somebody has it, or its place.
+    pub(super) fn draw(table: &'t Mutex<Table>, dir: &Path) -> Option<Self> {
+        let name = name_of(dir);
+        let mut locked = table.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = dir.symlink_metadata().is_err() && locked.in_hand.insert(name.clone());
+        // Not made when it is not free: its end would take the name from whoever has it.
+        is_free.then(|| Self { table, name })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

@@ -4,58 +4,30 @@
 
 mod copy;
 mod judge;
+mod notes;
 mod times;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use build_core::engine::CHECKOUT_DIR;
 use build_core::event::Start;
-use build_core::ids::{BuildId, CommitHash};
 use build_core::plan::{Plan, identity};
 use build_core::pool::FilesHere;
 use build_core::tree::remove_tree;
 use build_core::work::{Builder, COLD_LABEL, Trust, WorkItem};
 use build_core::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::copy::copy_tree;
 use self::judge::{Changes, keeps_account};
+use self::notes::{NOTE, Note, VERSION, notes, prune};
 use self::times::{Time, Times};
 use super::Inner;
 use super::leases::Held;
 use super::prepare::Work;
 use crate::source::without_passwords;
-
-/// What was kept of a build says so in this file, written when all of it is there.
-const NOTE: &str = "note.json";
-/// The version of the note that is written; others are read by nobody.
-const VERSION: u32 = 1;
-/// Builds of one repository and builder of which directories are kept.
-const KEPT: usize = 3;
-/// What has no note after this time will not get one.
-const UNFINISHED: Duration = Duration::from_secs(60 * 60);
-
-/// What is written down of directories that were kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Note {
-    v: u32,
-    build: BuildId,
-    commit: CommitHash,
-    /// Where they were made: some tools write it into what they make.
-    work_dir: PathBuf,
-    /// Names everything beside the commit that results depend on.
-    made_with: String,
-    /// The directories, below the checkout; the first is called `0`, and so on.
-    dirs: Vec<String>,
-    /// What the files of the checkout had.
-    times: Times,
-    #[serde(flatten)]
-    rest: BTreeMap<String, serde_json::Value>,
-}
 
 /// A build that may leave its directories to later ones.
 #[derive(Clone)]
@@ -101,15 +73,15 @@ impl Inner {
         };
         let made_with = made_with(&plan, work, &here)?;
         let scope = scope(item, work.builder);
-        let base = match item.labels.contains(COLD_LABEL) {
+        let bases = match item.labels.contains(COLD_LABEL) {
             true => Err("it was asked for".to_owned()),
-            false => self.base(item, &here, &scope, &made_with).await?,
+            false => self.bases(item, &here, &scope, &made_with).await?,
         };
         let top = here.work_dir.join(CHECKOUT_DIR);
         let inputs = work.inputs.iter().map(|input| input.dir.clone());
         let left_out: Vec<String> = plan.warm.iter().cloned().chain(inputs).collect();
         let (steps, at) = (plan.clone(), here.work_dir.clone());
-        let begun = blocking(move || begin_in(&top, &at, &steps, &left_out, base)).await??;
+        let begun = blocking(move || begin_in(&top, &at, &steps, &left_out, bases)).await??;
         if let Some(times) = begun.times {
             let note = Note {
                 v: VERSION,
@@ -126,41 +98,45 @@ impl Inner {
         Ok(begun.start)
     }
 
-    /// The newest directories that a build of an earlier commit has left; `Err` says why there are
-    /// none.
-    async fn base(
+    /// The directories that builds of earlier commits have left, the newest first; `Err` says why there
+    /// are none.
+    async fn bases(
         &self,
         item: &WorkItem,
         here: &FilesHere,
         scope: &str,
         made_with: &str,
-    ) -> Result<Result<Base, String>> {
+    ) -> Result<Result<Vec<Base>, String>> {
         let (dir, of) = (here.keep_dir.clone(), scope.to_owned());
         let notes = blocking(move || notes(&dir, &of)).await??;
+        let (mut bases, mut why) = (Vec::new(), None);
         for (at, note) in notes {
             let changed = self.checkouts.changed_since(item, &note.commit).await?;
             let Some(changed) = changed else {
                 continue;
             };
-            if note.made_with != made_with {
-                let why = format!(
-                    "its steps, its builder or the tools of the machine are others than those of build {}",
-                    note.build
-                );
-                return Ok(Err(why));
+            let changed = changed.iter().map(|name| name.as_str().map(str::to_owned));
+            match (note.made_with == made_with, changed.collect()) {
+                (true, Some(changed)) => bases.push(Base { at, note, changed }),
+                (true, None) => {
+                    why.get_or_insert("a file has changed whose name is no text".to_owned());
+                }
+                (false, _) => {
+                    why.get_or_insert_with(|| {
+                        format!(
+                            "its steps, its builder or the tools of the machine are others than \
+                             those of build {}",
+                            note.build
+                        )
+                    });
+                }
             }
-            let changed: Option<Vec<String>> = changed
-                .iter()
-                .map(|name| name.as_str().map(str::to_owned))
-                .collect();
-            let Some(changed) = changed else {
-                return Ok(Err("a file has changed whose name is no text".to_owned()));
-            };
-            return Ok(Ok(Base { at, note, changed }));
         }
-        Ok(Err(
-            "no build of an earlier commit has left anything here".to_owned()
-        ))
+        let nothing = || "no build of an earlier commit has left anything here".to_owned();
+        Ok(match bases.is_empty() {
+            true => Err(why.unwrap_or_else(nothing)),
+            false => Ok(bases),
+        })
     }
 
     /// Gives a machine back whose build has passed, and keeps its directories.
@@ -237,74 +213,13 @@ fn made_with(plan: &Plan, work: &Work<'_>, here: &FilesHere) -> Result<String> {
     Ok(hex::encode(Sha256::digest(text)))
 }
 
-/// What was kept of a scope, the newest first.
-fn notes(dir: &Path, scope: &str) -> Result<Vec<(PathBuf, Note)>> {
-    let mut found = Vec::new();
-    for place in places(dir, scope)? {
-        let read = std::fs::read(place.join(NOTE)).ok();
-        // Torn, of another version, or not finished: then it is none.
-        let note = read.and_then(|text| serde_json::from_slice::<Note>(&text).ok());
-        let written = place
-            .join(NOTE)
-            .metadata()
-            .and_then(|about| about.modified());
-        if let (Some(note), Ok(written)) = (note.filter(|note| note.v == VERSION), written) {
-            found.push((written, place, note));
-        }
-    }
-    found.sort_by_key(|(written, ..)| std::cmp::Reverse(*written));
-    Ok(found
-        .into_iter()
-        .map(|(_, place, note)| (place, note))
-        .collect())
-}
-
-fn places(dir: &Path, scope: &str) -> Result<Vec<PathBuf>> {
-    let entries = match dir.read_dir() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e.into()),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let is_of = |name: &str| {
-            name.strip_prefix(scope)
-                .is_some_and(|rest| rest.starts_with('-'))
-        };
-        if entry.file_name().to_str().is_some_and(is_of) {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-/// Removes what newer builds have made superfluous, and what was never finished.
-fn prune(dir: &Path, scope: &str) -> Result<()> {
-    let noted = notes(dir, scope)?;
-    let kept: Vec<&PathBuf> = noted.iter().take(KEPT).map(|(place, _)| place).collect();
-    for place in places(dir, scope)? {
-        let is_noted = noted.iter().any(|(noted, _)| *noted == place);
-        let age = place.metadata().and_then(|about| about.modified());
-        let age = age
-            .ok()
-            .and_then(|made| made.elapsed().ok())
-            .unwrap_or_default();
-        if !kept.contains(&&place) && (is_noted || age > UNFINISHED) {
-            // Whoever is copying it sees it go, and begins cold.
-            remove_tree(&place)?;
-        }
-    }
-    Ok(())
-}
-
 /// Puts the directories of `base` into a checkout and gives its files their times; blocking.
 fn begin_in(
     top: &Path,
     work_dir: &Path,
     plan: &Plan,
     left_out: &[String],
-    base: Result<Base, String>,
+    bases: Result<Vec<Base>, String>,
 ) -> Result<Begun> {
     let left_out: Vec<&str> = left_out.iter().map(String::as_str).collect();
     let Some(mut now) = Times::of(top, &left_out)? else {
@@ -315,16 +230,34 @@ fn begin_in(
             times: None,
         });
     };
-    let start = match base {
+    let start = match bases {
         Err(why) => Start::Cold { why },
-        Ok(base) => match speaks_against(top, work_dir, plan, &base, &now) {
-            Some(why) => Start::Cold { why },
-            None => warm(top, plan, &base, &mut now)?,
-        },
+        Ok(bases) => first_warm(top, work_dir, plan, &bases, &mut now)?,
     };
     Ok(Begun {
         start,
         times: Some(now),
+    })
+}
+
+/// Begins with the first of `bases` that nothing speaks against; of none what speaks against the first
+/// one is told. A later one may have been made in the same place.
+fn first_warm(
+    top: &Path,
+    work_dir: &Path,
+    plan: &Plan,
+    bases: &[Base],
+    now: &mut Times,
+) -> Result<Start> {
+    let mut against = None;
+    for base in bases {
+        match speaks_against(top, work_dir, plan, base, now) {
+            None => return warm(top, plan, base, now),
+            Some(why) => drop(against.get_or_insert(why)),
+        }
+    }
+    Ok(Start::Cold {
+        why: against.unwrap_or_default(),
     })
 }
 
@@ -408,17 +341,6 @@ fn fresh(newest: Time) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_note_is_read_as_it_was_written() {
-        let text = include_str!("note-v1.json");
-        let note: Note = serde_json::from_str(text).unwrap();
-        assert_eq!(note.v, VERSION);
-        assert_eq!(note.times.files().collect::<Vec<_>>(), ["src/main.c"]);
-        let again = serde_json::to_string(&note).unwrap() + "\n";
-        assert_eq!(again, text);
-        assert!(text.contains("\"later\""), "unknown fields stay");
-    }
 
     #[test]
     fn nothing_is_put_over_a_commit_or_through_its_links() {

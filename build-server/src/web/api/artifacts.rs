@@ -1,6 +1,6 @@
 //! Files that a build has kept: listed, fetched one by one or as one archive.
 
-use std::ops::RangeInclusive;
+use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::body::Body;
@@ -11,16 +11,18 @@ use build_core::buildlet::ByteStream;
 use build_core::event::Artifact;
 use build_core::ids::{BuildId, StepName};
 use build_core::name::Name;
-use build_core::report::{
-    ArtifactPage, ArtifactQuery, ListedArtifact, artifact_address, artifact_place,
-};
+use build_core::plan::Unit;
+use build_core::recipe::show_size;
+use build_core::report::{ArtifactPage, ArtifactQuery, ListedArtifact, PartName, artifact_place};
 use build_core::tarutil::EntryHeader;
 use build_core::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
 
 use super::input::{Id, Params};
 use super::public;
+use super::ranges::{Requested, part, requested};
 use crate::record::BuildRow;
 use crate::store::{BlobKey, BlobKind};
 use crate::web::{Looking, Refusal, Site};
@@ -30,6 +32,9 @@ const PAGE: usize = 1000;
 const MAX_PAGE: usize = 10_000;
 /// A tar archive is made of blocks; two empty ones end it.
 const BLOCK: u64 = 512;
+/// The entry of an archive that names what is not in it.
+const LEFT_OUT: &str = "not-kept-any-more.txt";
+
 pub(super) async fn list(
     Looking(site): Looking,
     Id(id): Id,
@@ -38,37 +43,85 @@ pub(super) async fn list(
     let row = public::find(&site, &id).await?;
     let limit = which.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let mut rest = kept(&row, which.step.as_ref()).skip(which.after);
-    let artifacts: Vec<ListedArtifact> = (rest.by_ref().take(limit))
-        .map(|(step, artifact)| ListedArtifact {
-            step: step.clone(),
-            artifact: artifact.clone(),
-            url: artifact_address(&id, step, artifact),
-        })
-        .collect();
+    let mut artifacts = Vec::new();
+    for file in rest.by_ref().take(limit) {
+        artifacts.push(ListedArtifact {
+            until: site.keep_artifacts().until(&row, &file.unit.step),
+            gone: gone(&site, &row, &file).await?.is_some(),
+            ..ListedArtifact::new(&id, &file.unit, file.artifact.clone())
+        });
+    }
     let next = rest.next().map(|_| which.after + artifacts.len());
     Ok(Json(ArtifactPage { artifacts, next }))
 }
 
-/// The files that a build has kept, or one of its steps.
-fn kept<'r>(
-    row: &'r BuildRow,
-    of: Option<&'r StepName>,
-) -> impl Iterator<Item = (&'r StepName, &'r Artifact)> {
-    let steps = row.kept.iter();
-    let steps = steps.filter(move |kept| of.is_none_or(|step| kept.step == *step));
-    steps.flat_map(|kept| kept.artifacts.iter().map(|artifact| (&kept.step, artifact)))
+/// A file that a part of a build has kept.
+#[derive(Clone)]
+struct File<'r> {
+    unit: Unit,
+    artifact: &'r Artifact,
 }
 
-/// One file by `STEP/PATH`, or by its path alone when one step has kept such a file. Parts of it
-/// by `Range`; its SHA-256 is its entity tag.
+/// The files that a build has kept, or one of its steps.
+fn kept<'r>(row: &'r BuildRow, of: Option<&'r StepName>) -> impl Iterator<Item = File<'r>> {
+    let steps = row.kept.iter();
+    let steps = steps.filter(move |kept| of.is_none_or(|step| kept.step == *step));
+    steps.flat_map(|kept| {
+        let files = kept.artifacts.iter();
+        files.map(|artifact| File {
+            unit: kept.unit(),
+            artifact,
+        })
+    })
+}
+
+/// Why a file is not there any more; `None`: it is.
+async fn gone(site: &Site, row: &BuildRow, file: &File<'_>) -> Result<Option<Refusal>> {
+    let keep = site.keep_artifacts();
+    let path = &file.artifact.path;
+    let step = &file.unit.step;
+    let text = if keep.is_over(row, step, site.clock().now()) {
+        let until = keep.until(row, step).unwrap_or_default();
+        format!("{path} of build {} was kept until {until}", row.id)
+    } else {
+        let key = BlobKey::new(BlobKind::Artifact, &file.artifact.sha256)?;
+        match (site.store().blobs().size(&key).await?, keep.bytes) {
+            (Some(_), _) => return Ok(None),
+            (None, Some(most)) => {
+                let most = show_size(most);
+                let id = &row.id;
+                format!("{path} of build {id} made room for others: the farm keeps {most} of files")
+            }
+            (None, None) => format!("{path} of build {} is not kept any more", row.id),
+        }
+    };
+    let hint = format!("build the commit again: farmer rerun {}", row.id);
+    let refusal = Refusal::new(ErrorKind::NotFound, text, hint);
+    Ok(Some(refusal.with_status(StatusCode::GONE)))
+}
+
+/// Which of several files of one name.
+#[derive(Default, Deserialize)]
+pub(super) struct Which {
+    /// That of this part of the step.
+    part: Option<PartName>,
+}
+
+/// One file by `STEP/PATH`, or by its path alone when one step has kept such a file; that of one
+/// shard by `part`. Parts of it by `Range`; its SHA-256 is its entity tag.
 pub(super) async fn file(
     Looking(site): Looking,
     Path((id, wanted)): Path<(String, String)>,
+    Params(which): Params<Which>,
     fields: HeaderMap,
 ) -> Result<Response, Refusal> {
     let id = BuildId::new(&id)?;
     let row = public::find(&site, &id).await?;
-    let artifact = find(&row, &wanted)?;
+    let file = find(&row, &wanted, which.part)?;
+    if let Some(refusal) = gone(&site, &row, &file).await? {
+        return Err(refusal);
+    }
+    let artifact = file.artifact;
     let tag = format!("\"{}\"", artifact.sha256);
     let mut answer = HeaderMap::new();
     let value = |text: &str| HeaderValue::from_str(text).expect("printable ASCII");
@@ -106,35 +159,41 @@ pub(super) async fn file(
     answer.insert(header::CONTENT_DISPOSITION, value(&attachment(artifact)));
     let nosniff = HeaderValue::from_static("nosniff");
     answer.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    let contents = contents(&site, &id, artifact).await?;
+    let contents = contents(&site, artifact).await?;
     let body = Body::from_stream(part(contents, *bytes.start(), length));
     Ok((status, answer, body).into_response())
 }
 
-fn find<'r>(row: &'r BuildRow, wanted: &str) -> Result<&'r Artifact, Refusal> {
-    let mut whole =
-        kept(row, None).filter(|(step, artifact)| artifact_place(step, artifact) == wanted);
-    if let Some((_, artifact)) = whole.next() {
-        return Ok(artifact);
+fn find<'r>(row: &'r BuildRow, wanted: &str, part: Option<PartName>) -> Result<File<'r>, Refusal> {
+    let of_part = |file: &File<'_>| part.is_none_or(|part| part.0 == file.unit.part);
+    let all = || kept(row, None).filter(of_part);
+    let whole = all().filter(|file| artifact_place(&file.unit.step, file.artifact) == wanted);
+    if let Some(file) = last_of_first(whole) {
+        return Ok(file);
     }
     let path = Name::unescape(wanted);
-    let mut alone = kept(row, None).filter(|(_, artifact)| artifact.path == path);
-    let hint = format!("list them with GET /api/v1/builds/{}/artifacts", row.id);
-    match (alone.next(), alone.next()) {
-        (Some((_, artifact)), None) => Ok(artifact),
-        (Some(_), Some(_)) => {
-            let text = format!("several steps of build {} have kept {path}", row.id);
-            Err(Refusal::new(
-                ErrorKind::Invalid,
-                text,
-                "name the step before it: STEP/PATH",
-            ))
-        }
-        (None, _) => {
-            let text = format!("build {} has kept no file {path}", row.id);
-            Err(Refusal::new(ErrorKind::NotFound, text, hint))
-        }
+    let alone: Vec<File<'_>> = all().filter(|file| file.artifact.path == path).collect();
+    let steps: BTreeSet<&StepName> = alone.iter().map(|file| &file.unit.step).collect();
+    if steps.len() > 1 {
+        let text = format!("several steps of build {} have kept {path}", row.id);
+        let hint = "name the step before it: STEP/PATH";
+        return Err(Refusal::new(ErrorKind::Invalid, text, hint));
     }
+    last_of_first(alone.into_iter()).ok_or_else(|| {
+        let text = format!("build {} has kept no file {path}", row.id);
+        let hint = format!("list them with GET /api/v1/builds/{}/artifacts", row.id);
+        Refusal::new(ErrorKind::NotFound, text, hint)
+    })
+}
+
+/// Of files of one name that of the first part; a part that ran again has the last word.
+fn last_of_first<'r>(mut files: impl Iterator<Item = File<'r>>) -> Option<File<'r>> {
+    let first = files.next()?;
+    let unit = first.unit.clone();
+    files
+        .filter(|file| file.unit == unit)
+        .last()
+        .or(Some(first))
 }
 
 /// Under the last part of its path.
@@ -164,108 +223,82 @@ fn same_as_before(fields: &HeaderMap, tag: &str) -> bool {
     !fields.contains_key(header::IF_RANGE) || names(fields, header::IF_RANGE, tag)
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Requested {
-    All,
-    Part(RangeInclusive<u64>),
-    /// It begins behind the end.
-    Nothing,
-}
-
-/// One range of bytes; what is no such range, or several of them, asks for everything
-/// (RFC 9110, 14.2).
-fn requested(range: &HeaderValue, size: u64) -> Requested {
-    let text = range.to_str().unwrap_or_default().trim();
-    let Some((first, last)) = text.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
-        return Requested::All;
-    };
-    let (first, last) = (first.trim(), last.trim());
-    let bytes = match (first.parse::<u64>(), last.parse::<u64>()) {
-        (Ok(first), Ok(last)) if first <= last => first..=last.min(size.saturating_sub(1)),
-        (Ok(first), Err(_)) if last.is_empty() => first..=size.saturating_sub(1),
-        (Err(_), Ok(count)) if first.is_empty() => {
-            if count == 0 {
-                return Requested::Nothing;
-            }
-            size.saturating_sub(count)..=size.saturating_sub(1)
-        }
-        _ => return Requested::All,
-    };
-    match *bytes.start() < size {
-        true => Requested::Part(bytes),
-        false => Requested::Nothing,
-    }
-}
-
-/// What was kept of a file.
-async fn contents(site: &Site, build: &BuildId, artifact: &Artifact) -> Result<ByteStream> {
+/// What was kept of a file. No sweep removes it while it is read.
+async fn contents(site: &Site, artifact: &Artifact) -> Result<ByteStream> {
     let key = BlobKey::new(BlobKind::Artifact, &artifact.sha256)?;
+    let reading = site.store().in_use().read(&key).await;
     let found = site.store().blobs().get(&key).await?;
-    found.ok_or_else(|| {
-        let text = format!("{} of build {build} is not kept any more", artifact.path);
-        Error::new(ErrorKind::NotFound, text).with_hint("build the commit again: farmer rerun")
-    })
-}
-
-/// `length` bytes from `start` on.
-fn part(contents: ByteStream, start: u64, length: u64) -> ByteStream {
-    let state = (contents, start, length);
-    let pieces = stream::try_unfold(state, async |(mut contents, mut skip, left)| {
-        if left == 0 {
-            return Ok(None);
-        }
-        loop {
-            let Some(mut piece) = contents.try_next().await? else {
-                let text = "a kept file is shorter than it was";
-                return Err(Error::new(ErrorKind::Corrupt, text));
-            };
-            let passed = skip.min(piece.len() as u64);
-            skip -= passed;
-            piece = piece.slice(passed as usize..);
-            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            if !piece.is_empty() {
-                let left = left - piece.len() as u64;
-                return Ok(Some((piece, (contents, skip, left))));
-            }
-        }
+    let contents = found.ok_or_else(|| {
+        let text = format!("{} is not kept any more", artifact.path);
+        Error::new(ErrorKind::NotFound, text)
+    })?;
+    let held = contents.map(move |piece| {
+        let _until_then = &reading;
+        piece
     });
-    pieces.boxed()
+    Ok(held.boxed())
 }
 
-/// All files of a build as one tar archive, each below the name of its step.
+/// All files of a build that are still there as one tar archive, each below the name of its step, or of
+/// the part of it.
 pub(super) async fn archive(
     Looking(site): Looking,
     Id(id): Id,
     Params(which): Params<ArtifactQuery>,
 ) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
-    let files: Vec<_> = kept(&row, which.step.as_ref())
-        .map(|(step, artifact)| (step.clone(), artifact.clone()))
-        .collect();
+    let (mut files, mut left_out) = (Vec::new(), Vec::new());
+    for file in kept(&row, which.step.as_ref()) {
+        let key = BlobKey::new(BlobKind::Artifact, &file.artifact.sha256)?;
+        let reading = site.store().in_use().read(&key).await;
+        match gone(&site, &row, &file).await? {
+            None => files.push((file.unit, file.artifact.clone(), reading)),
+            Some(refusal) => left_out.push(refusal),
+        }
+    }
     if files.is_empty() {
         let text = format!("build {id} has kept no files");
         let hint = "name what a step keeps: artifacts = [\"out/**\"]";
-        return Err(Refusal::new(ErrorKind::NotFound, text, hint));
+        let nothing = Refusal::new(ErrorKind::NotFound, text, hint);
+        return Err(left_out.pop().unwrap_or(nothing));
     }
     let name = format!("attachment; filename=\"{id}.tar\"");
     let fields = [
         (header::CONTENT_TYPE, "application/x-tar".to_owned()),
         (header::CONTENT_DISPOSITION, name),
     ];
-    let entries = stream::iter(files).then(move |(step, artifact)| {
-        let (site, id) = (site.clone(), id.clone());
+    let entries = stream::iter(files).then(move |(unit, artifact, reading)| {
+        let site = site.clone();
         async move {
-            let mut path = format!("{step}/").into_bytes();
+            let mut path = format!("{unit}/").into_bytes();
             path.extend(artifact.path.as_bytes());
-            let head = EntryHeader::file(path, artifact.size).head_blocks();
-            let contents = contents(&site, &id, &artifact).await?;
-            let whole = part(contents, 0, artifact.size);
-            let padding = artifact.size.next_multiple_of(BLOCK) - artifact.size;
-            Ok::<_, Error>(once(head).chain(whole).chain(zeros(padding)))
+            let contents = contents(&site, &artifact).await?;
+            drop(reading);
+            Ok::<_, Error>(entry(path, artifact.size, contents))
         }
     });
-    let body = entries.try_flatten().chain(zeros(2 * BLOCK));
+    let first = missing(&left_out).map(Ok::<_, Error>);
+    let body = stream::iter(first).chain(entries);
+    let body = body.try_flatten().chain(zeros(2 * BLOCK));
     Ok((fields, Body::from_stream(body)).into_response())
+}
+
+/// One entry of a tar archive.
+fn entry(path: Vec<u8>, size: u64, contents: ByteStream) -> ByteStream {
+    let head = EntryHeader::file(path, size).head_blocks();
+    let padding = size.next_multiple_of(BLOCK) - size;
+    let whole = part(contents, 0, size);
+    once(head).chain(whole).chain(zeros(padding)).boxed()
+}
+
+/// An entry that names the files which are not there any more, if there are such.
+fn missing(left_out: &[Refusal]) -> Option<ByteStream> {
+    let lines = left_out
+        .iter()
+        .map(|refusal| format!("{}\n", refusal.message()));
+    let bytes = lines.collect::<String>().into_bytes();
+    let some = !bytes.is_empty();
+    some.then(|| entry(LEFT_OUT.into(), bytes.len() as u64, once(bytes)))
 }
 
 fn once(bytes: Vec<u8>) -> ByteStream {
@@ -274,54 +307,4 @@ fn once(bytes: Vec<u8>) -> ByteStream {
 
 fn zeros(count: u64) -> ByteStream {
     once(vec![0; usize::try_from(count).expect("at most two blocks")])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_as_the_standard_says() {
-        use Requested::{All, Nothing, Part};
-        let cases = [
-            ("bytes=0-3", Part(0..=3)),
-            ("bytes=4-", Part(4..=9)),
-            ("bytes=-3", Part(7..=9)),
-            ("bytes=-30", Part(0..=9)),
-            ("bytes=8-30", Part(8..=9)),
-            ("bytes=10-", Nothing),
-            ("bytes=-0", Nothing),
-            ("bytes=3-2", All),
-            ("bytes=0-1,4-5", All),
-            ("lines=1-2", All),
-            ("bytes=", All),
-        ];
-        for (text, wanted) in cases {
-            assert_eq!(
-                requested(&HeaderValue::from_static(text), 10),
-                wanted,
-                "{text}"
-            );
-        }
-        assert_eq!(requested(&HeaderValue::from_static("bytes=0-"), 0), Nothing);
-        let odd = HeaderValue::from_bytes(b"bytes=\xff-").unwrap();
-        assert_eq!(requested(&odd, 10), All);
-    }
-
-    #[tokio::test]
-    async fn a_part_crosses_pieces_and_a_short_file_is_told() {
-        let pieces = || {
-            let pieces = ["abc", "", "defg", "hi"].map(|p| Ok(Bytes::from_static(p.as_bytes())));
-            stream::iter(pieces).boxed()
-        };
-        let read = async |start, length| {
-            let parts: Result<Vec<_>> = part(pieces(), start, length).try_collect().await;
-            parts.map(|parts| String::from_utf8(parts.concat()).unwrap())
-        };
-        assert_eq!(read(0, 9).await.unwrap(), "abcdefghi");
-        assert_eq!(read(2, 4).await.unwrap(), "cdef");
-        assert_eq!(read(7, 1).await.unwrap(), "h");
-        assert_eq!(read(9, 0).await.unwrap(), "");
-        assert_eq!(read(8, 2).await.unwrap_err().kind(), ErrorKind::Corrupt);
-    }
 }

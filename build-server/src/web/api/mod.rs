@@ -12,6 +12,7 @@ mod outbox;
 mod people;
 mod public;
 mod queue;
+mod ranges;
 mod repos;
 mod results;
 mod wishes;

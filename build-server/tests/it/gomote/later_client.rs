@@ -39,7 +39,10 @@ async fn names(machine: &dyn Buildlet, dir: &str) -> Vec<String> {
         ..ListDir::default()
     };
     let entries = machine.list_dir(&what).await.unwrap();
-    entries.into_iter().map(|entry| entry.name).collect()
+    entries
+        .into_iter()
+        .map(|entry| entry.name.to_string())
+        .collect()
 }
 
 #[tokio::test]

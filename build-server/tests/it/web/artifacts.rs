@@ -1,13 +1,18 @@
 //! Kept files over the API.
 
+use std::time::Duration;
+
 use axum::http::{StatusCode, header};
 use build_core::ids::BuildId;
-use build_core::plan::Step;
+use build_core::plan::{KeptWhen, Step};
 use build_core::tarutil::Untar;
+use build_server::retention::KeepArtifacts;
 use build_server::store::{BlobKey, BlobKind};
 
 use super::World;
 use crate::farm::step;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 async fn built(world: &World) -> BuildId {
     let created = world.post("/api/v1/builds").json(&world.wish());
@@ -123,13 +128,9 @@ async fn what_is_not_there_is_said_with_a_way_on() {
     let key = BlobKey::new(BlobKind::Artifact, file["sha256"].as_str().unwrap()).unwrap();
     world.store.blobs().remove(&key).await.unwrap();
     let gone = world.get(file["url"].as_str().unwrap()).send().await;
-    assert_eq!(gone.status, StatusCode::NOT_FOUND);
-    assert!(
-        gone.json()["message"]
-            .as_str()
-            .unwrap()
-            .contains("not kept any more")
-    );
+    assert_eq!(gone.status, StatusCode::GONE);
+    let said = gone.json()["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("not kept any more"), "{said}");
     let nothing = World::new(vec![step("x", "true")]);
     let id = built(&nothing).await;
     let empty = nothing
@@ -137,4 +138,97 @@ async fn what_is_not_there_is_said_with_a_way_on() {
         .send()
         .await;
     assert_eq!(empty.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn files_whose_time_is_over_are_gone_and_say_so() {
+    let mut short = keeping("short", "mkdir -p out; echo a >out/a");
+    short.artifacts_keep = Some(HOUR);
+    let long = keeping("long", "mkdir -p out; echo b >out/b").needing(&short.name);
+    let keep = KeepArtifacts::default()
+        .age(Some(3 * HOUR))
+        .bytes(Some(1 << 20));
+    let world = World::with(vec![short, long], |site, _, _| {
+        site.with_keep_artifacts(keep)
+    });
+    let id = built(&world).await;
+    let list = format!("/api/v1/builds/{id}/artifacts");
+    let page = format!("/builds/{id}");
+    let told = world.get(&list).send().await.json();
+    let files = told["artifacts"].as_array().unwrap();
+    assert!(
+        files
+            .iter()
+            .all(|file| file["until"].is_string() && file["gone"].is_null())
+    );
+    let shown = world.get(&page).send().await.body;
+    assert!(shown.contains("or until others need their room"), "{shown}");
+
+    world.clock.advance(2 * HOUR);
+    let told = world.get(&list).send().await.json();
+    let gone = |step: &str| {
+        let mut files = told["artifacts"].as_array().unwrap().iter();
+        files.find(|file| file["step"] == step).unwrap()["gone"] == true
+    };
+    assert!(gone("short") && !gone("long"));
+    let file = world.get(format!("{list}/short/out/a")).send().await;
+    assert_eq!(file.status, StatusCode::GONE);
+    let said = file.json()["message"].as_str().unwrap().to_owned();
+    assert!(
+        said.starts_with(&format!("out/a of build {id} was kept until 2")),
+        "{said}"
+    );
+    assert!(
+        file.json()["hint"]
+            .as_str()
+            .unwrap()
+            .contains("farmer rerun")
+    );
+    let shown = world.get(&page).send().await.body;
+    assert!(shown.contains("were kept until"), "{shown}");
+    // What is left comes in one archive, which names the rest.
+    let archive = world.get(format!("{list}.tar")).send().await;
+    let dir = tempfile::tempdir().unwrap();
+    let tar = archive.body.into_bytes();
+    Untar::open(dir.path()).unwrap().unpack_tar(&*tar).unwrap();
+    let read = |path| std::fs::read_to_string(dir.path().join(path)).unwrap();
+    assert_eq!(read("long/out/b"), "b\n");
+    assert!(read("not-kept-any-more.txt").starts_with("out/a of build"));
+
+    world.clock.advance(2 * HOUR);
+    let archive = world.get(format!("{list}.tar")).send().await;
+    assert_eq!(archive.status, StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn of_shards_that_fail_each_file_is_found() {
+    let mut step = keeping("test", "mkdir -p out; echo {tests} >out/log; exit 1");
+    step.artifacts_when = KeptWhen::Failed;
+    step.tests = Some("echo one; echo two".into());
+    step.shards = 2;
+    let world = World::new(vec![step]);
+    let created = world.post("/api/v1/builds").json(&world.wish());
+    let created = created.send().await.json();
+    let id = BuildId::new(created["builds"][0]["id"].as_str().unwrap()).unwrap();
+    assert!(!world.farm.built(&id).await.passed());
+    let list = format!("/api/v1/builds/{id}/artifacts");
+    let told = world.get(&list).send().await.json();
+    let files = told["artifacts"].as_array().unwrap();
+    let mut found = Vec::new();
+    for file in files {
+        let fetched = world.get(file["url"].as_str().unwrap()).send().await;
+        found.push(fetched.body.trim().to_owned());
+    }
+    found.sort();
+    assert_eq!(found, ["one", "two"], "{told}");
+    // Without a part it is the file of the first one, as ever.
+    let first = world.get(format!("{list}/test/out/log")).send().await;
+    assert_eq!(first.status, StatusCode::OK);
+    let archive = world.get(format!("{list}.tar")).send().await;
+    let dir = tempfile::tempdir().unwrap();
+    let tar = archive.body.into_bytes();
+    Untar::open(dir.path()).unwrap().unpack_tar(&*tar).unwrap();
+    for shard in ["test (shard 1)", "test (shard 2)"] {
+        assert!(dir.path().join(shard).join("out/log").exists(), "{shard}");
+    }
 }

@@ -97,10 +97,7 @@ async fn every_call_of_the_client_is_answered_by_the_farm() {
         .await
         .unwrap()
         .artifacts;
-    let file = farm
-        .artifact(&id, &kept[0].step, &kept[0].artifact)
-        .await
-        .unwrap();
+    let file = farm.artifact(&id, &kept[0]).await.unwrap();
     assert_eq!(text(file).await, "kept\n");
     let archive = farm.archive(&id, None).await.unwrap();
     assert!(

@@ -1,26 +1,32 @@
 //! What the past says of the tests that failed in a build.
 
+mod seen;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use build_core::Result;
-use build_core::event::Seq;
-use build_core::flakes::{self, HISTORY_RUNS};
+use build_core::event::{BlobRef, Seq};
+use build_core::flakes::{self, HISTORY_RUNS, Verdict};
 use build_core::ids::{BuildId, CommitHash, StepName};
 use build_core::name::Name;
 use build_core::report::FailedTest;
+use build_core::test_lines::TestEnd;
 use build_core::work::WorkItem;
 
+use self::seen::{Ends, look_into, never_seen};
 use crate::record::{BuildRow, Tested};
 use crate::source::Checkouts;
-use crate::store::Records;
+use crate::store::{Blobs, Records};
 
 /// The tests that failed in the last attempt of each unit of a build, each judged by up to 500
-/// runs of its step on the same builder, along the history of the commit.
+/// runs of its step on the same builder, along the history of the commit. Of the nearest ten the
+/// results in `blobs` tell whether it was there at all.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub async fn failed_tests(
     records: &dyn Records,
+    blobs: &dyn Blobs,
     checkouts: &dyn Checkouts,
     row: &BuildRow,
 ) -> Result<Vec<FailedTest>> {
@@ -33,15 +39,20 @@ pub async fn failed_tests(
     let first = row.item.rerun_of.as_ref().unwrap_or(&row.id);
     for (step, tests) in failures {
         let past = past_of(records, row, &step).await?;
-        let runs = by_build(&past);
+        let mut runs = by_build(&past);
         let history = match &history {
             Some(history) => history.clone(),
             None => order_of_builds(&row.item.commit, &runs),
         };
+        runs.retain(|_, run| run.tells_of(row, first));
+        look_into(blobs, &mut runs, &history, &tests).await;
+        let others: Vec<&Past<'_>> = runs.values().collect();
         for test in tests {
-            let others = runs.values().filter(|run| run.tells_of(row, first));
-            let runs: Vec<_> = others.filter_map(|run| run.of(&test)).collect();
-            let verdict = flakes::judge(&history, &runs);
+            let runs: Vec<_> = others.iter().filter_map(|run| run.of(&test)).collect();
+            let verdict = match (flakes::judge(&history, &runs), never_seen(&others, &test)) {
+                (Verdict::New { .. }, Some(runs)) => Verdict::NewTest { runs },
+                (verdict, _) => verdict,
+            };
             found.push(FailedTest::new(step.clone(), test, &verdict));
         }
     }
@@ -55,10 +66,11 @@ pub async fn failed_tests(
 /// When the store cannot be read.
 pub(crate) async fn is_worth_a_rerun(
     records: &dyn Records,
+    blobs: &dyn Blobs,
     checkouts: &dyn Checkouts,
     row: &BuildRow,
 ) -> Result<bool> {
-    let failed = failed_tests(records, checkouts, row).await?;
+    let failed = failed_tests(records, blobs, checkouts, row).await?;
     let worth = |test: &FailedTest| test.verdict.is_worth_a_rerun();
     Ok(!failed.is_empty() && failed.iter().all(worth))
 }
@@ -141,6 +153,10 @@ pub(crate) struct Past<'a> {
     failures: BTreeSet<&'a Name>,
     /// More failed than are named.
     unnamed: bool,
+    /// The results of all its tests; `None` when those of a part of it were not kept.
+    results: Option<Vec<&'a BlobRef>>,
+    /// How the tests in question ended, when that was looked up.
+    seen: Option<Ends>,
 }
 
 impl Past<'_> {
@@ -156,10 +172,15 @@ impl Past<'_> {
         *self.build != row.id && self.build != first && (!is_same || self.number < row.number)
     }
 
-    /// How `test` went; `None` when that cannot be known, for not all failures are named.
+    /// How `test` went; `None` when it was not in the run, or that cannot be known, for not all
+    /// failures are named.
     pub(crate) fn of(&self, test: &Name) -> Option<flakes::Run> {
         let failed = self.failures.contains(test);
-        (failed || !self.unnamed).then(|| flakes::Run {
+        let has_passed = || match &self.seen {
+            Some(seen) => seen.get(test) == Some(&TestEnd::Passed),
+            None => !self.unnamed,
+        };
+        (failed || has_passed()).then(|| flakes::Run {
             commit: self.commit.clone(),
             failed,
             again: self.rerun_of.is_some(),
@@ -178,10 +199,17 @@ pub(crate) fn by_build(past: &[Tested]) -> BTreeMap<u64, Past<'_>> {
             commit: &tested.commit,
             failures: BTreeSet::new(),
             unnamed: false,
+            results: Some(Vec::new()),
+            seen: None,
         });
         let named = &tested.tests.failures;
         past.unnamed |= tested.tests.failed > named.len() as u64;
         past.failures.extend(named);
+        let known = past.results.take().zip(tested.results.as_ref());
+        past.results = known.map(|(mut all, results)| {
+            all.push(results);
+            all
+        });
     }
     builds
 }
