@@ -12,12 +12,11 @@ use std::time::Instant;
 
 use maintner_core::generate::{Generator, Profile};
 use maintner_core::log::{LogFolder, LogWriter};
-use maintner_core::pb::{
-    GerritMutation, GitCommit, GitRef, GithubIssueCommentMutation, GithubIssueMutation, Mutation,
-    Timestamp,
-};
+use maintner_core::pb::Mutation;
 use maintner_core::source::MutationSink as _;
 use maintner_core::{Corpus, Options};
+
+mod mutations;
 
 const UPDATES: u32 = 2_000;
 
@@ -88,62 +87,9 @@ fn updates(corpus: &Corpus, folder: &Path, first: u32) -> Vec<f64> {
 
 /// By turns a comment on some issue, a new issue, and a commit on master.
 fn mutation(n: u32) -> Mutation {
-    let time = |seconds: u32| {
-        let seconds = i64::from(seconds);
-        Some(Timestamp { seconds, nanos: 0 })
-    };
-    if n % 3 < 2 {
-        let fresh = n % 3 == 1;
-        let comment = GithubIssueCommentMutation {
-            id: i64::from(n) + (1 << 40),
-            body: "a comment ".repeat(30),
-            created: time(1_600_000_000 + n),
-            updated: time(1_600_000_000 + n),
-            ..GithubIssueCommentMutation::default()
-        };
-        let number = if fresh {
-            1_000_000 + n
-        } else {
-            1 + n * 7_919 % 1_000
-        };
-        let issue = GithubIssueMutation {
-            owner: "golang".to_owned(),
-            repo: "go".to_owned(),
-            number: number.cast_signed(),
-            created: time(1_500_000_000),
-            title: format!("title {n}"),
-            comment: vec![comment],
-            ..GithubIssueMutation::default()
-        };
-        return Mutation {
-            github_issue: Some(issue),
-            ..Mutation::default()
-        };
-    }
-    let hash = format!("{:08x}{:032x}", n.wrapping_mul(0x9e37_79b9), n);
-    let person = "A Gopher <gopher@example.com>";
-    let time = 1_600_000_000 + n;
-    let raw = format!(
-        "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor {person} {time} +0000\n\
-         committer {person} {time} +0000\n\nsubject {n}\n\nbody\n"
-    );
-    let commit = GitCommit {
-        sha1: hash.clone(),
-        raw: raw.into_bytes(),
-        diff_tree: None,
-    };
-    let reference = GitRef {
-        r#ref: "refs/heads/master".to_owned(),
-        sha1: hash,
-    };
-    let gerrit = GerritMutation {
-        project: "go.googlesource.com/go".to_owned(),
-        commits: vec![commit],
-        refs: vec![reference],
-        ..GerritMutation::default()
-    };
-    Mutation {
-        gerrit: Some(gerrit),
-        ..Mutation::default()
+    match n % 3 {
+        0 => mutations::comment(n, 1 + n * 7_919 % 1_000),
+        1 => mutations::comment(n, 1_000_000 + n),
+        _ => mutations::commit(n),
     }
 }

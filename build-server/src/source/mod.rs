@@ -32,6 +32,7 @@ use build_core::{Error, ErrorKind, Result};
 pub(crate) use beside::Named;
 pub use checkouts::GitCheckouts;
 pub(crate) use git::without_passwords;
+#[cfg(feature = "web")]
 pub(crate) use origin::is_here;
 pub(crate) use pack::stream_of;
 pub use tree::WorkTree;

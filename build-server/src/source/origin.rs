@@ -46,6 +46,7 @@ impl Origin {
 }
 
 /// Whether a repository lies on this machine.
+#[cfg(feature = "web")]
 pub(crate) fn is_here(origin: &str) -> bool {
     Origin::parse(origin).is_ok_and(|origin| origin.is_here())
 }
