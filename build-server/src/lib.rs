@@ -55,6 +55,16 @@ pub mod coordinator;
 pub mod dashboard;
 #[cfg(feature = "sqlite")]
 pub mod doctor;
+#[cfg(any(
+    feature = "buildlet",
+    feature = "coordinator",
+    feature = "gitmirror",
+    feature = "perf",
+    feature = "readers",
+    feature = "tip",
+    feature = "who"
+))]
+mod file_lock;
 #[cfg(feature = "coordinator")]
 pub mod flakes;
 #[cfg(feature = "front")]

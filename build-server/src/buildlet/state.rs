@@ -1,14 +1,16 @@
 //! The directory that makes a buildlet findable and keeps it alone: lock and description.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::processes::Process;
+use crate::file_lock::FileLock;
 
 /// Contents of `buildlet.json`: enough to find a running buildlet again, and to tell it from a
 /// later process with its number.
@@ -53,7 +55,7 @@ impl Description {
 pub(crate) struct StateDir {
     path: PathBuf,
     /// Held open, and with it the lock, for the life of the buildlet.
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// Why a state directory cannot be used.
@@ -106,9 +108,9 @@ impl StateDir {
             return Err(StateError::Foreign(path));
         }
         let lock = File::create(path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
+        match FileLock::take(lock, Duration::ZERO).map_err(failed)? {
+            Some(lock) => Ok(Self { path, _lock: lock }),
+            None => {
                 // The description only makes the message better.
                 let pid = Description::read(&path)
                     .ok()
@@ -116,7 +118,6 @@ impl StateDir {
                     .map(|other| other.pid);
                 Err(StateError::Taken { path, pid })
             }
-            Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
 

@@ -34,6 +34,7 @@ pub use self::status::{Entry, Health};
 
 use self::archive::Archives;
 use self::copy::{Copy, Refs};
+use crate::file_lock::FileLock;
 use crate::http::Hosts;
 use crate::supervise::Supervisor;
 
@@ -55,7 +56,7 @@ pub struct GitMirror {
     push: bool,
     hosts: Hosts,
     // Held until the end: two mirrors must not push against each other.
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// What handlers are given.
@@ -113,10 +114,10 @@ impl GitMirror {
         fs::create_dir_all(cache).map_err(named)?;
         let cache: PathBuf = fs::canonicalize(cache).map_err(named)?;
         let lock = File::create(cache.join("lock")).map_err(named)?;
-        let flock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::flock(&lock, flock).map_err(|e| {
+        let lock = FileLock::take(lock, Duration::ZERO).map_err(named)?;
+        let lock = lock.ok_or_else(|| {
             let text = format!("{} is used by another mirror", cache.display());
-            Error::caused_by(ErrorKind::Conflict, text, e)
+            Error::new(ErrorKind::Conflict, text)
         })?;
         let limit = seconds(config.limit_seconds);
         let now = SystemClock.now();

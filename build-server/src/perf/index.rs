@@ -10,14 +10,16 @@
 //! several lines the last counts.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind as IoKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use build_core::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 
 use super::summary::Summary;
+use crate::file_lock::FileLock;
 
 /// The first line; another one is of another program.
 const HEAD: &str = "perfdata index 1";
@@ -29,7 +31,7 @@ pub(super) struct Index {
     file: File,
     /// Whether the last line may have no end.
     is_torn: bool,
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// What the file says.
@@ -55,12 +57,10 @@ impl Index {
             .write(true)
             .open(dir.join("lock"))
             .map_err(named)?;
-        lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => {
-                let text = format!("another program serves {}", dir.display());
-                Error::new(ErrorKind::Conflict, text).with_hint("end it, or give another folder")
-            }
-            TryLockError::Error(e) => named(e),
+        let lock = FileLock::take(lock, Duration::ZERO).map_err(named)?;
+        let lock = lock.ok_or_else(|| {
+            let text = format!("another program serves {}", dir.display());
+            Error::new(ErrorKind::Conflict, text).with_hint("end it, or give another folder")
         })?;
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -14,6 +15,7 @@ use build_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::memos::{Memos, matching, put};
+use crate::file_lock::FileLock;
 
 /// First line of the file.
 const HEAD: &str = "farmer memos 1";
@@ -28,7 +30,7 @@ pub struct FileMemos(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    _lock: File,
+    _lock: FileLock,
     memos: Mutex<BTreeMap<MemoKey, Memo>>,
 }
 
@@ -60,13 +62,11 @@ impl FileMemos {
             .write(true)
             .open(dir.join("memos.lock"))
             .map_err(failed)?;
-        lock.try_lock().map_err(|e| match e {
-            fs::TryLockError::WouldBlock => {
-                let text = format!("another process has the memos in {}", dir.display());
-                Error::new(ErrorKind::Conflict, text)
-                    .with_hint("end it, or give this one a directory of its own")
-            }
-            fs::TryLockError::Error(e) => failed(e),
+        let lock = FileLock::take(lock, Duration::ZERO).map_err(failed)?;
+        let lock = lock.ok_or_else(|| {
+            let text = format!("another process has the memos in {}", dir.display());
+            Error::new(ErrorKind::Conflict, text)
+                .with_hint("end it, or give this one a directory of its own")
         })?;
         let path = dir.join("memos");
         let memos = read(&path)?;

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use build_core::{Error, ErrorKind, Result};
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::private;
+use crate::file_lock::FileLock;
 
 /// The process that owns a data directory, as it wrote itself into the lock file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl fmt::Display for Owner {
 #[derive(Debug)]
 pub struct DataLock {
     path: PathBuf,
-    file: Mutex<File>,
+    file: Mutex<FileLock>,
 }
 
 impl DataLock {
@@ -78,11 +78,10 @@ impl DataLock {
         private::create_dir_all(dir).map_err(failed)?;
         let path = dir.join("lock");
         let mut file = private::open(&path).map_err(failed)?;
-        match lock_exclusively(&file) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(dir, &read_owner(&mut file))),
-            Err(error) => return Err(failed(error.into())),
-        }
+        let copy = file.try_clone().map_err(failed)?;
+        let Some(file) = FileLock::take(copy, ASKING).map_err(failed)? else {
+            return Err(taken(dir, &read_owner(&mut file)));
+        };
         let lock = Self {
             path,
             file: Mutex::new(file),
@@ -129,29 +128,16 @@ impl DataLock {
                 return Err(Error::from(error).while_doing(format!("read {}", path.display())));
             }
         };
-        match flock(&file, FlockOperation::NonBlockingLockShared) {
-            // Nobody has it; the shared lock ends with the file.
-            Ok(()) => Ok(None),
+        match file.try_lock_shared() {
+            // Nobody has it. A child that is being started must not keep it.
+            Ok(()) => file.unlock().map(|()| None).map_err(Error::from),
             Err(_) => Ok(Some(read_owner(&mut file).unwrap_or_default())),
         }
     }
 }
 
-/// How long a lock may be held by somebody who only asks for the owner.
+/// How long a lock may be held by somebody who only asks for the owner ([`DataLock::owner`]).
 const ASKING: Duration = Duration::from_millis(250);
-
-fn lock_exclusively(file: &File) -> rustix::io::Result<()> {
-    let begin = Instant::now();
-    loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            // [`DataLock::owner`] holds it for an instant; an owner holds it for long.
-            Err(rustix::io::Errno::WOULDBLOCK) if begin.elapsed() < ASKING => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            result => return result,
-        }
-    }
-}
 
 /// `None` while the owner is about to write itself.
 fn read_owner(file: &mut File) -> Option<Owner> {

@@ -42,6 +42,7 @@ use self::config::seconds;
 pub use self::config::{Config, Probe, Serve, Source, Step};
 use self::side::Side;
 use self::source::{Head, signature};
+use crate::file_lock::FileLock;
 use crate::http::{Doors, Hosts};
 use crate::supervise::Supervisor;
 
@@ -99,7 +100,7 @@ pub struct Tip {
     hosts: Hosts,
     shared: Arc<Shared>,
     // Held until the end: no second server builds in the same place.
-    _lock: File,
+    _lock: FileLock,
 }
 
 /// What handlers and the builder have in common.
@@ -138,10 +139,9 @@ impl Tip {
             File::create(data.join("lock"))
         };
         let lock = open().map_err(|e| Error::from(e).while_doing(data.display().to_string()))?;
-        let flock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::flock(&lock, flock).map_err(|e| {
+        let lock = FileLock::take(lock, Duration::ZERO)?.ok_or_else(|| {
             let text = format!("{} is used by another server", data.display());
-            Error::caused_by(ErrorKind::Conflict, text, e)
+            Error::new(ErrorKind::Conflict, text)
                 .with_hint("end the other one, or give another directory with -data DIR")
         })?;
         // Commands run in directories of their own, so theirs are named from the root.

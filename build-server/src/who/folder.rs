@@ -7,10 +7,11 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use build_core::{Error, ErrorKind, Result};
-use rustix::fs::{FlockOperation, flock};
+
+use crate::file_lock::FileLock;
 
 /// Largest file that is read: some ten thousand keys.
 const MAX_BYTES: u64 = 64 << 20;
@@ -25,7 +26,7 @@ const RACY: Duration = Duration::from_millis(100);
 pub(super) struct Folder(PathBuf);
 
 /// The lock of a folder; ends when it is dropped.
-pub(super) struct Locked(#[expect(dead_code, reason = "closing the file ends the lock")] File);
+pub(super) struct Locked(#[expect(dead_code, reason = "dropping it frees the lock")] FileLock);
 
 /// How a file looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,15 +63,10 @@ impl Folder {
             .mode(0o600)
             .open(&path);
         let file = opened.map_err(|e| failed("lock", &path, e))?;
-        let begin = Instant::now();
-        loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Locked(file)),
-                Err(rustix::io::Errno::WOULDBLOCK) if begin.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(error) => return Err(failed("lock", &path, error.into())),
-            }
+        match FileLock::take(file, PATIENCE) {
+            Ok(Some(lock)) => Ok(Locked(lock)),
+            Ok(None) => Err(failed("lock", &path, Io::WouldBlock.into())),
+            Err(error) => Err(failed("lock", &path, error)),
         }
     }
 

@@ -14,7 +14,7 @@ const FILE: &str = "maintner.lock";
 /// files in other ways ([`repair`](super::repair)) take it first.
 #[derive(Debug)]
 pub struct LogLock {
-    _file: File,
+    file: File,
 }
 
 impl LogLock {
@@ -31,11 +31,19 @@ impl LogLock {
             .open(&path)
             .map_err(Error::io("create", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked {
                 path: folder.to_owned(),
             }),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
         }
+    }
+}
+
+impl Drop for LogLock {
+    fn drop(&mut self) {
+        // Closing the file alone would not free it at once: a child that another thread starts
+        // has the same open file until it calls exec.
+        let _ = self.file.unlock();
     }
 }

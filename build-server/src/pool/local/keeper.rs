@@ -1,7 +1,7 @@
 //! Keeps spares ready and cleans up after the dead. A reconciler: each round compares what is
 //! with what should be, whoever woke it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::machine::{Binding, Machine};
 use super::{Shared, place};
+use crate::file_lock::FileLock;
 
 /// How long the pool waits for its tasks at the end: one round, and one deletion.
 pub(super) const DRAIN: Duration = Duration::from_secs(20);
@@ -142,5 +143,5 @@ impl Shared {
 /// Whether a process has its hand on a machine's state.
 pub(super) fn is_locked(dir: &Path) -> bool {
     let lock = File::open(dir.join("lock"));
-    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    lock.is_ok_and(|lock| matches!(FileLock::take(lock, Duration::ZERO), Ok(None)))
 }
