@@ -57,7 +57,7 @@ RUNS = {
     "100,000 issues of GitHub, 300,000 refs of Gerrit": Soak("maintner-core/src/sync", test("a_first_comparison_takes_no_more_calls", "of_many_refs"), {"MAINTNER_SYNC_ISSUES": "100000", "MAINTNER_SYNC_REFS": "300000"}),
     "gigabytes of log, readers beside a writer": Soak("maintner-core/src/corpus maintner-core/src/log", test("--ignored", "check_10", "check_11")),
     "1,000 followers": Soak("maintner-core/src/net maintner-core/src/serve maintner-core/src/netlog", bench("follow")),
-    "logs in object stores": Soak("maintner-core/src/objstore", ["python3", ".ci/stores.py"]),
+    "logs and contents in object stores": Soak("maintner-core/src/objstore build-server/src/store/object_blobs.rs", ["python3", ".ci/stores.py"]),
     "readers of 10,000,000 events": Soak("build-server/src/readers build-server/src/store", bench("readers"), {"FARMER_EVENTS": "10000000"}),
     "2,000 idle machines that register": Soak("build-server/src/pool/reverse build-server/src/front build-client/src/reverse", test("reverse::idle"), {"FARMER_IDLE_MACHINES": "2000"}),
     "9,500 half-open connections": Soak("build-server/src/front", test("front::a_thousand"), {"FARMER_HALF_OPEN": "9500"}),

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Runs the tests of logs in object stores against servers: moto for S3, fake-gcs-server for GCS; and those
+"""Runs the tests of logs and of large contents in object stores against servers: moto for S3, fake-gcs-server for GCS; and those
 against the Go project's newest maintnerd, which keeps its log in such a store.
 
 The same store is what the Go project's gomote server of later years hands files over by: our gomote at it.
 
-usage: stores.py [s3|gcs|go|gomote]
+usage: stores.py [s3|blobs|gcs|go|gomote]
 Servers and program come from package registries and are kept in target/stores.
 """
 import json
@@ -70,10 +70,12 @@ def fake_gcs(port):
     return server, "POST", "/storage/v1/b?project=p", b'{"name":"logs"}'
 
 
-TOOLS = ["-p", "farmer-tools"]
-CORE, CORPUS = ["-p", "maintner-core"], ["-p", "farmer-corpus", "--features", "cloud"]
+TOOLS = ["-p", "farmer-tools", "--test", "it"]
+CORE, CORPUS = ["-p", "maintner-core", "--test", "it"], ["-p", "farmer-corpus", "--features", "cloud", "--test", "it"]
+FARM = ["-p", "build-server", "--features", "store-cloud", "--lib"]
 SERVERS = {
     "s3": (moto, "MAINTNER_TEST_S3", "a_log_in_s3", CORE),
+    "blobs": (moto, "FARMER_TEST_S3", "machines_fetch_from_s3", FARM),
     "gcs": (fake_gcs, "MAINTNER_TEST_GCS", "a_log_in_google", CORE),
     "go": (fake_gcs, "MAINTNER_TEST_GCS", "go_newest", CORPUS),
     "gomote": (fake_gcs, "MAINTNER_TEST_GCS", "gomote_later", TOOLS),
@@ -109,7 +111,7 @@ def main(names):
             started.append(server)
             env[variable] = f"http://127.0.0.1:{port}"
             make_bucket(env[variable] + path, method, body)
-            command = ["cargo", "test", *package, "--test", "it", "--", "--ignored", test]
+            command = ["cargo", "test", *package, "--", "--ignored", test]
             failed |= subprocess.run(command, cwd=ROOT, env=env).returncode
         return failed
     finally:

@@ -216,6 +216,9 @@ pub(crate) struct Up {
     /// How builds are kept apart from this machine: auto, none, user or namespaces [default: auto]
     #[arg(long, value_name = "LEVEL", env = "FARMER_SANDBOX", value_parser = sandbox)]
     pub sandbox: Option<Sandbox>,
+    /// Keep packed sources, caches and artifacts in this object store, such as s3://BUCKET/PREFIX [default: blobs in the data directory]
+    #[arg(long, value_name = "URL", env = "FARMER_BLOBS")]
+    pub blobs: Option<String>,
     /// How long logs are kept after a build has ended; results are kept for ever [default: 90d]
     #[arg(long, value_name = "TIME", env = "FARMER_KEEP_LOGS", value_parser = duration)]
     pub keep_logs: Option<Duration>,

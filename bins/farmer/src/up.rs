@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use build_core::clock::SystemClock;
@@ -15,7 +16,7 @@ use build_server::readers::{Follower, Reader};
 use build_server::record::BuildRow;
 use build_server::retention::Retention;
 use build_server::source::{GitCheckouts, GitSource};
-use build_server::store::Store;
+use build_server::store::{ObjectBlobs, Quota, Store};
 use build_server::supervise::Supervisor;
 use build_server::traces::{self, Collector};
 use build_server::web::{CorpusReviews, Hosts, PrivateRepos, Site, TokenFile};
@@ -40,11 +41,24 @@ use crate::watched::{Watched, watch};
 /// by themselves.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// The store with its large contents elsewhere.
+async fn with_blobs(store: Store, url: &str, data: &Path) -> Result<Store, Failure> {
+    // Credentials of a store are those of the environment, as its own tools read them.
+    let blobs = ObjectBlobs::open(url, std::env::vars(), data.join("spool"), Quota::default());
+    let blobs = blobs.map_err(|e| failure(&e))?;
+    blobs.check_reachable().await.map_err(|e| failure(&e))?;
+    Ok(store.with_blobs(Arc::new(blobs)))
+}
+
 /// Runs the farm until it is told to stop.
 pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Result<(), Failure> {
     let file = FarmFile::open(args.farm.as_deref(), &data)?;
     let settings = file.settings(&args);
     let store = Store::open(&data).await.map_err(|e| failure(&e))?;
+    let store = match &args.blobs {
+        Some(url) => with_blobs(store, url, &data).await?,
+        None => store,
+    };
     let token = TokenFile::open(&data).map_err(|e| failure(&e))?;
     let directory = directory(&data, &settings)?;
     let listening = SocketAddr::new(settings.addr, settings.port);

@@ -57,7 +57,7 @@ impl Default for Quota {
 }
 
 impl Quota {
-    fn of(&self, kind: BlobKind) -> u64 {
+    pub(super) fn of(&self, kind: BlobKind) -> u64 {
         match kind {
             BlobKind::Source => self.source,
             BlobKind::Cache => self.cache,

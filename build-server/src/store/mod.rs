@@ -17,6 +17,8 @@ mod memory;
 mod memory_log;
 mod memory_logs;
 mod memory_records;
+#[cfg(feature = "store-objects")]
+mod object_blobs;
 pub(crate) mod private;
 mod records;
 #[cfg(feature = "sqlite")]
@@ -43,6 +45,8 @@ pub use memory::MemoryStore;
 pub use memory_log::MemoryLog;
 pub use memory_logs::MemoryLogs;
 pub use memory_records::MemoryRecords;
+#[cfg(feature = "store-objects")]
+pub use object_blobs::ObjectBlobs;
 pub use records::{
     BoardRecords, BuildFilter, BuildPage, BuildRecords, Records, SessionRecords, TestRecords,
 };
