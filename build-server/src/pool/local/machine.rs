@@ -9,9 +9,9 @@
 //! ```
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep};
 
 use super::home::Tools;
 use crate::buildlet::Description;
+use crate::spread::create_apart;
 use crate::store::private;
 
 /// The variable in which a buildlet is told the nonce of its lease; commands do not see it.
@@ -129,7 +130,7 @@ impl Recipe {
     }
 
     fn prepare(&self, dir: &Path) -> io::Result<Nonce> {
-        DirBuilder::new().mode(0o700).create(dir)?;
+        create_apart(dir)?;
         fs::create_dir(dir.join("work"))?;
         fs::create_dir(dir.join("tmp"))?;
         self.tools.furnish(&dir.join("home"))?;

@@ -16,7 +16,7 @@ use build_core::{Error, ErrorKind, Result};
 
 use super::keeper::is_locked;
 use super::machine::Binding;
-use crate::spread::spread_below;
+use crate::spread::{forget_unnamed, spread_below};
 
 /// Directories on their way out are called so, and something random.
 const TRASH: &str = ".trash-";
@@ -79,6 +79,7 @@ impl Place {
         // A directory that was there before may have been open to others.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
         spread_below(&dir);
+        forget_unnamed(&dir)?;
         Ok(Made {
             dir: dir.canonicalize()?,
             _own: own,
