@@ -352,7 +352,8 @@ impl Dispatcher {
             (true, None, Mode::Stop) => UnitEnd::Interrupted,
             _ => classify(end, step),
         };
-        let took = took.unwrap_or_else(|| now.since(since));
+        // Of what an earlier process began the clock alone tells, and it may have been set since.
+        let took = took.unwrap_or_else(|| now.since(since).min(step.timeout));
         self.record(
             build,
             BuildEvent::Ended {

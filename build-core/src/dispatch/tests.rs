@@ -499,6 +499,23 @@ fn a_checkout_that_cannot_be_made_anywhere_is_tried_once() {
 }
 
 #[test]
+fn what_an_earlier_process_began_took_no_longer_than_it_may() {
+    for jump in [24, 0] {
+        let mut farm = Farm::new(1, vec![step("build", &[])]);
+        farm.submit();
+        while !matches!(farm.todo.front(), Some(Command::Run { .. })) {
+            assert!(farm.step());
+        }
+        // No duration comes with the end: its beginning was seen by another process.
+        farm.now = farm.now + Duration::from_secs(jump * 60 * 60);
+        farm.run();
+        let long = |e: &BuildEvent| matches!(e, BuildEvent::Ended { took, .. } if *took > step("build", &[]).timeout);
+        assert_eq!(farm.count(long), 0);
+        assert_eq!(farm.outcome(), Some(&Outcome::Passed));
+    }
+}
+
+#[test]
 fn a_sandbox_that_no_machine_has_is_a_fault_of_the_configuration() {
     let mut farm = Farm::new(2, vec![step("build", &[])]);
     farm.submit();

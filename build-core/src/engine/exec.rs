@@ -127,11 +127,23 @@ fn started(line: &CommandLine, tests: &[Name], dir: &str) -> Exec {
                 Some(shell) => shell.program(),
                 None => (shell.as_str(), &["-c"][..]),
             };
-            let script = script.replace(TESTS_MARK, &quoted(known, tests));
+            let script = match is_split(known) && script.contains(TESTS_MARK) {
+                true => in_parts(tests, MOST_NAMES, |part| {
+                    script.replace(TESTS_MARK, &quoted(known, part))
+                }),
+                false => script.replace(TESTS_MARK, &quoted(known, tests)),
+            };
             let exec = flags
                 .iter()
                 .fold(Exec::new(program), |exec, flag| exec.arg(*flag));
             exec.arg(script)
+        }
+        CommandLine::Argv(words) if cost(tests) > most_of(words) => {
+            let call = |part: &[Name]| {
+                let words = words.iter().flat_map(|word| with_tests(word, part));
+                quoted(Shell::Sh, &words.collect::<Vec<_>>())
+            };
+            Exec::shell(in_parts(tests, most_of(words), call))
         }
         CommandLine::Argv(words) => {
             let all = words.iter().flat_map(|word| with_tests(word, tests));
@@ -154,6 +166,57 @@ fn started(line: &CommandLine, tests: &[Name], dir: &str) -> Exec {
             exec
         }
     }
+}
+
+/// Names of tests in one call: half of what Linux takes of arguments and environment.
+const MOST_NAMES: usize = 1 << 20;
+/// The same where they are one argument: Linux takes 128 KiB.
+const MOST_IN_ONE: usize = 96 << 10;
+
+/// Names that one call of a program takes.
+fn most_of(words: &[String]) -> usize {
+    let is_joined = |word: &String| word != TESTS_MARK && word.contains(TESTS_MARK);
+    match words.iter().any(is_joined) {
+        true => MOST_IN_ONE,
+        false if words.iter().any(|word| word == TESTS_MARK) => MOST_NAMES,
+        false => usize::MAX,
+    }
+}
+
+/// Shells that run a script for each part of the names, where these are too many for one.
+fn is_split(shell: Shell) -> bool {
+    matches!(shell, Shell::Sh | Shell::Bash)
+}
+
+/// What names take of the room for arguments: each has an end and an address.
+fn cost(names: &[Name]) -> usize {
+    names.iter().map(|name| name.as_bytes().len() + 9).sum()
+}
+
+/// A script that says what `call` says of all names; of more than `most` once for each part of them,
+/// one after the other. It fails as the last call that fails.
+fn in_parts(names: &[Name], most: usize, call: impl Fn(&[Name]) -> String) -> String {
+    if cost(names) <= most {
+        return call(names);
+    }
+    let mut script = String::from("failed=0\n");
+    let mut rest = names;
+    while !rest.is_empty() {
+        let mut room = most;
+        let fits = rest.iter().take_while(|name| {
+            let taken = cost(std::slice::from_ref(*name));
+            room.checked_sub(taken).map(|left| room = left).is_some()
+        });
+        let (part, after) = rest.split_at(fits.count().max(1));
+        // Not in a condition: there `set -e` of the script would mean nothing.
+        let call = call(part);
+        script.push_str(&format!(
+            "(\n{call}\n)\nended=$?\n[ $ended = 0 ] || failed=$ended\n"
+        ));
+        rest = after;
+    }
+    script.push_str("exit $failed");
+    script
 }
 
 /// Where a program lies that is named by a relative path, such as `./build`: below the work
@@ -302,5 +365,36 @@ mod tests {
             "{:?}",
             exec.args
         );
+    }
+    #[test]
+    fn more_names_than_the_system_takes_are_several_calls() {
+        let names: Vec<Name> = (0..30_000)
+            .map(|n| Name::from(format!("a::test::with::a::name::of::some::length::{n:010}")))
+            .collect();
+        let all = |text: &str| {
+            let said: BTreeSet<&str> = text.split([' ', '\n', '\'', '=']).collect();
+            names
+                .iter()
+                .all(|name| said.contains(name.as_str().unwrap()))
+        };
+        let run = |line: &CommandLine| started(line, &names, "src").args.pop().unwrap();
+        let script = run(&CommandLine::from("run {tests}"));
+        let calls: Vec<_> = script
+            .lines()
+            .filter(|line| line.starts_with("run "))
+            .collect();
+        assert_eq!(calls.len(), 2);
+        assert!(calls.iter().all(|call| call.len() < 3 << 19) && all(&script));
+        assert!(script.ends_with("exit $failed"));
+        let words = ["run", "{tests}"].map(str::to_owned).to_vec();
+        let script = run(&CommandLine::Argv(words));
+        assert_eq!(script.matches("\nrun ").count(), 2);
+        let joined = ["run", "--only={tests}"].map(str::to_owned).to_vec();
+        let script = run(&CommandLine::Argv(joined));
+        assert!(script.lines().all(|line| line.len() < 128 << 10) && all(&script));
+        // A command that does not name them is called once.
+        assert_eq!(run(&CommandLine::from("make")), "make");
+        let few = started(&CommandLine::from("run {tests}"), &names[..2], "src");
+        assert_eq!(few.args.last().unwrap().lines().count(), 1);
     }
 }

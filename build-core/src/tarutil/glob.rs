@@ -1,7 +1,9 @@
-//! Path patterns: `*` and `?` within a component, `[a-z]` and `[!a-z]`, `**` for any number of components.
+//! Path patterns: `*` and `?` within a component, `[a-z]` and `[!a-z]`, `**` for any number of components,
+//! `\xE9` for a byte.
 
 /// A pattern for `/`-separated relative paths, matched against the whole path: `*.log` matches at the
-/// top only, `**/*.log` anywhere, `out/**` everything below `out`.
+/// top only, `**/*.log` anywhere, `out/**` everything below `out`. Patterns stand in files that are text:
+/// bytes of a name that is not, such as `caf\xe9`, are told by two hexadecimal digits each, in sets too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
     components: Vec<Vec<u8>>,
@@ -105,6 +107,11 @@ fn tokens(pattern: &[u8]) -> Vec<Token> {
     let mut rest = pattern;
     while let Some((&first, after)) = rest.split_first() {
         rest = after;
+        if let Some((byte, after)) = told(after).filter(|_| first == b'\\') {
+            tokens.push(Token::Byte(byte));
+            rest = after;
+            continue;
+        }
         tokens.push(match first {
             b'*' => Token::Star,
             b'?' => Token::Any,
@@ -121,6 +128,25 @@ fn tokens(pattern: &[u8]) -> Vec<Token> {
     tokens
 }
 
+/// The byte that `xE9` behind a backslash tells, and what follows it.
+fn told(text: &[u8]) -> Option<(u8, &[u8])> {
+    let [b'x', high, low, rest @ ..] = text else {
+        return None;
+    };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = digit(*high)? << 4 | digit(*low)?;
+    Some((u8::try_from(byte).ok()?, rest))
+}
+
+/// The first byte of the members of a set, whether it is told by its digits or not.
+fn member(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (&first, after) = text.split_first()?;
+    match told(after).filter(|_| first == b'\\') {
+        Some(told) => Some(told),
+        None => Some((first, after)),
+    }
+}
+
 /// What follows a `[`, up to its `]`; `None` when it is not closed.
 fn set(text: &[u8]) -> Option<(Token, &[u8])> {
     let inverted = matches!(text.first(), Some(b'!' | b'^'));
@@ -129,14 +155,11 @@ fn set(text: &[u8]) -> Option<(Token, &[u8])> {
     let end = 1 + body.iter().skip(1).position(|&b| b == b']')?;
     let mut ranges = Vec::new();
     let mut members = &body[..end];
-    while let Some((&low, after)) = members.split_first() {
-        let high = if let [b'-', high, ..] = after {
-            Some(*high)
-        } else {
-            None
-        };
-        ranges.push((low, high.unwrap_or(low)));
-        members = &after[if high.is_some() { 2 } else { 0 }..];
+    while let Some((low, after)) = member(members) {
+        let high = after.strip_prefix(b"-").and_then(member);
+        let (high, after) = high.unwrap_or((low, after));
+        ranges.push((low, high));
+        members = after;
     }
     Some((Token::Set(ranges, inverted), &body[end + 1..]))
 }
@@ -193,6 +216,19 @@ mod tests {
                 expected,
                 "{pattern} on {path}"
             );
+        }
+        // Bytes that are no text are told by their digits.
+        for (pattern, path, expected) in [
+            (r"out/caf\xe9", &b"out/caf\xe9"[..], true),
+            (r"out/caf\xE9", b"out/caf\xe8", false),
+            (r"caf[\xe0-\xff]", b"caf\xe9", true),
+            (r"caf[!\xe9]", b"caf\xe9", false),
+            (r"a\x2a", b"a*", true),
+            (r"a\x2a", b"ab", false),
+            (r"a\xzz\x", br"a\xzz\x", true),
+            ("caf?", b"caf\xe9", true),
+        ] {
+            assert_eq!(Glob::new(pattern).matches(path), expected, "{pattern}");
         }
     }
 

@@ -163,9 +163,21 @@ fn is_foreign(path: &str) -> bool {
         .any(|part| part.starts_with(['.', '_']) || FOREIGN.contains(&part))
 }
 
+/// A file that is too large for us is so however often it is read.
+fn too_large(path: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Limit => {
+            let hint = format!("make {path} smaller than {} MiB", MAX_FILE_BYTES >> 20);
+            Error::new(ErrorKind::Invalid, error.chain()).with_hint(hint)
+        }
+        _ => error,
+    }
+}
+
 /// A file of a commit as text, `None` when there is none.
 pub(super) async fn read_text(tree: &dyn Tree, path: &str) -> Result<Option<String>> {
-    let Some(bytes) = tree.read(path, MAX_FILE_BYTES).await? else {
+    let read = tree.read(path, MAX_FILE_BYTES).await;
+    let Some(bytes) = read.map_err(|e| too_large(path, e))? else {
         return Ok(None);
     };
     let text = String::from_utf8(bytes).map_err(|e| {

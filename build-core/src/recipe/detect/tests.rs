@@ -215,6 +215,19 @@ fn a_broken_manifest_is_named() {
 }
 
 #[test]
+fn a_file_that_is_too_large_is_a_fault_of_the_configuration() {
+    let large = format!("# {}\n", "x".repeat(1 << 20));
+    let tree = MemoryTree::default().with(FarmerToml::NAME, &large);
+    let error = block_on(Detect::configuration(&tree)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(
+        error.to_string().contains("larger than 1048576 bytes"),
+        "{error}"
+    );
+    assert_eq!(error.hint(), Some("make .farmer.toml smaller than 1 MiB"));
+}
+
+#[test]
 fn a_guess_is_explained_and_can_be_written_down() {
     let guess = block_on(Detected::from_tree(&files(&["go.mod"]))).unwrap();
     let text = guess.to_toml();
