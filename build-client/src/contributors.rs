@@ -391,8 +391,10 @@ impl Profiles for NoProfiles {
     }
 }
 
+pub use accounts::{AuthorAccount, GitHubAccounts, Team};
 pub use github::GitHubProfiles;
 
+mod accounts;
 mod github;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `gopherstats`: who does how much in a project.
 
+mod accounts;
+
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -22,6 +24,7 @@ const EXAMPLES: &str = "Examples:
   gopherstats -mode=range-stats -from=2020-12-01 -to=2021-01-01 -people=people.toml ~/var/maintnerd
   gopherstats -mode=gerrit-cls -people=people.toml -format=csv https://maintner.golang.org/logs
   gopherstats -mode=github-issue-close -repo=golang/go -people=people.toml -org=org:example ~/var/maintnerd
+  gopherstats -mode=find-github-email -repo=golang/tools -people=people.toml
   gopherstats -mode=workshop-stats -issue=21017 -since=2017-07-15 ~/var/maintnerd
 
 The people file is described in docs/programs/gophers.md. Exit codes: 0 done, 1 no or an unknown
@@ -41,8 +44,10 @@ const GROUPS: [&str; 8] = [
     "release-managers",
 ];
 const MODES: &str = "\"find-gerrit-gophers\": accounts of Gerrit that belong to nobody known
+\"find-github-email\": authors' accounts of GitHub whose addresses are not known
 \"gerrit-cls\": changes by quarter
 \"gerrit-groups\": sizes of groups of Gerrit
+\"github-groups\": sizes of teams of GitHub
 \"github-issue-close\": issues closed by quarter
 \"range-stats\": who did how much between -from and -to
 \"workshop-stats\": what those did who wrote their account into comments of -issue, since -since";
@@ -58,8 +63,8 @@ enum Format {
 #[derive(Parser)]
 #[command(name = "gopherstats", version, after_help = EXAMPLES)]
 struct Args {
-    /// What is counted: find-gerrit-gophers, gerrit-cls, gerrit-groups, github-issue-close,
-    /// range-stats, workshop-stats
+    /// What is counted: find-gerrit-gophers, find-github-email, gerrit-cls, gerrit-groups,
+    /// github-groups, github-issue-close, range-stats, workshop-stats
     #[arg(long, default_value = "", hide_default_value = true)]
     mode: String,
     /// From this time on: 2020-12-31, 2020-12-31T23:59, with seconds, with an offset
@@ -107,6 +112,26 @@ struct Args {
         default_value = "https://go-review.googlesource.com"
     )]
     gerrit: String,
+    /// The GitHub of find-github-email and github-groups
+    #[arg(long, value_name = "URL", default_value = "https://api.github.com")]
+    github: String,
+    /// Who asks it, as user:token [default: ~/keys/github-read-org, when it is there]
+    #[arg(long, value_name = "FILE")]
+    github_token: Option<PathBuf>,
+    /// The Go project's repository of find-github-email, in the place of -repo; as in 2020
+    #[arg(long, value_name = "NAME", hide = true)]
+    discovery_go_repo: Option<String>,
+    /// The teams of github-groups, separated by commas
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "go-approvers,gophers"
+    )]
+    teams: Vec<String>,
+    /// Members at an earlier time, each as @name: github-groups shows their number first
+    #[arg(long, value_name = "FILE")]
+    before: Option<PathBuf>,
     /// How it is shown
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -154,6 +179,8 @@ impl Args {
             }
             "workshop-stats" => self.workshop(out),
             "gerrit-groups" => self.groups(&people, out),
+            "github-groups" => self.teams(&people, out),
+            "find-github-email" => self.unknown_emails(&people, out),
             "find-gerrit-gophers" => self.unknown_accounts(&people, out),
             "" => Err(unknown("Missing required --mode flag.")),
             _ => Err(unknown("Unknown --mode flag.")),
