@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use build_core::buildlet::{
-    Buildlet, ByteStream, DirEntry, Exec, ExecReport, ExecStatus, ExecStream, GO_USER, ListDir,
-    MAX_FORM_BYTES, NOT_GET, Route, Status, Wire, basic_auth,
+    Buildlet, ByteStream, DirEntry, Exec, ExecReport, ExecStatus, ExecStream, GO_USER, KeptTree,
+    ListDir, MAX_FORM_BYTES, NOT_GET, Route, Status, Wire, basic_auth,
 };
 use build_core::ids::{ExecId, Nonce};
 use build_core::name::Name;
@@ -185,6 +185,10 @@ impl HttpBuildlet {
             .await
     }
 
+    async fn tree(&self, request: exchange::Request) -> Result<KeptTree> {
+        parse_json(&self.link.ask_for_bytes(request, LONGEST_ANSWER).await?)
+    }
+
     async fn text(&self, request: exchange::Request) -> Result<String> {
         let bytes = self.link.ask_for_bytes(request, LONGEST_ANSWER).await?;
         String::from_utf8(bytes)
@@ -252,6 +256,39 @@ impl Buildlet for HttpBuildlet {
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn platform(&self) -> Result<(String, String)> {
+        let status = self.status().await?;
+        if !status.os.is_empty() && !status.arch.is_empty() {
+            return Ok((status.os, status.arch));
+        }
+        // One of 2020 says so on its first page alone.
+        let request = self.link.limited(requests::get(Route::Root));
+        let greeting = self.text(request).await?;
+        let platform = greeting.trim().strip_prefix("buildlet running on ");
+        let platform = platform.and_then(|platform| platform.split_once('-'));
+        platform
+            .map(|(os, arch)| (os.to_owned(), arch.to_owned()))
+            .ok_or_else(|| {
+                let text = format!("{} does not tell its system", self.name());
+                Error::new(ErrorKind::Unsupported, text)
+            })
+    }
+
+    async fn kept_tree(&self, sha256: &str) -> Result<Option<String>> {
+        let request = self.link.limited(requests::kept_tree(sha256));
+        Ok(self.tree(request).await?.dir)
+    }
+
+    async fn keep_tree(&self, sha256: &str, tgz: ByteStream) -> Result<String> {
+        let kept = self.tree(requests::keep_tree(sha256, tgz)).await?;
+        kept.dir.ok_or_else(no_path)
+    }
+
+    async fn keep_tree_from(&self, sha256: &str, url: &str) -> Result<String> {
+        let kept = self.tree(requests::keep_tree_from(sha256, url)).await?;
+        kept.dir.ok_or_else(no_path)
     }
 
     async fn list_dir(&self, what: &ListDir) -> Result<Vec<DirEntry>> {
@@ -332,6 +369,10 @@ impl Buildlet for HttpBuildlet {
     async fn close(&self) -> Result<()> {
         self.link.close().await
     }
+}
+
+fn no_path() -> Error {
+    Error::new(ErrorKind::Corrupt, "a kept tree has no path")
 }
 
 fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {

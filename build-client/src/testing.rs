@@ -178,6 +178,8 @@ impl Buildlet for FakeBuildlet {
         let mut status = Status::default();
         status.version = 25;
         status.detached = true;
+        status.os = "linux".into();
+        status.arch = "amd64".into();
         Ok(status)
     }
 

@@ -129,6 +129,12 @@ pub trait Lease: Send + Sync {
         Ok(None)
     }
 
+    /// Whether what runs on it sees the files of its holder's machine, a toolchain above all. The
+    /// default says no: then what it needs is sent.
+    fn sees_our_files(&self) -> bool {
+        false
+    }
+
     /// The caches of tools that have something in them, from earlier builds or from the user. The
     /// default knows none.
     async fn warm_tools(&self) -> Vec<ToolCache> {

@@ -38,6 +38,9 @@ pub(crate) struct Join {
     /// Where builds work; it is emptied before each use [default: in the temporary directory]
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// Where toolchains of builds are kept [default: farmer/machine in the user's cache directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "container")]
+    pub keep_dir: Option<PathBuf>,
     /// Keep this program equal to the one of the farm, which then chooses what runs here
     #[arg(long, conflicts_with = "container")]
     pub self_update: bool,
@@ -79,7 +82,7 @@ pub(crate) fn join(args: &Join) -> Result<ExitCode, Failure> {
             )
         })?;
     }
-    programs::run(&buildlet(args, &coordinator))
+    programs::run(&buildlet(args, &coordinator, keep_dir(args)))
 }
 
 /// Host and port of a URL; the port of HTTPS when there is none.
@@ -115,8 +118,18 @@ fn coordinator(url: &str) -> Result<String, Failure> {
     })
 }
 
+/// Where toolchains are kept: a place that outlives the temporary directory.
+fn keep_dir(args: &Join) -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from);
+    let absolute = |name| absolute(name).filter(|dir| dir.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME");
+    let cache = cache.or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    let default = || cache.map(|cache| cache.join("farmer/machine"));
+    args.keep_dir.clone().or_else(default)
+}
+
 /// The command line of the buildlet.
-fn buildlet(args: &Join, coordinator: &str) -> Vec<OsString> {
+fn buildlet(args: &Join, coordinator: &str, keep_dir: Option<PathBuf>) -> Vec<OsString> {
     let mut line: Vec<OsString> = vec!["buildlet".into(), "--stay".into(), "--halt=false".into()];
     let mut flag = |name: &str, value: &OsString| {
         let mut text = OsString::from(format!("--{name}="));
@@ -132,6 +145,7 @@ fn buildlet(args: &Join, coordinator: &str) -> Vec<OsString> {
         ("ca-file", args.ca_file.as_ref().map(OsString::from)),
         ("key-file", args.token_file.as_ref().map(OsString::from)),
         ("workdir", args.work_dir.as_ref().map(OsString::from)),
+        ("keep-dir", keep_dir.map(OsString::from)),
     ];
     for (name, value) in more {
         if let Some(value) = value {
@@ -173,6 +187,7 @@ fn command(args: &Join) -> Result<Vec<String>, Failure> {
     flag("host-type", Some(args.host_type.clone()));
     flag("labels", args.labels.clone());
     flag("work-dir", path(&args.work_dir)?);
+    flag("keep-dir", path(&args.keep_dir)?);
     if args.self_update {
         words.push("--self-update".into());
     }
@@ -302,6 +317,7 @@ mod tests {
             host_type: KIND.into(),
             labels: None,
             work_dir: None,
+            keep_dir: None,
             self_update: false,
             install: false,
             print: false,
@@ -329,7 +345,7 @@ mod tests {
 
     #[test]
     fn the_buildlet_stays_and_never_turns_the_machine_off() {
-        let line = buildlet(&args("farm"), "farm:443");
+        let line = buildlet(&args("farm"), "farm:443", Some("/k".into()));
         let line: Vec<&str> = line.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(
             line,
@@ -341,7 +357,8 @@ mod tests {
                 "--reverse-type=local",
                 "--hostname=box 1",
                 "--pin=sha256:00",
-                "--key-file=token"
+                "--key-file=token",
+                "--keep-dir=/k"
             ]
         );
     }

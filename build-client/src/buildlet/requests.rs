@@ -67,6 +67,21 @@ pub(super) fn put_tar_from_url(url: &str, dir: &str) -> Request {
     post_form(&target, &Form::new().with(param::URL, url), false)
 }
 
+pub(super) fn kept_tree(sha256: &str) -> Request {
+    get(Route::TreeOf(sha256))
+}
+
+/// Sending the same tree twice does no harm, but its stream is read once.
+pub(super) fn keep_tree(sha256: &str, tgz: ByteStream) -> Request {
+    let target = Route::TreeOf(sha256).to_string();
+    request("PUT", &target, Body::Pieces(tgz), false)
+}
+
+pub(super) fn keep_tree_from(sha256: &str, url: &str) -> Request {
+    let target = Route::TreeOf(sha256).to_string();
+    post_form(&target, &Form::new().with(param::URL, url), false)
+}
+
 pub(super) fn get_tar(dir: &str) -> Request {
     get_with(Route::Tgz, &Form::new().with(param::DIR, dir))
 }

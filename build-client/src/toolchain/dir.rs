@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use super::rows::{Row, Rows};
 use super::spec::Spec;
@@ -217,7 +218,7 @@ impl Ready {
     fn new(root: PathBuf, row: &Row) -> Self {
         let ext = std::env::consts::EXE_SUFFIX;
         Self {
-            bin: root.join(&row.bin),
+            bin: programs(&root, row),
             program: format!("{}{ext}", row.program),
             home: row.home.clone(),
             root,
@@ -227,6 +228,26 @@ impl Ready {
     /// Its directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where its programs are, below its directory; empty for itself.
+    pub fn programs_below(&self) -> &Path {
+        self.bin.strip_prefix(&self.root).unwrap_or(Path::new(""))
+    }
+
+    /// The variable that names its directory, where its kind has one.
+    pub fn home_variable(&self) -> Option<&str> {
+        self.home.as_deref()
+    }
+
+    /// When it was unpacked; tells it from another one in the same place.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn unpacked_at(&self) -> Result<SystemTime> {
+        let mark = self.root.join(MARK);
+        let modified = fs::metadata(&mark).and_then(|mark| mark.modified());
+        modified.map_err(|error| failed("look at", &mark, error))
     }
 
     /// The program that its name stands for.
@@ -253,6 +274,16 @@ impl Ready {
         let home = self.home.iter();
         let home = home.map(|name| (name.into(), self.root.clone().into_os_string()));
         home.chain([("PATH".into(), first)]).collect()
+    }
+}
+
+/// Where the programs of an unpacked toolchain are: archives for Windows may have them at the top.
+pub(super) fn programs(root: &Path, row: &Row) -> PathBuf {
+    let below = root.join(&row.bin);
+    let at_top = root.join(format!("{}.exe", row.program));
+    match !below.is_dir() && at_top.is_file() {
+        true => root.to_owned(),
+        false => below,
     }
 }
 
@@ -295,4 +326,24 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::caused_by(ErrorKind::Bug, "work on a toolchain", error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_where_the_archive_of_a_system_has_them() {
+        let (rows, dir) = (Rows::default(), tempfile::tempdir().unwrap());
+        let (root, node) = (dir.path(), rows.row("node").unwrap());
+        assert_eq!(programs(root, node), root.join("bin"));
+        fs::write(root.join("node.exe"), "x").unwrap();
+        assert_eq!(programs(root, node), root);
+        let ready = Ready::new(root.to_owned(), node);
+        assert_eq!(ready.programs_below(), Path::new(""));
+        fs::create_dir(root.join("bin")).unwrap();
+        let ready = Ready::new(root.to_owned(), node);
+        assert_eq!(ready.programs_below(), Path::new("bin"));
+        assert_eq!(ready.home_variable(), None);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::checksum::{self, Known};
-use super::dir::{Held, Installed, ToolchainDir, blocking, clear, is_marked, mark};
+use super::dir::{Held, Installed, ToolchainDir, blocking, clear, is_marked, mark, programs};
 use super::platform::Platform;
 use super::rows::{Row, Rows, Words};
 use super::spec::{Spec, newest};
@@ -241,7 +241,7 @@ impl ToolchainDir {
         let cancelled = Cancelled::default();
         let (root, links, form) = (at.row.root(&at.words), at.row.links, at.row.layout);
         let (dir, from, flag) = (self.clone(), archive.to_owned(), Arc::clone(&cancelled.0));
-        let program = Path::new(&at.row.bin).to_owned();
+        let row = at.row.clone();
         // The lock lasts as long as the thread, also when nobody waits for it any more.
         let held = Arc::clone(&at.held);
         blocking(move || {
@@ -251,10 +251,10 @@ impl ToolchainDir {
                 .map_err(|error| crate::httpdl::part::failed("make", &new, error))?;
             let unpacked = archive::unpack(&from, &new, links, &flag)
                 .and_then(|_| layout::settle(&new, &root, form))
-                .and_then(|found| match found.join(&program).is_dir() {
+                .and_then(|found| match programs(&found, &row).is_dir() {
                     true => Ok(found),
                     false => {
-                        let what = format!("the archive lacks the directory {}", program.display());
+                        let what = format!("the archive lacks the directory {}", row.bin);
                         Err(Error::new(ErrorKind::Corrupt, what))
                     }
                 })

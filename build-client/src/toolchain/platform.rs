@@ -19,7 +19,7 @@ const GO_ARCH: [(&str, &str); 6] = [
     ("386", "x86"),
     ("arm64", "aarch64"),
     ("ppc64", "powerpc64"),
-    ("ppc64le", "powerpc64"),
+    ("ppc64le", "powerpc64le"),
     ("loong64", "loongarch64"),
 ];
 
@@ -28,7 +28,12 @@ impl Platform {
     pub fn here() -> Self {
         Self {
             os: std::env::consts::OS.to_owned(),
-            arch: std::env::consts::ARCH.to_owned(),
+            arch: match std::env::consts::ARCH {
+                // Rust's word is one for both orders of bytes.
+                "powerpc64" if cfg!(target_endian = "little") => "powerpc64le",
+                arch => arch,
+            }
+            .to_owned(),
         }
     }
 
@@ -81,5 +86,31 @@ impl FromStr for Platform {
                 Err(Error::new(ErrorKind::Invalid, what))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_go_come_back_as_they_were() {
+        for word in [
+            "linux/amd64",
+            "darwin/arm64",
+            "linux/ppc64le",
+            "linux/ppc64",
+            "linux/arm",
+            "freebsd/386",
+            "linux/s390x",
+        ] {
+            assert_eq!(word.parse::<Platform>().unwrap().to_string(), word);
+        }
+        assert!("linux".parse::<Platform>().is_err());
+        assert!("linux/../x".parse::<Platform>().is_err());
+        assert_eq!(
+            Platform::here(),
+            Platform::here().to_string().parse().unwrap()
+        );
     }
 }

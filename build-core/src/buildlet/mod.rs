@@ -10,6 +10,7 @@ mod exec_form;
 mod exec_status;
 mod file_mode;
 mod form;
+mod kept_tree;
 mod ls;
 mod paths;
 mod process_state;
@@ -39,6 +40,7 @@ pub use file_mode::FileMode;
 #[cfg(any(test, feature = "testing"))]
 pub use form::fuzz_form;
 pub use form::{Form, MAX_FORM_BYTES, Params, parse_bool};
+pub use kept_tree::KeptTree;
 #[cfg(any(test, feature = "testing"))]
 pub use ls::fuzz_ls;
 pub use ls::{LsRecord, MAX_LINE_BYTES};
@@ -253,6 +255,50 @@ pub trait Buildlet: Send + Sync {
     /// Ends a started command with everything it started. Fine when it has ended.
     async fn kill(&self, id: &ExecId) -> Result<()>;
 
+    /// System and processor, in Go's words: `linux` and `amd64`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the machine does not tell, else as [`Buildlet::status`].
+    async fn platform(&self) -> Result<(String, String)> {
+        let status = self.status().await?;
+        if status.os.is_empty() || status.arch.is_empty() {
+            let text = format!("{} does not tell its system", self.name());
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        Ok((status.os, status.arch))
+    }
+
+    /// The absolute path of a tree that the machine keeps beside its work directory, for builds to
+    /// come; `None` when it does not have it, or not as it was. `sha256` is that of its archive, in
+    /// lower-case hex. Whoever asks has it for a day at least.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] when the machine keeps no trees, which is the default.
+    async fn kept_tree(&self, sha256: &str) -> Result<Option<String>> {
+        let _nothing = sha256;
+        Err(keeps_no_trees(&self.name()))
+    }
+
+    /// Lets the machine keep the tree in a gzip-compressed tar stream, and tells its path. It is there
+    /// whole, or not at all: also when the machine dies meanwhile.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when the archive is not the one with this SHA-256;
+    /// [`ErrorKind::Unsupported`] when the machine keeps no trees, which is the default.
+    async fn keep_tree(&self, sha256: &str, tgz: ByteStream) -> Result<String> {
+        let _nothing = (sha256, tgz);
+        Err(keeps_no_trees(&self.name()))
+    }
+
+    /// The same with an archive that the machine fetches from `url`, which is not shown.
+    ///
+    /// # Errors
+    /// As [`Buildlet::keep_tree`], and when there is nothing to fetch.
+    async fn keep_tree_from(&self, sha256: &str, url: &str) -> Result<String> {
+        let _nothing = (sha256, url);
+        Err(keeps_no_trees(&self.name()))
+    }
+
     /// A connection of its own to the machine, for whoever passes on the requests of others.
     ///
     /// # Errors
@@ -285,4 +331,9 @@ pub trait Buildlet: Send + Sync {
             format!("{}: output ended before the command did", self.name()),
         ))
     }
+}
+
+fn keeps_no_trees(name: &str) -> Error {
+    let text = format!("{name} keeps no trees beside its work directory");
+    Error::new(ErrorKind::Unsupported, text)
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::KeptTree;
+
 /// Version of the protocol that we speak: that of December 2020.
 pub const VERSION: u32 = 25;
 
@@ -167,6 +169,8 @@ pub enum Route<'a> {
     ExecLog(&'a str),
     /// `/exec/ID/kill`: ends it (ours).
     ExecKill(&'a str),
+    /// `/trees/SHA256`: a tree that is kept beside the work directory (ours).
+    TreeOf(&'a str),
     /// `/lease`: renews the lease (ours).
     Lease,
     /// `/halt`
@@ -217,6 +221,9 @@ impl<'a> Route<'a> {
     /// The route of a path; `None` for unknown ones, unclean ones (`//status`) included.
     #[must_use]
     pub fn of(path: &'a str) -> Option<Self> {
+        if let Some(name) = path.strip_prefix("/trees/") {
+            return KeptTree::is_name(name).then_some(Self::TreeOf(name));
+        }
         let fixed = Self::FIXED.iter().find(|(known, _)| *known == path);
         fixed
             .map(|&(_, route)| route)
@@ -250,6 +257,7 @@ impl<'a> Route<'a> {
             Self::Tgz => (&["GET", "POST"], NOT_GET),
             Self::Write => (&["PUT"], "requires PUT method"),
             Self::WriteTgz => (&["PUT", "POST"], "requires PUT or POST method"),
+            Self::TreeOf(_) => (&["GET", "PUT", "POST"], "requires GET, PUT or POST method"),
             Self::Exec => (&["POST", "GET"], "requires POST method"),
             Self::ExecOf(_) => (&["GET", "DELETE"], "requires GET or DELETE method"),
             Self::RemoveAll
@@ -272,6 +280,7 @@ impl fmt::Display for Route<'_> {
     /// The path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TreeOf(sha256) => write!(f, "/trees/{sha256}"),
             Self::ExecOf(id) => write!(f, "/exec/{id}"),
             Self::ExecLog(id) => write!(f, "/exec/{id}/log"),
             Self::ExecKill(id) => write!(f, "/exec/{id}/kill"),
@@ -289,11 +298,13 @@ mod tests {
 
     #[test]
     fn every_route_comes_back_from_its_path() {
+        let hash = "5f".repeat(32);
         let fixed = Route::FIXED.iter().map(|&(_, route)| route);
         let commands = [
             Route::ExecOf("a1"),
             Route::ExecLog("a1"),
             Route::ExecKill("a1"),
+            Route::TreeOf(&hash),
         ];
         for route in fixed.chain(commands) {
             assert_eq!(Route::of(&route.to_string()), Some(route));
@@ -312,6 +323,8 @@ mod tests {
             "/exec//log",
             "/exec/a/b",
             "/exec/a/log/",
+            "/trees/",
+            "/trees/../x",
             "/Status",
         ] {
             assert_eq!(Route::of(path), None, "{path:?}");

@@ -9,11 +9,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::sandbox::Launcher;
 
+/// What kept trees may take of the disk.
+const KEEP_BYTES: u64 = 20 << 30;
+
 /// How a buildlet behaves. The defaults are the safe ones.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) work_dir: PathBuf,
     pub(crate) state_dir: PathBuf,
+    pub(crate) keep_dir: PathBuf,
+    pub(crate) keep_bytes: u64,
     pub(crate) env: Vec<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) lease: Option<LeaseTerms>,
@@ -81,9 +86,12 @@ impl Config {
     /// A buildlet that works in `work_dir`, which must exist, and keeps its lock, its description
     /// and the output of detached commands in `state_dir`, which is made when missing.
     pub fn new(work_dir: impl Into<PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
+        let state_dir = state_dir.into();
         Self {
             work_dir: work_dir.into(),
-            state_dir: state_dir.into(),
+            keep_dir: state_dir.join("trees"),
+            keep_bytes: KEEP_BYTES,
+            state_dir,
             env: Vec::new(),
             go_cache: None,
             password: None,
@@ -102,6 +110,27 @@ impl Config {
     pub fn env(self, env: impl IntoIterator<Item = String>) -> Self {
         Self {
             env: env.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// Where trees are kept for builds to come, toolchains above all: made when missing, for this user
+    /// alone, and never emptied as the work directory is. Several buildlets may share it. Default:
+    /// `trees` in the state directory.
+    #[must_use]
+    pub fn keep_dir(self, dir: Option<PathBuf>) -> Self {
+        Self {
+            keep_dir: dir.unwrap_or(self.keep_dir),
+            ..self
+        }
+    }
+
+    /// What they may take of the disk, in bytes: beyond it those go that nobody has asked for in a day,
+    /// the longest unused first. Those that nobody has asked for in a month go anyway. Default 20 GiB.
+    #[must_use]
+    pub fn keep_bytes(self, bytes: Option<u64>) -> Self {
+        Self {
+            keep_bytes: bytes.unwrap_or(self.keep_bytes),
             ..self
         }
     }

@@ -25,6 +25,7 @@ pub const ARCH: &str = match std::env::consts::ARCH.as_bytes() {
     b"x86_64" => "amd64",
     b"x86" => "386",
     b"aarch64" => "arm64",
+    b"powerpc64" if cfg!(target_endian = "little") => "ppc64le",
     b"powerpc64" => "ppc64",
     b"loongarch64" => "loong64",
     _ => std::env::consts::ARCH,

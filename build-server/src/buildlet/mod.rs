@@ -45,6 +45,7 @@ mod state;
 mod tcp_proxy;
 #[cfg(feature = "buildlet-tls")]
 mod tls;
+mod trees;
 
 #[cfg(feature = "coordinator")]
 pub(crate) use leftovers::Leftovers;

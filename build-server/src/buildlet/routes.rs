@@ -57,6 +57,7 @@ pub(crate) async fn answer(app: &Arc<App>, request: Request<'_>) -> Result<(), L
         Route::Status => reply(request, machine::status(app)).await,
         Route::WorkDir => reply(request, Ok(machine::work_dir(app))).await,
         Route::Halt => reply(request, Ok(machine::halt(app))).await,
+        Route::TreeOf(sha256) => super::trees::answer(app, request, sha256).await,
         Route::Lease => machine::renew_lease(app, request).await,
         Route::Write => files::write(app, request).await,
         Route::RemoveAll => files::remove_all(app, request).await,

@@ -21,6 +21,7 @@ use super::lease::Lease;
 use super::listen::Listener;
 use super::processes::{Grace, MARK, Processes};
 use super::state::{Description, StateDir, StateError, own_start_ticks};
+use super::trees::Trees;
 use crate::supervise::Supervisor;
 
 /// Connections that are served at a time; more wait in the system's queue.
@@ -66,6 +67,7 @@ pub(crate) struct App {
     pub(crate) detached: Detached,
     pub(crate) lease: Option<Lease>,
     pub(crate) agents: Agents,
+    pub(crate) trees: Trees,
     /// Canceled when `/halt` was asked for: no request is accepted any more.
     pub(crate) halting: CancellationToken,
     /// Canceled when it is time to act on it.
@@ -213,6 +215,7 @@ impl BuildletServer {
         let detached = Detached::open(supervisor.clone(), processes.clone(), state.spool_dir())
             .map_err(Error::Spool)?;
         let lease = config.lease.clone().map(Lease::new);
+        let trees = Trees::new(config.keep_dir.clone(), config.keep_bytes);
         let (halting, halted) = (CancellationToken::new(), CancellationToken::new());
         let app = App {
             config,
@@ -224,6 +227,7 @@ impl BuildletServer {
             detached,
             lease,
             agents: Agents::default(),
+            trees,
             halting,
             halted,
             open_to_tcp: AtomicBool::new(false),

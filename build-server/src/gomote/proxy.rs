@@ -40,10 +40,16 @@ pub(super) async fn answer(
         Some(Route::Halt) => halt(request, session).await,
         Some(Route::TcpProxy) => tunnel::tcp(gomote, request, session).await,
         Some(Route::ConnectSsh) => tunnel::ssh(request, session).await,
-        // A machine's lease is ours to renew, and what the ssh gateway takes is for it.
+        // A machine's lease is ours to renew, what it keeps is for later builds, and what the ssh
+        // gateway takes is for it.
         None
         | Some(
-            Route::Lease | Route::ExecAttached | Route::Sftp | Route::Agent | Route::AgentAccept,
+            Route::Lease
+            | Route::TreeOf(_)
+            | Route::ExecAttached
+            | Route::Sftp
+            | Route::Agent
+            | Route::AgentAccept,
         ) => refuse(request, Refusal::new(404, "404 page not found")).await,
         Some(_) => pass_on(request, session, gomote.sessions().settings().silence).await,
     }

@@ -226,6 +226,10 @@ impl Buildlet for Undetached {
         self.0.buildlet.work_dir().await
     }
 
+    async fn platform(&self) -> Result<(String, String)> {
+        self.0.buildlet.platform().await
+    }
+
     async fn put(&self, path: &str, mode: u32, contents: ByteStream) -> Result<()> {
         self.0.buildlet.put(path, mode, contents).await
     }

@@ -32,6 +32,8 @@ pub(super) struct Held {
     pub(super) running: Mutex<Option<(BuildId, ExecId)>>,
     /// What its checkout was filled with, when this process has filled it.
     pub(super) restored: Mutex<Option<Restored>>,
+    /// Toolchains in its work directory.
+    pub(super) lent: Mutex<BTreeSet<String>>,
     /// What it may leave to later builds.
     leaving: Mutex<Option<Leaving>>,
 }
@@ -114,6 +116,7 @@ impl Leases {
             over: CancellationToken::new(),
             running: Mutex::default(),
             restored: Mutex::default(),
+            lent: Mutex::default(),
             leaving: Mutex::default(),
         }));
         match self.map().entry(record.lease) {

@@ -221,6 +221,11 @@ impl OpenLog {
         read.map_err(|e| self.failed(e))
     }
 
+    /// As others read it.
+    pub(crate) fn log(&self) -> LiveLog {
+        self.writer.log()
+    }
+
     /// Bytes in it.
     pub(crate) fn len(&self) -> u64 {
         self.writer.log().len()

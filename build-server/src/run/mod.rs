@@ -19,6 +19,7 @@ mod secrets;
 mod snapshots;
 mod sources;
 mod tool_caches;
+mod toolchains;
 mod tools;
 mod units;
 mod warm;

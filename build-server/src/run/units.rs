@@ -21,7 +21,8 @@ use super::leases::Held;
 use super::logs::OpenLog;
 use super::renew::is_final;
 use super::reports::{self, Before};
-use super::tools::{can_start, has_toolchain, missing_tool, shell_of, shorten};
+use super::toolchains::preamble_of;
+use super::tools::{can_start, missing_tool, shell_of, shorten};
 
 /// How long output may be out of reach before the machine counts as lost: by then its lease
 /// has run out as well.
@@ -170,13 +171,10 @@ impl Inner {
             if let Some(url) = &asked.url {
                 exec.env.insert(0, format!("FARMER_URL={url}"));
             }
-            for (name, version) in &asked.toolchain {
-                if let Err(error) = self.equip(buildlet, &mut exec, name, version).await {
-                    let hint = error.hint().unwrap_or_default();
-                    let said = format!("farmer: {name} {version}: {}; {hint}\n", error.chain());
-                    append(log, said.as_bytes()).await?;
-                    return never(UnitEnd::MissingTool(format!("{name} {version}")));
-                }
+            let mut preamble = preamble_of(held, &asked.toolchain, asked.is_list, log);
+            let equipped = self.equip(held, &mut exec, &asked.toolchain, &mut preamble);
+            if let Some(missing) = equipped.await? {
+                return never(UnitEnd::MissingTool(missing));
             }
             shorten(buildlet, &mut exec, id).await?;
             before = reports::listed(buildlet, &asked.reports).await?;
@@ -190,7 +188,9 @@ impl Inner {
         if self.ordered.contains(id) {
             buildlet.kill(id).await?;
         }
-        let outcome = follow_output(held, id, log).await?;
+        let mut preamble = preamble_of(held, &asked.toolchain, asked.is_list, log);
+        let before_output = preamble.before_output().await?;
+        let outcome = follow_output(held, id, log, before_output).await?;
         let took = begun.map(|begun| begun.elapsed());
         if let (ExecOutcome::NotStarted(_), Some(shell)) = (&outcome, shell)
             && !can_start(buildlet, &shell).await?
@@ -217,37 +217,11 @@ impl Inner {
                 asked.salvaged = step.artifacts_of(false).to_vec();
                 asked.reports = step.reports;
             }
+            asked.is_list = unit.part == Part::List;
             asked.toolchain = step.toolchain;
             asked.trees = step.inputs;
         }
         Ok(asked)
-    }
-
-    /// Puts a toolchain first on the `PATH` of a command, unless the machine has it.
-    async fn equip(
-        &self,
-        buildlet: &dyn Buildlet,
-        exec: &mut Exec,
-        name: &str,
-        version: &str,
-    ) -> Result<()> {
-        if has_toolchain(buildlet, exec, name, version).await? {
-            // Its own guard against other versions that a project may name.
-            exec.env.insert(0, "GOTOOLCHAIN=local".to_owned());
-            return Ok(());
-        }
-        let Some(toolchains) = &self.toolchains else {
-            let text = "the machine does not have it, and this farm gets no toolchains";
-            let hint = format!("install {name} {version} on the machine");
-            return Err(Error::new(ErrorKind::NotFound, text).with_hint(hint));
-        };
-        let given = toolchains.provide(name, version).await?;
-        let mut path = given.path;
-        let rest = exec.path.take().unwrap_or_else(|| vec!["$PATH".to_owned()]);
-        path.extend(rest);
-        exec.path = Some(path);
-        exec.env.splice(0..0, given.env);
-        Ok(())
     }
 
     pub(super) async fn kill(&self, lease: &LeaseId, exec: &ExecId) -> Result<Reply> {
@@ -343,18 +317,26 @@ struct Asked {
     /// Files that are kept when it fails.
     salvaged: Vec<String>,
     toolchain: BTreeMap<String, String>,
+    /// Whether its output is a list of tests.
+    is_list: bool,
     /// Trees of earlier steps.
     trees: Vec<StepInput>,
     /// The page of its build.
     url: Option<String>,
 }
 
-/// Follows the output into the log, from where the log ends, over broken connections.
-async fn follow_output(held: &Held, id: &ExecId, log: &mut OpenLog) -> Result<ExecOutcome> {
+/// Follows the output into the log, from where the log ends, over broken connections. The first bytes
+/// of the log may be none of the output.
+async fn follow_output(
+    held: &Held,
+    id: &ExecId,
+    log: &mut OpenLog,
+    before_output: u64,
+) -> Result<ExecOutcome> {
     let mut reached = Instant::now();
     loop {
         let before = log.len();
-        let error = match held.buildlet().attach(id, before).await {
+        let error = match held.buildlet().attach(id, before - before_output).await {
             Ok(stream) => match copy(stream, log).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
@@ -400,7 +382,7 @@ async fn copy(mut stream: ExecStream, log: &mut OpenLog) -> Result<ExecOutcome> 
 }
 
 /// Appends, and waits for room on a full disk; the output stays on the machine meanwhile.
-async fn append(log: &mut OpenLog, bytes: &[u8]) -> Result<()> {
+pub(super) async fn append(log: &mut OpenLog, bytes: &[u8]) -> Result<()> {
     let begin = Instant::now();
     let mut told = false;
     loop {

@@ -55,6 +55,8 @@ struct Shared {
     kept: tempfile::TempDir,
     /// Which tools its machines have.
     tools: Mutex<String>,
+    /// Whether machines see no files of the coordinator's.
+    elsewhere: bool,
 }
 
 /// A machine of a [`FakePool`] that somebody holds.
@@ -101,6 +103,7 @@ impl FakePool {
             sandboxes: Mutex::default(),
             kept: tempfile::tempdir().expect("a directory for what is kept"),
             tools: Mutex::default(),
+            elsewhere: false,
         }))
     }
 
@@ -123,6 +126,17 @@ impl FakePool {
     ) -> Self {
         let shared = Arc::get_mut(&mut self.0).expect("nobody uses it yet");
         shared.scripts.push((cmd.to_owned(), Arc::new(script)));
+        self
+    }
+
+    /// Its machines have files of their own, as far as anybody is told.
+    ///
+    /// # Panics
+    /// When there are clones of it.
+    #[must_use]
+    pub fn elsewhere(mut self) -> Self {
+        let shared = Arc::get_mut(&mut self.0).expect("nobody uses it yet");
+        shared.elsewhere = true;
         self
     }
 
@@ -267,11 +281,17 @@ impl Lease for FakeLease {
     }
 
     async fn files_here(&self) -> Result<Option<FilesHere>> {
-        Ok(self.pool.upgrade().map(|pool| FilesHere {
+        let pool = self.pool.upgrade().filter(|_| self.sees_our_files());
+        Ok(pool.map(|pool| FilesHere {
             work_dir: self.buildlet.root(),
             keep_dir: pool.kept.path().to_owned(),
             tools: lock(&pool.tools).clone(),
         }))
+    }
+
+    fn sees_our_files(&self) -> bool {
+        let pool = self.pool.upgrade();
+        pool.is_none_or(|pool| !pool.elsewhere)
     }
 
     async fn release_keeping(&self, moves: &[(PathBuf, PathBuf)]) -> Result<()> {

@@ -7,7 +7,7 @@ use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::CoordinatorBuilder;
 use build_server::record::BuildRow;
 use build_server::store::Store;
-use build_server::toolchains::{Provided, Toolchains};
+use build_server::toolchains::{Portable, Provided, Toolchains};
 use futures::TryStreamExt;
 
 use crate::farm::{FakePool, Farm, Repository, Steps, step, whole};
@@ -17,7 +17,15 @@ async fn build(
     step: Step,
     more: impl FnOnce(CoordinatorBuilder) -> CoordinatorBuilder,
 ) -> (BuildRow, String) {
-    let pool = FakePool::new(1);
+    build_on(FakePool::new(1), repository, step, more).await
+}
+
+async fn build_on(
+    pool: FakePool,
+    repository: &Repository,
+    step: Step,
+    more: impl FnOnce(CoordinatorBuilder) -> CoordinatorBuilder,
+) -> (BuildRow, String) {
     let farm = Farm::start_with(&pool, Store::memory(), Steps(vec![step]), |builder| {
         more(builder.without_reruns())
     });
@@ -84,6 +92,18 @@ impl Toolchains for One {
             env: vec!["FARMLANG_ROOT=/there".into()],
         })
     }
+
+    async fn portable(&self, name: &str, version: &str, platform: &str) -> Result<Portable> {
+        self.provide(name, version).await?;
+        Ok(Portable {
+            name: format!("{name}{version}+x"),
+            root: self.0.clone(),
+            stamp: "1".into(),
+            path: vec!["links".into()],
+            home: Some("FARMLANG_ROOT".into()),
+            env: vec![format!("FARMLANG_FOR={platform}")],
+        })
+    }
 }
 
 fn program(dir: &std::path::Path, version: &str) {
@@ -136,6 +156,44 @@ async fn a_step_gets_the_toolchain_that_it_names() {
         };
         assert!(log.contains(said), "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_machine_that_keeps_nothing_is_lent_a_toolchain_for_the_build() {
+    let given = tempfile::tempdir().unwrap();
+    program(given.path(), "2.1.7");
+    std::fs::create_dir(given.path().join("links")).unwrap();
+    let link = given.path().join("links/farmlang");
+    std::os::unix::fs::symlink("../farmlang", link).unwrap();
+    let repository = Repository::with_file("a", "");
+    let mut asks = step(
+        "test",
+        "farmlang; echo $FARMLANG_ROOT $FARMLANG_FOR; exit 1",
+    );
+    asks.toolchain.insert("farmlang".into(), "2.1".into());
+    let pool = || FakePool::new(1).elsewhere();
+    let provider = || One(given.path().to_owned());
+    let (_, log) = build_on(pool(), &repository, asks.clone(), |b| {
+        b.toolchains(provider())
+    })
+    .await;
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(
+        lines[0].starts_with("farmer: farmlang2.1+x: sending it, 0.0 MB, for this build alone")
+    );
+    assert_eq!(
+        lines[1..3],
+        ["farmer: toolchains are ready", "farmlang 2.1.7"]
+    );
+    assert!(
+        lines[3].ends_with("/.farmer-toolchains/farmlang2.1+x linux/amd64"),
+        "{log}"
+    );
+    // One that nobody has is said once, and no command begins.
+    asks.toolchain.insert("farmlang".into(), "3".into());
+    let (row, log) = build_on(pool(), &repository, asks, |b| b.toolchains(provider())).await;
+    assert!(matches!(row.outcome, Some(Outcome::Misconfigured { .. })));
+    assert_eq!(log, "farmer: farmlang 3: no mirror has it; name a mirror\n");
 }
 
 #[cfg(feature = "toolchains")]

@@ -154,6 +154,8 @@ fn config(
     Config::new(work_dir, state_dir)
         .env(metadata::clean_env(std::env::vars_os()))
         .adopt_orphans(true)
+        .keep_dir(options.keep_dir.clone())
+        .keep_bytes(options.keep_bytes)
         .go_cache(options.go_cache.clone())
         .links_may_leave(options.links_may_leave)
         .fetch_anywhere(options.fetch_anywhere)

@@ -48,6 +48,16 @@ const FLAGS: &[Flag] = &[
         "lock, buildlet.json and output of detached commands. Default: in\nthe temporary directory, named after the work directory",
     ),
     Flag::value(
+        "keep-dir",
+        "DIR",
+        "toolchains of builds are kept here between builds; several buildlets may\nshare it. Default: trees in the state directory",
+    ),
+    Flag::value(
+        "keep-size",
+        "SIZE",
+        "what they may take of the disk (500M, 20G): beyond it those go that nobody\nasked for in a day; those of a month ago go anyway. Default: 20G",
+    ),
+    Flag::value(
         "lease-ttl",
         "DURATION",
         "ends all commands and itself when nobody renews its lease for so long\n(60s, 5m); the nonce of the lease is in FARMER_LEASE_NONCE",
@@ -180,6 +190,8 @@ pub(super) struct Options {
     pub(super) halt: bool,
     pub(super) reboot: bool,
     pub(super) state_dir: Option<PathBuf>,
+    pub(super) keep_dir: Option<PathBuf>,
+    pub(super) keep_bytes: Option<u64>,
     pub(super) lease_ttl: Option<Duration>,
     pub(super) insecure: bool,
     pub(super) go_cache: Option<String>,
@@ -276,6 +288,8 @@ impl Options {
             halt: given.switch("halt")?.unwrap_or(role_vm),
             reboot: switch("reboot")?,
             state_dir: path(&given, "state-dir"),
+            keep_dir: path(&given, "keep-dir"),
+            keep_bytes: given.get("keep-size").map(size).transpose()?,
             lease_ttl: given.get("lease-ttl").map(duration).transpose()?,
             insecure: switch("i-know-this-is-insecure")?,
             go_cache: given
@@ -339,6 +353,21 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A whole number of bytes, or of KiB, MiB, GiB: `500M`, `20G`.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(format!("{text:?} is no size: the unit is K, M or G")),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let bytes = number.and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| format!("{text:?} is no size"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,6 +415,19 @@ mod tests {
                 "{bad:?}"
             );
         }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("500M"), Ok(500 << 20));
+        assert_eq!(size("20G"), Ok(20 << 30));
+        assert_eq!(size("7"), Ok(7));
+        for bad in ["", "G", "1T", "-1", "1.5G", "99999999999G"] {
+            assert!(size(bad).is_err(), "{bad:?}");
+        }
+        let told = options(&["--keep-dir=/k", "--keep-size=1G"]);
+        assert_eq!(told.keep_dir, Some("/k".into()));
+        assert_eq!(told.keep_bytes, Some(1 << 30));
     }
 
     #[test]

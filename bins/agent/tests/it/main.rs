@@ -12,6 +12,7 @@ mod memory;
 #[cfg(feature = "tls")]
 mod reverse;
 mod start;
+mod trees;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};

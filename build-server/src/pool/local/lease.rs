@@ -63,6 +63,10 @@ impl Lease for LocalLease {
         }
     }
 
+    fn sees_our_files(&self) -> bool {
+        true
+    }
+
     async fn warm_tools(&self) -> Vec<ToolCache> {
         match self.pool.upgrade() {
             Some(pool) => pool.warm_tools().await,

@@ -8,7 +8,7 @@ use build_core::ids::{BuildId, StepName};
 use build_core::plan::{Part, Plan, Step, Unit};
 use build_core::recipe::{Recipe, Tree};
 use build_core::work::{Builder, WorkItem};
-use build_server::coordinator::{Coordinator, Handle};
+use build_server::coordinator::{Coordinator, CoordinatorBuilder, Handle};
 use build_server::source::GitCheckouts;
 use build_server::store::Store;
 use build_server::testing::told;
@@ -29,11 +29,11 @@ impl Recipe for Steps {
     }
 }
 
-fn name(text: &str) -> StepName {
+pub(super) fn name(text: &str) -> StepName {
     StepName::new(text).unwrap()
 }
 
-fn repository() -> tempfile::TempDir {
+pub(super) fn repository() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "contents\n").unwrap();
     for args in [
@@ -57,7 +57,7 @@ fn repository() -> tempfile::TempDir {
     dir
 }
 
-struct Farm {
+pub(super) struct Farm {
     handle: Handle,
     checkouts: GitCheckouts,
     running: JoinHandle<build_core::Result<()>>,
@@ -65,6 +65,16 @@ struct Farm {
 
 impl Farm {
     fn start(pool: &ReversePool, store: Store, dir: &Path, steps: Vec<Step>) -> Self {
+        Self::start_with(pool, store, dir, steps, |builder| builder)
+    }
+
+    pub(super) fn start_with(
+        pool: &ReversePool,
+        store: Store,
+        dir: &Path,
+        steps: Vec<Step>,
+        more: impl FnOnce(CoordinatorBuilder) -> CoordinatorBuilder,
+    ) -> Self {
         let checkouts = GitCheckouts::new(dir.join("git"));
         let builder = Builder::new(
             BuilderName::new("linux").unwrap(),
@@ -75,9 +85,8 @@ impl Farm {
             .build_on(builder)
             .recipe(Steps(steps))
             .checkouts(checkouts.clone())
-            .store(store)
-            .build()
-            .unwrap();
+            .store(store);
+        let coordinator = more(coordinator).build().unwrap();
         let handle = coordinator.handle();
         #[expect(clippy::disallowed_methods, reason = "killed without a goodbye")]
         let running = tokio::spawn(coordinator.run(CancellationToken::new()));
@@ -88,14 +97,14 @@ impl Farm {
         }
     }
 
-    async fn submit(&self, repository: &Path) -> BuildId {
+    pub(super) async fn submit(&self, repository: &Path) -> BuildId {
         let origin = repository.to_str().unwrap();
         let item = self.checkouts.resolve(origin, None).await.unwrap();
         let builder = self.handle.builders()[0].clone();
         self.handle.submit(item, &builder).await.unwrap()
     }
 
-    async fn events(&self, build: &BuildId) -> Vec<BuildEvent> {
+    pub(super) async fn events(&self, build: &BuildId) -> Vec<BuildEvent> {
         let events = self.handle.events(build, Seq(0));
         let all: Vec<Recorded> = tokio::time::timeout(PATIENCE, events.try_collect())
             .await
@@ -104,7 +113,7 @@ impl Farm {
         all.iter().filter_map(told).collect()
     }
 
-    async fn log(&self, build: &BuildId, step: &str) -> String {
+    pub(super) async fn log(&self, build: &BuildId, step: &str) -> String {
         let unit = Unit {
             step: name(step),
             part: Part::Whole,
@@ -133,13 +142,13 @@ impl Farm {
     }
 
     /// As `kill -9` does it.
-    async fn kill(self) {
+    pub(super) async fn kill(self) {
         self.running.abort();
         let _ = self.running.await;
     }
 }
 
-fn outcome(events: &[BuildEvent]) -> &Outcome {
+pub(super) fn outcome(events: &[BuildEvent]) -> &Outcome {
     let ended = events.iter().rev().find_map(|event| match event {
         BuildEvent::Finished { outcome } => Some(outcome),
         _ => None,

@@ -4,6 +4,7 @@ mod cut;
 mod farm;
 mod idle;
 mod keys;
+mod toolchains;
 mod updates;
 
 use std::net::SocketAddr;
