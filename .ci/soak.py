@@ -60,6 +60,7 @@ RUNS = {
     "logs and contents in object stores": Soak("maintner-core/src/objstore build-server/src/store/object_blobs.rs", ["python3", ".ci/stores.py"]),
     "readers of 10,000,000 events": Soak("build-server/src/readers build-server/src/store", bench("readers"), {"FARMER_EVENTS": "10000000"}),
     "2,000 idle machines that register": Soak("build-server/src/pool/reverse build-server/src/front build-client/src/reverse", test("reverse::idle"), {"FARMER_IDLE_MACHINES": "2000"}),
+    "many at once: 300 commits, 20,000 refs, 50 repositories": Soak("build-server/src/source build-server/src/coordinator", test("many::"), {"FARMER_PUSHED": "300", "FARMER_REFS": "20000", "FARMER_REPOSITORIES": "50", "FARMER_IDLE_MS": "10000"}),
     "9,500 half-open connections": Soak("build-server/src/front", test("front::a_thousand"), {"FARMER_HALF_OPEN": "9500"}),
     "handshakes and gRPC calls beside a bare server": Soak("build-server/src/front build-server/src/https build-server/src/grpc", bench("front")),
     "connections of machines beside Go's": Soak("build-core/src/revdial build-server/src/https", bench("revdial")),
@@ -94,7 +95,7 @@ def figure(output):
     passed = sum(int(n) for n in re.findall(r"(\d+) passed", output))
     measured = len(re.findall(r"time:\s+\[|followers: append", output))
     cold = re.findall(r"cold release build of farmer: (\d+s), (\S+)", output)
-    told = re.findall(r"^(\d+ idle machines: \d+ bytes each|all back in \S+|(?:handshakes|gRPC calls): .* of a bare .*|revdial: .*|reversed \w+: .*|\d+ followers: append to visible in a corpus [^;]*|burst of \d+: \d+ ms|wake-up of \d+ readers behind +10000000 .*?\])", output, re.M)
+    told = re.findall(r"^(\d+ idle machines: \d+ bytes each|all back in \S+|(?:handshakes|gRPC calls): .* of a bare .*|revdial: .*|reversed \w+: .*|\d+ followers: append to visible in a corpus [^;]*|burst of \d+: \d+ ms|\d+ (?:commits of one push|refs|repositories): .*|wake-up of \d+ readers behind +10000000 .*?\])", output, re.M)
     medians = [f"{name} {float(value):.4g} {unit}" for name, unit, value in re.findall(r'^\{"bench":"(?!burst)([^"]+)","unit":"([^"]+)".*?"(?:p50|median)":([0-9.]+)', output, re.M)]
     slow = [float(ms) for ms in re.findall(r"^attacks: .*p99 (?:of a page )?([0-9.]+) ms", output, re.M)]
     pages = [f"p99 of a page {slow[0]} ms, {max(slow[1:])} ms during attacks"] if slow[1:] else []

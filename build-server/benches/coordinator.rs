@@ -155,6 +155,7 @@ fn life(n: u64, leave_out: usize) -> Result<Vec<NewEvent>> {
             end: UnitEnd::Exited(ExecOutcome::Ok),
             output_bytes: 9,
             took: Duration::from_secs(1),
+            guessed: false,
         },
         BuildEvent::Finished {
             outcome: Outcome::Passed,

@@ -248,6 +248,7 @@ impl Doctor<'_> {
         loop {
             let page = database.builds(&every, before, PAGE).await?;
             for row in page.builds {
+                let row = row.with_all_files(database).await?;
                 for file in row.kept.iter().flat_map(|kept| &kept.artifacts) {
                     of_build.insert(
                         file.sha256.clone(),

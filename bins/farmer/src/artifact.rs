@@ -40,12 +40,14 @@ pub(crate) async fn artifact(
     match command {
         ArtifactCommand::List { build, step } => {
             let row = recorded.find(build.as_deref()).await?;
+            let row = recorded.with_all_files(row).await?;
             let contents = Contents::open(data)?;
             let files = contents.list(&row, step.as_deref()).await?;
             list(&row, &files, json)
         }
         ArtifactCommand::Download(args) => {
             let row = recorded.find(Some(&args.build)).await?;
+            let row = recorded.with_all_files(row).await?;
             download(args, &row, data, json).await
         }
     }

@@ -21,13 +21,15 @@ use tokio_util::sync::CancellationToken;
 use crate::build_there::build_there;
 use crate::check::{check_reachable, read_config};
 use crate::cli::Build;
+use crate::data_loss::DataLoss;
 use crate::describe;
 use crate::farm::{AnyFarm, Farm};
 use crate::farm_file::FarmFile;
 use crate::follow::{Follower, Show, exit_of};
 use crate::machines::{pools, toolchains};
 use crate::output::failure;
-use crate::running;
+use crate::shared::Shared;
+use crate::turn::{Turn, how, turn};
 
 /// How long the end may take after everything was told to stop: process trees get 5 s to end
 /// by themselves.
@@ -39,54 +41,85 @@ const HURRY: Duration = Duration::from_secs(1);
 /// How many failed tests are named.
 const FAILED_TESTS: usize = 20;
 
-/// Builds one commit on every builder that is asked for.
+/// Builds one commit on every builder that is asked for: in the farm that owns the data directory, in
+/// another `farmer build` that builds as this one would, or here.
 pub(crate) async fn build(
     args: Build,
     data: PathBuf,
     json: bool,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    if let Some(farm) = running::find(&data)? {
-        return build_there(args, &farm, json, stop).await;
+    loop {
+        match turn(&args, &data, &stop).await? {
+            Turn::Here(store) => return build_here(&args, &data, json, stop, store).await,
+            Turn::There(there) => {
+                let ended = build_there(&args, &there, json, &stop).await;
+                if !there.has_left(&ended, &data, &stop).await {
+                    return ended;
+                }
+                farmer_cli::say!("farmer: that program has ended, and this one goes on");
+            }
+        }
     }
-    let store = Store::open(&data).await.map_err(|e| failure(&e))?;
-    let settings = FarmFile::open(None, &data)?;
+}
+
+async fn build_here(
+    args: &Build,
+    data: &Path,
+    json: bool,
+    stop: CancellationToken,
+    store: Store,
+) -> Result<(), Failure> {
+    let settings = FarmFile::open(None, data)?;
+    let loss = DataLoss::of(&store);
+    let shared = Shared::announce(&store, how(args, &settings))?;
     let checkouts = GitCheckouts::new(data.join("git")).with_refs(settings.refs());
-    let item = find(&args, &checkouts, json).await?;
-    let config = configuration(&args, &checkouts, &item).await?;
+    let item = find(args, &checkouts, json).await?;
+    let config = configuration(args, &checkouts, &item).await?;
     let builders = match args.builder.is_empty() {
         true => config.builders_for(&item),
-        false => chosen(&args, config.builders())?,
+        false => chosen(args, config.builders())?,
     };
     for builder in &builders {
         check_reachable(config.hosts(), builder)?;
     }
     let apart = (settings.sandbox(args.sandbox), settings.limits());
-    let pools = pools(&builders, config.hosts(), args.machines, apart, &data)?;
-    let kept = store.clone();
-    let coordinator = coordinator(&args, &config, &builders, store, checkouts, &pools, &data)?;
-    let handle = coordinator.handle();
+    let pools = pools(&builders, config.hosts(), args.machines, apart, data)?;
     let all = Supervisor::new("farmer");
-    let running = all.spawn("coordinator", coordinator.run(stop.clone()));
+    let coordinator = {
+        let store = store.clone();
+        coordinator(args, &config, store, checkouts.clone(), &pools, data)?
+    };
+    let handle = coordinator.handle();
+    let shared = shared.open(&handle, &store, checkouts, data, &all).await?;
+    let (soon, now) = (stop.clone(), loss.now().clone());
+    let running = all.spawn("coordinator", coordinator.run_until(soon, now));
     let show = Show {
         json,
         output: !args.quiet,
         builder: builders.len() > 1,
     };
-    let built = join_all(builders.iter().map(|b| build_on(&handle, &item, b, show))).await;
-    // Whoever is in a hurry leaves the tidying to the next start.
-    let tidy = if stop.is_cancelled() { HURRY } else { DRAIN };
-    stop.cancel();
+    let building = async {
+        let all = builders.iter().map(|b| build_on(&handle, &item, b, show));
+        let built = join_all(all).await;
+        shared.wait_for_others(&handle, &stop).await;
+        // Whoever is in a hurry leaves the tidying to the next start.
+        let tidy = if stop.is_cancelled() { HURRY } else { DRAIN };
+        stop.cancel();
+        (built, tidy)
+    };
+    let ((built, tidy), ()) = tokio::join!(building, loss.watch(&stop));
     let ran = running
         .await
         .map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
-    all.drain(DRAIN)
-        .await
-        .map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+    shared.close();
+    let drained = all.drain(DRAIN).await;
     if tokio::time::timeout(tidy, close(&pools)).await.is_err() {
         tracing::info!("what is left of the machines is deleted by the next start");
     }
-    kept.close().await.map_err(|e| failure(&e))?;
+    loss.check(data)?;
+    drained.map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
+    store.close().await.map_err(|e| failure(&e))?;
     ran.map_err(|e| failure(&e))?;
     finish(built)
 }
@@ -173,7 +206,6 @@ fn chosen(args: &Build, all: Vec<Builder>) -> Result<Vec<Builder>, Failure> {
 fn coordinator(
     args: &Build,
     config: &FarmerToml,
-    builders: &[Builder],
     store: Store,
     checkouts: GitCheckouts,
     pools: &[LocalPool],
@@ -187,8 +219,9 @@ fn coordinator(
     for pool in pools {
         parts = parts.pool(pool.clone());
     }
-    for builder in builders {
-        parts = parts.build_on(builder.clone());
+    // All of them: whoever shares this program may ask for another one.
+    for builder in config.builders() {
+        parts = parts.build_on(builder);
     }
     parts = if args.config.is_some() {
         parts.recipe(config.clone())

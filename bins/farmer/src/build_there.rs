@@ -14,15 +14,18 @@ use crate::farm::AnyFarm;
 use crate::follow::Show;
 use crate::output::failure;
 use crate::running::refusal;
+use crate::turn::There;
 
-/// Asks the farm for the builds and follows them; stopping this program stops none of them.
+/// Asks the farm for the builds and follows them. Stopping this program stops none of them, but in a
+/// farm that ends with its builds.
 pub(crate) async fn build_there(
-    args: Build,
-    farm: &FarmClient,
+    args: &Build,
+    there: &There,
     json: bool,
-    stop: CancellationToken,
+    stop: &CancellationToken,
 ) -> Result<(), Failure> {
-    let wish = wish(&args, farm)?;
+    let farm = &there.farm;
+    let wish = wish(args, farm)?;
     let created = farm.create(&wish).await.map_err(|e| refusal(&e))?;
     let Some(first) = created.builds.first() else {
         return Err(Failure::usage(
@@ -44,13 +47,18 @@ pub(crate) async fn build_there(
         output: !args.quiet,
         builder: created.builds.len() > 1,
     };
-    let there: AnyFarm = Arc::new(farm.clone());
+    let followed_in: AnyFarm = Arc::new(farm.clone());
     let followed = created
         .builds
         .iter()
-        .map(|row| follow(there.clone(), row.id.clone(), &row.builder, show));
+        .map(|row| follow(followed_in.clone(), row.id.clone(), &row.builder, show));
     match stop.run_until_cancelled(try_join_all(followed)).await {
         Some(exits) => finish(exits?.into_iter().map(Ok).collect()),
+        None if there.is_passing() => {
+            // Nobody else wants it. What has ended meanwhile cannot be taken back.
+            let _ = farm.withdraw(&created.wish).await;
+            Err(Failure::interrupted())
+        }
         None => {
             farmer_cli::say!(
                 "farmer: goes on in the farm; take it back with: farmer wish withdraw {}",

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::cli::Check;
 use crate::farm_file::FarmFile;
 use crate::init::directory;
-use crate::machines::bounds;
+use crate::machines::{bounds, own_program};
 use crate::output::{failure, print_json, print_text};
 
 /// The pools of this program: a host of another pool has no machine.
@@ -80,7 +80,7 @@ fn check_farm(
 /// Tells how builds are kept apart from this machine, and by what they are bounded; and why not more
 /// strictly.
 fn explain_sandbox(set: Sandbox, bounds: Bounds, json: bool) -> Result<(), Failure> {
-    let program = std::env::current_exe()?;
+    let program = own_program()?;
     let pool = LocalPool::builder(program, 1).sandbox(set).bounds(bounds);
     let pool = pool.build().map_err(|e| failure(&e))?;
     let available = pool.sandboxes();

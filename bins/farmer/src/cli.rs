@@ -225,7 +225,7 @@ pub(crate) struct Up {
 }
 
 /// How a farm encrypts what it says.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct TlsArgs {
     /// Encrypt with this certificate: its chain as PEM; read again when it changes
     #[arg(

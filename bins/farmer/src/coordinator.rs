@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::TlsArgs;
 use crate::data_dir::data_dir;
 use crate::door::Door;
+use crate::machines::own_program;
 use crate::more_doors::MoreDoors;
 use crate::output::{failure, print_text};
 use crate::registered::{build_on, registered};
@@ -142,8 +143,9 @@ async fn run(mut args: Args, stop: CancellationToken) -> Result<(), Failure> {
     let registered = registered(&directory, &farm, &data).map_err(|e| failure(&e))?;
     let door = Door::open(address, &args.tls, &args.host, &data).await?;
     let checkouts = GitCheckouts::new(data.join("git"));
-    let program = std::env::current_exe()?;
+    let program = own_program()?;
     let pool = LocalPool::builder(program, args.machines.max(1))
+        .called("farmer")
         .data_dir(&data)
         .sandbox(build_core::plan::Sandbox::Auto);
     let coordinator = Coordinator::builder()

@@ -82,16 +82,23 @@ pub(crate) fn took(duration: Duration) -> String {
 
 /// Says how many files of a work tree differ from its commit, and whether they are built.
 pub(crate) fn say_uncommitted(count: usize, are_built: bool) {
+    if let Some(text) = uncommitted(count, are_built) {
+        farmer_cli::say!("{text}");
+    }
+}
+
+/// As [`say_uncommitted`]; nothing when there are none.
+pub(crate) fn uncommitted(count: usize, are_built: bool) -> Option<String> {
     let files = if count == 1 {
         "1 uncommitted file".to_owned()
     } else {
         format!("{count} uncommitted files")
     };
     match (count, are_built) {
-        (0, _) => {}
-        (_, true) => farmer_cli::say!("{files} built too"),
-        (1, false) => farmer_cli::say!("{files} is not built; --worktree builds it"),
-        (_, false) => farmer_cli::say!("{files} are not built; --worktree builds them"),
+        (0, _) => None,
+        (_, true) => Some(format!("{files} built too")),
+        (1, false) => Some(format!("{files} is not built; --worktree builds it")),
+        (_, false) => Some(format!("{files} are not built; --worktree builds them")),
     }
 }
 

@@ -26,6 +26,7 @@ use crate::coordinator::{Mode, builders, master_key};
 use crate::data_dir::data_dir;
 use crate::door::Door;
 use crate::farm_file::FarmFile;
+use crate::machines::own_program;
 use crate::output::{failure, print_text};
 use crate::services::{gomote, services, with_grpc};
 use crate::ssh::{Port, SshArgs};
@@ -228,7 +229,8 @@ fn coordinator(
         .pool(reverse.clone());
     if machines > 0 {
         let local = LOCAL.parse().map_err(|e: build_core::Error| failure(&e))?;
-        let pool = LocalPool::builder(std::env::current_exe()?, machines)
+        let pool = LocalPool::builder(own_program()?, machines)
+            .called("farmer")
             .data_dir(data)
             .host_type(local)
             .sandbox(build_core::plan::Sandbox::Auto);

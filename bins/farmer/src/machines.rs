@@ -1,6 +1,6 @@
 //! The local machines of a configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use build_core::ids::HostType;
 use build_core::plan::Sandbox;
@@ -26,10 +26,11 @@ pub(crate) fn pools(
     (sandbox, limits): (Sandbox, StepLimits),
     data: &Path,
 ) -> Result<Vec<LocalPool>, Failure> {
-    let program = std::env::current_exe()?;
+    let program = own_program()?;
     let count = |host: Option<u32>| machines.or(host).unwrap_or_else(cores).max(1) as usize;
     let pool = |slots: usize| {
         LocalPool::builder(&program, slots)
+            .called("farmer")
             .data_dir(data)
             .sandbox(sandbox)
             .bounds(bounds(limits))
@@ -48,6 +49,15 @@ pub(crate) fn pools(
         .chain(hosts)
         .map(|p| p.build().map_err(|e| failure(&e)))
         .collect()
+}
+
+/// This program, as its machines run it: the one that runs, though its file was removed or replaced.
+pub(crate) fn own_program() -> std::io::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    match running.exists() {
+        true => Ok(running.to_owned()),
+        false => std::env::current_exe(),
+    }
 }
 
 /// What each command may take at most.

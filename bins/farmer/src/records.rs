@@ -44,6 +44,12 @@ impl Recorded {
         })
     }
 
+    /// The build with all files that it has kept.
+    pub(crate) async fn with_all_files(&self, row: BuildRow) -> Result<BuildRow, Failure> {
+        let events = &**self.store.events();
+        row.with_all_files(events).await.map_err(|e| failure(&e))
+    }
+
     async fn by_id(&self, id: &str) -> Result<Option<BuildRow>, Failure> {
         let id = BuildId::new(id).map_err(|_| {
             Failure::usage(

@@ -4,16 +4,21 @@ use std::path::Path;
 
 use build_client::farm::FarmClient;
 use build_core::{Error, ErrorKind};
-use build_server::store::DataLock;
+use build_server::store::{DataLock, Owner};
 use farmer_cli::{Exit, Failure};
 
 use crate::output::failure;
 
 /// The farm that owns a data directory and answers, if there is one.
 pub(crate) fn find(data: &Path) -> Result<Option<FarmClient>, Failure> {
-    let Some(owner) = DataLock::owner(data).map_err(|e| failure(&e))? else {
-        return Ok(None);
-    };
+    match DataLock::owner(data).map_err(|e| failure(&e))? {
+        Some(owner) => client(&owner),
+        None => Ok(None),
+    }
+}
+
+/// The owner of a data directory, if it answers.
+pub(crate) fn client(owner: &Owner) -> Result<Option<FarmClient>, Failure> {
     let Some(address) = &owner.address else {
         return Ok(None);
     };

@@ -15,6 +15,7 @@ use build_server::web::{Site, service};
 use build_server::who::Directory;
 use farmer_cli::{Exit, Failure};
 
+use crate::machines::own_program;
 use crate::output::failure;
 use crate::ssh::Port;
 
@@ -29,7 +30,7 @@ pub(crate) fn services(site: &Site, machines: &ReversePool, gomote: Gomote) -> S
 /// The programs that machines fetch: those in `programs` of the data directory, and this one.
 pub(crate) fn programs(data: &Path) -> Programs {
     let programs = Programs::new(Some(data.join("programs")));
-    match std::env::current_exe() {
+    match own_program() {
         Ok(own) => programs.with(file_name("farmer"), own),
         Err(_) => programs,
     }

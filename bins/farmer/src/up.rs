@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::check::check_reachable;
 use crate::cli::Up;
+use crate::data_loss::DataLoss;
 use crate::describe;
 use crate::door::Door;
 use crate::farm_file::{FarmFile, Settings};
@@ -59,6 +60,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         Some(url) => with_blobs(store, url, &data).await?,
         None => store,
     };
+    let loss = DataLoss::of(&store);
     let token = TokenFile::open(&data).map_err(|e| failure(&e))?;
     let directory = directory(&data, &settings)?;
     let listening = SocketAddr::new(settings.addr, settings.port);
@@ -166,13 +168,15 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
             .run_until_cancelled(farmer_cli::memory::give_back_now_and_then())
             .await;
     });
-    let running = all.spawn("coordinator", coordinator.run(stop.clone()));
-    let told = tell_of_the_end(&handle, &stop);
-    let (ran, ()) = tokio::join!(running, told);
+    let running = coordinator.run_until(stop.clone(), loss.now().clone());
+    let running = all.spawn("coordinator", running);
+    let told = tell_of_the_end(&handle, &stop, &loss);
+    let (ran, (), ()) = tokio::join!(running, told, loss.watch(&stop));
     serving.cancel();
     if let Err(error) = all.drain(DRAIN).await {
         tracing::warn!(%error, "the farm has ended");
     }
+    loss.check(&data)?;
     if let Err(error) = machines.flush().await {
         tracing::warn!(
             error = error.chain(),
@@ -301,8 +305,11 @@ fn tell_outcome(build: &BuildId, outcome: &Outcome, row: Option<&BuildRow>) {
 }
 
 /// Says at the first signal what becomes of the builds that run.
-async fn tell_of_the_end(handle: &Handle, stop: &CancellationToken) {
+async fn tell_of_the_end(handle: &Handle, stop: &CancellationToken, loss: &DataLoss) {
     stop.cancelled().await;
+    if loss.is_lost() {
+        return;
+    }
     let sessions = handle.records().open_sessions().await.unwrap_or_default();
     if let Some(text) = staying(&sessions) {
         farmer_cli::say!("farmer: {text}");

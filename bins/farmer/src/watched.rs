@@ -5,11 +5,15 @@ use build_core::recipe::{Detect, FarmerToml, Host};
 use build_core::work::Builder;
 use build_server::source::{Checkouts, GitCheckouts};
 use farmer_cli::Failure;
+use futures::{StreamExt as _, stream};
 
 use crate::check::read_config;
 use crate::cli::Up;
-use crate::describe::say_uncommitted;
+use crate::describe::uncommitted;
 use crate::output::failure;
+
+/// Repositories that are read at the same time.
+const AT_A_TIME: usize = 8;
 
 /// Repositories, and the builders and machines that all of them together need.
 pub(crate) struct Watched {
@@ -30,57 +34,78 @@ pub(crate) async fn watch(args: &Up, checkouts: &GitCheckouts) -> Result<Watched
         hosts: Vec::new(),
         recipe,
     };
-    for repo in &args.repos {
-        let (origin, file) = read(repo, checkouts).await?;
+    // Several at a time, for git is asked often for each; their order stays.
+    let reading = args.repos.iter().map(|repo| read(repo, checkouts));
+    let mut reading = stream::iter(reading).buffered(AT_A_TIME);
+    while let Some(read) = reading.next().await {
+        let Read { origin, file, said } = read?;
+        for line in said {
+            farmer_cli::say!("farmer: {line}");
+        }
         let file = watched.recipe.clone().unwrap_or(file);
         watched.add(origin, &file)?;
     }
     Ok(watched)
 }
 
-async fn read(repo: &str, checkouts: &GitCheckouts) -> Result<(String, FarmerToml), Failure> {
+/// What one repository asks for, and what is said of it.
+struct Read {
+    origin: String,
+    file: FarmerToml,
+    said: Vec<String>,
+}
+
+impl Read {
+    fn of(origin: String, said: Vec<String>) -> Self {
+        let file = FarmerToml::default();
+        Self { origin, file, said }
+    }
+}
+
+async fn read(repo: &str, checkouts: &GitCheckouts) -> Result<Read, Failure> {
     let item = match checkouts.resolve(repo, None).await {
         Ok(item) => item,
         // Nothing was committed yet: its first commit will be built.
         Err(error) if error.kind() == ErrorKind::Invalid => {
-            farmer_cli::say!("farmer: {}", error.chain());
             let origin = std::path::absolute(repo)?.to_string_lossy().into_owned();
-            return Ok((origin, FarmerToml::default()));
+            return Ok(Read::of(origin, vec![error.chain()]));
         }
         // It may be back later: it is looked at again and again.
         Err(error) if error.kind() == ErrorKind::Unavailable => {
-            farmer_cli::say!("farmer: {}; it is tried again", error.chain());
-            return Ok((repo.to_owned(), FarmerToml::default()));
+            let said = format!("{}; it is tried again", error.chain());
+            return Ok(Read::of(repo.to_owned(), vec![said]));
         }
         Err(error) => return Err(failure(&error)),
     };
-    let default = checkouts.default_branch(&item.origin).await;
-    match default.map_err(|e| failure(&e))? {
-        Some(branch) => farmer_cli::say!("farmer: {}: the default branch is {branch}", item.repo),
-        None => farmer_cli::say!(
-            "farmer: {}: no branch is checked out and no remote names one: the commit is built",
-            item.repo
-        ),
-    }
-    farmer_cli::say!(
-        "farmer: {} at {} {:?}",
-        item.repo,
-        item.commit.short(),
-        item.subject
-    );
-    let count = checkouts.uncommitted(repo).await.map_err(|e| failure(&e))?;
-    say_uncommitted(count, false);
+    let default = checkouts.default_branch(&item.origin);
+    let (default, count) =
+        futures::try_join!(default, checkouts.uncommitted(repo)).map_err(|e| failure(&e))?;
+    let (name, commit) = (&item.repo, item.commit.short());
+    let mut said = vec![
+        match default {
+            Some(branch) => format!("{name}: the default branch is {branch}"),
+            None => format!(
+                "{name}: no branch is checked out and no remote names one: the commit is built"
+            ),
+        },
+        format!("{name} at {commit} {:?}", item.subject),
+    ];
+    said.extend(uncommitted(count, false).map(|text| format!("{name}: {text}")));
     let tree = checkouts.tree(&item).await.map_err(|e| failure(&e))?;
     let file = match Detect::configuration(tree.as_ref()).await {
         Ok(file) => file.unwrap_or_default(),
         // Its build says so too, and a later commit may be right.
         Err(error) if error.kind() == ErrorKind::Invalid => {
-            farmer_cli::say!("farmer: {}: {}", item.repo, error.chain());
+            said.push(format!("{name}: {}", error.chain()));
             FarmerToml::default()
         }
         Err(error) => return Err(failure(&error)),
     };
-    Ok((item.origin, file))
+    Ok(Read {
+        origin: item.origin,
+        file,
+        said,
+    })
 }
 
 impl Watched {

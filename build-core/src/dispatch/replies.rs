@@ -131,8 +131,16 @@ impl Dispatcher {
                     self.return_machine(machine, failed, now);
                 }
             }
+            // What is wrong with a commit is so on every machine.
             CommandKey::Prepare(_, lease) if failure.kind == ErrorKind::Invalid => {
                 self.give_up(lease, unusable(failure), now);
+            }
+            CommandKey::Run(build, unit, attempt) if failure.kind == ErrorKind::Invalid => {
+                if let Some(lease) = self.lease_of(build, unit, *attempt) {
+                    let end = UnitEnd::Lost(failure.text.clone());
+                    self.end_unit(&lease, end, failure.output_bytes, now);
+                    self.give_up(&lease, unusable(failure), now);
+                }
             }
             CommandKey::Prepare(_, lease) | CommandKey::Keep(_, _, lease) => {
                 self.lease_lost(lease, &failure.text, 0, now);
@@ -353,6 +361,7 @@ impl Dispatcher {
             _ => classify(end, step),
         };
         // Of what an earlier process began the clock alone tells, and it may have been set since.
+        let guessed = took.is_none();
         let took = took.unwrap_or_else(|| now.since(since).min(step.timeout));
         self.record(
             build,
@@ -362,6 +371,7 @@ impl Dispatcher {
                 end,
                 output_bytes,
                 took,
+                guessed,
             },
             now,
         );

@@ -499,6 +499,25 @@ fn a_checkout_that_cannot_be_made_anywhere_is_tried_once() {
 }
 
 #[test]
+fn a_command_that_cannot_be_right_is_told_after_one_machine() {
+    let mut farm = Farm::new(2, vec![step("build", &[])]);
+    farm.submit();
+    while !matches!(farm.todo.front(), Some(Command::Run { .. })) {
+        assert!(farm.step());
+    }
+    let key = farm.todo.pop_front().unwrap().key();
+    let refused = Error::new(ErrorKind::Invalid, "too many names").with_hint("print fewer");
+    farm.tell(Input::Failed(key, Failure::from(&refused)));
+    farm.run();
+    let expected = Outcome::Misconfigured {
+        text: "too many names".into(),
+        hint: "print fewer".into(),
+    };
+    assert_eq!(farm.outcome(), Some(&expected));
+    assert_eq!(farm.count(|e| matches!(e, BuildEvent::Leased { .. })), 1);
+}
+
+#[test]
 fn what_an_earlier_process_began_took_no_longer_than_it_may() {
     for jump in [24, 0] {
         let mut farm = Farm::new(1, vec![step("build", &[])]);

@@ -303,21 +303,19 @@ impl BuildState {
             self.troubles.push(trouble);
             return Some(Touched::lease(lease));
         }
-        if ended.phase < Phase::Prepared {
-            match reason {
-                // The build goes on with the machines it has, if it has any.
-                LeaseEnd::Lost(text) if self.leases.is_empty() => {
-                    self.never_started(&ended.unit, text);
-                }
-                LeaseEnd::Unusable { text, hint } => {
-                    let blame = Blame::Configuration {
-                        text: text.clone(),
-                        hint: hint.clone(),
-                    };
-                    self.never_runs(&ended.unit, blame);
-                }
-                LeaseEnd::Lost(_) | LeaseEnd::Released => {}
+        match reason {
+            // The build goes on with the machines it has, if it has any.
+            LeaseEnd::Lost(text) if ended.phase < Phase::Prepared && self.leases.is_empty() => {
+                self.never_started(&ended.unit, text);
             }
+            LeaseEnd::Unusable { text, hint } => {
+                let blame = Blame::Configuration {
+                    text: text.clone(),
+                    hint: hint.clone(),
+                };
+                self.never_runs(&ended.unit, blame);
+            }
+            LeaseEnd::Lost(_) | LeaseEnd::Released => {}
         }
         let number = self.index.number(&ended.unit.step)?;
         Some(Touched::part(number, ended.unit.part).and(lease))

@@ -14,6 +14,10 @@ use crate::plan::{Plan, Unit};
 use crate::test_lines::TestCounts;
 use crate::work::{Class, WorkItem};
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 events! {
     /// What happened to a build. Fields are only ever added, with defaults; a changed meaning is
     /// a new version of the kind.
@@ -95,6 +99,10 @@ events! {
             /// the process that saw its beginning.
             @(rename = "took_us", with = "micros")
             took: Duration,
+            /// Another process saw its beginning: the time between, by clocks that may have been set
+            /// meanwhile, and no more than it may take. Nothing is estimated from it.
+            @(default, skip_serializing_if = "is_false")
+            guessed: bool,
         },
         /// What a command printed of the tests it ran; recorded before its end.
         Tested = "tested" may {

@@ -142,6 +142,7 @@ fn of_builds() -> Vec<BuildEvent> {
         end,
         output_bytes: 5,
         took: Duration::from_micros(1_500_000),
+        guessed: false,
     };
     let finished = |outcome| BuildEvent::Finished { outcome };
     vec![

@@ -64,6 +64,10 @@ pub struct Build {
     pub review: Option<Review>,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// Files that a step has kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptFiles {
@@ -72,8 +76,11 @@ pub struct KeptFiles {
     /// The part of it, of a shard or a listing that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartName>,
-    /// The files.
+    /// The files; of many the first ones, and the list of files of the build has them all.
     pub artifacts: Vec<Artifact>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
     /// The directory that was kept as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use build_core::clock::SystemClock;
 use build_core::h1::Limits;
-use build_core::h1::io::{Duplex, Server};
+use build_core::h1::io::{Duplex, Exchange, Server};
 use tokio::time::timeout;
 
 use super::listen::Accepted;
@@ -25,35 +25,46 @@ const LAST_TIME: Duration = Duration::from_secs(2);
 
 pub(crate) type Io = Box<dyn Duplex>;
 
-/// Serves a connection to its end.
+/// Serves a connection to its end, or until it is ended because it rests and others want its place.
 pub(crate) async fn serve(app: Arc<App>, accepted: Accepted) {
-    let Some(io) = greet(accepted).await else {
+    let mut rest = app.resting.begin();
+    let greeted = tokio::select! {
+        greeted = greet(accepted) => greeted,
+        () = rest.ended() => None,
+    };
+    let Some(io) = greeted else {
         return;
     };
     let mut server = Server::new(io, Limits::default()).with_clock(Arc::new(SystemClock));
     let stop = app.supervisor.token();
     loop {
-        let ready = tokio::select! {
-            ready = timeout(IDLE, server.ready()) => ready,
+        let asked = tokio::select! {
+            asked = next(&mut server) => asked,
+            () = rest.ended() => return,
             () = stop.cancelled() => return,
         };
-        if !matches!(ready, Ok(Ok(true))) {
+        let Some(exchange) = asked else {
             break;
+        };
+        drop(rest);
+        // What was lost is the client's loss, and it knows.
+        if routes::answer(&app, exchange).await.is_err() {
+            return;
         }
-        match timeout(HEAD, server.next()).await {
-            Ok(Ok(Some(exchange))) => {
-                // What was lost is the client's loss, and it knows.
-                if routes::answer(&app, exchange).await.is_err() {
-                    return;
-                }
-            }
-            _ => break,
-        }
+        rest = app.resting.begin();
     }
     if !server.is_switched() {
         // The client has its answer, or is gone.
         let _ = timeout(LAST_TIME, server.close(LAST_BYTES)).await;
     }
+}
+
+/// The next request; `None` when there is none, or its head does not come.
+async fn next(server: &mut Server<Io>) -> Option<Exchange<'_, Io>> {
+    if !matches!(timeout(IDLE, server.ready()).await, Ok(Ok(true))) {
+        return None;
+    }
+    timeout(HEAD, server.next()).await.ok()?.ok()?
 }
 
 async fn greet(accepted: Accepted) -> Option<Io> {

@@ -35,6 +35,7 @@ mod listing;
 mod machine;
 mod paths;
 mod processes;
+mod resting;
 mod routes;
 pub mod sandbox;
 mod server;

@@ -20,11 +20,13 @@ use super::exec::END_GRACE;
 use super::lease::Lease;
 use super::listen::Listener;
 use super::processes::{Grace, MARK, Processes};
+use super::resting::Resting;
 use super::state::{Description, StateDir, StateError, own_start_ticks};
 use super::trees::Trees;
 use crate::supervise::Supervisor;
 
-/// Connections that are served at a time; more wait in the system's queue.
+/// Connections that are served at a time. When another one comes, the one that has rested longest makes
+/// room; where all have a request under way, it waits.
 const MOST_CONNECTIONS: usize = 512;
 /// Time for everything to end: SIGTERM, three seconds, SIGKILL, and the last answers.
 const DRAIN: Duration = Duration::from_millis(5_500);
@@ -68,6 +70,7 @@ pub(crate) struct App {
     pub(crate) lease: Option<Lease>,
     pub(crate) agents: Agents,
     pub(crate) trees: Trees,
+    pub(crate) resting: Resting,
     /// Canceled when `/halt` was asked for: no request is accepted any more.
     pub(crate) halting: CancellationToken,
     /// Canceled when it is time to act on it.
@@ -228,6 +231,7 @@ impl BuildletServer {
             lease,
             agents: Agents::default(),
             trees,
+            resting: Resting::default(),
             halting,
             halted,
             open_to_tcp: AtomicBool::new(false),
@@ -316,8 +320,11 @@ async fn accept(app: Arc<App>, listener: Listener, permits: Arc<Semaphore>) {
     let stop = app.supervisor.token().clone();
     loop {
         let next = async {
-            let permit = permits.clone().acquire_owned().await;
-            (permit, listener.accept().await)
+            let accepted = listener.accept().await;
+            if permits.available_permits() == 0 {
+                app.resting.end_longest();
+            }
+            (permits.clone().acquire_owned().await, accepted)
         };
         let (permit, accepted) = tokio::select! {
             next = next => next,

@@ -78,7 +78,7 @@ async fn view(site: &Site, row: &BuildRow, kept: &KeptFiles) -> Result<KeptView>
         step: kept.step.clone(),
         unit: kept.unit(),
         snapshot: kept.snapshot.clone(),
-        count: kept.artifacts.len(),
+        count: usize::try_from(kept.count()).unwrap_or(usize::MAX),
         files,
         until,
         is_over,

@@ -68,6 +68,7 @@ pub struct LocalPool {
 /// How a [`LocalPool`] is made.
 pub struct LocalPoolBuilder {
     program: PathBuf,
+    called: Option<OsString>,
     arguments: Vec<OsString>,
     slots: usize,
     spares: usize,
@@ -104,6 +105,15 @@ impl LocalPoolBuilder {
     pub fn arguments(self, arguments: impl IntoIterator<Item: Into<OsString>>) -> Self {
         Self {
             arguments: arguments.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// What machines are called in lists of processes, where that is not the program's file.
+    #[must_use]
+    pub fn called(self, name: impl Into<OsString>) -> Self {
+        Self {
+            called: Some(name.into()),
             ..self
         }
     }
@@ -230,6 +240,7 @@ impl LocalPoolBuilder {
                 slots,
                 recipe: Recipe {
                     program: self.program,
+                    called: self.called,
                     arguments: self.arguments,
                     tools,
                     ttl: self.spare_ttl,
@@ -269,6 +280,7 @@ impl LocalPool {
     pub fn builder(program: impl Into<PathBuf>, slots: usize) -> LocalPoolBuilder {
         LocalPoolBuilder {
             program: program.into(),
+            called: None,
             arguments: vec!["buildlet".into()],
             slots,
             spares: SPARES,

@@ -6,7 +6,7 @@ use build_core::ids::{BuildId, BuilderName, RepoName, SessionId};
 use super::{BuildRow, SessionRow, Tested, Timing};
 
 /// Counts the changes of this fold: rows of another version are folded anew from the log.
-pub const ROWS_VERSION: u32 = 4;
+pub const ROWS_VERSION: u32 = 5;
 
 /// Which row an event is folded into.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@
 //! can rebuild its rows from the log at any time.
 
 mod fold;
+mod kept;
 mod report;
 mod session;
 
@@ -11,9 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use build_core::clock::{Timestamp, micros};
-use build_core::event::{
-    Artifact, BlobRef, BuildEvent, Outcome, Recorded, Seq, Snapshot, Start, UnitEnd,
-};
+use build_core::event::{BlobRef, BuildEvent, Outcome, Recorded, Seq, Start, UnitEnd};
 use build_core::ids::{BuildId, BuilderName, CommitHash, ExecId, LeaseId, StepName};
 use build_core::plan::{Input, Part, Unit};
 use build_core::report::{BuildStatus, Rerun};
@@ -22,6 +21,7 @@ use build_core::work::WorkItem;
 use serde::{Deserialize, Serialize};
 
 pub use fold::{OfStep, ROWS_VERSION, RowKey, RowSink, row_keys, rows};
+pub use kept::KeptFiles;
 pub use session::SessionRow;
 
 /// One run of a unit.
@@ -53,35 +53,6 @@ pub struct Run {
     pub took: Option<Duration>,
     /// Bytes of output recorded, once it has ended.
     pub output_bytes: u64,
-}
-
-/// Files that a step has kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptFiles {
-    /// The step.
-    pub step: StepName,
-    /// The part of it, of one that failed.
-    #[serde(default, skip_serializing_if = "is_whole")]
-    pub part: Part,
-    /// The files.
-    pub artifacts: Vec<Artifact>,
-    /// The directory that was kept as a whole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub snapshot: Option<Snapshot>,
-}
-
-fn is_whole(part: &Part) -> bool {
-    *part == Part::Whole
-}
-
-impl KeptFiles {
-    /// What has kept them.
-    pub fn unit(&self) -> Unit {
-        Unit {
-            step: self.step.clone(),
-            part: self.part,
-        }
-    }
 }
 
 /// One build as pages and questions see it.
@@ -122,7 +93,7 @@ pub struct BuildRow {
     /// Caches of tools that its commands name and that had something in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_caches: Vec<String>,
-    /// Files kept.
+    /// Files kept; of many the first ones.
     pub kept: Vec<KeptFiles>,
     /// How long the files of steps stay that say so, in microseconds after its end.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -226,6 +197,7 @@ impl BuildRow {
                 end,
                 output_bytes,
                 took,
+                ..
             } => {
                 if let Some(run) = self.run_mut(unit, *attempt) {
                     run.end = Some(end.clone());
@@ -244,24 +216,9 @@ impl BuildRow {
                     run.tested.clone_from(tests);
                 }
             }
-            BuildEvent::Kept {
-                step,
-                artifacts,
-                snapshot,
-            } => self.kept.push(KeptFiles {
-                step: step.clone(),
-                part: Part::Whole,
-                artifacts: artifacts.clone(),
-                snapshot: snapshot.clone(),
-            }),
-            BuildEvent::Salvaged {
-                unit, artifacts, ..
-            } => self.kept.push(KeptFiles {
-                step: unit.step.clone(),
-                part: unit.part,
-                artifacts: artifacts.clone(),
-                snapshot: None,
-            }),
+            BuildEvent::Kept { .. } | BuildEvent::Salvaged { .. } => {
+                self.kept.extend(KeptFiles::of(event, kept::ROW_FILES));
+            }
             BuildEvent::Finished { outcome } => {
                 self.state = outcome.into();
                 self.outcome = Some(outcome.clone());
@@ -315,6 +272,7 @@ impl BuildRow {
             end: UnitEnd::Exited(outcome),
             took,
             attempt,
+            guessed: false,
             ..
         } = event
         else {

@@ -28,6 +28,7 @@ impl From<BuildRow> for Build {
             step: kept.step,
             part: Some(PartName(kept.part)).filter(|part| part.0 != Part::Whole),
             artifacts: kept.artifacts,
+            more: kept.more,
             snapshot: kept.snapshot,
         });
         Self {

@@ -163,8 +163,9 @@ pub(super) async fn sweep(store: &Store, keep: &KeepArtifacts, now: Timestamp) -
     let (every, mut before) = (BuildFilter::default(), None);
     loop {
         let page = store.records().builds(&every, before, PAGE).await?;
-        for row in &page.builds {
-            needs.add(row, keep, now);
+        for row in page.builds {
+            let row = row.with_all_files(&**store.events()).await?;
+            needs.add(&row, keep, now);
         }
         before = page.next;
         if before.is_none() {

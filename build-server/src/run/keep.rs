@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
 
 use super::Inner;
-use crate::store::BlobKind;
+use crate::store::{BlobInfo, BlobKey, BlobKind, Files};
 
 impl Inner {
     pub(super) async fn keep(
@@ -56,11 +56,29 @@ impl Inner {
         }
         paths.sort();
         let unpacked = self.fetch(buildlet, &paths).await?;
+        let stored = unpacked.all(&paths)?;
+        let stored = self
+            .store
+            .blobs()
+            .put_files(BlobKind::Artifact, stored)
+            .await?;
         let mut kept = Vec::new();
-        for path in paths {
-            kept.push(self.keep_file(&unpacked, path).await?);
+        for (path, info) in paths.into_iter().zip(stored) {
+            kept.push(self.held(&unpacked, path, info).await?);
         }
         Ok(kept)
+    }
+
+    /// A file whose contents were stored, and still are.
+    async fn held(&self, unpacked: &Fetched, path: Name, info: BlobInfo) -> Result<Artifact> {
+        let key = BlobKey::new(BlobKind::Artifact, &info.sha256)?;
+        self.store.in_use().stored(&key).await;
+        // From here on no sweep removes them; one may have done so a moment ago.
+        if self.store.blobs().size(&key).await?.is_none() {
+            return self.keep_file(unpacked, path).await;
+        }
+        let BlobInfo { size, sha256 } = info;
+        Ok(Artifact { path, size, sha256 })
     }
 
     /// The files in a directory of this machine. Of a machine that packs whole directories only,
@@ -118,6 +136,20 @@ impl Inner {
 pub(super) struct Fetched(tempfile::TempDir);
 
 impl Fetched {
+    /// All files, opened one after the other.
+    fn all(&self, paths: &[Name]) -> Result<Files> {
+        let top = Beneath::open(self.0.path())?.without_links();
+        let paths: Vec<Vec<u8>> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+        let opened = paths.into_iter().map(move |path| {
+            let file = top.open_file(&path);
+            file.map_err(|e| {
+                let name = Name::from(path);
+                Error::from(e).while_doing(format!("keep {name}"))
+            })
+        });
+        Ok(Box::new(opened))
+    }
+
     /// One of the files.
     pub(super) async fn open(&self, path: &Name) -> Result<tokio::fs::File> {
         let (dir, path) = (self.0.path().to_owned(), path.as_bytes().to_vec());
@@ -180,12 +212,24 @@ async fn matching(buildlet: &dyn Buildlet, globs: &[String]) -> Result<Vec<Name>
         skip: vec![".git".to_owned()],
         ..ListDir::default()
     };
-    let entries = buildlet.list_dir(&all).await?;
+    let entries = buildlet.list_dir(&all).await.map_err(too_many)?;
     let files = entries
         .into_iter()
         .filter(|entry| entry.mode.starts_with('-'));
     let wanted = |path: &Name| patterns.iter().any(|glob| glob.matches(path.as_bytes()));
     Ok(files.map(|entry| entry.name).filter(wanted).collect())
+}
+
+/// A list that is too long is so on every machine.
+fn too_many(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Limit => {
+            let text = "there are too many files to find those to keep among them";
+            Error::caused_by(ErrorKind::Invalid, text, error)
+                .with_hint("let the step pack what is to be kept, or make fewer files")
+        }
+        _ => error,
+    }
 }
 
 #[cfg(test)]

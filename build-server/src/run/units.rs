@@ -242,7 +242,8 @@ impl Inner {
             text.extend_from_slice(&piece);
             if text.len() > MAX_LISTING {
                 let text = format!("{unit} printed more than {MAX_LISTING} bytes of test names");
-                return Err(Error::new(ErrorKind::Limit, text));
+                return Err(Error::new(ErrorKind::Invalid, text)
+                    .with_hint("let its \"tests\" print less: packages, say, and not each test"));
             }
         }
         Ok(Listing {

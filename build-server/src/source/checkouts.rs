@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::checkout::{Checkout, set_times};
 use super::fingerprint;
 use super::git::without_passwords;
+use super::login::split;
 use super::origin::{CHECKOUTS, Origin, Repos, name_of};
 use super::pack::stream_of;
 use super::plain::PlainTree;
@@ -439,7 +440,8 @@ pub(super) async fn called(origin: &Origin, repo: &Repo) -> Result<(RepoName, St
     let remote = repo.remote().await?.map(|(_, url)| url);
     let place = match origin {
         Origin::Local(_) => repo.place().to_string_lossy().into_owned(),
-        Origin::Remote(url) => url.clone(),
+        // The password is known to this process, and goes into no record.
+        Origin::Remote(url) => split(url).0,
     };
     let name = RepoName::new(name_of(remote.as_deref().unwrap_or(&place)))?;
     Ok((name, place))

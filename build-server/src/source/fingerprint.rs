@@ -10,7 +10,7 @@ use build_core::{Error, ErrorKind, Result};
 use super::repo::Repo;
 
 /// Counts up when the packing itself changes.
-const PACKING: u32 = 1;
+const PACKING: u32 = 2;
 /// Settings of these sections change what is checked out, or are written into the checkout.
 const SECTIONS: [&str; 8] = [
     "core.",

@@ -11,6 +11,8 @@ use build_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use super::login::Login;
+
 /// Longest run of a command that touches this machine alone.
 pub(super) const LOCAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Longest run of a command that talks to another machine.
@@ -94,6 +96,7 @@ const SETTINGS: [&str; 29] = [
 pub(super) struct Git {
     program: PathBuf,
     objects: Option<Objects>,
+    login: Option<Login>,
 }
 
 /// Stores of objects other than the repository's own.
@@ -129,6 +132,7 @@ impl Default for Git {
         Self {
             program: "git".into(),
             objects: None,
+            login: None,
         }
     }
 }
@@ -145,6 +149,15 @@ impl Git {
                 own: own.to_owned(),
                 from: from.join(OsStr::new(":")),
             }),
+            login: None,
+        }
+    }
+
+    /// The same program, which shows a login where one is asked for.
+    pub(super) fn with_login(&self, login: Option<Login>) -> Self {
+        Self {
+            login,
+            ..self.clone()
         }
     }
 
@@ -251,6 +264,9 @@ impl Git {
         if let Some(objects) = &self.objects {
             command.env("GIT_OBJECT_DIRECTORY", &objects.own);
             command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", &objects.from);
+        }
+        if let Some(login) = &self.login {
+            login.tell(&mut command);
         }
         command
             .env("GIT_TERMINAL_PROMPT", "0")

@@ -9,6 +9,7 @@ mod git;
 mod history;
 mod index;
 mod last_packs;
+mod login;
 mod origin;
 mod pack;
 mod plain;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::git::{Git, without_passwords};
 use super::last_packs::LastPacks;
+use super::login::Logins;
 use super::repo::Repo;
 
 /// What users and `.gitmodules` write to name a repository.
@@ -97,6 +98,7 @@ pub(super) struct Repos {
     known: Arc<Mutex<Known>>,
     pub(super) packs: LastPacks,
     rules: Arc<RefRules>,
+    logins: Logins,
 }
 
 /// What git was asked before and need not be asked again.
@@ -123,6 +125,7 @@ impl Repos {
             fetching: Arc::default(),
             known: Arc::default(),
             rules: Arc::default(),
+            logins: Logins::default(),
         }
     }
 
@@ -236,7 +239,8 @@ impl Repos {
     }
 
     fn copy_dir(&self, url: &str) -> PathBuf {
-        let digest = hex::encode(&Sha256::digest(url)[..10]);
+        let (plain, _) = self.logins.of(url);
+        let digest = hex::encode(&Sha256::digest(plain)[..10]);
         self.dir.join(format!("{digest}.git"))
     }
 
@@ -251,6 +255,8 @@ impl Repos {
     /// Fetches everything that is built, or just `wanted`.
     async fn fetch(&self, url: &str, wanted: &[&str]) -> Result<()> {
         let dir = self.copy_dir(url);
+        let (plain, login) = self.logins.of(url);
+        let (url, remote) = (plain.as_str(), self.git.with_login(login));
         let gate = self.gate(&dir);
         let _one_at_a_time = gate.lock().await;
         let named = |e: Error| {
@@ -272,7 +278,7 @@ impl Repos {
             false => (&[][..], wanted),
         };
         let args = [&FETCH[..], prune, &["--", url], what].concat();
-        let mut fetched = self.git.run_remote(&dir, &args).await;
+        let mut fetched = remote.run_remote(&dir, &args).await;
         if fetched.as_ref().is_err_and(is_of_other_hash) {
             // The copy is empty: its objects would have been of the wrong kind.
             let emptied = async {
@@ -281,11 +287,11 @@ impl Repos {
             };
             emptied.await.map_err(|e| named(e.into()))?;
             self.init(&dir, url, "sha256").await.map_err(named)?;
-            fetched = self.git.run_remote(&dir, &args).await;
+            fetched = remote.run_remote(&dir, &args).await;
         }
         fetched.map_err(named)?;
         if wanted.is_empty() {
-            self.follow_head(url, &dir).await.map_err(named)?;
+            self.follow_head(&remote, url, &dir).await.map_err(named)?;
         }
         Ok(())
     }
@@ -301,9 +307,8 @@ impl Repos {
     }
 
     /// Lets the copy's `HEAD` name what the remote one names: a branch, or a commit.
-    async fn follow_head(&self, url: &str, dir: &Path) -> Result<()> {
-        let shown = self
-            .git
+    async fn follow_head(&self, remote: &Git, url: &str, dir: &Path) -> Result<()> {
+        let shown = remote
             .run_remote(dir, &["ls-remote", "--symref", "--", url, "HEAD"])
             .await?;
         let shown = String::from_utf8_lossy(&shown);
@@ -318,7 +323,7 @@ impl Repos {
         if let Some(commit) = lines.find_map(|line| line.strip_suffix("\tHEAD")) {
             let what = ["--", url, "+HEAD:refs/farmer/head"];
             let args = [&FETCH[..], &what].concat();
-            self.git.run_remote(dir, &args).await?;
+            remote.run_remote(dir, &args).await?;
             let args = ["update-ref", "--no-deref", "HEAD", commit];
             self.git.run(dir, &args).await?;
         }

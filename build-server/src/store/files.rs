@@ -4,6 +4,8 @@
 //! does the next start after a power cut. The last 40 bytes of a file are its checksum, so that
 //! one renaming replaces both; an artifact has none, for its name is its checksum.
 
+mod many;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
 use super::private::create_dir_all;
-use super::{BlobInfo, BlobKey, BlobKind, Blobs, checked};
+use super::{BlobInfo, BlobKey, BlobKind, Blobs, Files, checked};
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 256 << 10;
@@ -67,6 +69,7 @@ impl Quota {
 }
 
 /// Contents as files below one directory.
+#[derive(Clone)]
 pub struct FileBlobs {
     dir: PathBuf,
     quota: Quota,
@@ -298,6 +301,16 @@ impl Blobs for FileBlobs {
         let key = BlobKey::of_hash(kind, &written.info.sha256);
         let info = self.publish(&key, written).await?;
         Ok((key, info))
+    }
+
+    async fn put_files(&self, kind: BlobKind, files: Files) -> Result<Vec<BlobInfo>> {
+        if has_tail(kind) {
+            let text = format!("{} are not stored by their hashes alone", kind.as_str());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let blobs = self.clone();
+        let done = tokio::task::spawn_blocking(move || blobs.write_files(kind, files)).await;
+        done.map_err(|e| Error::caused_by(ErrorKind::Bug, "store files", e))?
     }
 
     async fn get(&self, key: &BlobKey) -> Result<Option<ByteStream>> {

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use build_core::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ use crate::file_lock::FileLock;
 pub struct Owner {
     /// Its process id.
     pub pid: u32,
-    /// Its command line, arguments separated by spaces.
+    /// Its command line, arguments separated by spaces, without passwords.
     pub command: String,
     /// Where it answers, such as `http://localhost:8119`; `None` when it does not.
     #[serde(default)]
@@ -29,6 +30,10 @@ pub struct Owner {
     /// What its callers show. The file is readable by its owner alone.
     #[serde(default)]
     pub token: Option<String>,
+    /// It ends by itself once its builds have ended, and this is how it builds: whoever wants it
+    /// so may have it built there, everybody else may wait for the end.
+    #[serde(default)]
+    pub passing: Option<String>,
 }
 
 impl Owner {
@@ -37,10 +42,11 @@ impl Owner {
         let words: Vec<_> = args.map(|a| a.to_string_lossy().into_owned()).collect();
         Self {
             pid: std::process::id(),
-            command: words.join(" "),
+            command: crate::source::without_passwords(&words.join(" ")),
             address: None,
             public: None,
             token: None,
+            passing: None,
         }
     }
 }
@@ -61,6 +67,7 @@ impl fmt::Display for Owner {
 pub struct DataLock {
     path: PathBuf,
     file: Mutex<FileLock>,
+    passing: OnceLock<String>,
 }
 
 impl DataLock {
@@ -85,6 +92,7 @@ impl DataLock {
         let lock = Self {
             path,
             file: Mutex::new(file),
+            passing: OnceLock::new(),
         };
         lock.publish(None, None, None)?;
         Ok(lock)
@@ -104,6 +112,7 @@ impl DataLock {
             address,
             public,
             token,
+            passing: self.passing.get().cloned(),
             ..Owner::of_this_process()
         };
         let text = serde_json::to_vec(&owner).expect("strings and a number always serialise");
@@ -113,6 +122,33 @@ impl DataLock {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(&text));
         written.map_err(|e| Error::from(e).while_doing(format!("write {}", self.path.display())))
+    }
+
+    /// Tells other processes that this one ends by itself, once its builds have ended, and how it
+    /// builds, in any words; the first ones count.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub fn say_passing(&self, how: impl Into<String>) -> Result<()> {
+        self.passing.get_or_init(|| how.into());
+        self.publish(None, None, None)
+    }
+
+    /// Whether the directory, or the lock in it, was removed or replaced: what this process writes
+    /// there is lost then, and another one may have begun in its place.
+    pub fn is_lost(&self) -> bool {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(ours) = file.metadata() else {
+            return false;
+        };
+        match std::fs::metadata(&self.path) {
+            Ok(there) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+            // A disk that does not answer for a while has lost nothing.
+            Err(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ),
+        }
     }
 
     /// The process that owns `dir` now, if any.
@@ -178,5 +214,22 @@ mod tests {
         drop(lock);
         assert_eq!(DataLock::owner(dir.path()).unwrap(), None);
         DataLock::acquire(dir.path()).unwrap();
+    }
+    #[test]
+    fn a_directory_that_is_removed_or_replaced_is_noticed() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = top.path().join("data");
+        let lock = DataLock::acquire(&dir).unwrap();
+        lock.say_passing("alone").unwrap();
+        let owner = DataLock::owner(&dir).unwrap().unwrap();
+        assert_eq!(owner.passing.as_deref(), Some("alone"));
+        assert!(!lock.is_lost());
+        std::fs::rename(&dir, top.path().join("elsewhere")).unwrap();
+        assert!(lock.is_lost());
+        let second = DataLock::acquire(&dir).unwrap();
+        assert!(lock.is_lost() && !second.is_lost());
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::write(&dir, "").unwrap();
+        assert!(second.is_lost());
     }
 }

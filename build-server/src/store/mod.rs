@@ -57,6 +57,9 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 #[cfg(feature = "sqlite")]
 const DATABASE: &str = "farmer.db";
 
+/// Files that are opened one by one, as they are needed.
+pub type Files = Box<dyn Iterator<Item = Result<std::fs::File>> + Send>;
+
 /// Large contents: packed sources, caches, artifacts.
 #[async_trait]
 pub trait Blobs: Send + Sync {
@@ -78,6 +81,21 @@ pub trait Blobs: Send + Sync {
         kind: BlobKind,
         contents: ByteStream,
     ) -> Result<(BlobKey, BlobInfo)>;
+
+    /// Stores many files, each under its own SHA-256, and says in their order what was stored. A store
+    /// that waits for a disk may wait once for all of them; the default stores one after the other.
+    ///
+    /// # Errors
+    /// As [`Blobs::put`], and what the files say: those before it may be stored then.
+    async fn put_files(&self, kind: BlobKind, files: Files) -> Result<Vec<BlobInfo>> {
+        let mut stored = Vec::new();
+        for file in files {
+            let pieces = tokio_util::io::ReaderStream::new(tokio::fs::File::from_std(file?));
+            let contents = futures::StreamExt::boxed(pieces.map_err(Error::from));
+            stored.push(self.put_by_hash(kind, contents).await?.1);
+        }
+        Ok(stored)
+    }
 
     /// The contents under `key`. They are checked on the way: of damaged ones the stream ends
     /// with [`build_core::ErrorKind::Corrupt`] before their last bytes ([`checked`] does that).

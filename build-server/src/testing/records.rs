@@ -93,6 +93,7 @@ fn life(n: u64) -> Result<Vec<BuildEvent>> {
             }),
             output_bytes: n,
             took: Duration::from_millis(n),
+            guessed: false,
         },
         BuildEvent::Finished {
             outcome: if n == 10 {

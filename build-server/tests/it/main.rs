@@ -42,12 +42,18 @@ mod go_interop;
 mod gomote;
 #[cfg(all(feature = "grpc", feature = "testing"))]
 mod grpc;
+#[cfg(feature = "coordinator")]
+mod hostile;
 #[cfg(all(feature = "coordinator", feature = "toolchains"))]
 mod inputs;
 #[cfg(feature = "https")]
 mod interop;
+#[cfg(feature = "coordinator")]
+mod many;
 #[cfg(feature = "sqlite")]
 mod month;
+#[cfg(feature = "sqlite")]
+mod neighbours;
 #[cfg(feature = "coordinator")]
 mod odd;
 #[cfg(feature = "web")]

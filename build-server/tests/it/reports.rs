@@ -246,3 +246,22 @@ async fn thousands_of_names_are_one_command() {
     assert!(built.passed(), "{:?}", built.outcome());
     farm.stop().await;
 }
+
+#[tokio::test]
+async fn more_names_than_the_system_takes_are_run_all() {
+    let repository = Repository::with_file("a", "");
+    let counts = tempfile::tempdir().unwrap();
+    let counted = counts.path().join("counted");
+    let run = format!("/bin/echo {{tests}} | wc -w >>{}", counted.display());
+    let mut step = step("test", &run);
+    let name = "tests::with::a::name::that::is::as::long::as::some::are";
+    step.tests = Some(format!("seq -f {name}::%.0f 40000").as_str().into());
+    let farm = Farm::start(&FakePool::new(1), Store::memory(), Steps(vec![step]));
+    let built = farm.build(&repository).await;
+    assert!(built.passed(), "{:?}", built.outcome());
+    let counted = std::fs::read_to_string(counted).unwrap();
+    let each: Vec<u32> = counted.lines().map(|n| n.trim().parse().unwrap()).collect();
+    assert!(each.len() > 1, "they are more than 2 MB: {each:?}");
+    assert_eq!(each.iter().sum::<u32>(), 40_000);
+    farm.stop().await;
+}

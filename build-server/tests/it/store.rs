@@ -121,6 +121,7 @@ fn story(n: u64) -> Vec<NewEvent> {
                 end: UnitEnd::Exited(ExecOutcome::Ok),
                 output_bytes: 5,
                 took: Duration::from_millis(n),
+                guessed: false,
             },
         ),
         new(

@@ -78,6 +78,7 @@ fn ended(unit: &Unit, attempt: u32, end: UnitEnd) -> BuildEvent {
         end,
         output_bytes: 0,
         took: Duration::ZERO,
+        guessed: false,
     }
 }
 

@@ -119,6 +119,7 @@ fn life(n: u64, subject: &str, passes: bool) -> Vec<(u64, BuildEvent)> {
                 end: UnitEnd::Exited(end),
                 output_bytes: OUTPUT.len() as u64,
                 took: Duration::from_micros(1_250_125),
+                guessed: false,
             },
         ),
     ];

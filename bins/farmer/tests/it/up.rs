@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use maintner_core::log::LogWriter;
@@ -31,8 +31,12 @@ impl Farm {
 
     /// Starts one with more arguments.
     pub(crate) fn start_with(repo: &Repo, args: &[&str]) -> Self {
-        let mut child = repo
-            .farmer()
+        Self::of(repo.farmer(), args)
+    }
+
+    /// As the command says, with more arguments.
+    pub(crate) fn of(mut command: Command, args: &[&str]) -> Self {
+        let mut child = command
             .args(["up", "--port", "0"])
             .args(args)
             .stdout(Stdio::piped())
@@ -70,6 +74,11 @@ impl Farm {
     /// The first Ctrl-C; what it said at its end.
     pub(crate) fn stop(self) -> Run {
         self.signaled(&["INT"])
+    }
+
+    /// Waits until it ends by itself; what it said.
+    pub(crate) fn ended(self) -> Run {
+        self.signaled(&[])
     }
 
     /// Sends signals, one right after the other; what it said at its end.

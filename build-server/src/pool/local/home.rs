@@ -364,7 +364,9 @@ impl Tools {
                 }
             }
         }
-        self.own.iter().try_for_each(fs::create_dir_all)?;
+        self.own
+            .iter()
+            .try_for_each(|dir| crate::store::private::create_dir_all(dir))?;
         let mut linked = self.linked.iter();
         linked.try_for_each(|(place, path)| link(path, &home.join(place)))
     }

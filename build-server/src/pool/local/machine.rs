@@ -90,6 +90,7 @@ impl Binding {
 /// How machines are started.
 pub(super) struct Recipe {
     pub(super) program: PathBuf,
+    pub(super) called: Option<OsString>,
     pub(super) arguments: Vec<OsString>,
     pub(super) tools: Tools,
     pub(super) ttl: Duration,
@@ -153,6 +154,7 @@ impl Recipe {
             flag
         };
         let mut command = tokio::process::Command::new(&self.program);
+        command.arg0(self.called.as_deref().unwrap_or(self.program.as_os_str()));
         command
             .args(&self.arguments)
             .arg(flag("--listen=unix:", socket))

@@ -21,6 +21,12 @@ const FIRST_VERSION: i64 = 6;
 /// The schema as it begins, then its changes, oldest first: the first one makes
 /// [`FIRST_VERSION`], each further one adds one. `user_version` tells which were made.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0006_streams.sql")];
+/// The oldest version whose programs may write to a file of the newest one: changes that only add
+/// leave it, so that a farm goes back to the program before as it came. A file says both, this one
+/// above the lower 16 bits of `user_version` where they differ.
+const OLDEST_WRITER: i64 = 6;
+const NEWEST_VERSION: i64 = FIRST_VERSION + MIGRATIONS.len() as i64 - 1;
+const OLDEST_SHIFT: u32 = 16;
 /// How long one connection waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the write-ahead log is cut back to after a reader that took long has let it grow.
@@ -134,16 +140,34 @@ fn made(version: i64, path: &Path) -> Result<usize> {
              builds its commits again",
         ));
     }
+    let (oldest, version) = (version >> OLDEST_SHIFT, version & ((1 << OLDEST_SHIFT) - 1));
     let made = match version {
         0 => Some(0),
         _ => usize::try_from(version - FIRST_VERSION + 1).ok(),
     };
-    made.filter(|made| *made <= MIGRATIONS.len())
-        .ok_or_else(|| {
-            let text = format!("{path} was written by a newer version");
-            Error::new(ErrorKind::Unsupported, text)
-                .with_hint("use that version, or another data directory")
-        })
+    // What a newer version has added disturbs nobody where that version says so.
+    let is_for_us = (1..=NEWEST_VERSION).contains(&oldest);
+    made.map(|made| {
+        if is_for_us {
+            made.min(MIGRATIONS.len())
+        } else {
+            made
+        }
+    })
+    .filter(|made| *made <= MIGRATIONS.len())
+    .ok_or_else(|| {
+        let text = format!("{path} was written by a newer version");
+        Error::new(ErrorKind::Unsupported, text)
+            .with_hint("use that version, or another data directory")
+    })
+}
+
+/// How a file says its version.
+fn marked(version: i64) -> i64 {
+    match version == OLDEST_WRITER {
+        true => version,
+        false => OLDEST_WRITER << OLDEST_SHIFT | version,
+    }
 }
 
 /// Refuses a file that this version cannot read.
@@ -157,7 +181,7 @@ async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<()> {
     for (change, number) in MIGRATIONS.iter().zip(FIRST_VERSION..).skip(made) {
         let mut transaction = writer.begin().await.map_err(named)?;
         transaction.execute(*change).await.map_err(named)?;
-        let count = AssertSqlSafe(format!("PRAGMA user_version = {number}"));
+        let count = AssertSqlSafe(format!("PRAGMA user_version = {}", marked(number)));
         transaction.execute(count).await.map_err(named)?;
         transaction.commit().await.map_err(named)?;
     }

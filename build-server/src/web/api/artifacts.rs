@@ -41,6 +41,7 @@ pub(super) async fn list(
     Params(which): Params<ArtifactQuery>,
 ) -> Result<Json<ArtifactPage>, Refusal> {
     let row = public::find(&site, &id).await?;
+    let row = row.with_all_files(&**site.store().events()).await?;
     let limit = which.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let mut rest = kept(&row, which.step.as_ref()).skip(which.after);
     let mut artifacts = Vec::new();
@@ -117,6 +118,7 @@ pub(super) async fn file(
 ) -> Result<Response, Refusal> {
     let id = BuildId::new(&id)?;
     let row = public::find(&site, &id).await?;
+    let row = row.with_all_files(&**site.store().events()).await?;
     let file = find(&row, &wanted, which.part)?;
     if let Some(refusal) = gone(&site, &row, &file).await? {
         return Err(refusal);
@@ -247,6 +249,7 @@ pub(super) async fn archive(
     Params(which): Params<ArtifactQuery>,
 ) -> Result<Response, Refusal> {
     let row = public::find(&site, &id).await?;
+    let row = row.with_all_files(&**site.store().events()).await?;
     let (mut files, mut left_out) = (Vec::new(), Vec::new());
     for file in kept(&row, which.step.as_ref()) {
         let key = BlobKey::new(BlobKind::Artifact, &file.artifact.sha256)?;

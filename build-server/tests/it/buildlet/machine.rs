@@ -1,4 +1,5 @@
 use super::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[tokio::test]
 async fn the_machine_tells_what_it_is() {
@@ -197,4 +198,37 @@ async fn our_client_finds_what_every_buildlet_does() {
     let client = peer.client();
     build_client::testing::contract(&client).await;
     build_client::testing::detached_contract(&client).await;
+}
+
+#[tokio::test]
+async fn those_who_say_nothing_keep_nobody_out() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    let more = Rlimit {
+        current: most.map_or(Some(8192), |most| Some(most.min(8192))),
+        maximum: most,
+    };
+    setrlimit(Resource::Nofile, more).unwrap();
+    let peer = Peer::start().await;
+    let mut silent = Vec::new();
+    // More than are served at a time, twice over.
+    for n in 0..1100 {
+        let mut io = tokio::net::UnixStream::connect(socket(peer.dir.path()))
+            .await
+            .unwrap();
+        let begun: [&[u8]; 3] = [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"];
+        let _ = io.write_all(begun[n % begun.len()]).await;
+        silent.push(io);
+        if n % 100 == 0 {
+            assert_eq!(peer.get("/healthz").await.text(), "ok\n", "after {n}");
+        }
+    }
+    assert_eq!(peer.get("/healthz").await.text(), "ok\n");
+    // Whoever has waited longest has made room, and the last ones have not.
+    let mut first = [0; 1];
+    let read = tokio::time::timeout(LIMIT, silent[0].read(&mut first));
+    assert!(matches!(read.await.unwrap(), Ok(0) | Err(_)));
+    let last = silent.last_mut().unwrap();
+    let read = tokio::time::timeout(std::time::Duration::from_millis(20), last.read(&mut first));
+    assert!(read.await.is_err());
 }

@@ -97,6 +97,7 @@ fn ended(unit: &Unit, attempt: u32, end: UnitEnd, took: u64) -> BuildEvent {
         end,
         output_bytes: LOG.len() as u64,
         took: Duration::from_secs(took),
+        guessed: false,
     }
 }
 

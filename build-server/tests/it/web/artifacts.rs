@@ -232,3 +232,50 @@ async fn of_shards_that_fail_each_file_is_found() {
         assert!(dir.path().join(shard).join("out/log").exists(), "{shard}");
     }
 }
+
+#[tokio::test]
+async fn a_row_stays_short_whatever_is_kept_and_the_list_has_all_of_it() {
+    // The release build is asked for the figure of 8,000.
+    let many: usize = std::env::var("FARMER_KEPT").map_or(700, |text| text.parse().unwrap());
+    let run =
+        format!("mkdir out; cd out; seq -f %07.0f {many} | while read n; do echo $n >$n; done");
+    let world = World::new(vec![keeping("many", &run)]);
+    let begun = std::time::Instant::now();
+    let id = built(&world).await;
+    let each = begun.elapsed() / u32::try_from(many).unwrap();
+    eprintln!("{many} kept files: {each:?} each, the step that makes them included");
+    let row = world.get(format!("/api/v1/builds/{id}")).send().await;
+    assert!(row.body.len() < 64 << 10, "{} bytes", row.body.len());
+    let row = row.json();
+    let named = row["kept"][0]["artifacts"].as_array().unwrap().len();
+    assert_eq!(
+        named as u64 + row["kept"][0]["more"].as_u64().unwrap(),
+        many as u64
+    );
+    let (mut files, mut after) = (Vec::new(), 0);
+    loop {
+        let list = format!("/api/v1/builds/{id}/artifacts?limit=300&after={after}");
+        let page = world.get(list).send().await.json();
+        files.extend(page["artifacts"].as_array().unwrap().clone());
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(files.len(), many);
+    for file in [&files[0], &files[many - 1]] {
+        let fetched = world.get(file["url"].as_str().unwrap()).send().await;
+        let name = file["path"].as_str().unwrap().strip_prefix("out/").unwrap();
+        assert_eq!(fetched.body.trim(), name);
+    }
+    // Nothing that is listed is swept, though no row names it.
+    let store = world
+        .farm
+        .handle
+        .records()
+        .build(&id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(store.kept[0].count(), many as u64);
+}
