@@ -124,7 +124,7 @@ fn run(plan: &Plan, listing: &str, count: usize) -> usize {
         for effect in dispatcher.handle(input, now) {
             match effect {
                 Effect::Append { batch, .. } => inputs.push_front(Input::Recorded { batch }),
-                Effect::Do(command) => {
+                Effect::Do(command, _) => {
                     commands += 1;
                     inputs.push_back(answer(*command, plan, listing));
                 }

@@ -119,6 +119,10 @@ string_id! {
     MachineId, "machine id", is_plain
 }
 string_id! {
+    /// A capacity that machines share, such as `cores-eu`.
+    AccountName, "account name", is_plain
+}
+string_id! {
     /// A repository as users name it: `farmer`, `golang/go`.
     RepoName, "repository name", is_printable
 }

@@ -83,6 +83,7 @@ pub mod key;
 pub mod livelog;
 pub mod log_failures;
 pub mod log_hash;
+pub mod machine;
 pub mod name;
 pub mod plan;
 #[cfg(any(test, feature = "testing"))]

@@ -17,6 +17,8 @@ pub enum Plant {
     LostWakeUp,
     /// A machine that was given back still counts as held by its author and repository.
     KeptQuota,
+    /// What is left of a capacity is kept for nobody: whoever fits into it gets it.
+    NothingKept,
     /// The first event of an append that failed is taken for written.
     DroppedEvent,
     /// A batch is written whatever version its streams have.

@@ -13,7 +13,7 @@ use crate::buildlet::Buildlet;
 use crate::error::Result;
 use crate::ids::{BuilderName, HostType, LeaseId, MachineId, Nonce};
 use crate::plan::{Network, Sandbox};
-use crate::schedule::Machine;
+use crate::schedule::{Account, Machine};
 
 /// How long a lease lasts without being renewed.
 pub const LEASE_TTL: Duration = Duration::from_secs(60);
@@ -182,6 +182,30 @@ pub struct MachineStatus {
     pub limits: Option<String>,
 }
 
+/// How long what is asked of a machine may take before it is given up. Whoever carries it out and
+/// whoever waits for the answer go by the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Patience {
+    /// Until a machine that was granted is ready (9 min). A cloud may need more.
+    pub start: Duration,
+    /// Until all files are there, or are kept (55 min).
+    pub copy: Duration,
+    /// Until it has answered anything else (4 min). A command that runs may take its own time and
+    /// twice this.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        const MINUTE: Duration = Duration::from_secs(60);
+        Self {
+            start: 9 * MINUTE,
+            copy: 55 * MINUTE,
+            answer: 4 * MINUTE,
+        }
+    }
+}
+
 /// A supply of machines.
 #[async_trait]
 pub trait Pool: Send + Sync {
@@ -190,6 +214,21 @@ pub trait Pool: Send + Sync {
 
     /// The machines that may be leased now: what the scheduler plans with.
     fn machines(&self) -> Vec<Machine>;
+
+    /// The capacities that its machines draw from, see [`Machine::drawing`]: a cloud's cores, a
+    /// cluster's instances. Of one that several pools name, the least that one of them says counts.
+    ///
+    /// Default: none; each machine is there for itself.
+    fn accounts(&self) -> Vec<Account> {
+        Vec::new()
+    }
+
+    /// How long things may take with its machines.
+    ///
+    /// Default: [`Patience::default`].
+    fn patience(&self) -> Patience {
+        Patience::default()
+    }
 
     /// Makes the granted machine ready to use.
     ///
@@ -215,7 +254,7 @@ pub trait Pool: Send + Sync {
         Vec::new()
     }
 
-    /// Waits until [`Pool::machines`] may answer something else. A hint: it may come for nothing,
+    /// Waits until [`Pool::machines`] or [`Pool::accounts`] may answer something else. A hint: it may come for nothing,
     /// and pools are asked now and then without it.
     ///
     /// Default: never comes.

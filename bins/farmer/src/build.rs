@@ -10,7 +10,7 @@ use build_core::recipe::{Detect, FarmerToml, name_hint};
 use build_core::report::Build as Report;
 use build_core::work::{Builder, COLD_LABEL, Class, WorkItem};
 use build_server::coordinator::{Coordinator, Handle};
-use build_server::pool::LocalPool;
+use build_server::pool::LocalHosts;
 use build_server::source::{Checkouts, GitCheckouts};
 use build_server::store::Store;
 use build_server::supervise::Supervisor;
@@ -26,7 +26,7 @@ use crate::describe;
 use crate::farm::{AnyFarm, Farm};
 use crate::farm_file::FarmFile;
 use crate::follow::{Follower, Show, exit_of};
-use crate::machines::{pools, toolchains};
+use crate::machines::{HostTable, toolchains};
 use crate::output::failure;
 use crate::shared::Shared;
 use crate::turn::{Turn, how, turn};
@@ -80,15 +80,17 @@ async fn build_here(
         true => config.builders_for(&item),
         false => chosen(args, config.builders())?,
     };
+    let farm = settings.farm();
     for builder in &builders {
-        check_reachable(config.hosts(), builder)?;
+        check_reachable(farm.hosts.iter().chain(config.hosts()), builder)?;
     }
     let apart = (settings.sandbox(args.sandbox), settings.limits());
-    let pools = pools(&builders, config.hosts(), args.machines, apart, data)?;
+    let asked = (&builders[..], config.hosts());
+    let machines = HostTable::open(asked, args.machines, farm, apart, data)?.pool;
     let all = Supervisor::new("farmer");
     let coordinator = {
         let store = store.clone();
-        coordinator(args, &config, store, checkouts.clone(), &pools, data)?
+        coordinator(args, &config, store, checkouts.clone(), &machines, data)?
     };
     let handle = coordinator.handle();
     let shared = shared.open(&handle, &store, checkouts, data, &all).await?;
@@ -114,7 +116,7 @@ async fn build_here(
         .map_err(|e| Failure::because(Exit::Infrastructure, &e, None))?;
     shared.close();
     let drained = all.drain(DRAIN).await;
-    if tokio::time::timeout(tidy, close(&pools)).await.is_err() {
+    if tokio::time::timeout(tidy, close(&machines)).await.is_err() {
         tracing::info!("what is left of the machines is deleted by the next start");
     }
     loss.check(data)?;
@@ -125,11 +127,9 @@ async fn build_here(
 }
 
 /// Ends the machines that were kept ready, and deletes what the builds have left.
-async fn close(pools: &[LocalPool]) {
-    for closed in join_all(pools.iter().map(LocalPool::close)).await {
-        if let Err(error) = closed {
-            tracing::warn!(error = error.chain(), "cannot tidy up");
-        }
+async fn close(machines: &LocalHosts) {
+    if let Err(error) = machines.close().await {
+        tracing::warn!(error = error.chain(), "cannot tidy up");
     }
 }
 
@@ -208,17 +208,15 @@ fn coordinator(
     config: &FarmerToml,
     store: Store,
     checkouts: GitCheckouts,
-    pools: &[LocalPool],
+    machines: &LocalHosts,
     data: &Path,
 ) -> Result<Coordinator, Failure> {
     // This process ends with its builds: nobody would see what another run says.
     let mut parts = Coordinator::builder()
         .store(store)
         .checkouts(checkouts)
+        .pool(machines.clone())
         .without_reruns();
-    for pool in pools {
-        parts = parts.pool(pool.clone());
-    }
     // All of them: whoever shares this program may ask for another one.
     for builder in config.builders() {
         parts = parts.build_on(builder);

@@ -40,6 +40,7 @@ pub(crate) async fn check(
         .map_or_else(|| FILE_NAME.to_owned(), |p| p.display().to_string());
     let configured = file.as_ref().is_some_and(|f| !f.steps().is_empty());
     let file = file.unwrap_or_default();
+    let of_farm = farm_hosts(args.farm.as_deref(), data.as_deref().ok());
     for builder in file.builders() {
         let plan = if configured {
             file.plan(&builder.name, format!("steps of {named}"))
@@ -50,10 +51,19 @@ pub(crate) async fn check(
                 .map_err(|e| failure(&e))?
                 .into_plan()
         };
-        check_reachable(file.hosts(), &builder)?;
+        check_reachable(of_farm.iter().chain(file.hosts()), &builder)?;
         explain(&builder, &plan, json)?;
     }
     check_farm(args.farm.as_deref(), data, json)
+}
+
+/// The hosts of the farm, as far as its settings can be read: what is wrong with them is said later.
+fn farm_hosts(given: Option<&Path>, data: Option<&Path>) -> Vec<Host> {
+    if given.or(data).is_none() {
+        return Vec::new();
+    }
+    let file = FarmFile::open(given, data.unwrap_or(Path::new("")));
+    file.map_or_else(|_| Vec::new(), |file| file.farm().hosts.clone())
 }
 
 /// Explains the settings of the farm, if it has any.
@@ -123,8 +133,24 @@ pub(crate) fn read_config(path: &Path) -> Result<FarmerToml, Failure> {
 }
 
 /// Every builder must get a machine from somewhere.
-pub(crate) fn check_reachable(hosts: &[Host], builder: &Builder) -> Result<(), Failure> {
-    let host = hosts.iter().find(|h| h.name == builder.host_type);
+pub(crate) fn check_reachable<'h>(
+    hosts: impl IntoIterator<Item = &'h Host>,
+    builder: &Builder,
+) -> Result<(), Failure> {
+    let mut hosts = hosts.into_iter();
+    let host = hosts.find(|h| h.name == builder.host_type);
+    let kind = &builder.host_type;
+    if host.is_none() && kind.as_str() != POOLS[0] {
+        return Err(Failure::usage(
+            format!(
+                "builder \"{}\" is on host \"{kind}\", which is not configured",
+                builder.name
+            ),
+            format!(
+                "add a [[host]] with name = \"{kind}\" here or to the farmer.toml of the farm, or use host = \"local\""
+            ),
+        ));
+    }
     if let Some(host) = host.filter(|host| !POOLS.contains(&host.pool.as_str())) {
         return Err(Failure::usage(
             format!(

@@ -111,6 +111,9 @@ pub(crate) enum Command {
     /// Make this machine one of a farm
     #[command(after_help = crate::join::EXAMPLES)]
     Join(crate::join::Join),
+    /// Machines: what each does, which are set aside and why, to use one again
+    #[command(subcommand, after_help = crate::machine::EXAMPLES)]
+    Machine(crate::machine::MachineCommand),
     /// What is to be told and done, and what was given up
     #[command(subcommand, after_help = OUTBOX_EXAMPLES)]
     Outbox(OutboxCommand),

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use build_core::plan::Sandbox;
 use build_core::recipe::{
-    FarmToml, Identity, MailServer, Notify, StepLimits, show_duration, show_size,
+    FarmToml, Host, Identity, MailServer, Notify, StepLimits, show_duration, show_size,
 };
 use build_core::ref_rules::RefRules;
-use build_core::schedule::Allotment;
+use build_core::schedule::{Account, Allotment};
 use build_core::{Error, ErrorKind, Result};
 use build_server::coordinator::Handle;
 use build_server::retention::{KEEP_LOGS, KeepArtifacts};
 use farmer_cli::Failure;
 
 use crate::cli::Up;
+use crate::machines::HostTable;
 use crate::output::failure;
 
 /// Where a farm answers when nobody says.
@@ -34,6 +35,8 @@ pub(crate) struct FarmFile {
     farm: FarmToml,
     /// What was read last, whether it was right or not; `None`: there was no file.
     seen: Option<String>,
+    /// What it said last can be read, and its machines cannot be.
+    is_refused: bool,
 }
 
 /// What a farm that starts goes by: its flags and variables, else its file, else the defaults.
@@ -43,7 +46,6 @@ pub(crate) struct Settings {
     pub(crate) names: Vec<String>,
     pub(crate) branches: Vec<String>,
     pub(crate) tags: Vec<String>,
-    pub(crate) machines: Option<u32>,
     pub(crate) sandbox: Sandbox,
     pub(crate) keep_logs: Duration,
     pub(crate) keep_artifacts: KeepArtifacts,
@@ -64,6 +66,7 @@ impl FarmFile {
             is_given: given.is_some(),
             farm: FarmToml::default(),
             seen: None,
+            is_refused: false,
         };
         file.seen = file.read().map_err(|e| failure(&e))?;
         file.farm = file.parse().map_err(|e| failure(&e))?;
@@ -86,7 +89,6 @@ impl FarmFile {
             names: or(&args.host, &farm.names),
             branches: or(&args.branch, &farm.branches),
             tags: or(&args.tag, &farm.tags),
-            machines: args.machines.or(farm.machines),
             sandbox: self.sandbox(args.sandbox),
             keep_logs: args.keep_logs.or(farm.keep_logs).unwrap_or(KEEP_LOGS),
             keep_artifacts: self.keep_artifacts(),
@@ -126,15 +128,20 @@ impl FarmFile {
         given.or(self.farm.sandbox).unwrap_or_default()
     }
 
-    /// Looks for ever whether the file has changed. What it says of shares and quotas counts at
-    /// once; a file that cannot be read changes nothing, and everybody who looks is told.
-    pub(crate) async fn follow(mut self, handle: Handle) {
+    /// What the file said last.
+    pub(crate) fn farm(&self) -> &FarmToml {
+        &self.farm
+    }
+
+    /// Looks for ever whether the file has changed. What it says of machines, shares and quotas
+    /// counts at once; a file that cannot be read changes nothing, and everybody who looks is told.
+    pub(crate) async fn follow(mut self, handle: Handle, hosts: HostTable) {
         loop {
             tokio::time::sleep(LOOK).await;
             let read = self.read();
             if read.as_ref().is_ok_and(|text| *text == self.seen) {
                 // What was wrong with reading it may be over; what is wrong in it is not.
-                if self.parse().is_ok() {
+                if !self.is_refused && self.parse().is_ok() {
                     handle.set_misconfigured(None);
                 }
                 continue;
@@ -143,11 +150,27 @@ impl FarmFile {
                 self.seen = text;
                 self.parse()
             });
-            match farm {
+            match farm.and_then(|farm| self.set_hosts(&farm, &hosts).map(|()| farm)) {
                 Ok(farm) => self.take(farm, &handle).await,
                 Err(error) => self.refuse(&error, &handle),
             }
         }
+    }
+
+    /// All of the file counts, or nothing of it.
+    fn set_hosts(&mut self, farm: &FarmToml, hosts: &HostTable) -> Result<()> {
+        let machines = |farm: &FarmToml| (farm.hosts.clone(), farm.accounts.clone(), farm.machines);
+        self.is_refused = false;
+        if machines(farm) == machines(&self.farm) {
+            return Ok(());
+        }
+        let path = self.path.display();
+        let set = hosts.set(farm);
+        self.is_refused = set.is_err();
+        set.map_err(|e| e.while_doing(format!("read {path}")))?;
+        farmer_cli::say!("farmer: {path} was read again: {}", machines_of(farm));
+        (self.farm.hosts, self.farm.accounts, self.farm.machines) = machines(farm);
+        Ok(())
     }
 
     async fn take(&mut self, farm: FarmToml, handle: &Handle) {
@@ -159,7 +182,7 @@ impl FarmFile {
         self.farm.allotment = farm.allotment;
         if farm != self.farm {
             farmer_cli::say!(
-                "farmer: {path}: other settings than [shares] and [quotas] count from the next start"
+                "farmer: {path}: other settings than machines, [[host]], [[account]], [shares] and [quotas] count from the next start"
             );
         }
         self.farm = farm;
@@ -238,6 +261,7 @@ impl FarmFile {
                     .map(|i| i.issuer.clone())
                     .collect::<Vec<_>>(),
             ),
+            (!farm.hosts.is_empty() || !farm.accounts.is_empty()).then(|| machines_of(farm)),
             Some(allotment(farm)),
         ];
         let lines: Vec<_> = lines.into_iter().flatten().collect();
@@ -253,6 +277,36 @@ impl FarmFile {
 
 fn listed(what: &str, names: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+}
+
+/// Its machines, in words.
+fn machines_of(farm: &FarmToml) -> String {
+    let host = |host: &Host| {
+        let count = host
+            .count
+            .map_or("as many as cores".to_owned(), |n| n.to_string());
+        let draws = host.draws.iter();
+        let draws: Vec<_> = draws
+            .map(|draw| format!("{} of {}", draw.units, draw.account))
+            .collect();
+        let each = match draws.is_empty() {
+            true => String::new(),
+            false => format!(", each takes {}", draws.join(" and ")),
+        };
+        format!("host {} ({count}{each})", host.name)
+    };
+    let account = |account: &Account| {
+        let Account { name, units, unit } = account;
+        format!("account {name} of {units} {unit}")
+    };
+    let most = farm.machines.map(|n| format!("{n} machines of each kind"));
+    let hosts = farm.hosts.iter().map(host);
+    let accounts = farm.accounts.iter().map(account);
+    let all: Vec<_> = most.into_iter().chain(hosts).chain(accounts).collect();
+    match all.is_empty() {
+        true => "no hosts of its own".to_owned(),
+        false => all.join(", "),
+    }
 }
 
 /// How machines are shared out, in words.

@@ -26,6 +26,7 @@ mod join;
 mod key;
 mod lines;
 mod log;
+mod machine;
 mod machines;
 mod more_doors;
 mod news;
@@ -114,6 +115,7 @@ async fn run(cli: Cli, stop: CancellationToken) -> Result<(), Failure> {
         Command::Status(args) => status::status(args, &data()?, json).await,
         Command::Why(args) => why::why(args, &data()?, json).await,
         Command::Corpus(args) => args.run(data()?, json, stop).await,
+        Command::Machine(command) => machine::machine(&command, &data()?, json).await,
         Command::Outbox(command) => outbox::outbox(&command, &data()?, json).await,
         Command::Key(command) => key::key(command, &data()?, json),
         Command::User(command) => user::user(command, &data()?, json),

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use build_core::ids::HostType;
 use build_core::plan::Sandbox;
-use build_core::recipe::{Host, StepLimits};
+use build_core::recipe::{FarmToml, Host, StepLimits};
 use build_core::work::Builder;
 use build_server::archives::WebArchives;
 use build_server::buildlet::sandbox::Bounds;
-use build_server::pool::{LocalPool, LocalPoolBuilder};
+use build_server::pool::{LocalHost, LocalHosts, LocalPool};
 use build_server::toolchains::ToolchainCache;
 use farmer_cli::Failure;
 
@@ -17,39 +17,8 @@ use crate::output::failure;
 /// Where toolchains are, in the data directory.
 const TOOLCHAINS: &str = "toolchains";
 
-/// A pool for each host type, and one called `local` when a builder needs it. Each machine is this
-/// program again, as a buildlet.
-pub(crate) fn pools(
-    builders: &[Builder],
-    hosts: &[Host],
-    machines: Option<u32>,
-    (sandbox, limits): (Sandbox, StepLimits),
-    data: &Path,
-) -> Result<Vec<LocalPool>, Failure> {
-    let program = own_program()?;
-    let count = |host: Option<u32>| machines.or(host).unwrap_or_else(cores).max(1) as usize;
-    let pool = |slots: usize| {
-        LocalPool::builder(&program, slots)
-            .called("farmer")
-            .data_dir(data)
-            .sandbox(sandbox)
-            .bounds(bounds(limits))
-            .readable([data.join(TOOLCHAINS)])
-    };
-    let needs_local = builders
-        .iter()
-        .any(|b| hosts.iter().all(|h| h.name != b.host_type));
-    let local = needs_local.then(|| pool(count(None)));
-    let hosts = hosts.iter().map(|host| {
-        let pool = named(pool(count(host.count)), host);
-        pool.sandbox(at_least(sandbox, host.sandbox))
-    });
-    local
-        .into_iter()
-        .chain(hosts)
-        .map(|p| p.build().map_err(|e| failure(&e)))
-        .collect()
-}
+/// How the machines of a farm keep builds apart, and what each of their commands may take.
+pub(crate) type Apart = (Sandbox, StepLimits);
 
 /// This program, as its machines run it: the one that runs, though its file was removed or replaced.
 pub(crate) fn own_program() -> std::io::Result<PathBuf> {
@@ -79,9 +48,93 @@ fn at_least(farm: Sandbox, host: Sandbox) -> Sandbox {
     }
 }
 
-fn named(pool: LocalPoolBuilder, host: &Host) -> LocalPoolBuilder {
-    let name: HostType = host.name.clone();
-    pool.host_type(name).labels(host.labels.iter().cloned())
+/// The hosts of a farm: those of its settings come first, and each is there once.
+fn all_hosts(of_farm: &[Host], of_repos: &[Host]) -> Vec<Host> {
+    let mut all = of_farm.to_vec();
+    let is_new = |host: &&Host| of_farm.iter().all(|known| known.name != host.name);
+    all.extend(of_repos.iter().filter(is_new).cloned());
+    all
+}
+
+/// The local machines of a farm: those that its repositories name, and those of its settings, which
+/// come first and may change. One more kind is called `local`, when a builder needs it. Each machine
+/// is this program again, as a buildlet.
+pub(crate) struct HostTable {
+    pub(crate) pool: LocalHosts,
+    builders: Vec<Builder>,
+    of_repos: Vec<Host>,
+    /// As the command line has it.
+    machines: Option<u32>,
+    /// Of the whole farm, as it was when it was started.
+    sandbox: Sandbox,
+}
+
+impl HostTable {
+    /// The machines of a farm that starts, of these builders and hosts of repositories.
+    pub(crate) fn open(
+        (builders, hosts): (&[Builder], &[Host]),
+        machines: Option<u32>,
+        farm: &FarmToml,
+        apart: Apart,
+        data: &Path,
+    ) -> Result<Self, Failure> {
+        let program = own_program()?;
+        let data: PathBuf = data.to_owned();
+        let bounds = bounds(apart.1);
+        let make = move |kind| {
+            LocalPool::builder(&program, 0)
+                .called("farmer")
+                .host_type(kind)
+                .data_dir(&data)
+                .bounds(bounds)
+                .readable([data.join(TOOLCHAINS)])
+        };
+        let table = Self {
+            pool: LocalHosts::new(make),
+            builders: builders.to_vec(),
+            of_repos: hosts.to_vec(),
+            machines,
+            sandbox: apart.0,
+        };
+        table.set(farm).map_err(|e| failure(&e))?;
+        Ok(table)
+    }
+
+    /// The machines from now on.
+    ///
+    /// # Errors
+    /// When a host cannot be: then everything is as it was.
+    pub(crate) fn set(&self, farm: &FarmToml) -> build_core::Result<()> {
+        let hosts = all_hosts(&farm.hosts, &self.of_repos);
+        let mut local: Vec<_> = hosts.iter().map(|host| self.local(host, farm)).collect();
+        let is_known = |name: &HostType| hosts.iter().any(|host| host.name == *name);
+        let name = HostType::new("local")?;
+        if !is_known(&name) && self.builders.iter().any(|b| !is_known(&b.host_type)) {
+            local.push(LocalHost {
+                host_type: name,
+                count: self.count(None, farm),
+                labels: Vec::new(),
+                draws: Vec::new(),
+                sandbox: self.sandbox,
+            });
+        }
+        self.pool.set(&local, &farm.accounts)
+    }
+
+    fn local(&self, host: &Host, farm: &FarmToml) -> LocalHost {
+        LocalHost {
+            host_type: host.name.clone(),
+            count: self.count(host.count, farm),
+            labels: host.labels.iter().cloned().collect(),
+            draws: host.draws.clone(),
+            sandbox: at_least(self.sandbox, host.sandbox),
+        }
+    }
+
+    fn count(&self, host: Option<u32>, farm: &FarmToml) -> usize {
+        let most = self.machines.or(farm.machines);
+        most.or(host).unwrap_or_else(cores).max(1) as usize
+    }
 }
 
 fn cores() -> u32 {

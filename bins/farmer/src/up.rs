@@ -30,7 +30,7 @@ use crate::data_loss::DataLoss;
 use crate::describe;
 use crate::door::Door;
 use crate::farm_file::{FarmFile, Settings};
-use crate::machines::{pools, toolchains};
+use crate::machines::{HostTable, toolchains};
 use crate::news;
 use crate::output::{failure, print_text};
 use crate::services::{gomote, programs, services, with_grpc};
@@ -68,19 +68,23 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
     announce(&store, &token, &door)?;
     let checkouts = GitCheckouts::new(data.join("git")).with_refs(settings.refs.clone());
     let watched = watch(&args, &checkouts).await?;
+    let asked = (&watched.builders[..], &watched.hosts[..]);
+    let apart = (settings.sandbox, settings.limits);
+    let hosts_here = HostTable::open(asked, args.machines, file.farm(), apart, &data)?;
     let machines = ReversePool::builder(directory.clone())
         .remember_in(data.join("reverse"))
         .spool_dir(data.join("reverse"))
         .build();
     for builder in &watched.builders {
         // Its builds wait, and say so: a machine may come, or another commit may ask for less.
-        if let Err(cannot) = check_reachable(&watched.hosts, builder) {
+        let hosts = file.farm().hosts.iter().chain(&watched.hosts);
+        if let Err(cannot) = check_reachable(hosts, builder) {
             farmer_cli::say!("{}", cannot.message("farmer").unwrap_or_default());
         }
     }
     let coordinator = coordinator(
         (&settings, &door.address),
-        &watched,
+        (&watched, &hosts_here),
         &store,
         &checkouts,
         &data,
@@ -147,7 +151,7 @@ pub(crate) async fn up(args: Up, data: PathBuf, stop: CancellationToken) -> Resu
         token.run_until_cancelled(retention.run()).await;
     });
     let token = all.token().clone();
-    let following = file.follow(handle.clone());
+    let following = file.follow(handle.clone(), hosts_here);
     all.group("settings").spawn("follow", async move {
         token.run_until_cancelled(following).await;
     });
@@ -246,7 +250,7 @@ fn private(settings: &Settings) -> Result<PrivateRepos, Failure> {
 
 fn coordinator(
     (settings, address): (&Settings, &str),
-    watched: &Watched,
+    (watched, hosts): (&Watched, &HostTable),
     store: &Store,
     checkouts: &GitCheckouts,
     data: &Path,
@@ -257,16 +261,7 @@ fn coordinator(
         .checkouts(checkouts.clone())
         .allotment(settings.allotment)
         .address(address);
-    for pool in pools(
-        &watched.builders,
-        &watched.hosts,
-        settings.machines,
-        (settings.sandbox, settings.limits),
-        data,
-    )? {
-        parts = parts.pool(pool);
-    }
-    parts = parts.pool(machines.clone());
+    parts = parts.pool(hosts.pool.clone()).pool(machines.clone());
     for builder in &watched.builders {
         parts = parts.build_on(builder.clone());
     }

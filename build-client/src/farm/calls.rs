@@ -2,13 +2,13 @@
 
 use build_core::buildlet::ByteStream;
 use build_core::event::Seq;
-use build_core::ids::{BuildId, ReaderName, RepoId, StepName, WishKey};
+use build_core::ids::{BuildId, MachineId, ReaderName, RepoId, StepName, WishKey};
 use build_core::report::{
     ArtifactPage, ArtifactQuery, Board, BoardQuery, Build, BuildPage, BuildQuery, Created,
-    EventQuery, ForgetEffect, Key, KeyRotation, Keys, ListedArtifact, LogQuery, Machines,
-    MachinesPast, MadeKey, NewBuild, NewKey, NewUser, Outbox, OutboxChanged, Pools, Queue, Repo,
-    RepoChange, Repos, RetryEffects, Sessions, User, UserChange, UserRemoved, Users, Why,
-    WishQuery, Wishes, artifact_address,
+    EventQuery, ForgetEffect, HoldMachine, Key, KeyRotation, Keys, ListedArtifact, LogQuery,
+    Machines, MachinesPast, MadeKey, NewBuild, NewKey, NewUser, Outbox, OutboxChanged, Pools,
+    Queue, Repo, RepoChange, Repos, RetryEffects, Sessions, User, UserChange, UserRemoved, Users,
+    Why, WishQuery, Wishes, artifact_address,
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -194,6 +194,29 @@ impl FarmClient {
     /// When the farm does not answer.
     pub async fn machines(&self) -> Result<Machines> {
         self.get("/api/v1/machines", &NOTHING).await
+    }
+
+    /// Sets a machine aside: nobody gets it for a time. The answer is that machine, if it is there.
+    /// For admins.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the farm never had such a machine, [`ErrorKind::Denied`] for
+    /// others.
+    pub async fn hold_machine(&self, machine: &MachineId, wish: &HoldMachine) -> Result<Machines> {
+        let machine = segment(machine.as_str());
+        self.post(&format!("/api/v1/machines/{machine}/hold"), wish)
+            .await
+    }
+
+    /// Lets a machine be used again that was set aside, or that rests after a failure. The answer is
+    /// that machine, if it is there. For admins.
+    ///
+    /// # Errors
+    /// As [`FarmClient::hold_machine`].
+    pub async fn release_machine(&self, machine: &MachineId) -> Result<Machines> {
+        let machine = segment(machine.as_str());
+        self.post(&format!("/api/v1/machines/{machine}/release"), &Empty {})
+            .await
     }
 
     /// What is remembered of machines that register. For admins.

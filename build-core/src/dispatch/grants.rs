@@ -14,7 +14,7 @@ use crate::event::{BuildEvent, LeaseEnd, Outcome, Principal, UnitEnd};
 use crate::ids::{HolderId, HostType, LeaseId, MachineId, Nonce};
 use crate::plan::Unit;
 use crate::pool::LEASE_TTL;
-use crate::schedule::{Action, Event, Labels, Machine, Waiter, WaiterId};
+use crate::schedule::{Action, Event, Labels, Waiter, WaiterId};
 use crate::work::Class;
 
 /// A machine whose lease was written off ends everything on its own when the lease is not
@@ -33,20 +33,6 @@ pub(super) struct Orphan {
 }
 
 impl Dispatcher {
-    pub(super) fn set_machines(&mut self, machines: Vec<Machine>, now: Timestamp) {
-        let ids: BTreeSet<MachineId> = machines.iter().map(|m| m.id().clone()).collect();
-        let gone: Vec<_> = self.machines.difference(&ids).cloned().collect();
-        let mut actions = Vec::new();
-        for id in gone {
-            actions.extend(self.scheduler.step(Event::Down(id), now));
-        }
-        for machine in machines {
-            actions.extend(self.scheduler.step(Event::Up(machine), now));
-        }
-        self.machines = ids;
-        self.carry_out(actions, now);
-    }
-
     /// Makes the queue agree with what the build waits for; whether the build got a machine.
     pub(super) fn sync_wants(&mut self, build: &HolderId, units: &[Unit], now: Timestamp) -> bool {
         let Some(open) = self.builds.get_mut(build) else {
@@ -177,29 +163,6 @@ impl Dispatcher {
         self.carry_out(actions, now);
     }
 
-    /// Ends a lease in the log; the answer is its machine.
-    pub(super) fn end_lease(
-        &mut self,
-        lease: &LeaseId,
-        reason: LeaseEnd,
-        now: Timestamp,
-    ) -> Option<(HolderId, MachineId)> {
-        let build = self.leases.get(lease)?.clone();
-        let machine = self
-            .builds
-            .get(&build)?
-            .state
-            .lease(lease)?
-            .record()
-            .machine
-            .clone();
-        let ended = BuildEvent::LeaseEnded {
-            lease: lease.clone(),
-            reason,
-        };
-        self.record(&build, ended, now).then_some((build, machine))
-    }
-
     /// Ends what ran on a lease, in the log.
     pub(super) fn end_unit(
         &mut self,
@@ -245,6 +208,7 @@ impl Dispatcher {
         let Some(open) = self.builds.get(&build) else {
             return;
         };
+        let mark = open.mark;
         let release = Command::Release {
             item: open.state.item().cloned(),
             builder: self.builder_of(&open.state).cloned(),
@@ -253,7 +217,8 @@ impl Dispatcher {
             caches: Vec::new(),
             warm: false,
         };
-        self.outbox.hold(open.mark, Effect::Do(Box::new(release)));
+        let limit = self.limit_on(&release, Some(&machine));
+        self.outbox.hold(mark, Effect::Do(Box::new(release), limit));
         self.write_off(lease, machine, failed, now);
     }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Artifact, Base, Batch, BlobRef, Principal, Snapshot, Start, UnitEnd};
 use crate::ids::{BuildId, BuilderName, HolderId, LeaseId, SessionId, WishKey};
 use crate::plan::Plan;
-use crate::schedule::{Allotment, Machine};
+use crate::schedule::{Account, Allotment, Machine};
 use crate::shard::Durations;
 use crate::test_lines::TestCounts;
 use crate::wish::Wish;
@@ -64,6 +64,9 @@ pub enum Input {
     /// All machines that work, whether they are held or not; ones that were there before and
     /// are not named have gone.
     Machines(Vec<Machine>),
+    /// The capacities that machines share, all of them. Comes before the machines that draw from
+    /// them.
+    Accounts(Vec<Account>),
     /// Machines are shared out in another way from now on. Comes before
     /// [`super::Dispatcher::restore`] where it is known then.
     Allot(Allotment),
@@ -203,20 +206,9 @@ pub enum Effect {
         /// What is written.
         append: Batch,
     },
-    /// Carry this out; answer with [`Input::Done`] or [`Input::Failed`].
-    Do(Box<Command>),
+    /// Carry this out within that time; answer with [`Input::Done`] or [`Input::Failed`], also when
+    /// the time is over. Without an answer it is given again, some minutes later.
+    Do(Box<Command>, Duration),
     /// Say [`Input::Tick`] at this time or soon after. The last one counts.
     WakeAt(Timestamp),
-}
-
-/// How long an answer may take before the command is given again: longer than any of them
-/// takes, as whoever carries them out has deadlines of its own.
-pub(super) fn patience(command: &Command) -> Duration {
-    const MINUTE: Duration = Duration::from_secs(60);
-    match command {
-        Command::Run { exec, .. } => exec.timeout.unwrap_or_default() + 10 * MINUTE,
-        Command::Prepare { .. } | Command::Keep { .. } => 60 * MINUTE,
-        Command::Acquire { .. } => 10 * MINUTE,
-        _ => 5 * MINUTE,
-    }
 }

@@ -17,6 +17,8 @@
 
 mod grants;
 mod input;
+mod limits;
+mod machines;
 mod open;
 mod outbox;
 mod replies;
@@ -38,10 +40,12 @@ use crate::event::{
     BuildEvent, Event as _, Memo, NewEvent, Principal, SessionEnd, SessionEvent, Version,
 };
 use crate::ids::{BuilderName, HolderId, LeaseId, MachineId, Nonce};
+use crate::machine::Records;
 use crate::plan::Unit;
 use crate::schedule::{Event, Explanation, Policy, Scheduler, WaiterId};
 use crate::work::Builder;
 use grants::Orphan;
+use limits::Patiences;
 use open::Open;
 use outbox::{Outbox, Pending};
 use restore::memo_of;
@@ -63,12 +67,15 @@ pub struct Dispatcher {
     sessions: BTreeMap<HolderId, Timestamp>,
     /// Machines that are up, as last told.
     machines: BTreeSet<MachineId>,
+    /// What is remembered of machines.
+    records: Records,
     /// Builds to look at before the present call returns.
     dirty: BTreeSet<HolderId>,
     /// Builds that are closed, with the numbers of their last events.
     closed: BTreeSet<(u64, HolderId)>,
     timers: BTreeSet<(Timestamp, CommandKey)>,
     outbox: Outbox,
+    patiences: Patiences,
     mode: Mode,
     /// Lease ids and nonces are drawn from it; see [`Dispatcher::new`].
     key: [u8; 32],
@@ -101,10 +108,12 @@ impl Dispatcher {
             orphans: BTreeMap::new(),
             sessions: BTreeMap::new(),
             machines: BTreeSet::new(),
+            records: Records::default(),
             dirty: BTreeSet::new(),
             closed: BTreeSet::new(),
             timers: BTreeSet::new(),
             outbox: Outbox::default(),
+            patiences: Patiences::default(),
             mode: Mode::Run,
             key,
             drawn: 0,
@@ -224,6 +233,10 @@ impl Dispatcher {
                 let actions = self.scheduler.step(Event::Allot(allotment), now);
                 self.carry_out(actions, now);
             }
+            Input::Accounts(accounts) => {
+                let actions = self.scheduler.step(Event::Accounts(accounts), now);
+                self.carry_out(actions, now);
+            }
             Input::Machines(machines) => self.set_machines(machines, now),
             Input::LeaseLost {
                 lease,
@@ -279,7 +292,18 @@ impl Dispatcher {
     /// Applies an event and puts it on its way into the log; `false` when it contradicts what
     /// happened before, as the second of two equal answers does.
     fn record(&mut self, build: &HolderId, event: BuildEvent, now: Timestamp) -> bool {
-        self.record_as(build, event, now, false)
+        self.record_with(build, event, now, Vec::new())
+    }
+
+    /// As [`Dispatcher::record`], together with memos.
+    fn record_with(
+        &mut self,
+        build: &HolderId,
+        event: BuildEvent,
+        now: Timestamp,
+        memos: Vec<Memo>,
+    ) -> bool {
+        self.record_all(build, event, now, (false, memos))
     }
 
     /// As [`Dispatcher::record`]; `joined` puts it into the log together with the event before it.
@@ -289,6 +313,16 @@ impl Dispatcher {
         event: BuildEvent,
         now: Timestamp,
         joined: bool,
+    ) -> bool {
+        self.record_all(build, event, now, (joined, Vec::new()))
+    }
+
+    fn record_all(
+        &mut self,
+        build: &HolderId,
+        event: BuildEvent,
+        now: Timestamp,
+        (joined, more): (bool, Vec<Memo>),
     ) -> bool {
         let Some(open) = self.builds.get_mut(build) else {
             return false;
@@ -331,10 +365,10 @@ impl Dispatcher {
         };
         let encoded = encoded.expect("events of builds have a form in JSON");
         let pending = Pending {
-            event: NewEvent::encoded(build.clone().into(), now, by, encoded),
+            event: Some(NewEvent::encoded(build.clone().into(), now, by, encoded)),
             version: open.version,
             closes: open.state.is_closed(),
-            memos: memos.into_iter().collect(),
+            memos: memos.into_iter().chain(more).collect(),
         };
         open.mark = match joined {
             true => self.outbox.push_joined(pending),
@@ -449,7 +483,7 @@ fn beginning(
     now: Timestamp,
 ) -> Option<Pending> {
     Some(Pending {
-        event: NewEvent::new(id.clone(), now, by, first).ok()?,
+        event: Some(NewEvent::new(id.clone(), now, by, first).ok()?),
         version: Version(1),
         closes: false,
         memos: Vec::new(),

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Dispatcher;
-use super::input::{Effect, patience};
+use super::input::Effect;
+use super::limits::overdue;
 use crate::clock::Timestamp;
 use crate::engine::{Agenda, BuildState, Command, CommandKey, ToMachine};
 use crate::event::Version;
@@ -159,14 +160,20 @@ impl Dispatcher {
         commands: Vec<Command>,
         now: Timestamp,
     ) {
+        let Some(open) = self.builds.get(build) else {
+            return;
+        };
+        let commands = commands.into_iter().filter_map(|command| {
+            let command = adopted_first(open, command)?;
+            let limit = self.limit_of(&command);
+            Some((command, limit))
+        });
+        let commands: Vec<_> = commands.collect();
         let Some(open) = self.builds.get_mut(build) else {
             return;
         };
         let mut wanted = BTreeSet::new();
-        for command in commands {
-            let Some(command) = adopted_first(open, command) else {
-                continue;
-            };
+        for (command, limit) in commands {
             let key = command.key();
             let resting = open.failures.get(&key).is_some_and(|f| f.again_at > now);
             if !wanted.insert(key.clone()) || resting || open.commands.contains_key(&key) {
@@ -174,7 +181,7 @@ impl Dispatcher {
             }
             let given = Given {
                 lease: lease.clone(),
-                due: now + patience(&command),
+                due: now + overdue(limit),
                 mark: open.mark,
             };
             self.timers.insert((given.due, key.clone()));
@@ -183,7 +190,8 @@ impl Dispatcher {
             }
             open.commands.insert(key, given);
             let command = proven(&self.nonces, command);
-            self.outbox.hold(open.mark, Effect::Do(Box::new(command)));
+            self.outbox
+                .hold(open.mark, Effect::Do(Box::new(command), limit));
         }
         for key in open.known(&lease) {
             if wanted.contains(&key) {

@@ -14,7 +14,8 @@ const BATCH_EVENTS: usize = 4096;
 /// An event on its way, with what is written together with it.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    pub(super) event: NewEvent,
+    /// `None`: memos alone.
+    pub(super) event: Option<NewEvent>,
     /// The version that its stream has with it.
     pub(super) version: Version,
     /// Whether nothing follows in its stream.
@@ -39,6 +40,18 @@ pub(super) struct Outbox {
     trouble: Option<(String, Timestamp)>,
     #[cfg(any(test, feature = "testing"))]
     drops_events: bool,
+}
+
+impl Pending {
+    /// Memos without an event. What was remembered before them is written before them.
+    pub(super) fn memos(memos: Vec<Memo>) -> Self {
+        Self {
+            event: None,
+            version: Version(0),
+            closes: false,
+            memos,
+        }
+    }
 }
 
 impl Outbox {
@@ -72,7 +85,9 @@ impl Outbox {
     /// Takes back a command that is still held: what it follows from was overtaken.
     pub(super) fn withdraw(&mut self, mark: u64, key: &CommandKey) {
         if let Some(held) = self.held.get_mut(&mark) {
-            held.retain(|effect| !matches!(effect, Effect::Do(command) if command.key() == *key));
+            held.retain(
+                |effect| !matches!(effect, Effect::Do(command, _) if command.key() == *key),
+            );
         }
     }
 
@@ -129,7 +144,11 @@ impl Outbox {
         let mut batch = Batch::default();
         let mut seen = BTreeSet::new();
         for pending in self.waiting.iter().take(count) {
-            let stream = &pending.event.stream;
+            batch.memos.extend(pending.memos.iter().cloned());
+            let Some(event) = &pending.event else {
+                continue;
+            };
+            let stream = &event.stream;
             if seen.insert(stream) {
                 let before = Version(pending.version.0.saturating_sub(1));
                 batch.expects.push((stream.clone(), before));
@@ -137,8 +156,7 @@ impl Outbox {
             if pending.closes {
                 batch.closes.push(stream.clone());
             }
-            batch.events.push(pending.event.clone());
-            batch.memos.extend(pending.memos.iter().cloned());
+            batch.events.push(event.clone());
         }
         batch
     }
@@ -175,7 +193,7 @@ mod tests {
         };
         let (at, by) = (Timestamp::default(), Principal::farm());
         Pending {
-            event: NewEvent::new(BuildId::from_bits(n), at, by, &finished).unwrap(),
+            event: NewEvent::new(BuildId::from_bits(n), at, by, &finished).ok(),
             version: Version(2),
             closes: true,
             memos: Vec::new(),

@@ -17,7 +17,7 @@ use crate::shard::{parse_listing, spread};
 use crate::test_lines::TestCounts;
 
 /// What is said of a machine that did not outlive the process that held it.
-const GONE: &str = "the machine was gone when the coordinator came back";
+pub(super) const GONE: &str = "the machine was gone when the coordinator came back";
 
 impl Dispatcher {
     pub(super) fn done(&mut self, key: &CommandKey, reply: Reply, now: Timestamp) {
@@ -123,11 +123,13 @@ impl Dispatcher {
             // What the machines of a pool cannot do, none of them can.
             CommandKey::Acquire(_, lease) => {
                 let failed = failure.kind != ErrorKind::Unsupported;
+                // Nobody wanted it any more.
+                let was_tried = failure.kind != ErrorKind::Canceled;
                 let reason = match failed {
                     true => LeaseEnd::Lost(failure.text),
                     false => unusable(failure),
                 };
-                if let Some((_, machine)) = self.end_lease(lease, reason, now) {
+                if let Some((_, machine)) = self.end_lease_by(lease, reason, was_tried, now) {
                     self.return_machine(machine, failed, now);
                 }
             }

@@ -25,13 +25,16 @@ impl Dispatcher {
     /// that has no result or still holds machines, in order. Builds that are closed are
     /// skipped, so the whole log is fine as well. Called once, before anything else.
     ///
-    /// `memos` are those whose keys begin with [`LEASE_MEMOS`]: the proofs of leases.
+    /// `memos` are those whose keys begin with [`LEASE_MEMOS`], the proofs of leases, and with
+    /// [`MACHINE_MEMOS`](crate::machine::MACHINE_MEMOS), what is remembered of machines.
     pub fn restore(
         &mut self,
         events: impl IntoIterator<Item = Recorded>,
         memos: impl IntoIterator<Item = Memo>,
         now: Timestamp,
     ) -> Restored {
+        let memos: Vec<Memo> = memos.into_iter().collect();
+        self.restore_records(&memos, now);
         self.nonces.extend(memos.into_iter().filter_map(proof_in));
         let events: Vec<Recorded> = events.into_iter().collect();
         self.restore_wishes(events.iter());

@@ -1,5 +1,6 @@
 //! Stories: a dispatcher, a log in memory, and machines that do as they are told.
 
+mod aside;
 mod failures;
 mod random;
 mod rerun;
@@ -18,6 +19,7 @@ use crate::event::{
     UnitEnd,
 };
 use crate::ids::{BuildId, CommitHash, HostType, RepoName, SessionId, StepName, WishKey};
+use crate::machine::Aside;
 use crate::name::Name;
 use crate::plan::{Part, Plan, Step, Unit};
 use crate::retry::CREATION_ATTEMPTS;
@@ -44,6 +46,7 @@ struct Farm {
     now: Timestamp,
     plan: Plan,
     todo: VecDeque<Command>,
+    limits: BTreeMap<CommandKey, Duration>,
     done: Vec<String>,
     /// What the units answer, by their names; they pass otherwise.
     ends: BTreeMap<String, VecDeque<UnitEnd>>,
@@ -64,7 +67,7 @@ fn step(step: &str, needs: &[&str]) -> Step {
     step
 }
 
-fn machines(count: usize) -> Vec<Machine> {
+pub(super) fn machines(count: usize) -> Vec<Machine> {
     let machine = |n| {
         Machine::new(
             MachineId::new(format!("m{n}")).unwrap(),
@@ -75,7 +78,7 @@ fn machines(count: usize) -> Vec<Machine> {
     (0..count).map(machine).collect()
 }
 
-fn build() -> BuildId {
+pub(super) fn build() -> BuildId {
     BuildId::from_bits(1)
 }
 
@@ -111,6 +114,7 @@ impl Farm {
             now: Timestamp::from_seconds(1_000),
             plan: Plan::new(steps, "test").unwrap(),
             todo: VecDeque::new(),
+            limits: BTreeMap::new(),
             done: Vec::new(),
             ends: BTreeMap::new(),
             listing: String::new(),
@@ -160,6 +164,14 @@ impl Farm {
         }
     }
 
+    /// Carries out effects that no input has brought about.
+    fn act(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            let recorded = self.effect(effect);
+            recorded.into_iter().for_each(|input| self.tell(input));
+        }
+    }
+
     fn effect(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Append { batch, append } => {
@@ -167,7 +179,8 @@ impl Farm {
                 self.appends.push(self.stored.len());
                 Some(Input::Recorded { batch })
             }
-            Effect::Do(command) => {
+            Effect::Do(command, limit) => {
+                self.limits.insert(command.key(), limit);
                 self.todo.push_back(*command);
                 None
             }
@@ -708,7 +721,7 @@ fn no_effect_comes_before_its_event_is_durable() {
     );
     let effects = dispatcher.handle(Input::Recorded { batch: 2 }, now);
     assert!(
-        matches!(&effects[0], Effect::Do(command) if matches!(**command, Command::Plan { .. })),
+        matches!(&effects[0], Effect::Do(command, _) if matches!(**command, Command::Plan { .. })),
         "{effects:?}"
     );
 }
@@ -886,7 +899,7 @@ fn a_command_that_is_given_again_is_taken_back_when_its_first_answer_comes() {
     farm.now = farm.now + Duration::from_secs(2 * 60 * 60);
     let effects = farm.dispatcher.handle(Input::Tick, farm.now);
     let given = |effects: &[Effect]| {
-        let of_key = |e: &&Effect| matches!(e, Effect::Do(c) if c.key() == prepare);
+        let of_key = |e: &&Effect| matches!(e, Effect::Do(c, _) if c.key() == prepare);
         effects.iter().filter(of_key).count()
     };
     assert_eq!(given(&effects), 0);

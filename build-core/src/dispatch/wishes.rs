@@ -173,7 +173,7 @@ impl Dispatcher {
             return;
         };
         self.outbox.push(Pending {
-            event,
+            event: Some(event),
             version: Version(1),
             closes: state.is_over(),
             memos: Vec::new(),
@@ -324,7 +324,7 @@ impl Dispatcher {
         }
         wish.version = wish.version.next();
         let pending = Pending {
-            event: NewEvent::encoded(key.into(), now, by, encoded),
+            event: Some(NewEvent::encoded(key.into(), now, by, encoded)),
             version: wish.version,
             closes: wish.state.is_over(),
             memos: Vec::new(),

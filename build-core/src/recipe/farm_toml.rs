@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::farmer_toml::{RawSize, invalid, unreadable};
+use super::farmer_toml::{Host, RawSize, invalid, unreadable};
+use super::host_toml::{self, RawAccount, RawHost};
 use super::identity_toml::{self, Identity, RawIdentity};
 use super::keys;
 use super::limits_toml::{RawStepLimits, StepLimits};
@@ -16,7 +17,7 @@ use super::repo_toml::{self, RawRepo};
 use crate::error::{Error, Result};
 use crate::plan::Sandbox;
 use crate::ref_rules::RefRules;
-use crate::schedule::{Allotment, Quotas, Shares};
+use crate::schedule::{Account, Allotment, Quotas, Shares};
 
 /// The settings of a farm. What a repository says about its builds is a
 /// [`FarmerToml`](super::FarmerToml).
@@ -34,8 +35,13 @@ use crate::schedule::{Allotment, Quotas, Shares};
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct FarmToml {
-    /// How its machines are shared out; the one part that may change while the farm runs.
+    /// How its machines are shared out. This, `hosts`, `accounts` and `machines` may change while
+    /// the farm runs.
     pub allotment: Allotment,
+    /// Its kinds of machines, beside those that its repositories name.
+    pub hosts: Vec<Host>,
+    /// The capacities that machines share.
+    pub accounts: Vec<Account>,
     /// Globs of branches that are watched besides the default one.
     pub branches: Vec<String>,
     /// Globs of tags that are built when they come.
@@ -90,6 +96,10 @@ struct Raw {
     #[serde(default)]
     quotas: RawQuotas,
     #[serde(default)]
+    account: Vec<RawAccount>,
+    #[serde(default)]
+    host: Vec<RawHost>,
+    #[serde(default)]
     notify: Vec<RawNotify>,
     mail: Option<MailServer>,
     #[serde(default)]
@@ -132,11 +142,14 @@ impl FarmToml {
         let table: toml::Table = text.parse().map_err(|e| not_toml(&e))?;
         keys::check(&table, keys::FARM, "")?;
         let raw: Raw = toml::from_str(text).map_err(|e| not_toml(&e))?;
+        let (accounts, hosts) = host_toml::read(raw.account, raw.host)?;
         Ok(Self {
             allotment: Allotment {
                 shares: raw.shares.read()?,
                 quotas: raw.quotas.read()?,
             },
+            hosts,
+            accounts,
             branches: raw.branches,
             tags: raw.tags,
             addr: raw.addr.as_deref().map(address).transpose()?,

@@ -14,6 +14,7 @@ use super::step_toml::{RawStep, check_shell, check_toolchain, plain_dir, write_s
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{BuilderName, HostType, StepName};
 use crate::plan::{HISTORY_DEPTH, LeftOut, Limits, Plan, Sandbox, Step, check_place, overlap};
+use crate::schedule::Draw;
 use crate::tarutil::Glob;
 use crate::work::{Builder, WorkItem};
 
@@ -21,7 +22,7 @@ use crate::work::{Builder, WorkItem};
 pub const FILE_NAME: &str = ".farmer.toml";
 
 /// What is built when no builder is configured.
-const LOCAL: &str = "local";
+pub(super) const LOCAL: &str = "local";
 
 /// A configuration: steps, limits, builders and hosts.
 ///
@@ -67,6 +68,9 @@ pub struct Host {
     pub image: Option<String>,
     /// How builds are kept apart from them; [`Sandbox::Auto`]: as the farm says.
     pub sandbox: Sandbox,
+    /// What each takes of capacities that machines of the farm share; of a host of a commit
+    /// nothing.
+    pub draws: Vec<Draw>,
 }
 
 #[derive(Deserialize)]
@@ -134,8 +138,8 @@ impl FarmerToml {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: the place of a syntax error, an unknown key with the nearest
-    /// known one as hint, a bad value with its step, steps that cannot be ordered, a builder
-    /// whose host is not configured.
+    /// known one as hint, a bad value with its step, steps that cannot be ordered, a step
+    /// for a builder that is not there. A builder may be on a host that the farm has.
     pub fn parse(text: &str) -> Result<Self> {
         let table: toml::Table = text.parse().map_err(|e| not_toml(&e))?;
         keys::check(&table, keys::FILE, "")?;
@@ -182,18 +186,6 @@ impl FarmerToml {
     }
 
     fn check_references(&self) -> Result<()> {
-        for builder in &self.builders {
-            let host = builder.host_type.as_str();
-            if host != LOCAL && !self.hosts.iter().any(|h| h.name == builder.host_type) {
-                return Err(invalid(format!(
-                    "builder \"{}\" is on host \"{host}\", which is not configured",
-                    builder.name
-                ))
-                .with_hint(format!(
-                    "add a [[host]] with name = \"{host}\", or use host = \"local\""
-                )));
-            }
-        }
         let builders = self.builders();
         let names = builders.iter().map(|b| b.name.as_str());
         for step in &self.steps {
@@ -494,21 +486,25 @@ impl RawBuilder {
 
 impl RawHost {
     fn read(self) -> Result<Host> {
-        let sandbox = self.sandbox.as_deref();
-        let sandbox = sandbox.map_or(Ok(Sandbox::default()), Sandbox::parse);
-        let sandbox = sandbox.map_err(|e| {
-            let hint = e.hint().unwrap_or_default().to_owned();
-            invalid(format!("host \"{}\": sandbox: {e}", self.name)).with_hint(hint)
-        })?;
         Ok(Host {
-            sandbox,
+            sandbox: sandbox_of(&self.name, self.sandbox.as_deref())?,
             name: self.name,
             pool: self.pool.unwrap_or_else(|| LOCAL.to_owned()),
             count: self.count,
             labels: self.labels,
             image: self.image,
+            draws: Vec::new(),
         })
     }
+}
+
+/// The level of a host.
+pub(super) fn sandbox_of(host: &HostType, text: Option<&str>) -> Result<Sandbox> {
+    let sandbox = text.map_or(Ok(Sandbox::default()), Sandbox::parse);
+    sandbox.map_err(|e| {
+        let hint = e.hint().unwrap_or_default().to_owned();
+        invalid(format!("host \"{host}\": sandbox: {e}")).with_hint(hint)
+    })
 }
 
 /// Writes steps as a `.farmer.toml` that reads back as the same steps.
@@ -653,11 +649,6 @@ mod tests {
                 "[[host]]\nname='h'\nsandbox='strong'",
                 "host \"h\": sandbox: \"strong\" is no sandbox level",
                 "the levels are: auto, none, user, namespaces",
-            ),
-            (
-                "[[builder]]\nname='b'\nhost='mac'",
-                "builder \"b\" is on host \"mac\", which is not configured",
-                "add a [[host]] with name = \"mac\", or use host = \"local\"",
             ),
             (
                 "[[builder]]\nname='linux'\n[[step]]\nname='a'\nrun='x'\nbuilders=['linux','lunix']",

@@ -354,10 +354,53 @@ const HOST: &[Key] = &[
         Kind::Text,
         "Image the machines are started from, for pools that use one.",
     ),
+    HOST_SANDBOX,
+];
+
+const HOST_SANDBOX: Key = key(
+    "sandbox",
+    Kind::Text,
+    "How builds are kept apart from these machines: \"auto\", \"none\", \"user\" or \"namespaces\"; as the farm when not given.",
+);
+
+const FARM_HOST: &[Key] = &[
+    required("name", Kind::Text, "Name of the host type."),
     key(
-        "sandbox",
+        "pool",
         Kind::Text,
-        "How builds are kept apart from these machines: \"auto\", \"none\", \"user\" or \"namespaces\"; as the farm when not given.",
+        "Pool that supplies it; \"local\" when not given.",
+    ),
+    key(
+        "count",
+        Kind::Number,
+        "How many machines; as many as cores when not given.",
+    ),
+    key("labels", Kind::Texts, "What the machines have."),
+    HOST_SANDBOX,
+    key(
+        "draws",
+        Kind::Free(&DRAW),
+        "What each machine takes of accounts while it is held, such as { cores = 4 }.",
+    ),
+];
+
+const DRAW: Key = key("", Kind::Number, "How many units of that account.");
+
+const ACCOUNT: &[Key] = &[
+    required(
+        "name",
+        Kind::Text,
+        "Name of the capacity, unique in the file.",
+    ),
+    required(
+        "units",
+        Kind::Number,
+        "How much there is: machines that are held take no more together.",
+    ),
+    key(
+        "unit",
+        Kind::Text,
+        "What a unit is, for people, in the plural; \"units\" when not given.",
     ),
 ];
 
@@ -577,6 +620,16 @@ pub(super) const FARM: &[Key] = &[
         "quotas",
         Kind::Table(QUOTAS),
         "Machines of the farm that may be held at once; urgent work is neither held back nor counted.",
+    ),
+    key(
+        "account",
+        Kind::Tables(ACCOUNT),
+        "Capacities that machines of several hosts share.",
+    ),
+    key(
+        "host",
+        Kind::Tables(FARM_HOST),
+        "The kinds of machines of the farm, beside those that repositories name; these come first.",
     ),
     key(
         "notify",

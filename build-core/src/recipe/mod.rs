@@ -11,6 +11,8 @@ mod farm_toml;
 #[cfg(feature = "config")]
 mod farmer_toml;
 #[cfg(feature = "config")]
+mod host_toml;
+#[cfg(feature = "config")]
 mod identity_toml;
 #[cfg(feature = "config")]
 mod input_toml;

@@ -4,14 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::rfc3339;
 use crate::clock::Timestamp;
-use crate::ids::{BuildId, HostType};
-use crate::pool::MachineStatus;
+use crate::ids::HostType;
+use crate::schedule::AccountUse;
 
 /// Every kind of machine, and whether the farm takes work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pools {
     /// The kinds.
     pub pools: Vec<PoolReport>,
+    /// The capacities that machines share, and how much of each is taken.
+    #[serde(default)]
+    pub accounts: Vec<AccountUse>,
     /// Why nothing new begins, if so.
     pub stalled: Option<String>,
     /// Since when.
@@ -47,24 +50,4 @@ pub struct PoolReport {
     pub held: usize,
     /// How many cannot be used at present.
     pub troubled: usize,
-}
-
-/// Every machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machines {
-    /// The machines.
-    pub machines: Vec<Machine>,
-    /// What no machine could get rid of, and is left alone: a sentence each.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub set_aside: Vec<String>,
-}
-
-/// One machine, and what runs on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// The machine.
-    #[serde(flatten)]
-    pub status: MachineStatus,
-    /// The build that holds it.
-    pub build: Option<BuildId>,
 }

@@ -28,6 +28,7 @@ mod farm;
 mod identity;
 mod input;
 mod item;
+mod machine;
 pub mod millis;
 mod outbox;
 mod outcome;
@@ -50,10 +51,11 @@ pub use board::{Board, BoardBuild, BoardCommit, BoardQuery};
 pub use build::{Build, BuildPage, BuildQuery, Created, KeptFiles, LogQuery, NewBuild};
 pub use event::{Event, EventQuery};
 pub use failed_test::{FailedTest, VerdictWord};
-pub use farm::{LostSource, Machine, Machines, PoolReport, Pools};
+pub use farm::{LostSource, PoolReport, Pools};
 pub use identity::{IdentityProvider, IdentityProviders};
 pub use input::{Input, InputWord};
 pub use item::Item;
+pub use machine::{Aside, HoldMachine, Machine, Machines, Wear};
 pub use outbox::{
     EntryWord, ForgetEffect, Outbox, OutboxChanged, OutboxEntry, ReaderStatus, RetryEffects,
 };
@@ -64,7 +66,9 @@ pub use people::{
     Key, KeyRotation, KeyUse, KeyWord, Keys, MadeKey, NewKey, NewUser, User, UserChange,
     UserRemoved, Users,
 };
-pub use queue::{Ahead, Hold, Misfit, Queue, QueuedBuild, Quota, Waiting, WaitingUnit, Why};
+pub use queue::{
+    Ahead, AsideMachine, Hold, Misfit, Queue, QueuedBuild, Quota, Waiting, WaitingUnit, Why,
+};
 pub use refusal::Refusal;
 pub use repo::{Repo, RepoChange, Repos};
 pub use review::Review;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Build, PartName, millis, rfc3339};
 use crate::clock::Timestamp;
-use crate::ids::{HolderId, HostType, StepName};
+use crate::ids::{HolderId, HostType, MachineId, StepName};
 use crate::plan::Unit;
-use crate::schedule::{self, Explanation, Labels, Owner, Supply};
+use crate::schedule::{self, Explanation, Labels, Owner, Shortage, Supply};
 use crate::work::Class;
 
 /// Open builds of which a part waits.
@@ -103,11 +103,39 @@ pub struct Waiting {
     /// The quota that is used up, for [`Hold::Quota`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+    /// The capacity of which too little is left, for [`Hold::Account`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Shortage>,
+    /// The machines that are set aside, for [`Hold::SetAside`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<AsideMachine>,
     /// How much longer it waits, if it is served like those before it.
     #[serde(rename = "expected_ms", with = "millis::option")]
     pub expected: Option<Duration>,
     /// How many past builds that is made of.
     pub samples: usize,
+}
+
+/// A machine that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideMachine {
+    /// The machine.
+    pub machine: MachineId,
+    /// Why.
+    pub why: String,
+    /// Until when.
+    #[serde(with = "rfc3339")]
+    pub until: Timestamp,
+}
+
+impl From<schedule::SetAside> for AsideMachine {
+    fn from(aside: schedule::SetAside) -> Self {
+        Self {
+            machine: aside.machine,
+            why: aside.why,
+            until: aside.until,
+        }
+    }
 }
 
 /// Some of the waiters that are ahead.
@@ -137,6 +165,10 @@ pub enum Hold {
     Reserved,
     /// Its author or its repository holds as many machines as it may.
     Quota,
+    /// Too little is left of a capacity that the free machines share.
+    Account,
+    /// All that fit and are not held are set aside.
+    SetAside,
 }
 
 /// Why some machines do not fit.
@@ -187,6 +219,7 @@ impl From<schedule::FullQuota> for Quota {
 impl From<Explanation> for Waiting {
     fn from(why: Explanation) -> Self {
         let (mut until, mut misfits, mut quota) = (None, Vec::new(), None);
+        let (mut account, mut aside) = (None, Vec::new());
         let hold = match why.hold {
             schedule::Hold::NoMachines => Hold::NoMachines,
             schedule::Hold::NoneFits(reasons) => {
@@ -207,6 +240,14 @@ impl From<Explanation> for Waiting {
                 quota = Some(full.into());
                 Hold::Quota
             }
+            schedule::Hold::Account(short) => {
+                account = Some(short);
+                Hold::Account
+            }
+            schedule::Hold::SetAside(machines) => {
+                aside = machines.into_iter().map(AsideMachine::from).collect();
+                Hold::SetAside
+            }
         };
         let ahead_of = why.ahead_of.into_iter().map(|ahead| Ahead {
             author: ahead.author,
@@ -226,6 +267,8 @@ impl From<Explanation> for Waiting {
             until,
             misfits,
             quota,
+            account,
+            aside,
             expected: why.expected,
             samples: why.samples,
         }

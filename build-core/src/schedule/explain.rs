@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::capacity::Shortage;
 use super::machine::Labels;
 use super::machines::{MachineState, Slot};
 use super::policy::{Reason, URGENT_TIER};
@@ -15,13 +16,15 @@ use super::scheduler::{Entry, Scheduler};
 use super::shapes::Need;
 use super::waiter::WaiterId;
 use crate::clock::{Timestamp, micros};
-use crate::ids::{HolderId, HostType};
+use crate::ids::{HolderId, HostType, MachineId};
 use crate::work::Class;
 
 /// For how many builds the time that a machine was held is remembered, for each host type.
 const REMEMBERED_HOLDS: usize = 64;
 /// From so many waiters ahead on, the work ahead is shared out evenly instead of one by one.
 const COUNTED_AHEAD: usize = 10_000;
+/// How many machines that are set aside are named.
+const NAMED_ASIDE: usize = 3;
 /// How many groups of waiters ahead are named.
 const NAMED_GROUPS: usize = 5;
 
@@ -59,15 +62,17 @@ pub struct Explanation {
 
 impl Explanation {
     /// The builds and sessions that it names.
-    pub fn holders(&self) -> &[HolderId] {
-        match &self.hold {
-            Hold::Quota(full) => &full.holders,
-            _ => &[],
-        }
+    pub fn holders(&self) -> impl Iterator<Item = &HolderId> {
+        let (holders, first) = match &self.hold {
+            Hold::Quota(full) => (&full.holders[..], None),
+            Hold::Account(short) => (&short.holders[..], short.kept_for.as_ref()),
+            _ => (&[][..], None),
+        };
+        holders.iter().chain(first)
     }
 
     /// The same for somebody who may not know of everything: whose the waiters ahead are is left
-    /// out, and of what uses up a quota that alone is named which `may_know` says.
+    /// out, and of what uses up a quota or an account that alone is named which `may_know` says.
     #[must_use]
     pub fn discreet(mut self, may_know: impl Fn(&HolderId) -> bool) -> Self {
         let mut groups: Vec<Ahead> = Vec::new();
@@ -81,8 +86,14 @@ impl Explanation {
             }
         }
         self.ahead_of = groups;
-        if let Hold::Quota(full) = &mut self.hold {
-            full.holders.retain(may_know);
+        match &mut self.hold {
+            Hold::Quota(full) => full.holders.retain(&may_know),
+            Hold::Account(short) => {
+                short.holders.retain(&may_know);
+                // That something is kept is told; for whom is not.
+                short.kept_for = short.kept_for.take().filter(&may_know);
+            }
+            _ => {}
         }
         self
     }
@@ -106,8 +117,11 @@ pub struct Supply {
     pub held: usize,
     /// Resting after a failure.
     pub resting: usize,
-    /// Free, but reserved for more urgent work, or out of reach by a quota.
+    /// Free, but reserved for more urgent work, or out of reach by a quota or an account.
     pub reserved: usize,
+    /// Set aside: sick, or because somebody said so.
+    #[serde(default)]
+    pub set_aside: usize,
 }
 
 /// What holds a waiter back, and so what would let it go on.
@@ -127,6 +141,21 @@ pub enum Hold {
     Reserved,
     /// Its author or its repository holds as many machines as it may.
     Quota(FullQuota),
+    /// Too little is left of a capacity that the free machines share with others.
+    Account(Shortage),
+    /// All that fit and are not held are set aside, the first of them for these reasons.
+    SetAside(Vec<SetAside>),
+}
+
+/// A machine that is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// The machine.
+    pub machine: MachineId,
+    /// Why.
+    pub why: String,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 impl fmt::Display for FullQuota {
@@ -166,6 +195,17 @@ impl fmt::Display for Explanation {
                 self.supply.reserved
             )?,
             Hold::Quota(full) => write!(f, "{full}")?,
+            Hold::Account(short) => write!(f, "waits for {short}")?,
+            Hold::SetAside(machines) => match machines.first() {
+                Some(SetAside { machine, until, .. }) => {
+                    write!(
+                        f,
+                        "{} machines of {} are set aside, {machine} until {until}",
+                        self.supply.set_aside, self.host_type
+                    )?;
+                }
+                None => write!(f, "machines of {} are set aside", self.host_type)?,
+            },
         }
         write!(f, "; {} ahead", self.ahead)
     }
@@ -207,6 +247,9 @@ impl Explanation {
         match &self.hold {
             Hold::NoMachines => Some(NO_MACHINES.to_owned()),
             Hold::NoneFits(reasons) => Some(none_fits(&self.host_type, reasons)),
+            Hold::Account(short) if short.is_for_ever() => {
+                Some(format!("cannot run: it needs {short}"))
+            }
             _ => None,
         }
     }
@@ -310,7 +353,7 @@ impl Scheduler {
     }
 
     /// The full account that holds a waiter back.
-    fn blocker(&self, entry: &Entry) -> Option<AccountAt> {
+    pub(super) fn blocker(&self, entry: &Entry) -> Option<AccountAt> {
         let lane = self.lanes.get(entry.lane?)?;
         self.lanes.accounts.blocker(lane.owners)
     }
@@ -379,6 +422,7 @@ impl Scheduler {
             match slot.state() {
                 MachineState::Held => supply.held += 1,
                 MachineState::Free => supply.reserved += 1,
+                MachineState::SetAside(_) => supply.set_aside += 1,
                 MachineState::Resting(until) => {
                     supply.resting += 1;
                     first_rested = Some(first_rested.unwrap_or(until).min(until));
@@ -388,15 +432,40 @@ impl Scheduler {
         (supply, first_rested)
     }
 
+    /// The machines that a waiter could have and that are set aside, those first that come back
+    /// first.
+    fn set_aside(&self, entry: &Entry) -> Vec<SetAside> {
+        let kinds = &self.shapes.needs[entry.need as usize].kinds;
+        let fits = |slot: &&Slot| {
+            let kind = slot.machine.as_ref().map(|(_, kind)| kind);
+            kind.is_some_and(|kind| kinds.contains(kind))
+        };
+        let told = |slot: &Slot| {
+            let aside = slot.aside.as_ref()?;
+            Some(SetAside {
+                machine: slot.id.clone(),
+                why: aside.why.clone(),
+                until: aside.until,
+            })
+        };
+        let mut all: Vec<_> = self.ledger.slots().filter(fits).filter_map(told).collect();
+        all.sort_by(|a, b| (a.until, &a.machine).cmp(&(b.until, &b.machine)));
+        all.truncate(NAMED_ASIDE);
+        all
+    }
+
     fn hold_of(&self, entry: &Entry, supply: &Supply, first_rested: Option<Timestamp>) -> Hold {
         if supply.reserved > 0 {
-            return Hold::Reserved;
+            return self.shortage(entry).map_or(Hold::Reserved, Hold::Account);
         }
         if let Some(until) = first_rested.filter(|_| supply.held == 0) {
             return Hold::Resting(until);
         }
         if supply.held > 0 {
             return Hold::Busy;
+        }
+        if supply.set_aside > 0 {
+            return Hold::SetAside(self.set_aside(entry));
         }
         let mut reasons: HashMap<Reason, usize> = HashMap::new();
         for kind in self

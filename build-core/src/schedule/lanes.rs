@@ -136,6 +136,11 @@ impl Lanes {
         Some(self.woken.pop_first()?.1)
     }
 
+    /// Whether there is one.
+    pub(super) fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
     /// Other quotas, and no waiter in any lane: all enter again.
     pub(super) fn reset(&mut self, shapes: &mut Shapes, quotas: Quotas) {
         shapes.clear();

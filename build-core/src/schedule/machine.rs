@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::capacity::Draw;
 use super::policy::Reason;
 use crate::ids::{HostType, MachineId};
+use crate::pool::Patience;
 
 /// What a machine has, or what a build needs: words such as `linux`, `gpu`, `mem-32g`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,16 +49,47 @@ pub struct Machine {
     id: MachineId,
     host_type: HostType,
     labels: Labels,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    draws: Vec<Draw>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patience: Option<Patience>,
 }
 
 impl Machine {
-    /// A machine of a kind, with what it has.
+    /// A machine of a kind, with what it has. It shares nothing with others.
     pub fn new(id: MachineId, host_type: HostType, labels: Labels) -> Self {
         Self {
             id,
             host_type,
             labels,
+            draws: Vec::new(),
+            patience: None,
         }
+    }
+
+    /// The same machine, which takes so much of capacities that it shares with others for as long
+    /// as somebody holds it.
+    #[must_use]
+    pub fn drawing(self, draws: impl IntoIterator<Item = Draw>) -> Self {
+        Self {
+            draws: draws.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// The same machine, with what its pool says of how long things take; one that says so of
+    /// itself keeps that.
+    #[must_use]
+    pub fn patient(self, patience: Patience) -> Self {
+        Self {
+            patience: self.patience.or(Some(patience)),
+            ..self
+        }
+    }
+
+    /// How long things may take with it; `None`: as long as [`Patience::default`] says.
+    pub fn patience(&self) -> Option<Patience> {
+        self.patience
     }
 
     /// Which one.
@@ -72,5 +105,10 @@ impl Machine {
     /// What it has.
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// What it takes of capacities that it shares with others, while somebody holds it.
+    pub fn draws(&self) -> &[Draw] {
+        &self.draws
     }
 }

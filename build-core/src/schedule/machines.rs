@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::capacity::Draw;
 use super::machine::Machine;
 use super::policy::TIERS;
 use super::quotas::Owners;
 use super::shapes::KindAt;
 use crate::clock::Timestamp;
 use crate::ids::{HolderId, HostType, MachineId};
+use crate::machine::Aside;
 use crate::retry::pause_after;
 
 /// Parts of the machines of each host type that are kept for the strict tiers, each from 0 to
@@ -62,6 +64,8 @@ pub enum MachineState {
     Held,
     /// It failed and rests until then.
     Resting(Timestamp),
+    /// It is set aside until then: it is sick, or somebody said so.
+    SetAside(Timestamp),
 }
 
 pub(super) struct Slot {
@@ -71,6 +75,12 @@ pub(super) struct Slot {
     pub(super) holder: Option<Holder>,
     failures: u32,
     pub(super) rests_until: Option<Timestamp>,
+    /// Why it rests for longer than after a failure.
+    pub(super) aside: Option<Aside>,
+    /// What its holder takes of capacities that machines share.
+    pub(super) drawn: Vec<Draw>,
+    /// What it is said to be by its holder, while it has not been up.
+    expected: Option<HostType>,
     pool: u32,
 }
 
@@ -95,10 +105,11 @@ impl Slot {
     }
 
     pub(super) fn state(&self) -> MachineState {
-        match (&self.holder, self.rests_until) {
-            (Some(_), _) => MachineState::Held,
-            (None, Some(until)) => MachineState::Resting(until),
-            (None, None) => MachineState::Free,
+        match (&self.holder, self.rests_until, &self.aside) {
+            (Some(_), ..) => MachineState::Held,
+            (None, Some(until), Some(_)) => MachineState::SetAside(until),
+            (None, Some(until), None) => MachineState::Resting(until),
+            (None, None, _) => MachineState::Free,
         }
     }
 }
@@ -125,11 +136,16 @@ impl HostPool {
     /// Whether waiters of a tier may hold one more machine, or what is reserved for more urgent
     /// ones forbids it. Who may not is remembered.
     pub(super) fn admits(&mut self, tier: u8) -> bool {
-        let open = tier <= self.open_to;
+        let open = self.is_open(tier);
         if !open {
             self.turned_away = Some(self.turned_away.map_or(tier, |other| other.min(tier)));
         }
         open
+    }
+
+    /// The same, and nobody remembers it.
+    pub(super) fn is_open(&self, tier: u8) -> bool {
+        tier <= self.open_to
     }
 
     /// Whether somebody was turned away who need not be any more; forgets who was, then.
@@ -162,6 +178,8 @@ pub(super) struct Ledger {
     pools: Vec<HostPool>,
     pools_by_type: HashMap<HostType, u32>,
     resting: BTreeSet<(Timestamp, u32)>,
+    /// How many are held that were not up yet.
+    unseen: usize,
     shares: Shares,
 }
 
@@ -191,6 +209,60 @@ impl Ledger {
         self.pools.get_mut(pool as usize)
     }
 
+    /// The pool of a machine.
+    pub(super) fn pool_at(&self, slot: &Slot) -> Option<&HostPool> {
+        self.pools.get(slot.pool as usize)
+    }
+
+    /// A machine that is up and held takes what it says now: what it took before, and what it
+    /// takes. `None` when that is the same.
+    pub(super) fn redraw(&mut self, at: u32) -> Option<(Vec<Draw>, Vec<Draw>)> {
+        let slot = self.slots.get_mut(at as usize)?.as_mut()?;
+        slot.holder.as_ref()?;
+        let draws = slot.machine.as_ref()?.0.draws();
+        if slot.drawn == draws {
+            return None;
+        }
+        let draws = draws.to_vec();
+        let before = std::mem::replace(&mut slot.drawn, draws.clone());
+        Some((before, draws))
+    }
+
+    /// A machine that is held and was not up yet is of that kind, as far as its holder knows.
+    pub(super) fn set_expected(&mut self, id: &MachineId, host_type: &HostType) {
+        let slot = self
+            .find(id)
+            .and_then(|at| self.slots[at as usize].as_mut());
+        if let Some(slot) = slot.filter(|slot| slot.machine.is_none() && slot.expected.is_none()) {
+            slot.expected = Some(host_type.clone());
+            self.unseen += 1;
+        }
+    }
+
+    /// What machines take that are held and were not up yet, guessed by those of the same kind; the
+    /// answer is what that is, all together.
+    pub(super) fn guess(&mut self, draws: impl Fn(&HostType) -> Vec<Draw>) -> Vec<Draw> {
+        let mut guessed = Vec::new();
+        if self.unseen == 0 {
+            return guessed;
+        }
+        for slot in self.slots.iter_mut().flatten() {
+            let kind = slot.expected.as_ref().filter(|_| slot.drawn.is_empty());
+            if let Some(kind) = kind {
+                slot.drawn = draws(kind);
+                guessed.extend_from_slice(&slot.drawn);
+            }
+        }
+        guessed
+    }
+
+    /// What the holder of a machine takes, which it takes no longer.
+    pub(super) fn take_drawn(&mut self, at: u32) -> Vec<Draw> {
+        let slot = self.slots.get_mut(at as usize).and_then(Option::as_mut);
+        slot.map(|slot| std::mem::take(&mut slot.drawn))
+            .unwrap_or_default()
+    }
+
     /// A machine is up, or has changed; the answer is its place.
     pub(super) fn up(&mut self, machine: Machine, kind: KindAt) -> u32 {
         let at = self.place(machine.id());
@@ -200,6 +272,9 @@ impl Ledger {
         if let Some(slot) = &mut self.slots[at as usize] {
             slot.pool = pool;
             slot.machine = Some((machine, kind));
+            if slot.expected.take().is_some() {
+                self.unseen -= 1;
+            }
         }
         self.count(at, true);
         at
@@ -231,7 +306,7 @@ impl Ledger {
         let holder = self.set_holder(at, None);
         if let Some(slot) = &mut self.slots[at as usize] {
             slot.failures = if failed { slot.failures + 1 } else { 0 };
-            if failed {
+            if failed && slot.aside.is_none() {
                 let until = now + pause_after(slot.failures);
                 slot.rests_until = Some(until);
                 self.resting.insert((until, at));
@@ -239,6 +314,41 @@ impl Ledger {
         }
         self.forget_unless_held(at);
         holder
+    }
+
+    /// Nobody gets a machine until a time; it may not be up, or be held. The answer is its place.
+    pub(super) fn set_aside(&mut self, id: &MachineId, aside: Aside) -> u32 {
+        let at = self.place(id);
+        self.wake_up(at);
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.rests_until = Some(aside.until);
+            self.resting.insert((aside.until, at));
+            slot.aside = Some(aside);
+        }
+        at
+    }
+
+    /// A machine rests no longer, and what was is forgiven.
+    pub(super) fn readmit(&mut self, at: u32) {
+        self.wake_up(at);
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.failures = 0;
+        }
+    }
+
+    fn wake_up(&mut self, at: u32) {
+        if let Some(slot) = &mut self.slots[at as usize] {
+            slot.aside = None;
+            if let Some(until) = slot.rests_until.take() {
+                self.resting.remove(&(until, at));
+            }
+        }
+    }
+
+    /// When somebody began to hold a machine, as far as this process knows.
+    pub(super) fn held_since(&self, id: &MachineId) -> Option<Timestamp> {
+        let slot = self.slot(self.find(id)?)?;
+        Some(slot.holder.as_ref()?.since)
     }
 
     /// The next machine that has rested long enough.
@@ -251,6 +361,7 @@ impl Ledger {
         self.resting.pop_first();
         if let Some(slot) = &mut self.slots[at as usize] {
             slot.rests_until = None;
+            slot.aside = None;
         }
         Some(at)
     }
@@ -274,6 +385,9 @@ impl Ledger {
             holder: None,
             failures: 0,
             rests_until: None,
+            aside: None,
+            drawn: Vec::new(),
+            expected: None,
             pool: u32::MAX,
         };
         let at = match self.vacant.pop() {
@@ -338,6 +452,11 @@ impl Ledger {
 
     fn forget_unless_held(&mut self, at: u32) {
         let slot = &mut self.slots[at as usize];
+        if let Some(slot) = slot.as_mut().filter(|slot| slot.holder.is_none())
+            && slot.expected.take().is_some()
+        {
+            self.unseen -= 1;
+        }
         if let Some(gone) = slot.take_if(|slot| slot.machine.is_none() && slot.holder.is_none()) {
             self.by_id.remove(&gone.id);
             self.vacant.push(at);

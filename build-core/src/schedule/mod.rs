@@ -5,9 +5,12 @@
 //! when they entered; in the tier of changes under review authors take turns. Waiters that
 //! need the same, and machines that have the same, share a *shape*: whether they fit is asked
 //! once for each pair of shapes. What [`Quotas`] hold back is set aside until a machine of its
-//! author or repository is given back. An event costs O(log n) in waiters and machines, and a
+//! author or repository is given back. Machines may share capacities, as cores of a cloud
+//! ([`Account`]): of what waits for those the first gets its machine, and what is left is kept for
+//! it until it is enough, so that small requests never starve a large one. An event costs O(log n) in waiters and machines, and a
 //! look at the shapes that fit.
 
+mod capacity;
 mod explain;
 mod lanes;
 mod machine;
@@ -17,11 +20,15 @@ mod queue;
 mod quotas;
 mod scheduler;
 mod shapes;
+mod sharing;
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod tests;
 mod waiter;
 
-pub use explain::{Ahead, Explanation, Hold, Supply};
+pub use capacity::{Account, AccountUse, Draw, Shortage};
+pub use explain::{Ahead, Explanation, Hold, SetAside, Supply};
 pub use machine::{Labels, Machine};
 pub use machines::{MachineState, Shares};
 pub use policy::{DefaultPolicy, Fifo, Policy, Rank, Reason};

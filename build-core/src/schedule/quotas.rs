@@ -72,7 +72,7 @@ pub struct FullQuota {
 }
 
 /// How many holders of a quota are named.
-const NAMED_HOLDERS: usize = 5;
+pub(super) const NAMED_HOLDERS: usize = 5;
 
 /// Position of an account in [`Accounts`].
 pub(super) type AccountAt = u32;

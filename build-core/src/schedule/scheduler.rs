@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, hash_map};
 
+use super::capacity::{Account, Capacity};
 use super::explain::Holds;
 use super::lanes::{LaneAt, Lanes};
 use super::machine::Machine;
@@ -13,6 +14,7 @@ use super::shapes::{KindAt, NeedAt, Shapes};
 use super::waiter::{Waiter, WaiterId};
 use crate::clock::Timestamp;
 use crate::ids::MachineId;
+use crate::machine::Aside;
 
 /// What happens to the queue or to a machine.
 #[derive(Clone, Debug)]
@@ -33,8 +35,17 @@ pub enum Event {
     /// The holder of a machine has given it back because it does not work: it rests for a
     /// while, longer each time.
     Failed(MachineId),
+    /// Nobody gets a machine until a time; who holds it keeps it.
+    SetAside(MachineId, Aside),
+    /// A machine that rests or is set aside may be used again.
+    Readmit(MachineId),
     /// Machines are shared out in another way from now on; who holds one keeps it.
     Allot(Allotment),
+    /// All of these, in their order. Machines that share a capacity are given out when the last has
+    /// been taken into account.
+    All(Vec<Event>),
+    /// The capacities that machines share, all of them; what is held is kept.
+    Accounts(Vec<Account>),
     /// Time has passed.
     Tick,
 }
@@ -75,6 +86,7 @@ pub struct Scheduler {
     pub(super) ledger: Ledger,
     pub(super) holds: Holds,
     pub(super) turns: Turns,
+    pub(super) capacity: Capacity,
     deadlines: BTreeSet<(Timestamp, u32)>,
     entered: u64,
     #[cfg(any(test, feature = "testing"))]
@@ -112,6 +124,10 @@ impl Entries {
         self.slots.get(at as usize)?.as_ref()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.slots.iter().flatten()
+    }
+
     /// A place for a waiter, to be filled at once; `None` when it waits already.
     fn claim(&mut self, id: &WaiterId) -> Option<u32> {
         let hash_map::Entry::Vacant(place) = self.by_id.entry(id.clone()) else {
@@ -147,6 +163,7 @@ impl Scheduler {
             ledger: Ledger::default(),
             holds: Holds::default(),
             turns: Turns::default(),
+            capacity: Capacity::default(),
             deadlines: BTreeSet::new(),
             entered: 0,
             #[cfg(any(test, feature = "testing"))]
@@ -159,26 +176,52 @@ impl Scheduler {
     /// Takes an event into account and says who gets a machine now.
     pub fn step(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.take(event, now, &mut actions);
+        loop {
+            self.serve_woken(now, &mut actions);
+            // Last, when everything that is free is known: who is first is asked over many kinds.
+            self.serve_sharing(now, &mut actions);
+            if !self.lanes.has_woken() {
+                return actions;
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Timestamp, actions: &mut Vec<Action>) {
         match event {
-            Event::Enter(waiter) => self.enter(waiter, now, &mut actions),
+            Event::All(events) => {
+                for event in events {
+                    self.take(event, now, actions);
+                }
+            }
+            Event::Enter(waiter) => self.enter(waiter, now, actions),
             Event::Leave(id) => {
                 if let Some((at, _)) = self.entries.find(&id) {
                     self.leave(at, false);
                 }
             }
-            Event::Up(machine) => self.up(machine, now, &mut actions),
+            Event::Up(machine) => self.up(machine, now, actions),
             Event::Down(id) => self.down(&id),
             Event::Hold(id, waiter) => self.hold(&id, &waiter, now),
-            Event::Free(id) => self.give_back(&id, false, now, &mut actions),
-            Event::Failed(id) => self.give_back(&id, true, now, &mut actions),
+            Event::Free(id) => self.give_back(&id, false, now, actions),
+            Event::Failed(id) => self.give_back(&id, true, now, actions),
+            Event::SetAside(id, aside) => {
+                let at = self.ledger.set_aside(&id, aside);
+                self.not_free(at);
+            }
+            Event::Readmit(id) => {
+                if let Some(at) = self.ledger.find(&id) {
+                    self.ledger.readmit(at);
+                    self.try_free(at, now, actions);
+                }
+            }
             Event::Allot(allotment) => {
                 self.allot(allotment);
-                self.serve_all(now, &mut actions);
+                self.serve_all(now, actions);
             }
-            Event::Tick => self.tick(now, &mut actions),
+            Event::Accounts(accounts) => self.set_accounts(accounts),
+            Event::Tick => self.tick(now, actions),
         }
-        self.serve_woken(now, &mut actions);
-        actions
     }
 
     /// When to call again with [`Event::Tick`], at the latest.
@@ -199,6 +242,11 @@ impl Scheduler {
             .filter_map(|slot| Some((&slot.machine.as_ref()?.0, slot.state())))
     }
 
+    /// When somebody began to hold a machine, as far as this process knows.
+    pub fn held_since(&self, machine: &MachineId) -> Option<Timestamp> {
+        self.ledger.held_since(machine)
+    }
+
     /// Plants a bug.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn plant(&mut self, plant: Option<crate::plant::Plant>) {
@@ -206,7 +254,7 @@ impl Scheduler {
     }
 
     #[cfg(any(test, feature = "testing"))]
-    fn is_planted(&self, plant: crate::plant::Plant) -> bool {
+    pub(super) fn is_planted(&self, plant: crate::plant::Plant) -> bool {
         self.plant == Some(plant)
     }
 
@@ -307,8 +355,12 @@ impl Scheduler {
         Some(entry)
     }
 
-    /// Gives free machines of a kind to the first waiters that fit.
+    /// Gives free machines of a kind to the first waiters that fit. Those that share a capacity
+    /// are given out together, see [`Scheduler::serve_sharing`].
     fn serve(&mut self, kind: KindAt, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.shapes.kinds[kind as usize].is_shared() {
+            return;
+        }
         while let Some(machine) = self.shapes.free(kind).first().copied()
             && let Some((order, waiter)) = self.lanes.first(&mut self.shapes, kind)
         {
@@ -345,7 +397,7 @@ impl Scheduler {
         }
     }
 
-    fn grant(
+    pub(super) fn grant(
         &mut self,
         machine: u32,
         kind: KindAt,
@@ -366,6 +418,7 @@ impl Scheduler {
         let Some(id) = self.ledger.hold_at(machine, holder) else {
             return;
         };
+        self.count_draws(machine);
         actions.push(Action::Grant {
             waiter: entry.id,
             machine: id,
@@ -374,10 +427,15 @@ impl Scheduler {
 
     fn up(&mut self, machine: Machine, now: Timestamp, actions: &mut Vec<Action>) {
         let kind = self.shapes.kind(&machine, &*self.policy);
+        let is_new = self.capacity.know(kind, machine.draws());
         if let Some(at) = self.ledger.find(machine.id()) {
             self.not_free(at);
         }
         let at = self.ledger.up(machine, kind);
+        self.count_draws(at);
+        if is_new {
+            self.guess_draws();
+        }
         #[cfg(any(test, feature = "testing"))]
         if self.is_planted(crate::plant::Plant::DoubleGrant) {
             self.shapes.free(kind).insert(at);
@@ -406,6 +464,11 @@ impl Scheduler {
         let owners = charged(holder.owners, holder.tier);
         self.lanes.accounts.charge(owners);
         let before = self.ledger.hold(id, holder);
+        self.ledger.set_expected(id, &waiter.host_type);
+        self.guess_draws();
+        if let Some(at) = self.ledger.find(id) {
+            self.count_draws(at);
+        }
         self.settle(before);
     }
 
@@ -436,6 +499,8 @@ impl Scheduler {
             return;
         }
         let host_type = self.ledger.slot(at).and_then(Slot::host_type).cloned();
+        let drawn = self.ledger.take_drawn(at);
+        self.capacity.give_back(&drawn);
         let holder = self.ledger.give_back(at, failed, now);
         if let (Some(host_type), Some(holder), false) = (host_type, &holder, failed) {
             self.holds.add(&host_type, now.since(holder.since));

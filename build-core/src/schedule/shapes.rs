@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::hash::BuildHasher;
 
+use super::capacity::Draw;
 use super::lanes::LaneAt;
 use super::machine::{Labels, Machine};
 use super::policy::{Policy, Reason};
@@ -73,7 +74,7 @@ pub(super) struct Shapes {
     pub(super) kinds: Vec<Kind>,
     /// Needs by the hash of what makes them equal: nothing is copied to look one up.
     needs_by_hash: HashMap<u64, Vec<NeedAt>>,
-    kinds_by_key: HashMap<(HostType, Labels), KindAt>,
+    kinds_by_key: HashMap<(HostType, Labels, Vec<Draw>), KindAt>,
     with_waiters: usize,
 }
 
@@ -107,7 +108,11 @@ impl Shapes {
 
     /// The shape of a machine.
     pub(super) fn kind(&mut self, machine: &Machine, policy: &dyn Policy) -> KindAt {
-        let key = (machine.host_type().clone(), machine.labels().clone());
+        let key = (
+            machine.host_type().clone(),
+            machine.labels().clone(),
+            machine.draws().to_vec(),
+        );
         if let Some(at) = self.kinds_by_key.get(&key) {
             return *at;
         }

@@ -2,7 +2,7 @@
 
 use super::{about, person};
 use crate::ids::HolderId;
-use crate::schedule::{Ahead, Explanation, FullQuota, Hold, Owner};
+use crate::schedule::{Ahead, Explanation, FullQuota, Hold, Owner, SetAside, Shortage};
 use crate::work::Class;
 
 fn machines(count: usize) -> String {
@@ -17,6 +17,14 @@ pub fn reason(why: &Explanation) -> String {
     if let Some(cannot) = why.cannot_run() {
         return cannot;
     }
+    let text = hold(why);
+    match (&why.hold, why.supply.set_aside) {
+        (Hold::SetAside(_), _) | (_, 0) => text,
+        (_, n) => format!("{text}, {n} more set aside (see `farmer machine list`)"),
+    }
+}
+
+fn hold(why: &Explanation) -> String {
     let kind = &why.host_type;
     match &why.hold {
         Hold::Busy => format!(
@@ -36,6 +44,8 @@ pub fn reason(why: &Explanation) -> String {
             )
         }
         Hold::Quota(full) => quota(full),
+        Hold::Account(short) => account(short),
+        Hold::SetAside(machines) => aside(machines),
         Hold::NoMachines | Hold::NoneFits(_) => why.to_string(),
     }
 }
@@ -57,6 +67,55 @@ fn quota(full: &FullQuota) -> String {
     )
 }
 
+/// What is taken of a capacity, and by whom.
+fn account(short: &Shortage) -> String {
+    let text = format!("it waits for {short}");
+    let by = named(&short.holders, short.builds);
+    match short.kept || by.is_empty() {
+        true => text,
+        false => format!("{text} by {by}"),
+    }
+}
+
+/// Which machines are set aside, and why.
+fn aside(machines: &[SetAside]) -> String {
+    let one = |aside: &SetAside| {
+        let SetAside {
+            machine,
+            why,
+            until,
+        } = aside;
+        format!("machine {machine} is set aside until {until}: {why}")
+    };
+    machines.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// Some of so many builds and sessions, by their names.
+fn named(holders: &[HolderId], of: usize) -> String {
+    let named: Vec<_> = holders.iter().map(HolderId::as_str).collect();
+    match of.saturating_sub(named.len()) {
+        0 => named.join(", "),
+        n if named.is_empty() => format!("{n} builds and sessions"),
+        n => format!("{} and {n} more", named.join(", ")),
+    }
+}
+
+/// The ends that make room in an account.
+fn room(short: &Shortage) -> String {
+    let Shortage { of, wanted, .. } = short;
+    let (account, left) = (&of.account, of.account.units.saturating_sub(of.used));
+    match (short.is_for_ever(), &short.kept_for) {
+        (true, _) => format!("a larger account {} in farmer.toml", account.name),
+        (false, Some(first)) => format!("the machine of {first}, which is ahead and needs more"),
+        (false, None) if short.kept => "the machine of who is ahead and needs more".into(),
+        (false, None) => format!(
+            "{} more {} that are given back, or a larger account in farmer.toml",
+            wanted.saturating_sub(left),
+            account.unit
+        ),
+    }
+}
+
 /// The ends that make room in a quota.
 fn ends(full: &FullQuota) -> String {
     let count = (full.held + 1).saturating_sub(full.limit);
@@ -64,15 +123,10 @@ fn ends(full: &FullQuota) -> String {
         0 | 1 => "one".to_owned(),
         n => n.to_string(),
     };
-    let named: Vec<_> = full.holders.iter().map(HolderId::as_str).collect();
-    if named.is_empty() {
+    if full.holders.is_empty() {
         return format!("the end of {of} of the {} that hold them", full.builds);
     }
-    let more = match full.builds.saturating_sub(named.len()) {
-        0 => String::new(),
-        n => format!(" and {n} more"),
-    };
-    format!("the end of {of} of {}{more}", named.join(", "))
+    format!("the end of {of} of {}", named(&full.holders, full.builds))
 }
 
 /// What would let it go on, one clause.
@@ -93,6 +147,13 @@ pub fn unblock(why: &Explanation) -> String {
                 .into()
         }
         Hold::Quota(full) => format!("{}, or a larger quota in farmer.toml", ends(full)),
+        Hold::Account(short) => room(short),
+        Hold::SetAside(machines) => match machines.first() {
+            Some(SetAside { machine, until, .. }) => format!(
+                "the next attempt, at {until}, or once it is mended with `farmer machine release {machine}`"
+            ),
+            None => "the next attempt".into(),
+        },
     }
 }
 

@@ -12,8 +12,9 @@ use build_core::event::{
     Batch, MemoKey, Principal, Seq, StreamId, StreamKind, Version, WishedBuild,
 };
 use build_core::ids::{BuildId, HolderId, SessionId, WishKey};
+use build_core::machine::MACHINE_MEMOS;
 use build_core::pool::Pool;
-use build_core::schedule::{Allotment, Machine};
+use build_core::schedule::{Account, Allotment, Machine};
 use build_core::wish::{Wish, WishState};
 use build_core::{Error, ErrorKind, Result};
 use futures::FutureExt;
@@ -55,18 +56,21 @@ pub(super) struct Actor {
     pub(super) _alive: watch::Sender<()>,
 }
 
-struct Turning {
-    actor: Actor,
+pub(super) struct Turning {
+    pub(super) actor: Actor,
     answers: mpsc::Sender<Input>,
     /// Commands that are being carried out.
     active: HashSet<CommandKey>,
     append: Option<BoxFuture<'static, Appended>>,
     /// Wishes that are not durable yet, with their builds, and who waits for it.
     asked: Vec<Asked>,
+    /// What was done with machines and is not durable yet, and who waits for it.
+    pub(super) changing: Vec<(u64, oneshot::Sender<Result<()>>)>,
     /// Sessions whose machines are not ready yet, and who waits for them.
     opening: Vec<(SessionId, LeaseAnswer)>,
     wake: Option<Instant>,
-    machines: Vec<Machine>,
+    pub(super) accounts: Vec<Account>,
+    pub(super) machines: Vec<Machine>,
     /// When an append failed for the first time of those since the last one that did not.
     stalled_since: Option<Timestamp>,
     failed: Option<Error>,
@@ -104,8 +108,10 @@ impl Actor {
             active: HashSet::new(),
             append: None,
             asked: Vec::new(),
+            changing: Vec::new(),
             opening: Vec::new(),
             wake: None,
+            accounts: Vec::new(),
             machines: Vec::new(),
             stalled_since: None,
             failed: None,
@@ -178,7 +184,7 @@ impl Turning {
         async move { runner.leave(&kept, SESSION_TTL).await }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.actor.clock.now()
     }
 
@@ -191,7 +197,8 @@ impl Turning {
         }
         let log = self.actor.ledger.events().clone();
         let events = log.read_open(&OWN_KINDS).await?;
-        let memos = log.memos(&MemoKey::new(LEASE_MEMOS)?).await?;
+        let mut memos = log.memos(&MemoKey::new(LEASE_MEMOS)?).await?;
+        memos.extend(log.memos(&MemoKey::new(MACHINE_MEMOS)?).await?);
         let notes = events.iter().filter_map(Note::recorded);
         self.actor.figures.restore(notes);
         let now = self.now();
@@ -225,7 +232,7 @@ impl Turning {
         });
     }
 
-    fn take(&mut self, input: Input) {
+    pub(super) fn take(&mut self, input: Input) {
         let now = self.now();
         let effects = self.actor.dispatcher.handle(input, now);
         self.act(effects);
@@ -233,7 +240,7 @@ impl Turning {
     }
 
     /// Gives sessions that are ready, or have ended, to whoever opened them.
-    fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self) {
         let (dispatcher, runner) = (&self.actor.dispatcher, &self.actor.runner);
         let state = |session: &SessionId| match dispatcher.build(&session.into()) {
             None => Some(Err(not_open(&session.into()))),
@@ -262,11 +269,11 @@ impl Turning {
         });
     }
 
-    fn act(&mut self, effects: Vec<Effect>) {
+    pub(super) fn act(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Append { batch, append } => self.begin_append(batch, append),
-                Effect::Do(command) => self.carry_out(*command),
+                Effect::Do(command, limit) => self.carry_out(*command, limit),
                 Effect::WakeAt(time) => {
                     self.wake = Some(Instant::now() + time.since(self.now()));
                 }
@@ -321,6 +328,7 @@ impl Turning {
                 self.actor.figures.count(notes);
                 self.answer_those_who_asked(&begun);
                 self.take(Input::Recorded { batch });
+                self.answer_changes();
             }
             Err(error) => self.not_recorded(batch, &error),
         }
@@ -347,7 +355,7 @@ impl Turning {
         }
     }
 
-    fn carry_out(&mut self, command: Command) {
+    fn carry_out(&mut self, command: Command, limit: Duration) {
         let key = command.key();
         if !self.active.insert(key.clone()) {
             return;
@@ -356,7 +364,7 @@ impl Turning {
         let (runner, answers) = (self.actor.runner.clone(), self.answers.clone());
         let token = self.actor.tasks.token().clone();
         let work = async move {
-            let done = AssertUnwindSafe(runner.carry_out(command)).catch_unwind();
+            let done = AssertUnwindSafe(runner.carry_out(command, limit)).catch_unwind();
             let input = done.await.unwrap_or_else(|_| panicked(key));
             // The dispatcher has ended: the next one asks again.
             let _ = answers.send(input).await;
@@ -415,6 +423,11 @@ impl Turning {
                 self.renew_session(session.clone(), held);
                 self.take(Input::RenewSession { session });
             }
+            Request::Machine {
+                machine,
+                change,
+                answer,
+            } => self.change_machine(&machine, change, answer),
             Request::Allot(allotment) => self.take(Input::Allot(allotment)),
             Request::CloseSession { session } => self.take(Input::CloseSession { session }),
             Request::FillSession {
@@ -435,6 +448,8 @@ impl Turning {
             Request::Status { answer } => {
                 let status = FarmStatus {
                     machines: self.actor.pools.iter().flat_map(|p| p.status()).collect(),
+                    accounts: self.accounts_in_use(),
+                    records: self.actor.dispatcher.records().all().cloned().collect(),
                     stalled: self.actor.dispatcher.stalled().map(str::to_owned),
                     stalled_since: self.stalled_since,
                     misconfigured: None,
@@ -533,14 +548,6 @@ impl Turning {
         }
         self.take(Input::Cancel { build, by });
         Ok(())
-    }
-
-    fn look_at_pools(&mut self) {
-        let machines: Vec<_> = self.actor.pools.iter().flat_map(|p| p.machines()).collect();
-        if machines != self.machines {
-            self.machines.clone_from(&machines);
-            self.take(Input::Machines(machines));
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use build_core::clock::{Clock, Timestamp};
 use build_core::engine::Repro;
 use build_core::event::{Principal, Recorded, Seq, StreamId, StreamKind, WishedBuild};
-use build_core::ids::{BuildId, BuilderName, HolderId, HostType, SessionId, WishKey};
+use build_core::ids::{BuildId, BuilderName, HolderId, HostType, MachineId, SessionId, WishKey};
 use build_core::pool::Lease;
 use build_core::report::FailedTest;
 use build_core::schedule::Allotment;
@@ -28,6 +28,7 @@ pub use self::wishes::Wanted;
 pub(super) use self::wishes::Which;
 use super::figures::{Counts, Figures};
 use super::find::Chooser;
+use super::machines::MachineChange;
 use super::repos::Repos;
 use super::session::Held;
 use super::status::{FarmStatus, LostSource, Waiting};
@@ -116,6 +117,11 @@ pub(super) enum Request {
         repro: Box<Repro>,
         answer: oneshot::Sender<Result<Vec<String>>>,
     },
+    Machine {
+        machine: MachineId,
+        change: MachineChange,
+        answer: oneshot::Sender<Result<()>>,
+    },
     Allot(Allotment),
     Cancel {
         build: HolderId,
@@ -131,7 +137,7 @@ pub(super) enum Request {
     },
 }
 
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Unavailable, "the coordinator does not run")
 }
 
@@ -365,7 +371,7 @@ impl Handle {
         &self.records
     }
 
-    async fn send(&self, request: Request) -> Result<()> {
+    pub(super) async fn send(&self, request: Request) -> Result<()> {
         self.requests.send(request).await.map_err(|_| stopped())
     }
 }

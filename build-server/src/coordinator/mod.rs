@@ -9,6 +9,7 @@ mod builder;
 mod figures;
 mod find;
 mod handle;
+mod machines;
 mod repos;
 mod session;
 mod status;

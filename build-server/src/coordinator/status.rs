@@ -1,9 +1,10 @@
 //! What the farm does at present.
 
 use build_core::clock::Timestamp;
+use build_core::machine::MachineRecord;
 use build_core::plan::Unit;
 use build_core::pool::MachineStatus;
-use build_core::schedule::Explanation;
+use build_core::schedule::{AccountUse, Explanation};
 use serde::Serialize;
 
 /// What the farm does at present; the open builds are in the records.
@@ -12,6 +13,10 @@ use serde::Serialize;
 pub struct FarmStatus {
     /// Every machine of every pool.
     pub machines: Vec<MachineStatus>,
+    /// The capacities that machines share, and how much of each is taken.
+    pub accounts: Vec<AccountUse>,
+    /// What is remembered of machines that somebody has held.
+    pub records: Vec<MachineRecord>,
     /// Why nothing new begins, if so: the event log cannot be written.
     pub stalled: Option<String>,
     /// Since when.

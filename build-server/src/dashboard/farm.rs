@@ -2,7 +2,9 @@
 
 use build_core::clock::Timestamp;
 use build_core::ids::LeaseId;
+use build_core::machine::MachineRecord;
 use build_core::pool::MachineStatus;
+use build_core::schedule::AccountUse;
 use build_core::sentences::took;
 
 use super::error::Failure;
@@ -20,6 +22,10 @@ pub(super) struct Farm {
     pub(super) machines: Vec<MachineStatus>,
     /// What no machine could get rid of.
     pub(super) set_aside: Vec<String>,
+    /// What is remembered of them.
+    pub(super) records: Vec<MachineRecord>,
+    /// The capacities that they share.
+    pub(super) accounts: Vec<AccountUse>,
     /// Why nothing new begins, if so.
     pub(super) trouble: Option<String>,
 }
@@ -50,7 +56,7 @@ impl Farm {
         let active = records.active().await?;
         let waiting = records.count_queued().await?;
         let status = site.handle().status().await;
-        let (machines, set_aside, trouble) = match status {
+        let (machines, (set_aside, records, accounts), trouble) = match status {
             Ok(status) => {
                 let stalled = status.stalled_text();
                 let stalled = stalled.map(|why| format!("Nothing new begins {why}"));
@@ -60,11 +66,12 @@ impl Farm {
                     lost.join("; ")
                 });
                 let trouble = stalled.or(settings).or(lost);
-                (status.machines, status.set_aside, trouble)
+                let told = (status.set_aside, status.records, status.accounts);
+                (status.machines, told, trouble)
             }
             Err(error) => {
                 let trouble = nothing_begins(error.to_string());
-                (Vec::new(), Vec::new(), Some(trouble))
+                (Vec::new(), Default::default(), Some(trouble))
             }
         };
         Ok(Self {
@@ -72,6 +79,8 @@ impl Farm {
             waiting,
             machines,
             set_aside,
+            records,
+            accounts,
             trouble,
         })
     }

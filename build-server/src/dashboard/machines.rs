@@ -3,6 +3,8 @@
 use askama::Template;
 use axum::response::Response;
 use build_core::pool::MachineStatus;
+use build_core::report::{self, Aside, Wear};
+use build_core::schedule::AccountUse;
 use build_core::sentences::took;
 
 use super::error::{Failure, Guest, Looking};
@@ -18,6 +20,7 @@ struct Machine {
     mark: Mark,
     state: String,
     build: Option<(String, String)>,
+    past: String,
 }
 
 #[derive(Template)]
@@ -27,6 +30,7 @@ struct Page<'a> {
     machines: Vec<Machine>,
     /// What no machine could get rid of.
     set_aside: &'a [String],
+    accounts: &'a [AccountUse],
     join_line: Option<&'a str>,
 }
 
@@ -41,6 +45,7 @@ pub(super) async fn page(
         frame: &frame,
         machines,
         set_aside: &frame.farm.set_aside,
+        accounts: &frame.farm.accounts,
         join_line: site.join_line(),
     }))
 }
@@ -51,8 +56,14 @@ fn machine(frame: &Frame, status: &MachineStatus) -> Machine {
         let mut runs = row.runs.iter().rev();
         Some((row, runs.find(|r| r.lease == *lease && r.end.is_none())))
     });
+    let mut records = frame.farm.records.iter();
+    let record = records.find(|record| record.machine == status.machine);
+    let told = report::Machine::new(status.clone(), None, record, frame.now);
     let (mark, state) = match (&status.trouble, &status.lease, holder) {
         (Some(trouble), _, _) => (LOST, trouble.clone()),
+        (None, None, _) if told.aside.is_some() => {
+            (LOST, told.aside.as_ref().map_or_else(String::new, aside))
+        }
         (None, Some(_), Some((_, Some(run)))) => {
             let spent = took(frame.now.since(run.started));
             (RUNNING, format!("{} for {spent}", run.unit))
@@ -66,6 +77,7 @@ fn machine(frame: &Frame, status: &MachineStatus) -> Machine {
         .map(|level| format!("sandbox: {level}"));
     let labels: Vec<_> = status.labels.iter().cloned().chain(sandbox).collect();
     Machine {
+        past: told.wear.as_ref().map_or_else(String::new, wear),
         name: status.machine.to_string(),
         kind: status.host_type.to_string(),
         labels: labels.join(", "),
@@ -73,5 +85,23 @@ fn machine(frame: &Frame, status: &MachineStatus) -> Machine {
         mark,
         state,
         build: holder.map(|(row, _)| (row.id.to_string(), row.item.subject.clone())),
+    }
+}
+
+/// Why a machine is set aside, until when, and what a person can do.
+fn aside(aside: &Aside) -> String {
+    let by = aside.by.as_ref().map(|by| format!(" by {by}"));
+    let (until, by) = (aside.until, by.unwrap_or_default());
+    format!("set aside{by} until {until}: {}; {}", aside.why, aside.cure)
+}
+
+/// What is remembered of a machine.
+fn wear(wear: &Wear) -> String {
+    let times = if wear.leases == 1 { "time" } else { "times" };
+    let held = format!("held {} {times}", wear.leases);
+    match (&wear.last_words, wear.failures) {
+        (_, 0) => held,
+        (None, failures) => format!("{held}, failed {failures}"),
+        (Some(words), failures) => format!("{held}, failed {failures}, at last: {words}"),
     }
 }

@@ -7,10 +7,12 @@ mod keeper;
 mod lease;
 mod limits;
 mod machine;
+mod offer;
 mod place;
 mod table;
 mod trash;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
@@ -23,15 +25,16 @@ use build_core::pool::{
     Adoption, FilesHere, LEASE_TTL, Lease, LeaseRecord, LeaseRequest, MachineStatus, Pool,
     ToolCache,
 };
-use build_core::schedule::{Labels, Machine as Slot};
+use build_core::schedule::{Draw, Labels, Machine as Slot};
 use build_core::{Error, ErrorKind, Result};
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
 use self::guard::Guard;
 use self::home::Tools;
 use self::lease::LocalLease;
 pub use self::limits::{Keeper, Limits};
 use self::machine::{Binding, Machine, Recipe};
+use self::offer::{Offer, slots};
 use self::place::Place;
 use self::table::{InHand, Table};
 use self::trash::Trash;
@@ -76,6 +79,7 @@ pub struct LocalPoolBuilder {
     env: Vec<(OsString, OsString)>,
     host_type: HostType,
     labels: Vec<String>,
+    draws: Vec<Draw>,
     spare_ttl: Duration,
     sandbox: Sandbox,
     hidden: Vec<PathBuf>,
@@ -84,8 +88,9 @@ pub struct LocalPoolBuilder {
 }
 
 struct Shared {
-    slots: Vec<Slot>,
-    spares_wanted: usize,
+    host_type: HostType,
+    offer: std::sync::Mutex<Offer>,
+    changes: watch::Sender<u64>,
     recipe: Recipe,
     place: Place,
     guard: Guard,
@@ -160,6 +165,15 @@ impl LocalPoolBuilder {
         }
     }
 
+    /// What each of its machines takes of capacities that it shares with those of other pools.
+    #[must_use]
+    pub fn draws(self, draws: impl IntoIterator<Item = Draw>) -> Self {
+        Self {
+            draws: draws.into_iter().collect(),
+            ..self
+        }
+    }
+
     /// How long a spare lives on when this process was killed (60 s).
     #[must_use]
     pub fn spare_ttl(self, ttl: Duration) -> Self {
@@ -208,15 +222,7 @@ impl LocalPoolBuilder {
     /// # Errors
     /// [`ErrorKind::Invalid`] when the name of the host type is too long for one of a machine.
     pub fn build(self) -> Result<LocalPool> {
-        let slots = (1..=self.slots).map(|number| {
-            let id = MachineId::new(format!("{}-{number}", self.host_type))?;
-            Ok(Slot::new(
-                id,
-                self.host_type.clone(),
-                own_labels(&self.labels),
-            ))
-        });
-        let slots: Vec<Slot> = slots.collect::<Result<_>>()?;
+        let slots = slots(&self.host_type, self.slots, &self.labels, &self.draws)?;
         let supervisor = Supervisor::new("local pool");
         let tools = Tools::of(self.env);
         let tools = match &self.data_dir {
@@ -236,8 +242,11 @@ impl LocalPoolBuilder {
             shared: Arc::new(Shared {
                 trash: Trash::default(),
                 leftovers: Leftovers::new(supervisor.clone()),
-                spares_wanted: self.spares.min(slots.len()),
-                slots,
+                offer: std::sync::Mutex::new(Offer {
+                    slots,
+                    spares: self.spares,
+                }),
+                changes: watch::Sender::new(0),
                 recipe: Recipe {
                     program: self.program,
                     called: self.called,
@@ -247,6 +256,7 @@ impl LocalPoolBuilder {
                 },
                 guard,
                 place: Place::new(self.data_dir, &self.host_type),
+                host_type: self.host_type,
                 table: std::sync::Mutex::default(),
                 cleaning: AsyncMutex::default(),
                 wake: Arc::new(Notify::new()),
@@ -288,6 +298,7 @@ impl LocalPool {
             env: std::env::vars_os().collect(),
             host_type: HostType::new("local").expect("\"local\" is a host type"),
             labels: Vec::new(),
+            draws: Vec::new(),
             spare_ttl: LEASE_TTL,
             sandbox: Sandbox::None,
             hidden: Vec::new(),
@@ -365,11 +376,16 @@ impl Shared {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn offer(&self) -> MutexGuard<'_, Offer> {
+        // As above.
+        self.offer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// # Errors
     /// There is no such slot, or somebody has it.
     fn check_slot(&self, slot: &MachineId) -> Result<()> {
         let refused = |kind, text: String| Err(Error::new(kind, text));
-        if !self.slots.iter().any(|known| known.id() == slot) {
+        if !self.offer().slots.iter().any(|known| known.id() == slot) {
             return refused(
                 ErrorKind::NotFound,
                 format!("no machine {slot} in the local pool"),
@@ -571,7 +587,7 @@ impl Pool for LocalPool {
 
     fn machines(&self) -> Vec<Slot> {
         self.keep();
-        self.shared.slots.clone()
+        self.shared.offer().slots.clone()
     }
 
     async fn acquire(&self, request: &LeaseRequest) -> Result<Arc<dyn Lease>> {
@@ -611,7 +627,25 @@ impl Pool for LocalPool {
             sandbox: sandbox.clone(),
             limits: Some(limits.clone()),
         };
-        self.shared.slots.iter().map(status).collect()
+        let slots = self.shared.offer().slots.clone();
+        let mut all: Vec<_> = slots.iter().map(status).collect();
+        let leaving = holders.into_iter().map(|(machine, lease)| MachineStatus {
+            machine,
+            host_type: self.shared.host_type.clone(),
+            labels: BTreeSet::new(),
+            lease: Some(lease),
+            trouble: Some("it is not offered any more, and goes when it is given back".to_owned()),
+            sandbox: sandbox.clone(),
+            limits: Some(limits.clone()),
+        });
+        all.extend(leaving);
+        all
+    }
+
+    async fn changed(&self) {
+        let mut changes = self.shared.changes.subscribe();
+        // The sender is in `self`.
+        let _ = changes.changed().await;
     }
 
     fn set_aside(&self) -> Vec<String> {

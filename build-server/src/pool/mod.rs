@@ -5,12 +5,16 @@
 
 #[cfg(unix)]
 mod local;
+#[cfg(unix)]
+mod local_hosts;
 #[cfg(feature = "reverse")]
 mod reverse;
 mod undetached;
 
 #[cfg(unix)]
 pub use local::{Keeper, Limits, LocalPool, LocalPoolBuilder, own_labels};
+#[cfg(unix)]
+pub use local_hosts::{LocalHost, LocalHosts};
 #[cfg(feature = "reverse")]
 pub use reverse::{
     Applicant, Doorman, Expected, Finding, Level, Pass, Refused, ReverseDialect, ReversePool,

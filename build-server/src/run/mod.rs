@@ -116,7 +116,8 @@ impl Inner {
         );
         let kinds: Vec<&str> = kinds.iter().map(HostType::as_str).collect();
         Err(Error::new(ErrorKind::Invalid, text).with_hint(format!(
-            "hosts are read when the farm starts: start it again if this one is new; it has: {}",
+            "add a [[host]] with name = \"{}\" to farmer.toml, which is read at once; those of commits are read when the farm starts: start it again if this one is new; it has: {}",
+            builder.host_type,
             kinds.join(", ")
         )))
     }
@@ -198,10 +199,9 @@ impl Runner {
         }
     }
 
-    /// Carries out a command and says how that went. Bounded in time.
-    pub(crate) async fn carry_out(&self, command: Command) -> Input {
+    /// Carries out a command within `limit`, and says how that went.
+    pub(crate) async fn carry_out(&self, command: Command, limit: Duration) -> Input {
         let key = command.key();
-        let limit = deadline(&command);
         let unit_log = match &command {
             Command::Run { build, exec, .. } => {
                 let build = build.build().cloned();
@@ -327,17 +327,6 @@ fn a_build(holder: &HolderId) -> Result<&BuildId> {
 /// Bits from the system's random source.
 pub(crate) fn draw() -> Result<u64> {
     getrandom::u64().map_err(|e| Error::caused_by(ErrorKind::Bug, "draw an id", e))
-}
-
-/// Shorter than the dispatcher's patience, so that the answer comes before it asks again.
-fn deadline(command: &Command) -> Duration {
-    const MINUTE: Duration = Duration::from_secs(60);
-    match command {
-        Command::Run { exec, .. } => exec.timeout.unwrap_or_default() + 8 * MINUTE,
-        Command::Prepare { .. } | Command::Keep { .. } => 55 * MINUTE,
-        Command::Acquire { .. } => 9 * MINUTE,
-        _ => 4 * MINUTE,
-    }
 }
 
 fn overdue(key: &CommandKey, limit: Duration) -> Error {

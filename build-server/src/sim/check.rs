@@ -36,7 +36,10 @@ impl World {
                         "{machine} is given to {lease}, but {} has it",
                         other.record().lease
                     )),
-                    None => self.check_quotas(&holder),
+                    None => {
+                        self.check_account(machine)?;
+                        self.check_quotas(&holder)
+                    }
                 }
             }
             BuildEvent::Started { .. } => match holder.build() {

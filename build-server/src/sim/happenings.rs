@@ -7,7 +7,7 @@ use build_core::dispatch::{Failure, Input, Reply};
 use build_core::engine::{BuildState, Command, CommandKey};
 use build_core::error::ErrorKind;
 use build_core::event::{Batch, Principal, UnitEnd, Version};
-use build_core::ids::{BuildId, BuilderName, ExecId, HolderId, LeaseId, SessionId, WishKey};
+use build_core::ids::{BuildId, ExecId, HolderId, LeaseId, SessionId, WishKey};
 use build_core::pool::LEASE_TTL;
 use build_core::wish::Wish;
 
@@ -204,7 +204,7 @@ impl World {
 
     fn submit(&mut self, build: &BuildId) -> Held {
         let item = self.wanted[build].clone();
-        let builder = BuilderName::new("sim").expect("a plain word");
+        let builder = self.builder_for(build);
         let key = WishKey::of(&[b"by name", build.as_str().as_bytes()]);
         let mut wish = Wish::new(key, item, vec![builder], Principal::person("ann"));
         wish.alone = true;

@@ -13,7 +13,8 @@
 //! What must hold, whatever happens: a machine has one owner, a build or a session; each build
 //! that was asked for ends once, in bounded time; no recorded event is lost or contradicted; an effect comes
 //! after its event is durable; a step finds the work of the steps it needs; no machine is
-//! leaked; a reader of the log acts once for each end of a build; no author and no repository holds more machines than its quota; of several who write
+//! leaked; a reader of the log acts once for each end of a build; no author and no repository holds more machines than its quota; what machines
+//! that are held take of an account is within it; of several who write
 //! to one stream each sees what the others wrote; packing loses nothing; what every source has
 //! withdrawn is not begun. The same seed gives
 //! the same log, byte for byte.
@@ -29,6 +30,7 @@ mod reader;
 mod rng;
 mod roads;
 mod sessions;
+mod sharing;
 mod tally;
 mod wishes;
 mod workload;
@@ -58,6 +60,7 @@ pub struct Sim {
     faults: Faults,
     time: Duration,
     quotas: Quotas,
+    units: Option<u32>,
     plant: Option<Plant>,
 }
 
@@ -71,6 +74,7 @@ impl Sim {
             faults: Faults::NONE,
             time: HOUR,
             quotas: Quotas::default(),
+            units: None,
             plant: None,
         }
     }
@@ -105,6 +109,14 @@ impl Sim {
     /// once. Builds are by five authors, for two repositories.
     pub fn quotas(mut self, quotas: Quotas) -> Self {
         self.quotas = quotas;
+        self
+    }
+
+    /// Makes machines of three kinds of them that share an account of so many units, at least 8:
+    /// a machine takes 1, 2 or 8 of it while it is held. Of twenty builds one needs a machine that
+    /// takes 8, five one that takes 2.
+    pub fn sharing(mut self, units: u32) -> Self {
+        self.units = Some(units.max(8));
         self
     }
 
@@ -168,6 +180,12 @@ impl Report {
     fn ends(&self) -> impl Iterator<Item = &Recorded> {
         let is_end = |r: &&Recorded| r.stream.holder().is_some() && r.kind.as_str() == "finished";
         self.log.iter().filter(is_end)
+    }
+
+    /// The longest time that a build waited for its first machine, of those on machines that take
+    /// so many units of a shared account.
+    pub fn longest_wait(&self, units: u32) -> Duration {
+        sharing::longest_wait(&self.log, units)
     }
 
     /// How often the coordinator died.

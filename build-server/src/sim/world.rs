@@ -8,10 +8,10 @@ use build_core::clock::Timestamp;
 use build_core::dispatch::{Dispatcher, Effect, Input};
 use build_core::engine::{BuildState, CommandKey};
 use build_core::event::Batch;
-use build_core::ids::{BuildId, BuilderName, HolderId, HostType, MachineId, SessionId, WishKey};
+use build_core::ids::{BuildId, HolderId, SessionId, WishKey};
 use build_core::plant::Plant;
-use build_core::schedule::{Allotment, Labels, Machine, Policy, Quotas};
-use build_core::work::{Builder, WorkItem};
+use build_core::schedule::{Allotment, Policy, Quotas};
+use build_core::work::WorkItem;
 
 use super::faults::Faults;
 use super::happenings::Happening;
@@ -21,7 +21,7 @@ use super::reader::{Hearer, Reader};
 use super::rng::Rng;
 use super::sessions::Holder;
 use super::wishes::{Told, Wishes};
-use super::{HOUR, Report, Sim};
+use super::{HOUR, Report, Sim, sharing};
 
 /// How long the last builds may take after everything works again: longer than any step with
 /// all its attempts, and than the slowest way to notice a lost answer.
@@ -44,6 +44,8 @@ pub(super) struct World {
     planned: u64,
     pub(super) policy: Arc<dyn Policy>,
     pub(super) quotas: Quotas,
+    /// Of the account that its machines share, if they do.
+    pub(super) units: Option<u32>,
     pub(super) plant: Option<Plant>,
     pub(super) coordinator: Option<Coordinator>,
     /// Counts the processes.
@@ -80,13 +82,8 @@ pub(super) fn micros(time: Duration) -> i64 {
 impl World {
     pub(super) fn new(sim: Sim) -> Self {
         let mut rng = Rng::new(sim.seed);
-        let host_type = HostType::new("sim").expect("a plain word");
         let machines = (0..sim.machines).map(|n| SimMachine {
-            machine: Machine::new(
-                MachineId::new(format!("m{n}")).expect("a plain word"),
-                host_type.clone(),
-                Labels::default(),
-            ),
+            machine: sharing::machine(n, sim.units.is_some()),
             alive: true,
             slow: sim.faults.contains(Faults::SLOW_MACHINE) && rng.chance(100),
             // Every other one, so that both kinds are in each farm.
@@ -104,6 +101,7 @@ impl World {
             planned: 0,
             policy: sim.policy,
             quotas: sim.quotas,
+            units: sim.units,
             plant: sim.plant,
             coordinator: None,
             epoch: 0,
@@ -181,26 +179,20 @@ impl World {
         self.between(1, 2 * mean)
     }
 
-    pub(super) fn builder() -> Builder {
-        Builder {
-            name: BuilderName::new("sim").expect("a plain word"),
-            host_type: HostType::new("sim").expect("a plain word"),
-            labels: BTreeSet::new(),
-            env: BTreeMap::new(),
-        }
-    }
-
     /// A process begins, with what is in the log.
     pub(super) fn start(&mut self) -> Held {
         self.epoch += 1;
         let key = self.rng.key();
-        let mut dispatcher = Dispatcher::new(self.policy.clone(), [Self::builder()], key);
+        let mut dispatcher = Dispatcher::new(self.policy.clone(), self.builders(), key);
         dispatcher.plant(self.plant);
         let allotment = Allotment {
             quotas: self.quotas,
             ..Allotment::default()
         };
-        let effects = dispatcher.handle(Input::Allot(allotment), self.now());
+        let mut effects = dispatcher.handle(Input::Allot(allotment), self.now());
+        if let Some(accounts) = self.accounts() {
+            effects.extend(dispatcher.handle(accounts, self.now()));
+        }
         if !effects.is_empty() {
             return Err("sharing out no machines has an effect".into());
         }
@@ -253,7 +245,7 @@ impl World {
                         },
                     );
                 }
-                Effect::Do(command) => self.begin_command(*command)?,
+                Effect::Do(command, _) => self.begin_command(*command)?,
                 Effect::WakeAt(at) => self.wake_at(at),
                 _ => return Err("an effect that the simulation does not know".into()),
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use build_server::coordinator::CoordinatorBuilder;
 use build_server::source::GitSource;
 use build_server::store::{BuildFilter, Store};
 
@@ -121,9 +122,9 @@ async fn many_repositories_are_watched_by_one_farm() {
     let steps = Steps(vec![step("ok", "true")]);
     let begun = std::time::Instant::now();
     let farm = Farm::start_with(&FakePool::new(4), Store::memory(), steps, |builder| {
-        let sources = all.iter().map(|repository| repository.origin());
+        let sources = all.iter().map(Repository::origin);
         let sources = sources.map(GitSource::watch);
-        sources.fold(builder, |builder, source| builder.source(source))
+        sources.fold(builder, CoordinatorBuilder::source)
     });
     // Pages are answered while everything begins.
     let mut slowest = Duration::ZERO;

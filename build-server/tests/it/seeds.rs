@@ -284,3 +284,36 @@ fn fifty_machines_under_a_policy_of_ones_own() {
     assert!(report.builds() > 150);
     assert!(report.crashes() > 2);
 }
+
+/// Eight cores for three kinds of machines, with more work than they do.
+fn sharing(seed: u64) -> Sim {
+    Sim::seed(seed)
+        .machines(12)
+        .sharing(8)
+        .faults(Faults::ALL)
+        .run_for(HOUR)
+}
+
+/// Over crashes and lost machines nobody takes more of an account than there is, and whatever waits
+/// is built: also what needs all of it.
+#[test]
+fn a_shared_account_holds_and_nobody_waits_for_ever() {
+    for seed in 9_000..9_000 + count() / 15 {
+        checked(sharing(seed));
+    }
+}
+
+/// Small builds that come all the time do not keep out the one that needs all of the account; they
+/// would, if nothing were kept for it.
+#[test]
+fn small_builds_do_not_starve_a_big_one() {
+    let longest = |plant: Option<Plant>| {
+        let sim = Sim::seed(1).machines(12).sharing(8).run_for(3 * HOUR);
+        let report = checked(plant.into_iter().fold(sim, Sim::plant));
+        (report.longest_wait(8), report.longest_wait(1))
+    };
+    let (big, small) = longest(None);
+    assert!(big <= small * 6 / 5, "{big:?} {small:?}");
+    let (big, small) = longest(Some(Plant::NothingKept));
+    assert!(big >= small * 4 / 3, "{big:?} {small:?}");
+}

@@ -67,7 +67,7 @@ async fn a_machine_that_is_killed_while_it_unpacks_starts_anew() {
     let path = client.keep_tree(&name, whole).await.unwrap();
     assert_eq!(
         names(&program),
-        [name.clone()],
+        std::slice::from_ref(&name),
         "and gone with the next one"
     );
     assert_eq!(

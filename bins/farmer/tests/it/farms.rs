@@ -54,7 +54,10 @@ fn quotas_of_the_file_count_at_once_and_a_faulty_file_changes_nothing() {
     assert!(page.contains("unknown key"), "{page}");
     assert!(why().contains("holds 1 of 1 machine;"), "{}", why());
 
-    settings(&repo, "machines = 3\n[quotas]\nrepo = 2\n");
+    settings(
+        &repo,
+        "machines = 3\nkeep_logs = \"9d\"\n[quotas]\nrepo = 2\n",
+    );
     wait_for_build(&repo, &second, "running");
     assert!(is_told(&farm, "farmer_misconfigured 0"));
     std::fs::write(repo.home().join("GO"), "").unwrap();
@@ -64,7 +67,8 @@ fn quotas_of_the_file_count_at_once_and_a_faulty_file_changes_nothing() {
     for part in [
         "did you mean \"repo\"?; the settings before it go on",
         "was read again: any number of machines for one author, 2 machines for one repository",
-        "other settings than [shares] and [quotas] count from the next start",
+        "was read again: 3 machines of each kind",
+        "[shares] and [quotas] count from the next start",
     ] {
         assert!(said.contains(part), "{part:?} is not in {said}");
     }
@@ -197,9 +201,51 @@ fn commits_are_built_on_the_builders_that_they_name_themselves() {
     for part in ["on host \"mac\"", "start it again", "it has: local"] {
         assert!(why.contains(part), "{part:?} is not in {why}");
     }
+
+    // The owner of the farm says that it has such a machine: that is so at once.
+    settings(
+        &repo,
+        "[[account]]\nname = \"cores\"\nunits = 8\n[[host]]\nname = \"mac\"\ncount = 1\ndraws = { cores = 4 }\n",
+    );
+    let pools = |part: &str| {
+        let (_, pools) = farm.ask("GET", "/api/v1/pools", &[]);
+        pools.contains(part)
+    };
+    wait_until("the new host", SOON, || pools("\"mac\""));
+    assert!(pools(
+        "\"name\":\"cores\",\"units\":8,\"unit\":\"units\",\"used\":0"
+    ));
+    let built = repo.run(&["build", "--builder", "apple"]).exits(0);
+    assert!(built.out().contains("word="), "{}", built.out());
+    let page = || farm.ask("GET", "/machines", &[]).1;
+    wait_until("its machine to be given back", SOON, || {
+        page().contains("Account cores: 0 of 8 units are in use")
+    });
+    // A file that is wrong is refused as a whole, and says why; what was goes on.
+    settings(&repo, "[[host]]\nname = \"mac\"\ndraws = { cars = 4 }\n");
+    wait_until("the refusal", SOON, || {
+        pools("account \\\"cars\\\", which is not there")
+    });
+    assert!(pools("\"mac\"") && pools("\"units\":8"));
+    // Somebody sets it aside: that is told, with what to do.
+    let held = repo
+        .run(&["machine", "hold", "mac-1", "--why", "new disk"])
+        .exits(0);
+    assert!(held.out().contains("set aside by"), "{}", held.out());
+    let listed = repo.run(&["machine", "list"]).exits(0).out();
+    assert!(listed.contains("farmer machine release mac-1"), "{listed}");
+    assert!(page().contains("new disk; once it is mended"), "{}", page());
+    repo.run(&["machine", "hold", "mac-9", "--why", "x"])
+        .exits(2);
+    settings(&repo, "");
+    wait_until("the host to go", SOON, || !pools("\"mac\""));
     farm.stop().exits(0);
     // What the commit has brought is there at the next start.
     let farm = Farm::start_with(&repo, &["--machines", "1"]);
+    let listed = repo.run(&["machine", "list"]).exits(0).out();
+    assert!(listed.contains("new disk"), "it stays set aside: {listed}");
+    let released = repo.run(&["machine", "release", "mac-1"]).exits(0).out();
+    assert!(released.starts_with("mac-1  mac  free"), "{released}");
     let again = repo.run(&["build", "--builder", "apple"]).exits(0);
     assert!(again.out().contains("word="), "{}", again.out());
     farm.stop().exits(0);

@@ -1,6 +1,7 @@
 //! What went wrong in farms before this one, and does not here; see `docs/failures.md`.
 
 use super::*;
+use crate::pool::Patience;
 use crate::schedule::MachineState;
 
 fn unavailable(text: &str) -> Failure {
@@ -220,4 +221,36 @@ fn the_machine_of_a_canceled_build_goes_to_the_person_who_waits() {
     farm.run();
     assert!(farm.dispatcher.session_machine(&session()).is_some());
     assert!(farm.done.iter().all(|done| done == "prepare source"));
+}
+
+/// A cloud needs half an hour: both who starts its machine and who waits for that know it.
+#[test]
+fn a_slow_pool_gets_the_time_that_it_asks_for() {
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+    let mut farm = Farm::new(0, vec![step("test", &[])]);
+    let slow = Patience {
+        start: minutes(40),
+        ..Patience::default()
+    };
+    let all = machines(1).into_iter().map(|machine| machine.patient(slow));
+    farm.tell(Input::Machines(all.collect()));
+    farm.submit();
+    farm.run_but(is_acquire);
+    let acquire = farm.take(is_acquire).expect("a machine was granted");
+    assert_eq!(farm.limits[&acquire.key()], minutes(40));
+    // The pool has taken the machine off its list meanwhile: that changes nothing.
+    farm.tell(Input::Machines(Vec::new()));
+    farm.wait(minutes(41));
+    assert_eq!(farm.outcome(), None, "it is on its way");
+    farm.wait(minutes(2));
+    let again = farm
+        .limits
+        .keys()
+        .filter(|key| matches!(key, CommandKey::Acquire(..)));
+    assert_eq!(again.count(), 1);
+    assert_eq!(
+        farm.outcome(),
+        Some(&Outcome::Passed),
+        "the lost answer was asked for again"
+    );
 }

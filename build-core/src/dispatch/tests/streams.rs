@@ -31,7 +31,13 @@ fn proofs_of_leases_are_memos_and_in_no_event() {
     farm.run();
     let is_told = |event: &&Recorded| event.body.get().contains(&proofs[0]);
     assert_eq!(farm.stored.iter().find(is_told), None);
-    assert!(farm.memos.is_empty(), "{:?}", farm.memos);
+    let mut left = farm.memos.keys().map(MemoKey::as_str);
+    assert_eq!(
+        left.next(),
+        Some("machine/m0"),
+        "what is remembered of its machine"
+    );
+    assert_eq!(left.next(), None);
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn a_broken_manifest_is_named() {
 #[test]
 fn a_file_that_is_too_large_is_a_fault_of_the_configuration() {
     let large = format!("# {}\n", "x".repeat(1 << 20));
-    let tree = MemoryTree::default().with(FarmerToml::NAME, &large);
+    let tree = MemoryTree::default().with(".farmer.toml", large.as_str());
     let error = block_on(Detect::configuration(&tree)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use build_core::plan::{Network, Sandbox};
 use build_core::pool::LeaseRequest;
@@ -32,7 +32,8 @@ const PROCESSES: u64 = 4096;
 pub(super) struct Guard(Arc<Shared>);
 
 struct Shared {
-    wanted: Sandbox,
+    /// What the pool is set to.
+    wanted: Mutex<Sandbox>,
     tools: Tools,
     hidden: Vec<PathBuf>,
     readable: Vec<PathBuf>,
@@ -55,7 +56,7 @@ impl Guard {
         Self(Arc::new(Shared {
             bounds,
             groups: OnceLock::new(),
-            wanted,
+            wanted: Mutex::new(wanted),
             tools,
             hidden,
             readable,
@@ -108,17 +109,33 @@ impl Guard {
         Limits::new(groups.err(), self.usual(), self.0.bounds)
     }
 
+    /// What the pool is set to, for leases from now on.
+    pub(super) fn set(&self, wanted: Sandbox) {
+        *self.wanted() = wanted;
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Sandbox> {
+        // One word: a panic leaves it whole.
+        let wanted = &self.0.wanted;
+        wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The level that the pool is set to, if it is set to one.
+    fn floor(&self) -> Option<Level> {
+        let wanted = *self.wanted();
+        Level::wanted(wanted)
+    }
+
     /// Learns what `usual` tells.
     pub(super) fn look(&self) {
-        if Level::wanted(self.0.wanted).is_none() {
+        if self.floor().is_none() {
             self.available();
         }
     }
 
     /// The level of a lease that asks for none, when it is known.
     pub(super) fn usual(&self) -> Option<Level> {
-        let set = Level::wanted(self.0.wanted);
-        set.or_else(|| Some(self.0.available.get()?.level))
+        self.floor().or_else(|| Some(self.0.available.get()?.level))
     }
 
     /// The level of a lease: as asked for, not below what the pool is set to.
@@ -133,7 +150,7 @@ impl Guard {
                 "docs/sandbox.md tells what there is; \"namespaces\" is the highest level",
             ));
         }
-        let floor = Level::wanted(self.0.wanted);
+        let floor = self.floor();
         let level = match (Level::wanted(asked), floor) {
             (None, None) => return self.check(None, network),
             (None, Some(floor)) => floor,

@@ -90,10 +90,14 @@ impl Shared {
         if self.supervisor.token().is_cancelled() {
             return false;
         }
+        let (slots, wanted) = {
+            let offer = self.offer();
+            (offer.slots.len(), offer.spares_wanted())
+        };
         let table = self.table();
-        let free = self.slots.len().saturating_sub(table.holders().len());
+        let free = slots.saturating_sub(table.holders().len());
         // Those who are served next when all slots are leased do not wait for a start either.
-        table.spares().len() < self.spares_wanted.min(free + super::SPARES).min(most)
+        table.spares().len() < wanted.min(free + super::SPARES).min(most)
     }
 
     /// Cleans away what belongs to nobody: machines whose process has ended, spares of an earlier

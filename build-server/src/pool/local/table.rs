@@ -93,6 +93,14 @@ impl Table {
         self.spares.retain(|spare| !Arc::ptr_eq(spare, machine));
     }
 
+    /// Lets go of spares beyond so many; they end by themselves.
+    pub(super) fn keep_spares(&mut self, most: usize) {
+        let most = most.min(self.spares.len());
+        for spare in self.spares.drain(most..) {
+            spare.ask_to_end();
+        }
+    }
+
     pub(super) fn take_spares(&mut self) -> Vec<Arc<Machine>> {
         std::mem::take(&mut self.spares)
     }

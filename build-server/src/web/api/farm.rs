@@ -1,15 +1,14 @@
 //! The machines of the farm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 #[cfg(feature = "reverse")]
 use axum::extract::State;
-use build_core::ids::{BuildId, HostType, LeaseId};
-use build_core::pool::MachineStatus;
+use build_core::ids::HostType;
 #[cfg(feature = "reverse")]
 use build_core::report::MachinesPast;
-use build_core::report::{LostSource, Machine, Machines, PoolReport, Pools, Session, Sessions};
+use build_core::report::{LostSource, PoolReport, Pools, Session, Sessions};
 
 use crate::coordinator;
 #[cfg(feature = "reverse")]
@@ -17,9 +16,14 @@ use crate::web::{Admin, Site};
 use crate::web::{Looking, Refusal, User};
 
 pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal> {
-    let status = site.handle().status().await?;
+    let (status, now) = (site.handle().status().await?, site.clock().now());
     let mut kinds: BTreeMap<HostType, PoolReport> = BTreeMap::new();
+    let aside: BTreeSet<_> = (status.records.iter())
+        .filter(|record| record.aside.as_ref().is_some_and(|aside| aside.holds(now)))
+        .map(|record| &record.machine)
+        .collect();
     for machine in status.machines {
+        let is_aside = aside.contains(&machine.machine);
         let kind = kinds
             .entry(machine.host_type.clone())
             .or_insert_with(|| PoolReport {
@@ -30,10 +34,11 @@ pub(super) async fn pools(Looking(site): Looking) -> Result<Json<Pools>, Refusal
             });
         kind.machines += 1;
         kind.held += usize::from(machine.lease.is_some());
-        kind.troubled += usize::from(machine.trouble.is_some());
+        kind.troubled += usize::from(machine.trouble.is_some() || is_aside);
     }
     Ok(Json(Pools {
         pools: kinds.into_values().collect(),
+        accounts: status.accounts,
         stalled: status.stalled,
         stalled_since: status.stalled_since,
         misconfigured: status.misconfigured,
@@ -47,28 +52,6 @@ fn lost(source: coordinator::LostSource) -> LostSource {
         since: source.since,
         why: source.why,
     }
-}
-
-pub(super) async fn machines(Looking(site): Looking) -> Result<Json<Machines>, Refusal> {
-    let status = site.handle().status().await?;
-    let open = site.records().open().await?;
-    let holders: BTreeMap<LeaseId, BuildId> = open
-        .into_iter()
-        .flat_map(|row| {
-            let id = row.id;
-            row.held.into_iter().map(move |lease| (lease, id.clone()))
-        })
-        .collect();
-    let view = |status: MachineStatus| Machine {
-        build: status.lease.as_ref().and_then(|l| holders.get(l)).cloned(),
-        status,
-    };
-    let machines = status.machines.into_iter().map(view).collect();
-    let set_aside = status.set_aside;
-    Ok(Json(Machines {
-        machines,
-        set_aside,
-    }))
 }
 
 /// Who holds which machine is the business of those who may hold one.

@@ -8,6 +8,7 @@ mod farm;
 mod hooks;
 mod input;
 mod log;
+mod machines;
 mod outbox;
 mod people;
 mod public;
@@ -50,7 +51,9 @@ pub(super) fn router() -> Router<Site> {
         .route("/queue/{id}/why", get(queue::why))
         .route("/identity", get(identity))
         .route("/pools", get(farm::pools))
-        .route("/machines", get(farm::machines))
+        .route("/machines", get(machines::machines))
+        .route("/machines/{machine}/hold", post(machines::hold))
+        .route("/machines/{machine}/release", post(machines::release))
         .route("/sessions", get(farm::sessions))
         .route("/board", get(board::board))
         .route("/outbox", get(outbox::list))
