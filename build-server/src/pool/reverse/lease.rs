@@ -151,10 +151,19 @@ impl Lease for ReverseLease {
             return answer;
         };
         if let Err(error) = answer {
-            // It hears of it when it comes back, and ends by expiry if it does not.
+            // It hears of it when it comes back, and ends by expiry if it does not. Until then it is
+            // held by a lease that nobody here has; one that was started again is free at once.
             pool.table().end_later(&self.life, &self.record.nonce);
             self.life.set_hold(Hold::Foreign);
-            return Err(error);
+            if self.life.is_connected()
+                && timeout(RETURNS, self.life.over.cancelled()).await.is_err()
+            {
+                return Err(error);
+            }
+            self.life.end("its lease was given back while it was away");
+            pool.table().sweep();
+            *released = true;
+            return Ok(());
         }
         if timeout(ENDS, self.life.over.cancelled()).await.is_err() {
             let text = format!("{} has not ended what ran on it", self.life.name());
