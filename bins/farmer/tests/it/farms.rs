@@ -212,9 +212,9 @@ fn commits_are_built_on_the_builders_that_they_name_themselves() {
         pools.contains(part)
     };
     wait_until("the new host", SOON, || pools("\"mac\""));
-    assert!(pools(
-        "\"name\":\"cores\",\"units\":8,\"unit\":\"units\",\"used\":0"
-    ));
+    wait_until("its account", SOON, || {
+        pools("\"name\":\"cores\",\"units\":8,\"unit\":\"units\",\"used\":0")
+    });
     let built = repo.run(&["build", "--builder", "apple"]).exits(0);
     assert!(built.out().contains("word="), "{}", built.out());
     let page = || farm.ask("GET", "/machines", &[]).1;
