@@ -337,18 +337,10 @@ const BUILDER: &[Key] = &[
 ];
 
 const HOST: &[Key] = &[
-    required("name", Kind::Text, "Name of the host type."),
-    key(
-        "pool",
-        Kind::Text,
-        "Pool that supplies it; \"local\" when not given.",
-    ),
-    key(
-        "count",
-        Kind::Number,
-        "How many machines; as many as cores when not given.",
-    ),
-    key("labels", Kind::Texts, "What the machines have."),
+    HOST_NAME,
+    HOST_POOL,
+    HOST_COUNT,
+    HOST_LABELS,
     key(
         "image",
         Kind::Text,
@@ -357,6 +349,22 @@ const HOST: &[Key] = &[
     HOST_SANDBOX,
 ];
 
+const HOST_NAME: Key = required("name", Kind::Text, "Name of the host type.");
+
+const HOST_POOL: Key = key(
+    "pool",
+    Kind::Text,
+    "Pool that supplies it; \"local\" when not given.",
+);
+
+const HOST_COUNT: Key = key(
+    "count",
+    Kind::Number,
+    "How many machines; as many as cores when not given.",
+);
+
+const HOST_LABELS: Key = key("labels", Kind::Texts, "What the machines have.");
+
 const HOST_SANDBOX: Key = key(
     "sandbox",
     Kind::Text,
@@ -364,18 +372,10 @@ const HOST_SANDBOX: Key = key(
 );
 
 const FARM_HOST: &[Key] = &[
-    required("name", Kind::Text, "Name of the host type."),
-    key(
-        "pool",
-        Kind::Text,
-        "Pool that supplies it; \"local\" when not given.",
-    ),
-    key(
-        "count",
-        Kind::Number,
-        "How many machines; as many as cores when not given.",
-    ),
-    key("labels", Kind::Texts, "What the machines have."),
+    HOST_NAME,
+    HOST_POOL,
+    HOST_COUNT,
+    HOST_LABELS,
     HOST_SANDBOX,
     key(
         "draws",
